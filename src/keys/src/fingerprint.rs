@@ -1,0 +1,167 @@
+//! SHA-256 fingerprints as OpenSSH writes them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64ct::{Base64Unpadded, Encoding};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// A shard is chosen by at most this many leading bits of the fingerprint: 2^24 shards hold four
+/// billion keys at 256 each, and four base64 characters hold exactly 24 bits.
+pub const SHARD_BITS_MAX: u8 = 24;
+
+const PREFIX: &str = "SHA256:";
+const DIGEST_BYTES: usize = 32;
+/// Unpadded base64 of 32 bytes.
+const BASE64_CHARACTERS: usize = 43;
+const TEXT_BYTES: usize = PREFIX.len() + BASE64_CHARACTERS;
+
+/// The SHA-256 of a public key's canonical encoding, shown as `SHA256:` and unpadded base64
+/// (`ssh-keygen -l`, and sshd's token `%f`; RFC 4648 section 4 without padding).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; DIGEST_BYTES]);
+
+/// Why a text is not a fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ParseFingerprintError {
+    /// An MD5 or other fingerprint, or no fingerprint at all.
+    #[error("a fingerprint begins with `SHA256:`")]
+    Prefix,
+    /// Cut short, or padded with `=`.
+    #[error("a SHA-256 fingerprint has 43 characters after `SHA256:`, this one has {0}")]
+    Length(usize),
+    /// A character outside base64's alphabet, or a last character with bits that 32 bytes do not have,
+    /// by which two texts would name one key.
+    #[error("a fingerprint is written in canonical base64")]
+    Base64,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a key's canonical encoding.
+    #[must_use]
+    pub fn of(blob: &[u8]) -> Self {
+        Self(Sha256::digest(blob).into())
+    }
+
+    /// The fingerprint whose digest is `bytes`.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; DIGEST_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest. Its order is the order of entries in a snapshot.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; DIGEST_BYTES] {
+        &self.0
+    }
+
+    /// The first `bits` bits as a number: which of 2^`bits` shards holds the key.
+    /// More than [`SHARD_BITS_MAX`] bits count as that many.
+    #[must_use]
+    pub fn leading_bits(&self, bits: u8) -> u32 {
+        let [first, second, third, ..] = self.0;
+        let leading = u32::from_be_bytes([0, first, second, third]);
+        leading >> (SHARD_BITS_MAX - bits.min(SHARD_BITS_MAX))
+    }
+
+    /// The text, without an allocation.
+    #[must_use]
+    pub fn to_text(&self) -> FingerprintText {
+        let mut text = [0; TEXT_BYTES];
+        let (prefix, base64) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        // The room is exactly what 32 bytes take, so this cannot fail.
+        let _ = Base64Unpadded::encode(&self.0, base64);
+        FingerprintText(text)
+    }
+}
+
+/// The text of a [`Fingerprint`] on the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FingerprintText([u8; TEXT_BYTES]);
+
+impl FingerprintText {
+    /// The text as ASCII bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or(PREFIX)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
+        let base64 = text.strip_prefix(PREFIX).ok_or(ParseFingerprintError::Prefix)?;
+        if base64.len() != BASE64_CHARACTERS {
+            return Err(ParseFingerprintError::Length(base64.chars().count()));
+        }
+        let mut digest = [0; DIGEST_BYTES];
+        Base64Unpadded::decode(base64, &mut digest).map_err(|_| ParseFingerprintError::Base64)?;
+        Ok(Self(digest))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.to_text().as_str())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";
+
+    #[test]
+    fn a_fingerprint_reads_as_openssh_writes_it() {
+        let fingerprint: Fingerprint = TEXT.parse().unwrap();
+        assert_eq!(fingerprint.to_string(), TEXT);
+        assert_eq!(&fingerprint.as_bytes()[..4], &[0x0f, 0x23, 0x78, 0x39]);
+        assert_eq!(fingerprint.leading_bits(0), 0);
+        assert_eq!(fingerprint.leading_bits(12), 0x0f2);
+        assert_eq!(fingerprint.leading_bits(24), 0x0f_2378);
+        assert_eq!(fingerprint.leading_bits(255), 0x0f_2378);
+    }
+
+    #[test]
+    fn a_fingerprint_has_one_text() {
+        let check = |text: &str, expected| assert_eq!(text.parse::<Fingerprint>(), Err(expected), "{text}");
+        check("MD5:01:0e:e5:2d", ParseFingerprintError::Prefix);
+        check("sha256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww", ParseFingerprintError::Prefix);
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww=", ParseFingerprintError::Length(44));
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6W", ParseFingerprintError::Length(42));
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6W\n", ParseFingerprintError::Base64);
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6-w", ParseFingerprintError::Base64);
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Wx", ParseFingerprintError::Base64);
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_digest_are_one(bytes in any::<[u8; 32]>()) {
+            let fingerprint = Fingerprint::from_bytes(bytes);
+            prop_assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = text.parse::<Fingerprint>();
+            let _ = format!("SHA256:{text}").parse::<Fingerprint>();
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! SSH public keys, their fingerprints and names, and the `authorized_keys` line that sshd gets.
+//!
+//! This crate decides and never acts: it takes bytes and gives values, without I/O and without a clock.
+//! A type of this crate is a proof. Whoever holds an [`AccountId`], a [`Fingerprint`] or (with the
+//! feature `policy`) a [`ValidKey`] need not ask again whether it is well-formed.
+
+#![forbid(unsafe_code)]
+
+mod fingerprint;
+mod id;
+mod line;
+mod name;
+#[cfg(feature = "policy")]
+mod policy;
+
+pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
+pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};
+pub use line::{AuthorizedKeysLine, LINE_BYTES_MAX, ParseLineError};
+#[cfg(feature = "policy")]
+pub use line::{CommandTemplate, Expiry, ParseExpiryError, ParseTemplateError, RenderError};
+pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError, escape, unescape};
+#[cfg(feature = "policy")]
+pub use policy::{
+    Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, Refusal, ValidKey,
+};
