@@ -1,0 +1,72 @@
+# `make demo` shows it, `make test` proves it, `make install` puts it where packages put it.
+# The work is done by cargo and by scripts/: this file only knows the order.
+
+PREFIX ?= /usr
+DESTDIR ?=
+
+CARGO := cargo
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+# What sshd starts is static, since dynamic linking is most of such a program's start-up time. With --target,
+# build scripts and macros of the same run keep their normal flags.
+STATIC := RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static" \
+	$(CARGO) build --locked --target $(TARGET) -p pushkeys-lookup -p pushkeys-shell
+
+.PHONY: help
+help:
+	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
+	@echo "make test             every test; as root, since real sshd takes part"
+	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
+	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
+	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-burst"
+	@echo "make clean            removes target/"
+
+.PHONY: demo
+demo:
+	@scripts/setup demo
+	@echo "building; the first time takes minutes"
+	@$(CARGO) build --quiet --locked --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd --bin demo
+	@$(STATIC) --quiet
+	@target/debug/demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: build
+	scripts/setup test
+	scripts/test
+
+.PHONY: build
+build:
+	$(CARGO) build --locked --workspace
+	$(STATIC)
+
+.PHONY: lint
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	scripts/linked-crates --check
+
+.PHONY: dist
+dist:
+	$(CARGO) build --locked --profile dist --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
+	$(STATIC) --profile dist
+
+.PHONY: install
+install: dist
+	install -D -m 0755 target/dist/pushkeys "$(DESTDIR)$(PREFIX)/bin/pushkeys"
+	install -D -m 0755 target/dist/pushkeys-server "$(DESTDIR)$(PREFIX)/bin/pushkeys-server"
+	install -D -m 0755 target/dist/pushkeys-syncd "$(DESTDIR)$(PREFIX)/sbin/pushkeys-syncd"
+	for program in pushkeys-lookup pushkeys-shell; do install -D -m 0755 \
+		target/$(TARGET)/dist/$$program "$(DESTDIR)$(PREFIX)/libexec/pushkeys/$$program" || exit 1; done
+
+.PHONY: bench-build
+bench-build:
+	@$(CARGO) build --quiet --locked --release --workspace
+	@$(STATIC) --quiet --release
+
+.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-burst
+bench-lookup bench-first-sync bench-propagation bench-login bench-burst: bench-%: bench-build
+	@scripts/setup $@
+	@target/release/bench $* $(ARGS)
+
+.PHONY: clean
+clean:
+	$(CARGO) clean
