@@ -1,1 +1,34 @@
-//! stub
+//! The on-disk cache: text in shards, in which the line that a sysadmin greps is the line that sshd gets.
+//!
+//! One format ([`Head`], [`Entry`]), one reader ([`Cache`], [`Source`]), one writer ([`Writer`]), and one
+//! place that decides what sshd is told ([`Verdict`]). Readers take no lock, write nothing and open no
+//! socket; they parse no configuration, and what they cannot trust they refuse instead of guessing.
+//!
+//! ```text
+//! <cache>/<source>/HEAD          which generation is in force, of when, until when
+//! <cache>/<source>/g<N>/<shard>  sorted lines between two sentinels
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod entry;
+mod error;
+mod files;
+mod generation;
+mod head;
+mod hold;
+mod reader;
+mod shard;
+mod verdict;
+mod writer;
+
+pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, LOGINS_MAX};
+pub use error::{Damage, ReadError, WriteError};
+pub use files::CACHE_DIRECTORY;
+pub use generation::{Difference, NextGeneration, PreparedGeneration};
+pub use head::{CURSOR_BYTES_MAX, Head, Stamps};
+pub use hold::{Acceptance, Held, accept, held};
+pub use reader::{Cache, Entries, ShardReport, Source};
+pub use shard::ShardId;
+pub use verdict::{Consulted, NoAnswer, Verdict};
+pub use writer::{Applied, Change, Writer};

@@ -77,8 +77,8 @@ impl Fingerprint {
     }
 }
 
-/// The text of a [`Fingerprint`] on the stack.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The text of a [`Fingerprint`] on the stack. Its order is that of the text, not of the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FingerprintText([u8; TEXT_BYTES]);
 
 impl FingerprintText {

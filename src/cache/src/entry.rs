@@ -1,0 +1,215 @@
+//! One line of a shard: everything that is known of one key.
+
+use keys::{
+    AccountId, AuthorizedKeysLine, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX, Name,
+};
+use sha2::{Digest, Sha256};
+
+use crate::error::Damage;
+
+/// At most this many logins share an entry.
+pub const LOGINS_MAX: usize = 16;
+
+/// The longest line in bytes, without its newline.
+pub const ENTRY_LINE_BYTES_MAX: usize = 16 * 1024;
+
+const CHECKSUM_CHARACTERS: usize = 16;
+
+const _: () = {
+    let fingerprint_and_ids = 50 + 64 + 64;
+    let logins = LOGINS_MAX * 33;
+    let fields = fingerprint_and_ids + logins + 2 * NAME_ESCAPED_BYTES_MAX + CHECKSUM_CHARACTERS + 8;
+    assert!(fields + LINE_BYTES_MAX <= ENTRY_LINE_BYTES_MAX);
+};
+
+/// What the cache knows of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, by which it is found.
+    pub fingerprint: Fingerprint,
+    /// The logins it opens, 1 to [`LOGINS_MAX`].
+    pub logins: Vec<Login>,
+    /// The account that holds it.
+    pub account: AccountId,
+    /// The registration of it.
+    pub key_id: KeyId,
+    /// What to greet the account by.
+    pub account_name: Option<Name>,
+    /// What its owner calls the key.
+    pub key_name: Option<Name>,
+    /// What sshd gets.
+    pub line: AuthorizedKeysLine,
+}
+
+impl Entry {
+    /// Appends the entry as a line, newline included:
+    /// fingerprint, logins, account, key id, account name, key name, checksum and rendered line, with tabs between.
+    pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(self.fingerprint.to_text().as_bytes());
+        for (position, login) in self.logins.iter().enumerate() {
+            bytes.push(if position == 0 { b'\t' } else { b',' });
+            bytes.extend_from_slice(login.as_str().as_bytes());
+        }
+        let name = |name: &Option<Name>| {
+            name.as_ref().map_or_else(String::new, |name| keys::escape(name.as_str()).into_owned())
+        };
+        for field in
+            [self.account.as_str(), self.key_id.as_str(), &name(&self.account_name), &name(&self.key_name)]
+        {
+            bytes.push(b'\t');
+            bytes.extend_from_slice(field.as_bytes());
+        }
+        bytes.push(b'\t');
+        let line = self.line.as_str().as_bytes();
+        let sum = checksum(&[bytes.get(start..).unwrap_or_default(), line]);
+        bytes.extend_from_slice(&sum);
+        bytes.push(b'\t');
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+    }
+
+    /// The entry of `line`, a line without its newline, if the checksum and every field are right.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, Damage> {
+        let [fingerprint, logins, account, key_id, account_name, key_name, rendered] = checked_fields(line)?;
+        let logins: Vec<Login> =
+            logins.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| Damage::Fields)?;
+        if logins.len() > LOGINS_MAX {
+            return Err(Damage::Fields);
+        }
+        Ok(Self {
+            fingerprint: fingerprint.parse().map_err(|_| Damage::Fields)?,
+            logins,
+            account: account.parse().map_err(|_| Damage::Fields)?,
+            key_id: key_id.parse().map_err(|_| Damage::Fields)?,
+            account_name: optional_name(account_name)?,
+            key_name: optional_name(key_name)?,
+            line: rendered.parse().map_err(|_| Damage::Fields)?,
+        })
+    }
+
+    /// Whether the key opens `login`.
+    #[must_use]
+    pub fn opens(&self, login: &Login) -> bool {
+        self.logins.contains(login)
+    }
+}
+
+/// The bytes of the fingerprint's text at the beginning of `line`.
+pub(crate) fn fingerprint_text(line: &[u8]) -> Option<&[u8]> {
+    let (text, after) = line.split_at_checked(FINGERPRINT_TEXT_BYTES)?;
+    after.starts_with(b"\t").then_some(text)
+}
+
+/// `SHA256:` and 43 characters of base64.
+pub(crate) const FINGERPRINT_TEXT_BYTES: usize = 50;
+
+/// Whether the checksum of `line` is that of its bytes.
+pub(crate) fn check_line(line: &[u8]) -> Result<(), Damage> {
+    checked_fields(line).map(|_| ())
+}
+
+fn checked_fields(line: &[u8]) -> Result<[&str; 7], Damage> {
+    if line.len() > ENTRY_LINE_BYTES_MAX {
+        return Err(Damage::LineTooLong);
+    }
+    let text = str::from_utf8(line).map_err(|_| Damage::Checksum)?;
+    let mut fields = text.splitn(8, '\t');
+    let mut next = || fields.next().ok_or(Damage::Fields);
+    let names = [next()?, next()?, next()?, next()?, next()?, next()?];
+    let (sum, rendered) = (next()?, next()?);
+    let before = text.len() - rendered.len() - sum.len() - 1;
+    let expected = checksum(&[line.get(..before).unwrap_or_default(), rendered.as_bytes()]);
+    if expected.as_slice() != sum.as_bytes() {
+        return Err(Damage::Checksum);
+    }
+    let [fingerprint, logins, account, key_id, account_name, key_name] = names;
+    Ok([fingerprint, logins, account, key_id, account_name, key_name, rendered])
+}
+
+fn optional_name(escaped: &str) -> Result<Option<Name>, Damage> {
+    if escaped.is_empty() {
+        return Ok(None);
+    }
+    let text = keys::unescape(escaped).ok_or(Damage::Fields)?;
+    Name::parse(&text).map(Some).map_err(|_| Damage::Fields)
+}
+
+/// The first 64 bits of the SHA-256 over `parts` in hexadecimal: enough to notice any accident, and to be
+/// recomputed with sha256sum.
+pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_CHARACTERS] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut text = [0; CHECKSUM_CHARACTERS];
+    for (byte, pair) in hasher.finalize().iter().zip(text.chunks_exact_mut(2)) {
+        for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            fingerprint: Fingerprint::of(name.as_bytes()),
+            logins: vec!["git".parse().unwrap(), "deploy".parse().unwrap()],
+            account: "acct_7".parse().unwrap(),
+            key_id: "key_42".parse().unwrap(),
+            account_name: Name::nearest(name),
+            key_name: None,
+            line: "restrict,command=\"/x --account acct_7\" ssh-ed25519 AAAA".parse().unwrap(),
+        }
+    }
+
+    fn line_of(entry: &Entry) -> Vec<u8> {
+        let mut line = Vec::new();
+        entry.write_line(&mut line);
+        assert_eq!(line.pop(), Some(b'\n'));
+        line
+    }
+
+    #[test]
+    fn a_line_is_text_that_a_sysadmin_can_read() {
+        let line = String::from_utf8(line_of(&entry("ana\\ 🔑"))).unwrap();
+        let fingerprint = Fingerprint::of("ana\\ 🔑".as_bytes());
+        let rendered = "restrict,command=\"/x --account acct_7\" ssh-ed25519 AAAA";
+        let before = format!("{fingerprint}\tgit,deploy\tacct_7\tkey_42\tana\\\\ 🔑\t\t");
+        let sum = String::from_utf8(checksum(&[before.as_bytes(), rendered.as_bytes()]).to_vec()).unwrap();
+        assert_eq!(line, format!("{before}{sum}\t{rendered}"));
+    }
+
+    #[test]
+    fn the_checksum_is_what_sha256sum_prints() {
+        assert_eq!(&checksum(&[b"ab", b"c"]), b"ba7816bf8f01cfea");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let line = line_of(&entry("ana"));
+        for position in 0..line.len() * 8 {
+            let mut flipped = line.clone();
+            flipped[position / 8] ^= 1 << (position % 8);
+            assert!(Entry::parse(&flipped).is_err(), "bit {position}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(name in any::<String>()) {
+            let entry = entry(&name);
+            prop_assert_eq!(Entry::parse(&line_of(&entry)), Ok(entry));
+        }
+
+        #[test]
+        fn no_line_panics(line in any::<Vec<u8>>()) {
+            let _ = Entry::parse(&line);
+        }
+    }
+}

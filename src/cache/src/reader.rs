@@ -1,0 +1,320 @@
+//! The reader: what a cache holds, as far as it can be trusted.
+
+use std::path::{Path, PathBuf};
+
+use keys::{Fingerprint, SourceName};
+
+use crate::entry::Entry;
+use crate::error::{Damage, ReadError};
+use crate::files::{Directory, read_at};
+use crate::head::{HEAD_BYTES_MAX, Head};
+use crate::shard::{Fault, SENTINEL_BYTES_MAX, ShardId, find};
+use crate::verdict::Consulted;
+
+/// A reader that finds its generation replaced begins again at HEAD, at most so many times. A generation
+/// lives for seconds at least, and opening one takes microseconds.
+const ATTEMPTS_MAX: usize = 8;
+
+/// A shard is read whole only up to this size: 512 lines on average, of which each could be an RSA key of 16384 bits.
+pub(crate) const SHARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The sources of a cache, at most; one look-up consults all of them.
+pub(crate) const SOURCES_MAX: usize = 64;
+
+/// A cache, for reading.
+#[derive(Debug)]
+pub struct Cache {
+    root: Directory,
+}
+
+impl Cache {
+    /// The cache in the folder `path`.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Ok(Self { root: Directory::open_root(path)? })
+    }
+
+    /// The names of the sources, sorted.
+    pub fn sources(&self) -> Result<Vec<SourceName>, ReadError> {
+        let names = self.root.names()?;
+        let mut sources: Vec<SourceName> =
+            names.iter().filter_map(|name| name.to_str()?.parse().ok()).take(SOURCES_MAX).collect();
+        sources.sort_unstable();
+        Ok(sources)
+    }
+
+    /// The source called `name`, as it is now.
+    pub fn source(&self, name: &SourceName) -> Result<Source, ReadError> {
+        let directory = self.root.open_directory(name.as_str())?;
+        Source::open(name.clone(), directory)
+    }
+
+    /// What every source says of `fingerprint`.
+    pub fn consult(&self, fingerprint: &Fingerprint) -> Result<Vec<Consulted>, ReadError> {
+        let sources = self.sources()?;
+        if sources.is_empty() {
+            return Err(ReadError::Missing(self.root.path().join("<source>/HEAD")));
+        }
+        Ok(sources.into_iter().map(|name| self.consult_one(name, fingerprint)).collect())
+    }
+
+    fn consult_one(&self, name: SourceName, fingerprint: &Fingerprint) -> Consulted {
+        let source = self.source(&name);
+        let found = source.and_then(|source| source.find(fingerprint));
+        Consulted { source: name, found }
+    }
+}
+
+/// One source of a cache, and the generation that was in force when it was opened.
+#[derive(Debug)]
+pub struct Source {
+    name: SourceName,
+    directory: Directory,
+    head: Head,
+    generation: Directory,
+}
+
+impl Source {
+    pub(crate) fn open(name: SourceName, directory: Directory) -> Result<Self, ReadError> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let head = read_head(&directory)?;
+            match directory.open_directory(&generation_name(head.generation)) {
+                Ok(generation) => return Ok(Self { name, directory, head, generation }),
+                // Either HEAD has moved on since it was read, or the folder is really gone.
+                Err(ReadError::Missing(path)) if last == Some(head.generation) => {
+                    return Err(ReadError::damaged(&path, Damage::Gone));
+                }
+                Err(ReadError::Missing(_)) => last = Some(head.generation),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ReadError::Raced(directory.path().to_owned()))
+    }
+
+    /// A generation that HEAD does not name.
+    pub(crate) fn of_generation(
+        name: SourceName,
+        directory: Directory,
+        head: Head,
+    ) -> Result<Self, ReadError> {
+        let generation = directory.open_directory(&generation_name(head.generation))?;
+        Ok(Self { name, directory, head, generation })
+    }
+
+    /// Its name in syncd's configuration.
+    #[must_use]
+    pub fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    /// What HEAD said when the source was opened.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The file in which `fingerprint` stands if the source has it.
+    #[must_use]
+    pub fn shard_path(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.generation.path().join(self.shard_of(fingerprint).file_name())
+    }
+
+    /// The head that was read with it, and the entry of `fingerprint` if the source has one.
+    pub fn find(mut self, fingerprint: &Fingerprint) -> Result<(Head, Option<Entry>), ReadError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let shard = self.shard_of(fingerprint);
+            match find_in(&self.generation, &shard, fingerprint) {
+                Ok(entry) => return Ok((self.head, entry)),
+                Err(ReadError::Missing(path)) => {
+                    let newer = Self::open(self.name, self.directory)?;
+                    if newer.head.generation == self.head.generation {
+                        return Err(ReadError::damaged(&path, Damage::Gone));
+                    }
+                    self = newer;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ReadError::Raced(self.directory.path().to_owned()))
+    }
+
+    /// All entries, shard by shard, each shard sorted by the fingerprints' text.
+    ///
+    /// A generation that is replaced while it is being read ends with [`ReadError::Damaged`] or
+    /// [`ReadError::Missing`]: open the source again.
+    #[must_use]
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { source: self, next_shard: 0, entries: Vec::new().into_iter() }
+    }
+
+    /// How many shards the generation has.
+    #[must_use]
+    pub fn shard_count(&self) -> u32 {
+        1 << self.head.bits
+    }
+
+    /// The bytes of the shard `index`, whatever they are.
+    pub(crate) fn shard_bytes(&self, index: u32) -> Result<Vec<u8>, ReadError> {
+        self.generation.read_file(&self.shard(index).file_name(), SHARD_BYTES_MAX)
+    }
+
+    /// The entries of the shard `index`, if nothing in it is wrong.
+    pub(crate) fn shard_entries(&self, index: u32) -> Result<Vec<Entry>, ReadError> {
+        let report = self.inspect_shard(index);
+        match (report.unreadable, report.faults.first()) {
+            (Some(error), _) => Err(error),
+            (None, Some((_, damage))) => Err(ReadError::damaged(&report.path, *damage)),
+            (None, None) => Ok(report.entries.into_iter().map(|(_, entry)| entry).collect()),
+        }
+    }
+
+    /// The number of keys by what the first line of every shard says.
+    pub(crate) fn count_keys(&self) -> Result<u64, ReadError> {
+        let mut keys = 0;
+        for index in 0..self.shard_count() {
+            let shard = self.shard(index);
+            let name = shard.file_name();
+            let (file, _) = self.generation.open_file(&name)?;
+            let path = self.generation.path().join(&name);
+            let mut bytes = [0; SENTINEL_BYTES_MAX];
+            let filled = read_at(&file, &mut bytes, 0).map_err(|source| ReadError::io(&path, source))?;
+            let first = bytes.get(..filled).and_then(|bytes| bytes.split(|&byte| byte == b'\n').next());
+            keys += shard
+                .check_first(first.unwrap_or_default())
+                .map_err(|damage| ReadError::damaged(&path, damage))?;
+        }
+        Ok(keys)
+    }
+
+    /// Everything there is to say against the shard `index`, and the entries in it that can be read.
+    #[must_use]
+    pub fn inspect_shard(&self, index: u32) -> ShardReport {
+        let shard = self.shard(index);
+        let path = self.generation.path().join(shard.file_name());
+        match self.shard_bytes(index) {
+            Ok(bytes) => inspect(path, &shard, &bytes),
+            Err(error) => {
+                ShardReport { path, entries: Vec::new(), faults: Vec::new(), unreadable: Some(error) }
+            }
+        }
+    }
+
+    fn shard(&self, index: u32) -> ShardId {
+        ShardId { generation: self.head.generation, bits: self.head.bits, index }
+    }
+
+    fn shard_of(&self, fingerprint: &Fingerprint) -> ShardId {
+        ShardId::of(fingerprint, self.head.generation, self.head.bits)
+    }
+}
+
+/// What stands in a shard, and what is wrong with it.
+#[derive(Debug)]
+pub struct ShardReport {
+    /// The file.
+    pub path: PathBuf,
+    /// The lines that are right, with their numbers in the file from 1.
+    pub entries: Vec<(u64, Entry)>,
+    /// The lines that are not, likewise.
+    pub faults: Vec<(u64, Damage)>,
+    /// Why the file could not be read at all.
+    pub unreadable: Option<ReadError>,
+}
+
+/// The entries of a source; see [`Source::entries`].
+#[derive(Debug)]
+pub struct Entries<'a> {
+    source: &'a Source,
+    next_shard: u32,
+    entries: std::vec::IntoIter<Entry>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Some(Ok(entry));
+            }
+            if self.next_shard >= self.source.shard_count() {
+                return None;
+            }
+            let entries = self.source.shard_entries(self.next_shard);
+            self.next_shard += 1;
+            match entries {
+                Ok(entries) => self.entries = entries.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The folder of a generation.
+pub(crate) fn generation_name(generation: u64) -> String {
+    format!("g{generation}")
+}
+
+pub(crate) fn read_head(directory: &Directory) -> Result<Head, ReadError> {
+    let bytes = directory.read_file("HEAD", HEAD_BYTES_MAX)?;
+    Head::parse(&bytes).map_err(|damage| ReadError::damaged(&directory.path().join("HEAD"), damage))
+}
+
+fn find_in(
+    generation: &Directory,
+    shard: &ShardId,
+    fingerprint: &Fingerprint,
+) -> Result<Option<Entry>, ReadError> {
+    let name = shard.file_name();
+    let (file, size) = generation.open_file(&name)?;
+    find(&file, size, shard, fingerprint).map_err(|fault| match fault {
+        Fault::Io(source) => ReadError::io(&generation.path().join(name), source),
+        Fault::Damage(damage) => ReadError::damaged(&generation.path().join(name), damage),
+    })
+}
+
+fn inspect(path: PathBuf, shard: &ShardId, bytes: &[u8]) -> ShardReport {
+    let mut report = ShardReport { path, entries: Vec::new(), faults: Vec::new(), unreadable: None };
+    let mut previous: Option<Fingerprint> = None;
+    let mut counts = Vec::new();
+    let mut ends_with_sentinel = false;
+    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
+        let line = line.strip_suffix(b"\n");
+        ends_with_sentinel = false;
+        let result = match line {
+            None => Err(Damage::Sentinel),
+            Some(line) if number == 1 => shard.check_first(line).map(|count| counts.push(count)),
+            Some(line) if line.starts_with(b"~") => shard.check_last(line).map(|count| {
+                counts.push(count);
+                ends_with_sentinel = true;
+            }),
+            Some(line) => {
+                inspect_entry(line, shard, &mut previous).map(|entry| report.entries.push((number, entry)))
+            }
+        };
+        if let Err(damage) = result {
+            report.faults.push((number, damage));
+        }
+    }
+    let lines = bytes.split(|&byte| byte == b'\n').count() as u64;
+    let count = report.entries.len() as u64;
+    if !ends_with_sentinel {
+        report.faults.push((lines, Damage::Sentinel));
+    } else if report.faults.is_empty() && counts.iter().any(|&said| said != count) {
+        report.faults.push((lines, Damage::Count));
+    }
+    report
+}
+
+fn inspect_entry(line: &[u8], shard: &ShardId, previous: &mut Option<Fingerprint>) -> Result<Entry, Damage> {
+    let entry = Entry::parse(line)?;
+    if ShardId::of(&entry.fingerprint, shard.generation, shard.bits) != *shard {
+        return Err(Damage::WrongShard);
+    }
+    let text = entry.fingerprint.to_text();
+    if previous.is_some_and(|previous| previous.to_text().as_bytes() >= text.as_bytes()) {
+        return Err(Damage::Order);
+    }
+    *previous = Some(entry.fingerprint);
+    Ok(entry)
+}

@@ -1,0 +1,198 @@
+//! What sshd is told, and why: one decision for the look-up, the forced command and the sysadmin.
+
+use jiff::Timestamp;
+use keys::{Login, SourceName};
+use thiserror::Error;
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::head::Head;
+
+/// What one source says of one key.
+#[derive(Debug)]
+pub struct Consulted {
+    /// The source.
+    pub source: SourceName,
+    /// Its head, and its entry of the key if it has one.
+    pub found: Result<(Head, Option<Entry>), ReadError>,
+}
+
+/// What sshd is told of a login and a key.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The key opens the login: sshd gets the entry's line.
+    Known {
+        /// The source that says so.
+        source: SourceName,
+        /// What it says.
+        entry: Entry,
+    },
+    /// No source has the key.
+    UnknownKey,
+    /// The key is known, and opens other logins.
+    OtherLogin,
+}
+
+/// Why sshd gets no answer. This is never the same as an unknown key.
+#[derive(Debug, Error)]
+pub enum NoAnswer {
+    /// The cache itself, or a source that could have had the key, cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
+    /// The source was last in step too long ago.
+    #[error("source `{name}` was last in step at {synced_at} and was good until {valid_until}")]
+    Stale {
+        /// The source.
+        name: SourceName,
+        /// See [`Stamps`](crate::Stamps).
+        synced_at: Timestamp,
+        /// See [`Stamps`](crate::Stamps).
+        valid_until: Timestamp,
+    },
+    /// Two sources give the key to different accounts.
+    #[error("source `{first}` gives the key to account `{}`, source `{second}` to `{}`", accounts.0, accounts.1)]
+    Conflict {
+        /// The one source.
+        first: SourceName,
+        /// The other.
+        second: SourceName,
+        /// Whom they give it to.
+        accounts: Box<(keys::AccountId, keys::AccountId)>,
+    },
+}
+
+impl Verdict {
+    /// Judges what the sources of a cache say, at `now`.
+    ///
+    /// - Two accounts for one key are a conflict, whatever else holds.
+    /// - An entry of a source that is in step is an answer; what another, unreadable source would have said of the
+    ///   key is unknown, and must not lock out the accounts for which a second source exists.
+    /// - Nobody having the key is an answer only if everybody could be asked.
+    pub fn of(consulted: Vec<Consulted>, login: &Login, now: Timestamp) -> Result<Self, NoAnswer> {
+        check_conflict(&consulted)?;
+        let mut verdict = Self::UnknownKey;
+        let mut obstacle = None;
+        for Consulted { source, found } in consulted {
+            match found {
+                Err(error) => obstacle = obstacle.or(Some(error.into())),
+                Ok((head, _)) if !head.is_valid_at(now) => {
+                    obstacle = obstacle.or(stale(source, &head));
+                }
+                Ok((_, Some(entry))) if entry.opens(login) => return Ok(Self::Known { source, entry }),
+                Ok((_, Some(_))) => verdict = Self::OtherLogin,
+                Ok((_, None)) => {}
+            }
+        }
+        obstacle.map_or(Ok(verdict), Err)
+    }
+}
+
+fn check_conflict(consulted: &[Consulted]) -> Result<(), NoAnswer> {
+    let mut holders = consulted.iter().filter_map(|one| match &one.found {
+        Ok((_, Some(entry))) => Some((&one.source, &entry.account)),
+        _ => None,
+    });
+    let Some((first, account)) = holders.next() else { return Ok(()) };
+    match holders.find(|(_, other)| *other != account) {
+        Some((second, other)) => Err(NoAnswer::Conflict {
+            first: first.clone(),
+            second: second.clone(),
+            accounts: Box::new((account.clone(), other.clone())),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn stale(name: SourceName, head: &Head) -> Option<NoAnswer> {
+    let valid_until = head.stamps.valid_until?;
+    Some(NoAnswer::Stale { name, synced_at: head.stamps.synced_at, valid_until })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use keys::Fingerprint;
+
+    use super::*;
+    use crate::{Damage, Stamps};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn entry(account: &str) -> Entry {
+        Entry {
+            fingerprint: Fingerprint::of(b"key"),
+            logins: vec!["git".parse().unwrap()],
+            account: account.parse().unwrap(),
+            key_id: "key_1".parse().unwrap(),
+            account_name: None,
+            key_name: None,
+            line: "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap(),
+        }
+    }
+
+    fn says(source: &str, until: i64, account: Option<&str>) -> Consulted {
+        let stamps = Stamps {
+            synced_at: Timestamp::from_second(NOW - 60).unwrap(),
+            valid_until: Some(Timestamp::from_second(until).unwrap()),
+        };
+        let head = Head { generation: 1, bits: 0, keys: 1, cursor: None, stamps };
+        Consulted { source: source.parse().unwrap(), found: Ok((head, account.map(entry))) }
+    }
+
+    fn is_damaged(source: &str) -> Consulted {
+        let error = ReadError::Damaged { path: PathBuf::from("HEAD"), source: Damage::Checksum };
+        Consulted { source: source.parse().unwrap(), found: Err(error) }
+    }
+
+    #[track_caller]
+    fn check(consulted: Vec<Consulted>, login: &str, expected: &str) {
+        let verdict = Verdict::of(consulted, &login.parse().unwrap(), Timestamp::from_second(NOW).unwrap());
+        let word = match verdict {
+            Ok(Verdict::Known { source, entry }) => format!("{source} {}", entry.account),
+            Ok(Verdict::UnknownKey) => "unknown".to_owned(),
+            Ok(Verdict::OtherLogin) => "other login".to_owned(),
+            Err(NoAnswer::Unreadable(_)) => "unreadable".to_owned(),
+            Err(NoAnswer::Stale { name, .. }) => format!("stale {name}"),
+            Err(NoAnswer::Conflict { .. }) => "conflict".to_owned(),
+        };
+        assert_eq!(word, expected);
+    }
+
+    #[test]
+    fn the_holder_gets_in_and_nobody_else_does() {
+        check(vec![says("api", NOW + 1, Some("ana"))], "git", "api ana");
+        check(vec![says("api", NOW + 1, Some("ana"))], "root", "other login");
+        check(vec![says("api", NOW + 1, None)], "git", "unknown");
+    }
+
+    #[test]
+    fn past_its_validity_a_source_gives_no_answer() {
+        check(vec![says("api", NOW, Some("ana"))], "git", "stale api");
+        check(vec![says("api", NOW, None)], "git", "stale api");
+    }
+
+    #[test]
+    fn an_identity_is_never_guessed() {
+        check(
+            vec![says("api", NOW + 1, Some("ana")), says("local", NOW + 1, Some("ben"))],
+            "git",
+            "conflict",
+        );
+        check(vec![says("api", NOW, Some("ana")), says("local", NOW + 1, Some("ben"))], "git", "conflict");
+        check(vec![says("api", NOW + 1, Some("ana")), says("local", NOW + 1, Some("ana"))], "git", "api ana");
+    }
+
+    #[test]
+    fn a_second_source_serves_while_the_first_cannot() {
+        check(vec![is_damaged("api"), says("local", NOW + 1, Some("ops"))], "git", "local ops");
+        check(vec![says("api", NOW, None), says("local", NOW + 1, Some("ops"))], "git", "local ops");
+    }
+
+    #[test]
+    fn an_outage_is_never_an_unknown_key() {
+        check(vec![is_damaged("api"), says("local", NOW + 1, None)], "git", "unreadable");
+        check(vec![says("api", NOW, None), says("local", NOW + 1, None)], "git", "stale api");
+        check(vec![is_damaged("api"), says("local", NOW + 1, Some("ops"))], "root", "unreadable");
+    }
+}

@@ -1,0 +1,320 @@
+//! The writer: replaces shards and generations so that no reader, crash or full disk ever meets half of one.
+//!
+//! The order is always the same: new files under other names, their bytes made durable, renamed into place, the folder
+//! made durable, and HEAD with the new cursor last. A crash in between leaves shards that are newer than HEAD; the changes since
+//! its cursor are then applied again, and change nothing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use keys::{Fingerprint, SourceName};
+use rustix::fs::FlockOperation;
+
+use crate::entry::Entry;
+use crate::error::{ReadError, WriteError};
+use crate::files::{Directory, temporary_name};
+use crate::generation::{NextGeneration, PreparedGeneration, ordered_entries};
+use crate::head::{Head, Stamps, is_cursor, to_second};
+use crate::reader::{Source, generation_name, read_head};
+use crate::shard::{KEYS_PER_SHARD, Merged, ShardId, merge};
+
+/// Up to so many shards are made durable one by one; more of them by one sync of the file system, which also waits
+/// for what others have written to it.
+const SHARDS_SYNCED_ONE_BY_ONE_MAX: usize = 32;
+
+/// A generation whose shards have grown to so many keys on average is made anew with more of them.
+const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
+
+const LOCK_FILE: &str = "LOCK";
+
+/// One change of one key. Applying it twice changes nothing.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The key is registered, or its registration has changed.
+    Put(Entry),
+    /// The key is gone.
+    Remove(Fingerprint),
+}
+
+/// What a batch of changes did, in keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Keys that were not there before.
+    pub added: u64,
+    /// Keys that were replaced by something different.
+    pub changed: u64,
+    /// Keys that are gone.
+    pub removed: u64,
+}
+
+/// The one writer of a source.
+#[derive(Debug)]
+pub struct Writer {
+    name: SourceName,
+    directory: Directory,
+    /// Held as long as the writer lives, so that a second daemon cannot write.
+    _lock: File,
+    head: Option<Head>,
+    fault: Option<ReadError>,
+    /// The newest generation that was ever begun here.
+    generation_last: u64,
+}
+
+impl Writer {
+    /// Takes the writer's place for the source `name` of the cache in the folder `cache`, both of which are made
+    /// if need be, and removes what a killed writer left behind.
+    pub fn open(cache: &Path, name: &SourceName) -> Result<Self, WriteError> {
+        let directory = open_source(cache, name)?;
+        let lock = lock(&directory)?;
+        let mut writer =
+            Self { name: name.clone(), directory, _lock: lock, head: None, fault: None, generation_last: 0 };
+        match read_head(&writer.directory) {
+            Ok(head) => writer.head = Some(head),
+            Err(ReadError::Missing(_)) => {}
+            Err(error) => writer.fault = Some(error),
+        }
+        writer.tidy()?;
+        writer.recount();
+        Ok(writer)
+    }
+
+    /// What is in force, if anything is. Its cursor is `None` when a full sync is due.
+    #[must_use]
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// What was found wrong with the generation in force when the writer was opened, until a new one is taken.
+    #[must_use]
+    pub fn fault(&self) -> Option<&ReadError> {
+        self.fault.as_ref()
+    }
+
+    /// The source as its readers see it now, if a generation is in force.
+    pub fn in_force(&self) -> Result<Option<Source>, ReadError> {
+        match self.head {
+            Some(_) => Source::open(self.name.clone(), self.directory.again()?).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the source: its readers no longer consult it, and its folder is removed.
+    pub fn remove_source(self) -> Result<(), WriteError> {
+        let Some(cache) = self.directory.path().parent() else { return Ok(()) };
+        let root = Directory::open_root(cache)?;
+        // A source without HEAD is one that cannot answer, so it goes in one step: no reader asks for this name.
+        let removed = format!(".{}.removed", self.name);
+        root.remove_directory(&removed)?;
+        root.rename(self.name.as_str(), &removed)?;
+        root.sync()?;
+        root.remove_directory(&removed)
+    }
+
+    /// Applies `changes` in their order, of which the last one of a key counts. Each shard that they touch is
+    /// replaced once, whether it holds the change of one key or of many.
+    ///
+    /// On an error some shards may have been replaced and HEAD still has the old cursor: apply the same changes again.
+    pub fn apply(
+        &mut self,
+        changes: &[Change],
+        cursor: Option<&str>,
+        stamps: Stamps,
+    ) -> Result<Applied, WriteError> {
+        let head =
+            self.head.clone().ok_or_else(|| WriteError::NoGeneration(self.directory.path().to_owned()))?;
+        let folder = self.directory.open_directory(&generation_name(head.generation))?;
+        let mut applied = Applied::default();
+        let mut written = Vec::new();
+        let touched = by_shard(changes, &head);
+        let result = write_shards(&folder, &head, &touched, &mut written, &mut applied)
+            .and_then(|()| {
+                if touched.len() > SHARDS_SYNCED_ONE_BY_ONE_MAX { folder.sync_file_system() } else { Ok(()) }
+            })
+            .and_then(|()| written.iter().try_for_each(|name| folder.rename(&temporary_name(name), name)));
+        if let Err(error) = result {
+            for name in &written {
+                // The error itself is what counts; leftovers are also removed when a writer opens.
+                let _ = folder.remove(&temporary_name(name));
+            }
+            return Err(error);
+        }
+        if !written.is_empty() {
+            folder.sync()?;
+        }
+        let keys = (head.keys + applied.added).saturating_sub(applied.removed);
+        self.write_head(Head { keys, ..head }, cursor, stamps)?;
+        self.grow()?;
+        Ok(applied)
+    }
+
+    /// Says that the source was in step at `stamps.synced_at`, with the same cursor as before.
+    pub fn touch(&mut self, stamps: Stamps) -> Result<(), WriteError> {
+        let head =
+            self.head.clone().ok_or_else(|| WriteError::NoGeneration(self.directory.path().to_owned()))?;
+        let cursor = head.cursor.clone();
+        self.write_head(head, cursor.as_deref(), stamps)
+    }
+
+    /// Forgets the cursor, so that whoever opens the source next makes a full sync. Validity stays as it is.
+    pub fn forget_cursor(&mut self) -> Result<(), WriteError> {
+        match self.head.clone() {
+            Some(head) if head.cursor.is_some() => {
+                let stamps = head.stamps;
+                self.write_head(head, None, stamps)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins a generation beside the one in force.
+    pub fn begin(&mut self) -> Result<NextGeneration, WriteError> {
+        // A generation that is rebuilt takes the number after its own.
+        let generation = self.generation_last + 1;
+        self.generation_last += 2;
+        NextGeneration::begin(&self.name, &self.directory, generation)
+    }
+
+    /// Puts `prepared` in force and removes what was before.
+    pub fn commit(
+        &mut self,
+        prepared: PreparedGeneration,
+        cursor: Option<&str>,
+        stamps: Stamps,
+    ) -> Result<(), WriteError> {
+        let (generation, bits, keys) = (prepared.generation(), prepared.bits(), prepared.keys());
+        self.directory.sync()?;
+        self.write_head(Head { generation, bits, keys, cursor: None, stamps }, cursor, stamps)?;
+        prepared.keep();
+        self.fault = None;
+        self.tidy()
+    }
+
+    /// The folder of the source.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    fn write_head(&mut self, head: Head, cursor: Option<&str>, stamps: Stamps) -> Result<(), WriteError> {
+        if cursor.is_some_and(|cursor| !is_cursor(cursor)) {
+            return Err(WriteError::Cursor);
+        }
+        let stamps =
+            Stamps { synced_at: to_second(stamps.synced_at), valid_until: stamps.valid_until.map(to_second) };
+        let head = Head { cursor: cursor.map(str::to_owned), stamps, ..head };
+        self.directory.replace("HEAD", head.to_text().as_bytes())?;
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// Makes a new generation with more shards when those in force have become too full.
+    fn grow(&mut self) -> Result<(), WriteError> {
+        let Some(head) = self.head.clone() else { return Ok(()) };
+        if head.bits >= keys::SHARD_BITS_MAX || head.keys >> head.bits <= KEYS_PER_SHARD_MAX {
+            return Ok(());
+        }
+        let Some(source) = self.in_force()? else { return Ok(()) };
+        let mut next = self.begin()?;
+        for entry in ordered_entries(&source) {
+            next.push(entry?)?;
+        }
+        self.commit(next.finish()?, head.cursor.as_deref(), head.stamps)
+    }
+
+    /// Removes every generation but the one in force, and every file that never got its place. While HEAD cannot be
+    /// read, no generation is removed: one of them may be all there is.
+    fn tidy(&mut self) -> Result<(), WriteError> {
+        let in_force = self.head.as_ref().map(|head| head.generation);
+        for name in self.directory.names()? {
+            let Some(name) = name.to_str() else { continue };
+            if let Some(generation) = name.strip_prefix('g').and_then(|number| number.parse::<u64>().ok()) {
+                self.generation_last = self.generation_last.max(generation);
+                if in_force.is_some_and(|in_force| in_force != generation) {
+                    self.directory.remove_directory(name)?;
+                }
+            } else if name.starts_with('.') && name.ends_with(".new") {
+                self.directory.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the number of keys by what the shards say, which is right even if the last writer was killed between
+    /// a shard and HEAD. A shard that cannot be read makes a full sync due.
+    fn recount(&mut self) {
+        let counted = match self.in_force() {
+            Ok(None) => return,
+            Ok(Some(source)) => source.count_keys(),
+            Err(error) => Err(error),
+        };
+        let Some(head) = &mut self.head else { return };
+        match counted {
+            Ok(keys) => head.keys = keys,
+            Err(error) => {
+                head.cursor = None;
+                self.fault = Some(error);
+            }
+        }
+    }
+}
+
+fn open_source(cache: &Path, name: &SourceName) -> Result<Directory, WriteError> {
+    let root = match Directory::open_root(cache) {
+        Err(ReadError::Missing(_)) => Directory::make_root(cache)?,
+        other => other?,
+    };
+    root.make_directory(name.as_str())?;
+    Ok(root.open_directory(name.as_str())?)
+}
+
+fn lock(directory: &Directory) -> Result<File, WriteError> {
+    let file = directory.open_lock(LOCK_FILE)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(WriteError::Locked(directory.path().to_owned())),
+        Err(source) => Err(WriteError::io("lock", &directory.path().join(LOCK_FILE), source)),
+    }
+}
+
+type Touched<'a> = BTreeMap<u32, BTreeMap<Fingerprint, Option<&'a Entry>>>;
+
+/// The last change of each key, shard by shard.
+fn by_shard<'a>(changes: &'a [Change], head: &Head) -> Touched<'a> {
+    let mut touched = Touched::new();
+    for change in changes {
+        let (fingerprint, entry) = match change {
+            Change::Put(entry) => (entry.fingerprint, Some(entry)),
+            Change::Remove(fingerprint) => (*fingerprint, None),
+        };
+        touched.entry(fingerprint.leading_bits(head.bits)).or_default().insert(fingerprint, entry);
+    }
+    touched
+}
+
+/// Writes each touched shard under its temporary name, unless nothing in it changes.
+fn write_shards(
+    folder: &Directory,
+    head: &Head,
+    touched: &Touched<'_>,
+    written: &mut Vec<String>,
+    applied: &mut Applied,
+) -> Result<(), WriteError> {
+    let one_by_one = touched.len() <= SHARDS_SYNCED_ONE_BY_ONE_MAX;
+    for (&index, changes) in touched {
+        let shard = ShardId { generation: head.generation, bits: head.bits, index };
+        let name = shard.file_name();
+        let old = folder.read_file(&name, crate::reader::SHARD_BYTES_MAX)?;
+        let merged = merge(&old, &shard, changes)
+            .map_err(|damage| ReadError::damaged(&folder.path().join(&name), damage))?;
+        let Some(Merged { bytes, added, changed, removed }) = merged else { continue };
+        let file = folder.write_new(&temporary_name(&name), &bytes)?;
+        if one_by_one {
+            file.sync_all().map_err(|source| WriteError::io("sync", &folder.path().join(&name), source))?;
+        }
+        written.push(name);
+        applied.added += added;
+        applied.changed += changed;
+        applied.removed += removed;
+    }
+    Ok(())
+}
