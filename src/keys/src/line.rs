@@ -328,7 +328,7 @@ mod render {
         fn a_template_that_a_shell_or_sshd_could_read_otherwise_is_refused() {
             use ParseTemplateError as E;
             let check = |text: &str, expected: E| {
-                assert_eq!(text.parse::<CommandTemplate>(), Err(expected), "{text}")
+                assert_eq!(text.parse::<CommandTemplate>(), Err(expected), "{text}");
             };
             check("pushkeys-shell {account}", E::NotAbsolute);
             check("/bin/x {account}; id", E::Character(';'));
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_line_without_a_forced_command_is_no_line() {
         let check = |text: &str, expected| {
-            assert_eq!(text.parse::<AuthorizedKeysLine>().map(|_| ()), expected, "{text}")
+            assert_eq!(text.parse::<AuthorizedKeysLine>().map(|_| ()), expected, "{text}");
         };
         check("restrict,command=\"/x\" ssh-ed25519 AAAA", Ok(()));
         check("ssh-ed25519 AAAA", Err(ParseLineError::Prefix));

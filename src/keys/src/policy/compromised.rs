@@ -1,0 +1,144 @@
+//! Keys that anybody can use, because their private half has been published.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64ct::{Base64, Encoding};
+use thiserror::Error;
+
+use crate::Fingerprint;
+
+/// The most lines of a list: Debian's weak keys of 2008 are less than a million of all sizes.
+const LINES_MAX: usize = 4_000_000;
+
+/// The published keys that this crate knows, with their sources.
+const BUILT_IN: &str = include_str!("compromised.txt");
+
+/// Fingerprints of keys that are refused because their private half is known.
+///
+/// Its text has one fingerprint (`SHA256:…`) or public key (`type base64`) per line, with anything after
+/// it; empty lines and lines that begin with `#` count for nothing. The default is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompromisedList {
+    /// Shared, so that copies of a policy cost nothing.
+    fingerprints: Arc<HashSet<Fingerprint>>,
+}
+
+/// Why a text is not a list of compromised keys.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ParseCompromisedListError {
+    /// A line that is none of those that a list has.
+    #[error(
+        "line {line} is neither a SHA-256 fingerprint nor a public key\nhint: `ssh-keygen -lf FILE` prints the fingerprint of the key in FILE"
+    )]
+    Line {
+        /// The number of the line, from 1 on.
+        line: usize,
+    },
+    /// More lines than a list may have.
+    #[error("the list has more than {LINES_MAX} lines")]
+    TooLong,
+}
+
+impl CompromisedList {
+    /// The keys that this crate knows: few, for a list of all would be out of date when it is built.
+    #[must_use]
+    pub fn built_in() -> Self {
+        // A test reads the text that is built in.
+        BUILT_IN.parse().unwrap_or_default()
+    }
+
+    /// Whether the key is on the list.
+    #[must_use]
+    pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
+        self.fingerprints.contains(fingerprint)
+    }
+
+    /// The number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fingerprints.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fingerprints.is_empty()
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        Arc::make_mut(&mut self.fingerprints).extend(Arc::unwrap_or_clone(other.fingerprints));
+    }
+}
+
+impl FromStr for CompromisedList {
+    type Err = ParseCompromisedListError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCompromisedListError> {
+        let mut fingerprints = HashSet::new();
+        for (index, line) in text.lines().enumerate() {
+            if index >= LINES_MAX {
+                return Err(ParseCompromisedListError::TooLong);
+            }
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let fingerprint = parse_line(line).ok_or(ParseCompromisedListError::Line { line: index + 1 })?;
+            fingerprints.insert(fingerprint);
+        }
+        Ok(Self { fingerprints: Arc::new(fingerprints) })
+    }
+}
+
+/// A key on the list need not be one that the policy would accept otherwise, so only its frame is read.
+fn parse_line(line: &str) -> Option<Fingerprint> {
+    let mut words = line.split_whitespace();
+    let first = words.next()?;
+    if first.starts_with("SHA256:") {
+        return first.parse().ok();
+    }
+    let blob = Base64::decode_vec(words.next()?).ok()?;
+    let (length, rest) = blob.split_first_chunk()?;
+    let name = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    (name == first.as_bytes()).then(|| Fingerprint::of(&blob))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VAGRANT: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN1YdxBpNlzxDqfJyw/QKow1F+wvG9hXGoqiysfJOn5Y";
+
+    #[test]
+    fn the_built_in_list_is_readable_and_has_every_line() {
+        let lines = BUILT_IN.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        assert_eq!(CompromisedList::built_in().len(), lines.count());
+        assert!(!CompromisedList::built_in().is_empty());
+    }
+
+    #[test]
+    fn a_key_and_its_fingerprint_are_one_entry() {
+        let list: CompromisedList = format!("# why\n\n  {VAGRANT} vagrant\r\n").parse().unwrap();
+        let [fingerprint] = list.fingerprints.iter().copied().collect::<Vec<_>>()[..] else {
+            panic!("{list:?}")
+        };
+        assert_eq!(format!("{fingerprint} where it was found").parse(), Ok(list));
+    }
+
+    #[test]
+    fn a_line_that_is_no_key_is_named() {
+        let check = |line: &str| {
+            let text = format!("# one\n{VAGRANT}\n{line}\n");
+            let expected = Err(ParseCompromisedListError::Line { line: 3 });
+            assert_eq!(text.parse::<CompromisedList>(), expected, "{line}");
+        };
+        check("SHA256:short");
+        check("MD5:01:0e:e5:2d");
+        check("ssh-ed25519");
+        check("ssh-ed25519 not-base64");
+        check("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIN1YdxBpNlzxDqfJyw/QKow1F+wvG9hXGoqiysfJOn5Y");
+        check("ssh-ed25519 AAAAC3");
+    }
+}

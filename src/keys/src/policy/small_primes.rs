@@ -1,0 +1,137 @@
+//! Remainders of a modulus by all small primes.
+//!
+//! A snapshot brings a million keys, so primes are multiplied into groups, and a remainder by a group
+//! takes one multiplication per 64 bits of the modulus, with weights that are computed once.
+
+use std::sync::LazyLock;
+
+use super::rsa::MODULUS_BITS_MAX;
+
+/// Primes below this are tried. They divide five of six random numbers, so that a damaged or made-up
+/// modulus is likely found; eight times as many primes would find a third of the rest.
+const SMALL_PRIME_MAX: u64 = 1 << 13;
+
+/// Infineon's library used the primes from 3 to this one for its shortest keys, and more for others.
+const INFINEON_PRIME_MAX: u64 = 167;
+const INFINEON_GENERATOR: u64 = 65537;
+
+/// The longest product of a group in bits.
+const PRODUCT_BITS_MAX: u32 = 55;
+const LIMBS_MAX: usize = MODULUS_BITS_MAX as usize / 64;
+
+// A sum of LIMBS_MAX products of a limb and a weight fits 128 bits, and four remainders fit 64.
+const _: () = assert!(64 + PRODUCT_BITS_MAX + LIMBS_MAX.ilog2() < 128 && PRODUCT_BITS_MAX + 2 < 64);
+
+/// All odd primes below [`SMALL_PRIME_MAX`] in ascending order.
+pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
+    let mut groups = Vec::new();
+    let mut members: Vec<u64> = Vec::new();
+    for prime in (3..SMALL_PRIME_MAX).filter(|&number| is_odd_prime(number)) {
+        if members.iter().product::<u64>() >= (1 << PRODUCT_BITS_MAX) / prime {
+            groups.push(Group::new(&members));
+            members.clear();
+        }
+        members.push(prime);
+    }
+    groups.push(Group::new(&members));
+    groups
+});
+
+/// Some primes and their product.
+pub(super) struct Group {
+    /// The primes, each with what is known of it.
+    pub(super) primes: Vec<SmallPrime>,
+    /// Invariant: at most [`PRODUCT_BITS_MAX`] bits.
+    product: u64,
+    /// The remainders of 1, 2^64, 2^128 … by the product.
+    weights: Vec<u64>,
+}
+
+impl Group {
+    fn new(primes: &[u64]) -> Self {
+        let product = primes.iter().product();
+        let step = (1_u128 << 64) % u128::from(product);
+        let weights =
+            std::iter::successors(Some(1), |&weight| Some(modulo(u128::from(weight) * step, product)));
+        Self {
+            primes: primes.iter().map(|&value| SmallPrime::new(value)).collect(),
+            product,
+            weights: weights.take(LIMBS_MAX).collect(),
+        }
+    }
+
+    /// The remainder of a number of at most [`LIMBS_MAX`] limbs, the lowest first.
+    pub(super) fn remainder(&self, limbs: &[u64]) -> u64 {
+        debug_assert!(limbs.len() <= LIMBS_MAX);
+        let products =
+            limbs.iter().zip(&self.weights).map(|(&limb, &weight)| u128::from(limb) * u128::from(weight));
+        modulo(products.sum(), self.product)
+    }
+
+    /// The remainder of `number`.
+    pub(super) fn reduce(&self, number: u64) -> u64 {
+        number % self.product
+    }
+
+    /// The remainder of `number`'s square.
+    pub(super) fn square(&self, number: u64) -> u64 {
+        modulo(u128::from(number) * u128::from(number), self.product)
+    }
+
+    /// The remainder of `left - right`, both remainders.
+    pub(super) fn difference(&self, left: u64, right: u64) -> u64 {
+        self.reduce(left + self.product - right)
+    }
+}
+
+/// A prime, and for those of [`INFINEON_PRIME_MAX`] and below, sets of remainders by it.
+pub(super) struct SmallPrime {
+    /// The prime itself.
+    pub(super) value: u64,
+    /// The powers of Infineon's generator.
+    pub(super) infineon: Remainders,
+    /// The squares, with zero.
+    pub(super) squares: Remainders,
+}
+
+impl SmallPrime {
+    fn new(value: u64) -> Self {
+        if value > INFINEON_PRIME_MAX {
+            return Self { value, infineon: Remainders::default(), squares: Remainders::default() };
+        }
+        let powers = std::iter::successors(Some(1), |power| Some(power * INFINEON_GENERATOR % value));
+        let squares = (0..value).map(|root| root * root % value);
+        Self {
+            value,
+            // As many powers as there are remainders: by then they repeat.
+            infineon: Remainders::new(value, powers.zip(0..value).map(|(power, _)| power)),
+            squares: Remainders::new(value, squares),
+        }
+    }
+}
+
+/// A set of remainders by one prime. The default contains them all.
+#[derive(Default)]
+pub(super) struct Remainders(Box<[bool]>);
+
+impl Remainders {
+    fn new(prime: u64, members: impl Iterator<Item = u64>) -> Self {
+        let members: Vec<u64> = members.collect();
+        Self((0..prime).map(|remainder| members.contains(&remainder)).collect())
+    }
+
+    /// Whether `remainder` is in the set.
+    pub(super) fn contains(&self, remainder: u64) -> bool {
+        usize::try_from(remainder).ok().and_then(|index| self.0.get(index)).is_none_or(|&is_member| is_member)
+    }
+}
+
+fn modulo(number: u128, product: u64) -> u64 {
+    // A remainder by a number of 64 bits has 64 bits. Zero, for the compiler, is the refused remainder.
+    u64::try_from(number % u128::from(product)).unwrap_or(0)
+}
+
+fn is_odd_prime(number: u64) -> bool {
+    let odd_divisors = (3..).step_by(2).take_while(|divisor| divisor * divisor <= number);
+    number % 2 == 1 && number > 1 && !odd_divisors.into_iter().any(|divisor| number.is_multiple_of(divisor))
+}
