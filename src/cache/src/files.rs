@@ -219,7 +219,12 @@ impl Directory {
 
 /// The name under which a file is written before it takes its place; no reader ever asks for it.
 pub(crate) fn temporary_name(name: &str) -> String {
-    format!(".{name}.new")
+    format!(".new-{name}")
+}
+
+/// Whether [`temporary_name`] made `name`.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(".new-")
 }
 
 /// Fills `buffer` from `offset` on, as far as the file goes.

@@ -268,7 +268,9 @@ impl ShardWriter {
             let count = entries.len() as u64;
             let mut bytes = Vec::with_capacity(256 + entries.len() * 512);
             shard.write_first(count, &mut bytes);
-            entries.iter().for_each(|entry| entry.write_line(&mut bytes));
+            for entry in &entries {
+                entry.write_line(&mut bytes);
+            }
             shard.write_last(count, &mut bytes);
             folder.directory.write_new(&shard.file_name(), &bytes)?;
             entries.clear();
@@ -285,12 +287,12 @@ struct Lines<'a> {
     source: &'a Source,
     next_shard: u32,
     bytes: Vec<u8>,
-    lines: std::vec::IntoIter<(Fingerprint, std::ops::Range<usize>)>,
+    ranges: std::vec::IntoIter<(Fingerprint, std::ops::Range<usize>)>,
 }
 
 impl<'a> Lines<'a> {
     fn of(source: &'a Source) -> Self {
-        Self { source, next_shard: 0, bytes: Vec::new(), lines: Vec::new().into_iter() }.filled()
+        Self { source, next_shard: 0, bytes: Vec::new(), ranges: Vec::new().into_iter() }.filled()
     }
 
     fn filled(mut self) -> Self {
@@ -299,19 +301,19 @@ impl<'a> Lines<'a> {
     }
 
     fn peek(&self) -> Option<(Fingerprint, &[u8])> {
-        let (fingerprint, range) = self.lines.as_slice().first()?;
+        let (fingerprint, range) = self.ranges.as_slice().first()?;
         Some((*fingerprint, self.bytes.get(range.clone())?))
     }
 
     fn advance(&mut self) {
-        self.lines.next();
+        self.ranges.next();
         self.fill();
     }
 
     fn fill(&mut self) {
-        while self.lines.as_slice().is_empty() && self.next_shard < self.source.shard_count() {
+        while self.ranges.as_slice().is_empty() && self.next_shard < self.source.shard_count() {
             self.bytes = self.source.shard_bytes(self.next_shard).unwrap_or_default();
-            self.lines = lines_by_fingerprint(&self.bytes).into_iter();
+            self.ranges = lines_by_fingerprint(&self.bytes).into_iter();
             self.next_shard += 1;
         }
     }

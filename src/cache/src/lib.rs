@@ -19,6 +19,8 @@ mod head;
 mod hold;
 mod reader;
 mod shard;
+#[cfg(feature = "status")]
+pub mod status;
 mod verdict;
 mod writer;
 

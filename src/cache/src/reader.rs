@@ -144,7 +144,7 @@ impl Source {
     /// [`ReadError::Missing`]: open the source again.
     #[must_use]
     pub fn entries(&self) -> Entries<'_> {
-        Entries { source: self, next_shard: 0, entries: Vec::new().into_iter() }
+        Entries { source: self, next_shard: 0, shard: Vec::new().into_iter() }
     }
 
     /// How many shards the generation has.
@@ -226,7 +226,7 @@ pub struct ShardReport {
 pub struct Entries<'a> {
     source: &'a Source,
     next_shard: u32,
-    entries: std::vec::IntoIter<Entry>,
+    shard: std::vec::IntoIter<Entry>,
 }
 
 impl Iterator for Entries<'_> {
@@ -234,7 +234,7 @@ impl Iterator for Entries<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(entry) = self.entries.next() {
+            if let Some(entry) = self.shard.next() {
                 return Some(Ok(entry));
             }
             if self.next_shard >= self.source.shard_count() {
@@ -243,7 +243,7 @@ impl Iterator for Entries<'_> {
             let entries = self.source.shard_entries(self.next_shard);
             self.next_shard += 1;
             match entries {
-                Ok(entries) => self.entries = entries.into_iter(),
+                Ok(entries) => self.shard = entries.into_iter(),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
-use crate::files::{Directory, temporary_name};
+use crate::files::{Directory, is_temporary, temporary_name};
 use crate::generation::{NextGeneration, PreparedGeneration, ordered_entries};
 use crate::head::{Head, Stamps, is_cursor, to_second};
 use crate::reader::{Source, generation_name, read_head};
@@ -195,7 +195,7 @@ impl Writer {
         &self.directory
     }
 
-    fn write_head(&mut self, head: Head, cursor: Option<&str>, stamps: Stamps) -> Result<(), WriteError> {
+    fn write_head(&mut self, mut head: Head, cursor: Option<&str>, stamps: Stamps) -> Result<(), WriteError> {
         if cursor.is_some_and(|cursor| !is_cursor(cursor)) {
             return Err(WriteError::Cursor);
         }
@@ -232,7 +232,7 @@ impl Writer {
                 if in_force.is_some_and(|in_force| in_force != generation) {
                     self.directory.remove_directory(name)?;
                 }
-            } else if name.starts_with('.') && name.ends_with(".new") {
+            } else if is_temporary(name) {
                 self.directory.remove(name)?;
             }
         }
