@@ -1,1 +1,63 @@
-//! stub
+//! A key service, push hosts and their users, for tests that read as a sysadmin would tell them.
+//!
+//! Everything is the real thing: the programs of this workspace, stock sshd and ssh, on loopback ports
+//! and in directories of their own. This crate starts them, waits for conditions (never for a time), shows
+//! their logs when a test fails, and leaves nothing running. It must not know how they work inside.
+//!
+//! ```no_run
+//! use pushkeys_tests::{Key, PushHost, Service};
+//!
+//! let service = Service::start();
+//! let host = PushHost::start(&service);
+//! let (ana, laptop) = (service.account("ana"), Key::ed25519());
+//!
+//! ana.adds(&laptop, "laptop");
+//! host.learns(&laptop);
+//! host.login("git", &laptop).succeeds_as(&ana);
+//!
+//! ana.removes("laptop");
+//! host.forgets(&laptop);
+//! host.login("git", &laptop).is_refused();
+//! ```
+
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a fixture fails its test by panicking, at any line"
+)]
+
+mod account;
+mod agent;
+mod double;
+mod host;
+mod http;
+mod key;
+mod login;
+mod port;
+mod process;
+mod programs;
+mod room;
+mod service;
+mod sshd;
+mod syncd;
+mod synthetic;
+mod syslog;
+mod wait;
+
+pub use account::Account;
+pub use agent::{Agent, Keeper, string};
+pub use double::{Double, response, snapshot};
+pub use host::{Answer, HostFiles, PushHost, give_to_syncd};
+pub use http::{Client, Reply};
+pub use key::Key;
+pub use login::{Login, Session};
+pub use process::{Finished, Process, run, run_within};
+pub use programs::{Program, as_user, program};
+pub use room::{Room, remove_all_rooms};
+pub use service::Service;
+pub use sshd::{Sshd, SshdSettings};
+pub use syncd::Syncd;
+pub use synthetic::{SyntheticKey, SyntheticKeys};
+pub use syslog::Syslog;
+pub use wait::{PATIENCE, eventually, until};

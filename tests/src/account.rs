@@ -1,0 +1,80 @@
+//! A user of the key service.
+
+use reqwest::Method;
+
+use crate::{Client, Key, Reply};
+
+/// An account with a token of its own, and what its user does through the API.
+#[derive(Debug, Clone)]
+pub struct Account {
+    name: String,
+    id: String,
+    token: String,
+    client: Client,
+}
+
+impl Account {
+    pub(crate) fn new(base: &str, name: &str, id: &str, token: &str) -> Self {
+        let client = Client::new(base, Some(format!("Bearer {token}")));
+        Self { name: name.to_owned(), id: id.to_owned(), token: token.to_owned(), client }
+    }
+
+    /// The name that the account goes by, and is greeted by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The account's opaque id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bearer token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Registers `key` as `name`; panics unless the service confirms it.
+    #[track_caller]
+    pub fn adds(&self, key: &Key, name: &str) {
+        let reply = self.tries_to_add(key.text(), name).expect("the service answers");
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    /// Registers `text` as a key named `name`: what the service says, or why it says nothing.
+    pub fn tries_to_add(&self, text: &str, name: &str) -> Result<Reply, reqwest::Error> {
+        let body = serde_json::Value::from(text).to_string();
+        self.client.send(Method::PUT, &["v2", "self", "keys", name], Some(body))
+    }
+
+    /// Deletes the key named `name`; panics unless the service confirms it.
+    #[track_caller]
+    pub fn removes(&self, name: &str) {
+        let reply = self.tries_to_remove(name).expect("the service answers");
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    /// Deletes the key named `name`: what the service says, or why it says nothing.
+    pub fn tries_to_remove(&self, name: &str) -> Result<Reply, reqwest::Error> {
+        self.client.send(Method::DELETE, &["v2", "self", "keys", name], None)
+    }
+
+    /// The names and fingerprints of the account's keys.
+    #[track_caller]
+    #[must_use]
+    pub fn keys(&self) -> Vec<(String, String)> {
+        let reply =
+            self.client.send(Method::GET, &["v2", "self", "keys"], None).expect("the service answers");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let keys = reply.json();
+        let text = |key: &serde_json::Value, field: &str| key[field].as_str().expect("a text").to_owned();
+        keys.as_array()
+            .expect("an array")
+            .iter()
+            .map(|key| (text(key, "name"), text(key, "fingerprint")))
+            .collect()
+    }
+}

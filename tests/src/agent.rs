@@ -1,0 +1,113 @@
+//! An ssh-agent whose answers a test chooses (draft-ietf-sshm-ssh-agent, the two requests that ssh makes).
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::Room;
+
+const FAILURE: u8 = 5;
+const REQUEST_IDENTITIES: u8 = 11;
+const IDENTITIES_ANSWER: u8 = 12;
+const SIGN_REQUEST: u8 = 13;
+const SIGN_RESPONSE: u8 = 14;
+
+/// ssh's own bound (`MAX_AGENT_REPLY_LEN`).
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// What an agent answers.
+pub trait Keeper: Send + 'static {
+    /// The public keys to offer, as blobs. ssh asks when its key exchange is done and before its first offer.
+    fn identities(&mut self) -> Vec<Vec<u8>>;
+
+    /// A signature by the key `blob`, as a blob. ssh asks when sshd has accepted the offer of that key.
+    fn sign(&mut self, blob: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// A running agent. Its thread ends with the process: it holds nothing but a socket.
+#[derive(Debug)]
+pub struct Agent {
+    socket: PathBuf,
+    _room: Room,
+}
+
+impl Agent {
+    /// Starts an agent that answers as `keeper` says.
+    #[must_use]
+    pub fn start(keeper: impl Keeper) -> Self {
+        let room = Room::temporary();
+        let socket = room.join("agent");
+        let listener = UnixListener::bind(&socket).expect("a socket in an own directory");
+        let keeper = Arc::new(Mutex::new(keeper));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let keeper = Arc::clone(&keeper);
+                thread::spawn(move || serve(stream, &*keeper));
+            }
+        });
+        Self { socket, _room: room }
+    }
+
+    /// The socket, for ssh's `IdentityAgent`.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+fn serve(mut stream: UnixStream, keeper: &Mutex<impl Keeper>) {
+    // An error is ssh going away.
+    while let Ok(request) = read_message(&mut stream) {
+        let reply = answer(&request, &mut *keeper.lock().unwrap_or_else(PoisonError::into_inner));
+        if stream.write_all(&string(&reply)).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(request: &[u8], keeper: &mut impl Keeper) -> Vec<u8> {
+    match request.split_first() {
+        Some((&REQUEST_IDENTITIES, _)) => {
+            let blobs = keeper.identities();
+            let count = u32::try_from(blobs.len()).expect("a few keys");
+            let mut reply = vec![IDENTITIES_ANSWER];
+            reply.extend(count.to_be_bytes());
+            for blob in blobs {
+                reply.extend(string(&blob));
+                reply.extend(string(b"comment"));
+            }
+            reply
+        }
+        Some((&SIGN_REQUEST, rest)) => match first_string(rest).and_then(|blob| keeper.sign(blob)) {
+            Some(signature) => [vec![SIGN_RESPONSE], string(&signature)].concat(),
+            None => vec![FAILURE],
+        },
+        _ => vec![FAILURE],
+    }
+}
+
+fn read_message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message)?;
+    Ok(message)
+}
+
+fn first_string(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.get(..u32::from_be_bytes(*length) as usize)
+}
+
+/// A string of the SSH protocols: its length in four bytes, and its bytes (RFC 4251 section 5).
+#[must_use]
+pub fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).expect("a short string");
+    [&length.to_be_bytes(), bytes].concat()
+}

@@ -1,0 +1,226 @@
+//! A push host: sshd, pushkeys-syncd, and the cache between them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keys::Fingerprint;
+
+use crate::process::{Finished, run};
+use crate::{
+    Double, Key, Login, Program, Room, Service, Sshd, SshdSettings, Syncd, Syslog, as_user, program, until,
+};
+
+/// A push host on this machine: its sshd asks pushkeys-lookup, and its pushkeys-syncd keeps the cache.
+#[derive(Debug)]
+pub struct PushHost {
+    /// The daemon that keeps the cache.
+    pub syncd: Syncd,
+    /// The ssh server.
+    pub sshd: Sshd,
+    files: HostFiles,
+}
+
+/// What a package puts on a push host, and the cache.
+#[derive(Debug)]
+pub struct HostFiles {
+    room: Room,
+    programs: Room,
+    cache: PathBuf,
+}
+
+/// What the helper answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    /// What sshd would read.
+    pub stdout: String,
+    /// What would reach sshd's own standard error.
+    pub stderr: String,
+}
+
+impl PushHost {
+    /// A host of `service`, its daemon in step and its sshd listening.
+    #[must_use]
+    pub fn start(service: &Service) -> Self {
+        Self::start_with(service, |_| {})
+    }
+
+    /// A host of `service` whose sshd settings are changed.
+    #[must_use]
+    pub fn start_with(service: &Service, change: impl FnOnce(&mut SshdSettings)) -> Self {
+        let files = HostFiles::install();
+        let source = files.source(service);
+        Self::assemble(files, &source, change)
+    }
+
+    /// A host of `service` whose helper and forced command write to `syslog`.
+    #[must_use]
+    pub fn start_with_syslog(service: &Service, syslog: &Syslog) -> Self {
+        Self::start_with(service, |sshd| sshd.prelude = Some(syslog.prelude()))
+    }
+
+    /// A host that polls `double` all the time.
+    #[must_use]
+    pub fn start_polling(double: &Double) -> Self {
+        let url = double.url();
+        let source =
+            format!("[[source]]\nname = \"api\"\nkind = \"poll\"\nurl = \"{url}\"\ninterval = \"100ms\"\n");
+        Self::assemble(HostFiles::install(), &source, |_| {})
+    }
+
+    /// A host with `sources` in its daemon's configuration; waits until the source `api` is in the cache.
+    #[must_use]
+    pub fn assemble(files: HostFiles, sources: &str, change: impl FnOnce(&mut SshdSettings)) -> Self {
+        let mut syncd = Syncd::configure(&files.room, &files.syncd_configuration(sources));
+        syncd.start();
+        let mut settings = SshdSettings::new(&files.helper());
+        change(&mut settings);
+        let host = Self { syncd, sshd: Sshd::start(&settings), files };
+        until("the source is in the cache", || host.cache().join("api/HEAD").exists());
+        host
+    }
+
+    /// An attempt to log in as `login` with `key`.
+    #[must_use]
+    pub fn login(&self, login: &str, key: &Key) -> Login {
+        self.login_without_key(login).with_key(key)
+    }
+
+    /// An attempt to log in as `login`, with no key yet.
+    #[must_use]
+    pub fn login_without_key(&self, login: &str) -> Login {
+        Login::new(&self.sshd, login)
+    }
+
+    /// What the helper answers, asked as sshd asks it.
+    #[track_caller]
+    #[must_use]
+    pub fn lookup(&self, login: &str, fingerprint: &Fingerprint) -> Answer {
+        Answer::from(run(self.helper().arg(login).arg(fingerprint.to_string())))
+    }
+
+    /// The helper's command as sshd starts it, but for login and fingerprint.
+    #[must_use]
+    pub fn helper(&self) -> Command {
+        let mut command = as_user("pushkeys-lookup", self.files.programs.join("pushkeys-lookup"));
+        command.arg("--cache").arg(self.cache());
+        command
+    }
+
+    /// Waits until `key` is in the cache.
+    #[track_caller]
+    pub fn learns(&self, key: &Key) {
+        until("the host learns of the key", || !self.lookup("git", &key.fingerprint()).stdout.is_empty());
+    }
+
+    /// Waits until `key` is no longer in the cache.
+    #[track_caller]
+    pub fn forgets(&self, key: &Key) {
+        until("the host forgets the key", || self.lookup("git", &key.fingerprint()).is_unknown());
+    }
+
+    /// Runs `pushkeys` over the host's cache, as root.
+    #[track_caller]
+    #[must_use]
+    pub fn pushkeys(&self, arguments: &[&str]) -> Finished {
+        run(as_user("root", program(Program::Cli)).arg("--cache").arg(self.cache()).args(arguments))
+    }
+
+    /// The cache's directory.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.files.cache
+    }
+
+    /// What is installed on the host.
+    #[must_use]
+    pub fn files(&self) -> &HostFiles {
+        &self.files
+    }
+}
+
+impl HostFiles {
+    /// Installs helper and forced command where root alone can write, and makes an empty cache.
+    #[must_use]
+    pub fn install() -> Self {
+        let (room, programs) = (Room::temporary(), Room::root_owned());
+        for program in [Program::Lookup, Program::Shell] {
+            let path = programs.join(program.name());
+            fs::copy(crate::program(program), &path).expect("a copy of the program");
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("own file");
+        }
+        let cache = room.join("cache");
+        fs::create_dir(&cache).expect("own directory");
+        give_to_syncd(&cache, 0o750);
+        Self { room, programs, cache }
+    }
+
+    /// The directory of the host's own files, which root alone can write to.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The directory of helper and forced command.
+    #[must_use]
+    pub fn programs(&self) -> &Room {
+        &self.programs
+    }
+
+    /// The cache's directory.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The helper and its options, as they stand before `%u %f`.
+    #[must_use]
+    pub fn helper(&self) -> String {
+        format!("{} --cache {}", self.programs.join("pushkeys-lookup").display(), self.cache.display())
+    }
+
+    /// The configuration of a source `api` that follows `service`, with a token of its own.
+    #[must_use]
+    pub fn source(&self, service: &Service) -> String {
+        let token_file = self.room.write("token", &service.host_token("push-1"));
+        give_to_syncd(&token_file, 0o400);
+        format!(
+            "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{}\"\ntoken_file = \"{}\"\n",
+            service.url(),
+            token_file.display()
+        )
+    }
+
+    fn syncd_configuration(&self, sources: &str) -> String {
+        let (cache, shell) = (self.cache.display(), self.programs.join("pushkeys-shell"));
+        format!(
+            "cache = \"{cache}\"\nlogins = [\"git\"]\n\
+             command = \"{} --cache {cache} --account {{account}} --key {{key_id}} --fingerprint {{fingerprint}}\"\n\n\
+             {sources}",
+            shell.display()
+        )
+    }
+}
+
+impl Answer {
+    /// Whether this is the answer to an unknown key: silence, and success.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.code == Some(0) && self.stdout.is_empty() && self.stderr.is_empty()
+    }
+}
+
+impl From<Finished> for Answer {
+    fn from(finished: Finished) -> Self {
+        Self { code: finished.status.code(), stdout: finished.stdout, stderr: finished.stderr }
+    }
+}
+
+/// Hands `path` to the user that the daemon runs as.
+pub fn give_to_syncd(path: &Path, mode: u32) {
+    let _ = run(Command::new("chown").arg("pushkeys:pushkeys").arg(path)).output();
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("own file");
+}

@@ -1,0 +1,148 @@
+//! Programs that run beside a test, and programs that run to their end.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::wait::{PATIENCE, eventually};
+
+/// Programs that run to their end take some milliseconds.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A running program with its output in a file. [`as_user`](crate::as_user) makes commands that die with the test,
+/// whatever ends the test.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`, its output appended to `log`, in a process group of its own.
+    #[must_use]
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).expect("own log file");
+        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor")).stderr(output);
+        command.process_group(0);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { name: name.to_owned(), child, log: log.to_owned() }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it, and its predecessors with the same log file, have printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// How it ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("own child")
+    }
+
+    /// Sends it `signal`, and nobody else.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(pid_of(&self.child), signal);
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let what = format!("{} ends after SIGTERM", self.name);
+        eventually(&what, || self.ended())
+    }
+
+    /// `kill -9`, for it and all of its children.
+    pub fn kill(&mut self) {
+        let _ = kill_process_group(pid_of(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- log of {} ---\n{}--- end of log ---", self.name, self.log());
+        }
+    }
+}
+
+/// What a program that ended left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Panics unless the program succeeded; gives its standard output.
+    #[track_caller]
+    #[must_use]
+    pub fn output(self) -> String {
+        assert!(self.status.success(), "{}: {}{}", self.status, self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// Runs `command` to its end, within [`PATIENCE`].
+#[track_caller]
+pub fn run(command: &mut Command) -> Finished {
+    run_within(command, PATIENCE)
+}
+
+/// Runs `command` to its end; panics when that takes longer than `limit`.
+#[track_caller]
+pub fn run_within(command: &mut Command, limit: Duration) -> Finished {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // Files take any amount of output without anybody reading it meanwhile.
+    let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
+    command.stdin(Stdio::null());
+    command.stdout(stdout.try_clone().expect("a descriptor"));
+    command.stderr(stderr.try_clone().expect("a descriptor"));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{program}`: {error}"));
+    let end = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("own child") {
+            break status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("`{program}` took more than {limit:?}: {}{}", text(&mut stdout), text(&mut stderr));
+        }
+        thread::sleep(PAUSE);
+    };
+    Finished { status, stdout: text(&mut stdout), stderr: text(&mut stderr) }
+}
+
+fn temporary_file() -> File {
+    tempfile::tempfile().expect("room for temporary files")
+}
+
+fn text(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().expect("own file");
+    file.read_to_end(&mut bytes).expect("own file");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_child(child)
+}

@@ -1,0 +1,78 @@
+//! Where this build's programs are, and how to run them as somebody else.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program of this workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `pushkeys-lookup`, static.
+    Lookup,
+    /// `pushkeys-shell`, static.
+    Shell,
+    /// `pushkeys-syncd`.
+    Syncd,
+    /// `pushkeys-server`.
+    Server,
+    /// `pushkeys`.
+    Cli,
+}
+
+impl Program {
+    /// The name of its file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lookup => "pushkeys-lookup",
+            Self::Shell => "pushkeys-shell",
+            Self::Syncd => "pushkeys-syncd",
+            Self::Server => "pushkeys-server",
+            Self::Cli => "pushkeys",
+        }
+    }
+
+    /// What sshd starts is built apart, static, for an explicit target.
+    fn is_static(self) -> bool {
+        matches!(self, Self::Lookup | Self::Shell)
+    }
+}
+
+/// The file of `program`, built with the profile of the running executable.
+#[must_use]
+pub fn program(program: Program) -> PathBuf {
+    let profile = profile_directory();
+    let path = if program.is_static() {
+        let name = profile.file_name().expect("target/PROFILE");
+        target_directory(&profile).join(name).join(program.name())
+    } else {
+        profile.join(program.name())
+    };
+    assert!(path.is_file(), "`{}` is not built\nhint: make build", path.display());
+    path
+}
+
+/// `target/debug` of `target/debug/deps/contract-0123` and of `target/debug/demo`.
+fn profile_directory() -> PathBuf {
+    let executable = std::env::current_exe().expect("the running executable");
+    let directory = executable.parent().expect("a file is in a directory");
+    let is_deps = directory.file_name() == Some(OsStr::new("deps"));
+    let profile = if is_deps { directory.parent().expect("target/PROFILE/deps") } else { directory };
+    profile.to_owned()
+}
+
+fn target_directory(profile: &Path) -> PathBuf {
+    profile.parent().expect("target/PROFILE").join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+}
+
+/// A command that runs as `user` with the groups that user has, as a service manager or sshd would start it, and with
+/// an environment of nothing but PATH. It dies with the thread that starts it.
+#[must_use]
+pub fn as_user(user: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", user, "--regid", user, "--init-groups", "--pdeathsig", "KILL", "--"])
+        .arg(program);
+    command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+    command
+}

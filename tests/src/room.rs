@@ -1,0 +1,83 @@
+//! Directories of a test's own.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Where root-owned programs go: sshd runs the helper only if root owns it and every directory above it, and
+/// nobody else may write there, which a clone under a home or `/tmp` does not fulfil.
+const ROOT_OWNED: &str = "/usr/local/lib";
+
+static ROOMS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A directory that everybody may enter and only root may write to, removed with its contents when dropped.
+#[derive(Debug)]
+pub struct Room(PathBuf);
+
+impl Room {
+    /// A room in the directory for temporary files.
+    #[must_use]
+    pub fn temporary() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A room whose parents belong to root alone.
+    #[must_use]
+    pub fn root_owned() -> Self {
+        Self::within(Path::new(ROOT_OWNED))
+    }
+
+    fn within(parent: &Path) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("pushkeys-test-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("cannot make `{}`: {error}", path.display()));
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("own directory");
+        ROOMS.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Self(path)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of `name` in the room.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file that only its owner, root, can read.
+    #[must_use]
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.write_with_mode(name, text, 0o600)
+    }
+
+    /// Writes a file with the permission bits `mode`.
+    #[must_use]
+    pub fn write_with_mode(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.join(name);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", path.display()));
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("own file");
+        path
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+        ROOMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.0);
+    }
+}
+
+/// Removes every room, for programs that end without dropping them: by a signal, or by a panic that aborts.
+pub fn remove_all_rooms() {
+    for path in ROOMS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_dir_all(path);
+    }
+}

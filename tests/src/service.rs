@@ -1,0 +1,155 @@
+//! The key service.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::port::{ATTEMPTS_MAX, free_port};
+use crate::process::{Finished, Process, run};
+use crate::{Account, Client, Program, Room, as_user, eventually, program};
+
+/// A pushkeys-server on SQLite, on a loopback port that stays its own over restarts.
+#[derive(Debug)]
+pub struct Service {
+    room: Room,
+    address: String,
+    process: Option<Process>,
+}
+
+impl Service {
+    /// Starts a service without accounts, and waits until it answers.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut service = Self { room: Room::temporary(), address: String::new(), process: None };
+        for _ in 0..ATTEMPTS_MAX {
+            service.address = format!("127.0.0.1:{}", free_port());
+            service.configure();
+            if service.try_restart() {
+                return service;
+            }
+        }
+        panic!("no port of {ATTEMPTS_MAX} stayed free: {}", service.log());
+    }
+
+    /// Starts it again, stopped or killed before, at the address that hosts know.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        assert!(self.try_restart(), "pushkeys-server does not start: {}", self.log());
+    }
+
+    /// Whether the service came up; it gives up when its port is taken.
+    fn try_restart(&mut self) -> bool {
+        let mut command = self.command();
+        command.arg("serve");
+        let mut process = Process::spawn("pushkeys-server", command, &self.room.join("server.log"));
+        let client = Client::new(&self.url(), None);
+        let is_up = eventually("the service answers or gives up", || {
+            let answered = client.send(Method::GET, &["healthz"], None).is_ok();
+            process.ended().map_or(answered.then_some(true), |_| Some(false))
+        });
+        self.process = Some(process);
+        is_up
+    }
+
+    fn configure(&self) {
+        let room = self.room.path().display();
+        let text = format!(
+            "listen = \"{}\"\ndatabase = \"sqlite://{room}/pushkeys.db\"\nsecret_file = \"{room}/secret\"\n\
+             heartbeat = \"1s\"\n",
+            self.address
+        );
+        let _ = self.room.write("server.toml", &text);
+    }
+
+    /// The base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.room.join("pushkeys.db")
+    }
+
+    /// Ends it as a service manager does.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let status = process.stop();
+            assert!(status.success(), "pushkeys-server: {status}");
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Its process id.
+    #[track_caller]
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("pushkeys-server is running").pid()
+    }
+
+    /// All that it has logged, over restarts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.room.join("server.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Runs the service's command line with `arguments`.
+    #[track_caller]
+    #[must_use]
+    pub fn administers(&self, arguments: &[&str]) -> Finished {
+        run(self.command().args(arguments))
+    }
+
+    /// A new account with a token.
+    #[track_caller]
+    #[must_use]
+    pub fn account(&self, name: &str) -> Account {
+        let account = self.json(&["account", "add", name, "--json"]);
+        let token = self.json(&["token", "add", name, "--json"]);
+        Account::new(&self.url(), name, text(&account, "id"), text(&token, "token"))
+    }
+
+    /// A new token for the host `name`.
+    #[track_caller]
+    #[must_use]
+    pub fn host_token(&self, name: &str) -> String {
+        text(&self.json(&["host", "add", name, "--json"]), "token").to_owned()
+    }
+
+    /// The snapshot that a host with `token` gets: its entries, without header and trailer.
+    #[track_caller]
+    #[must_use]
+    pub fn snapshot(&self, token: &str) -> Vec<Value> {
+        let client = Client::new(&self.url(), Some(format!("Bearer {token}")));
+        let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None).expect("a snapshot");
+        let lines = reply.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.filter(|line| line.get("fingerprint").is_some()).collect()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.administers(arguments).output();
+        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = as_user("root", program(Program::Server));
+        command.arg("--config").arg(self.room.join("server.toml"));
+        command
+    }
+}
+
+#[track_caller]
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_else(|| panic!("no `{field}` in {value}"))
+}

@@ -1,0 +1,143 @@
+//! A stock sshd with the drop-in that packages ship.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::port::{ATTEMPTS_MAX, free_port};
+use crate::process::Process;
+use crate::{Room, as_user, eventually, run};
+
+/// The drop-in as it is shipped.
+const DROP_IN: &str = include_str!("../../packaging/sshd_config.d/50-pushkeys.conf");
+/// The helper's path in it, which a test replaces by its own.
+const SHIPPED_HELPER: &str = "/usr/libexec/pushkeys/pushkeys-lookup";
+
+/// What differs from a push host as packages set it up.
+#[derive(Debug, Clone)]
+pub struct SshdSettings {
+    /// The helper's path and its options, before `%u %f`.
+    pub helper: String,
+    /// Whether the drop-in is there at all.
+    pub drop_in: bool,
+    /// Global lines, after the drop-in, as a distribution or an operator may have them.
+    pub global: String,
+    /// A shell command that runs first, in a mount namespace of sshd's own.
+    pub prelude: Option<String>,
+}
+
+/// A running sshd on a loopback port.
+#[derive(Debug)]
+pub struct Sshd {
+    process: Process,
+    port: u16,
+    configuration: PathBuf,
+    known_hosts: PathBuf,
+    _room: Room,
+}
+
+impl SshdSettings {
+    /// A push host whose helper is `helper`.
+    #[must_use]
+    pub fn new(helper: &str) -> Self {
+        Self { helper: helper.to_owned(), drop_in: true, global: String::new(), prelude: None }
+    }
+}
+
+impl Sshd {
+    /// Starts sshd and waits until it listens.
+    #[must_use]
+    pub fn start(settings: &SshdSettings) -> Self {
+        let room = Room::temporary();
+        let host_key = room.join("host_key");
+        let _ = run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key))
+            .output();
+        let configuration = configure(&room, settings);
+        for _ in 0..ATTEMPTS_MAX {
+            let port = free_port();
+            let known_hosts = write_known_hosts(&room, &host_key, port);
+            let log = room.join(&format!("sshd-{port}.log"));
+            let mut process = Process::spawn("sshd", command(settings, &configuration, port), &log);
+            if eventually("sshd listens or gives up", || is_listening(&mut process)) {
+                return Self { process, port, configuration, known_hosts, _room: room };
+            }
+            assert!(
+                process.log().contains("Address already in use"),
+                "sshd does not start: {}",
+                process.log()
+            );
+        }
+        panic!("no port of {ATTEMPTS_MAX} stayed free");
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file for ssh's `UserKnownHostsFile`.
+    #[must_use]
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
+    }
+
+    /// What sshd has logged, at level VERBOSE.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The settings in force for `login`, one `keyword value` a line, as `sshd -T` tells them.
+    #[must_use]
+    pub fn settings_for(&self, login: &str) -> String {
+        let connection = format!("user={login},host=client.example.com,addr=192.0.2.1");
+        run(Command::new("/usr/sbin/sshd")
+            .arg("-T")
+            .arg("-f")
+            .arg(&self.configuration)
+            .args(["-C", &connection]))
+        .output()
+    }
+}
+
+/// As Debian's own `sshd_config`: the drop-ins first, then settings more generous than a push host's.
+fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
+    let shipped = if settings.drop_in { DROP_IN } else { "" };
+    assert!(!settings.drop_in || shipped.contains(SHIPPED_HELPER), "the drop-in names the helper");
+    let drop_in = room.write("50-pushkeys.conf", &shipped.replace(SHIPPED_HELPER, &settings.helper));
+    let text = format!(
+        "Include {}\nHostKey {}\nPidFile none\nLogLevel VERBOSE\nListenAddress 127.0.0.1\nMaxStartups 200\n\
+         AcceptEnv LANG LC_*\nX11Forwarding yes\nAllowTcpForwarding yes\nPermitTunnel yes\n\
+         Subsystem sftp internal-sftp\n{}\n",
+        drop_in.display(),
+        room.join("host_key").display(),
+        settings.global
+    );
+    room.write("sshd_config", &text)
+}
+
+fn command(settings: &SshdSettings, configuration: &Path, port: u16) -> Command {
+    let mut command = if let Some(prelude) = &settings.prelude {
+        let mut command = as_user("root", "unshare");
+        let script = format!("{prelude}\nexec \"$@\"");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc", &script, "sh", "/usr/sbin/sshd"]);
+        command
+    } else {
+        as_user("root", "/usr/sbin/sshd")
+    };
+    command.args(["-D", "-e", "-p", &port.to_string(), "-f"]).arg(configuration);
+    command
+}
+
+fn is_listening(process: &mut Process) -> Option<bool> {
+    if process.log().contains("Server listening on") {
+        return Some(true);
+    }
+    process.ended().map(|_| false)
+}
+
+fn write_known_hosts(room: &Room, host_key: &Path, port: u16) -> PathBuf {
+    let public = fs::read_to_string(host_key.with_extension("pub")).expect("ssh-keygen wrote the public key");
+    room.write("known_hosts", &format!("[127.0.0.1]:{port} {public}"))
+}
