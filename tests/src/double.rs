@@ -92,7 +92,7 @@ pub fn snapshot(entries: &[(Fingerprint, serde_json::Value)]) -> String {
         text.push_str(&entry.to_string());
         text.push('\n');
     }
-    let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
-    text.push_str(&format!("{{\"end\":true,\"entries\":{},\"sha256\":\"{digest}\"}}\n", entries.len()));
-    text
+    let digest = Sha256::digest(&text);
+    let trailer = format!("{{\"end\":true,\"entries\":{},\"sha256\":\"{digest:x}\"}}\n", entries.len());
+    text + &trailer
 }

@@ -1,9 +1,9 @@
 //! Logging in with stock ssh.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Account, Key, Sshd, run};
+use crate::{Account, Key, Process, Sshd, as_user, run};
 
 /// ssh's own failure, as opposed to the exit code of what ran on the host.
 const SSH_FAILED: i32 = 255;
@@ -12,6 +12,7 @@ const SSH_FAILED: i32 = 255;
 #[derive(Debug)]
 pub struct Login {
     command: Command,
+    log: PathBuf,
 }
 
 /// How an attempt went.
@@ -26,16 +27,12 @@ pub struct Session {
 }
 
 impl Login {
-    /// An attempt as `login` at `sshd`, with no key yet and no configuration of the person who runs the test.
+    /// An attempt as `login` at `sshd`, with no key yet.
     pub(crate) fn new(sshd: &Sshd, login: &str) -> Self {
-        let mut command = Command::new("ssh");
-        command.env_clear().env("PATH", "/usr/bin:/bin").args(["-F", "none", "-T"]);
-        let known_hosts = format!("UserKnownHostsFile={}", sshd.known_hosts().display());
-        command.args(["-p", &sshd.port().to_string(), "-l", login, "-o", &known_hosts]);
-        for option in ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "LogLevel=INFO"] {
-            command.args(["-o", option]);
-        }
-        Self { command }
+        let mut command = as_user("root", "ssh");
+        command.args(["-F", "none", "-p", &sshd.port().to_string(), "-l", login]);
+        command.arg("-o").arg(format!("UserKnownHostsFile={}", sshd.known_hosts().display()));
+        Self { command, log: sshd.room().join("ssh.log") }
     }
 
     /// Offers `key`, after those already given.
@@ -68,9 +65,16 @@ impl Login {
     /// Asks for `words` to be run.
     #[track_caller]
     #[must_use]
-    pub fn runs(mut self, words: &[&str]) -> Session {
-        let finished = run(self.command.arg("127.0.0.1").args(words));
+    pub fn runs(self, words: &[&str]) -> Session {
+        let finished = run(self.completed().args(words));
         Session { code: finished.status.code(), stdout: finished.stdout, stderr: finished.stderr }
+    }
+
+    /// Asks for nothing, and stays connected until the process is dropped.
+    #[must_use]
+    pub fn stays(self) -> Process {
+        let log = self.log.clone();
+        Process::spawn("ssh", self.completed(), &log)
     }
 
     /// Panics unless the session is let in and greets `account` by its name.
@@ -86,6 +90,24 @@ impl Login {
     pub fn is_refused(self) {
         let session = self.opens();
         assert!(session.is_refused(), "{session:?}");
+    }
+
+    /// ssh's command line up to its host. The first value of an option wins, so these come after a test's own; nothing
+    /// of the person who runs the test takes part.
+    fn completed(mut self) -> Command {
+        for option in [
+            "BatchMode=yes",
+            "ControlPath=none",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "IdentityFile=/nonexistent",
+            "RequestTTY=no",
+            "StrictHostKeyChecking=yes",
+        ] {
+            self.command.args(["-o", option]);
+        }
+        self.command.arg("127.0.0.1");
+        self.command
     }
 }
 

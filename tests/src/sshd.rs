@@ -33,7 +33,7 @@ pub struct Sshd {
     port: u16,
     configuration: PathBuf,
     known_hosts: PathBuf,
-    _room: Room,
+    room: Room,
 }
 
 impl SshdSettings {
@@ -59,7 +59,7 @@ impl Sshd {
             let log = room.join(&format!("sshd-{port}.log"));
             let mut process = Process::spawn("sshd", command(settings, &configuration, port), &log);
             if eventually("sshd listens or gives up", || is_listening(&mut process)) {
-                return Self { process, port, configuration, known_hosts, _room: room };
+                return Self { process, port, configuration, known_hosts, room };
             }
             assert!(
                 process.log().contains("Address already in use"),
@@ -80,6 +80,10 @@ impl Sshd {
     #[must_use]
     pub fn known_hosts(&self) -> &Path {
         &self.known_hosts
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// What sshd has logged, at level VERBOSE.
