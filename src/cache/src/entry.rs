@@ -1,5 +1,8 @@
 //! One line of a shard: everything that is known of one key.
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use keys::{
     AccountId, AuthorizedKeysLine, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX, Name,
 };
@@ -86,6 +89,15 @@ impl Entry {
             key_name: optional_name(key_name)?,
             line: rendered.parse().map_err(|_| Damage::Fields)?,
         })
+    }
+
+    /// From when on sshd refuses the key, if ever. A time that sshd could not read either is damage.
+    pub fn expires_at(&self) -> Result<Option<Timestamp>, Damage> {
+        let Some(text) = self.line.expiry_time() else { return Ok(None) };
+        DateTime::strptime("%Y%m%d%H%M%SZ", text)
+            .and_then(|time| TimeZone::UTC.to_timestamp(time))
+            .map(Some)
+            .map_err(|_| Damage::Fields)
     }
 
     /// Whether the key opens `login`.
@@ -183,6 +195,18 @@ mod tests {
         let before = format!("{fingerprint}\tgit,deploy\tacct_7\tkey_42\tana\\\\ 🔑\t\t");
         let sum = String::from_utf8(checksum(&[before.as_bytes(), rendered.as_bytes()]).to_vec()).unwrap();
         assert_eq!(line, format!("{before}{sum}\t{rendered}"));
+    }
+
+    #[test]
+    fn an_expiry_is_the_instant_that_the_line_gives_to_sshd() {
+        let check = |options: &str, expected| {
+            let line = format!("restrict,command=\"/x\"{options} ssh-ed25519 AAAA").parse().unwrap();
+            assert_eq!(Entry { line, ..entry("ana") }.expires_at(), expected, "{options}");
+        };
+        check("", Ok(None));
+        check(",expiry-time=\"20270131120000Z\"", Ok(Some("2027-01-31T12:00:00Z".parse().unwrap())));
+        check(",expiry-time=\"20270231120000Z\"", Err(Damage::Fields));
+        check(",expiry-time=\"tomorrow\"", Err(Damage::Fields));
     }
 
     #[test]
