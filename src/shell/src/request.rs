@@ -1,0 +1,72 @@
+//! What the client asks of a session, of which nothing is believed.
+
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// At most so many bytes of a command are shown or logged; a client may send megabytes.
+const COMMAND_SHOWN_BYTES_MAX: usize = 200;
+
+/// What a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A shell, which is answered with a greeting.
+    Shell,
+    /// A command or a subsystem.
+    Command(Command),
+}
+
+impl Request {
+    /// The request by `SSH_ORIGINAL_COMMAND`, which sshd leaves unset when the client wants a shell.
+    pub(crate) fn of(original_command: Option<OsString>) -> Self {
+        match original_command {
+            None => Self::Shell,
+            Some(bytes) if bytes.is_empty() => Self::Shell,
+            Some(bytes) => Self::Command(Command(bytes)),
+        }
+    }
+}
+
+/// The client's exact bytes. Its text is shortened, and neither escaped nor fit for a terminal: see [`keys::escape`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command(OsString);
+
+impl fmt::Display for Command {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.as_bytes();
+        let shown = bytes.get(..COMMAND_SHOWN_BYTES_MAX).unwrap_or(bytes);
+        for chunk in shown.utf8_chunks() {
+            out.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                out.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        if shown.len() < bytes.len() { write!(out, "… ({} bytes)", bytes.len()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn no_command_is_a_request_for_a_shell() {
+        assert_eq!(Request::of(None), Request::Shell);
+        assert_eq!(Request::of(Some("".into())), Request::Shell);
+        assert!(matches!(Request::of(Some(" ".into())), Request::Command(_)));
+    }
+
+    #[test]
+    fn a_command_is_shown_as_far_as_it_is_short() {
+        let check = |bytes: Vec<u8>, expected: &str| {
+            assert_eq!(Command(OsString::from_vec(bytes)).to_string(), expected);
+        };
+        check(b"git-upload-pack 'a b'".to_vec(), "git-upload-pack 'a b'");
+        check(b"a\xffb".to_vec(), "a\u{fffd}b");
+        check(vec![b'x'; 200], &"x".repeat(200));
+        check(vec![b'x'; 9999], &format!("{}… (9999 bytes)", "x".repeat(200)));
+        check("é".repeat(101).into_bytes(), &format!("{}… (202 bytes)", "é".repeat(100)));
+    }
+}
