@@ -185,13 +185,19 @@ impl HostFiles {
     /// The configuration of a source `api` that follows `service`, with a token of its own.
     #[must_use]
     pub fn source(&self, service: &Service) -> String {
-        let token_file = self.room.write("token", &service.host_token("push-1"));
+        let token_file = self.room.write("token", &service.host_token(&self.name()));
         give_to_syncd(&token_file, 0o400);
         format!(
             "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{}\"\ntoken_file = \"{}\"\n",
             service.url(),
             token_file.display()
         )
+    }
+
+    /// The host's name at the key service: the last part of its directory's.
+    fn name(&self) -> String {
+        let directory = self.room.path().file_name().expect("a room has a name");
+        directory.to_string_lossy().into_owned()
     }
 
     fn syncd_configuration(&self, sources: &str) -> String {

@@ -67,6 +67,12 @@ impl Reply {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+
+    /// The number that says what happened (`id` of the API's answers), in an answer that has one.
+    #[must_use]
+    pub fn id(&self) -> Option<u64> {
+        self.json().get("id").and_then(serde_json::Value::as_u64)
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -29,10 +29,12 @@
 
 mod account;
 mod agent;
+mod dice;
 mod double;
 mod host;
 mod http;
 mod key;
+mod leave;
 mod login;
 mod port;
 mod process;
@@ -47,14 +49,16 @@ mod wait;
 
 pub use account::Account;
 pub use agent::{Agent, Keeper, string};
+pub use dice::Dice;
 pub use double::{Double, response, snapshot};
 pub use host::{Answer, HostFiles, PushHost, give_to_syncd};
 pub use http::{Client, Reply};
 pub use key::Key;
+pub use leave::leave_nothing_behind;
 pub use login::{Login, Session};
 pub use process::{Finished, Process, run, run_within};
 pub use programs::{Program, as_user, program};
-pub use room::{Room, remove_all_rooms};
+pub use room::Room;
 pub use service::Service;
 pub use sshd::{Sshd, SshdSettings};
 pub use syncd::Syncd;

@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::wait::{PATIENCE, eventually};
 
 /// Programs that run to their end take some milliseconds.
 const PAUSE: Duration = Duration::from_millis(1);
+
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// A running program with its output in a file. [`as_user`](crate::as_user) makes commands that die with the test,
 /// whatever ends the test.
@@ -32,6 +35,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor")).stderr(output);
         command.process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        running().push(pid_of(&child));
         Self { name: name.to_owned(), child, log: log.to_owned() }
     }
 
@@ -66,7 +70,9 @@ impl Process {
 
     /// `kill -9`, for it and all of its children.
     pub fn kill(&mut self) {
-        let _ = kill_process_group(pid_of(&self.child), Signal::KILL);
+        let pid = pid_of(&self.child);
+        running().retain(|running| *running != pid);
+        let _ = kill_process_group(pid, Signal::KILL);
         let _ = self.child.wait();
     }
 }
@@ -77,6 +83,18 @@ impl Drop for Process {
         if thread::panicking() {
             eprintln!("--- log of {} ---\n{}--- end of log ---", self.name, self.log());
         }
+    }
+}
+
+/// The process groups that were started and not killed.
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills every process of this one, which is about to end without dropping them.
+pub(crate) fn kill_all() {
+    for pid in running().drain(..) {
+        let _ = kill_process_group(pid, Signal::KILL);
     }
 }
 

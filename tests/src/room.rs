@@ -4,12 +4,16 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// Where root-owned programs go: sshd runs the helper only if root owns it and every directory above it, and
 /// nobody else may write there, which a clone under a home or `/tmp` does not fulfil.
 const ROOT_OWNED: &str = "/usr/local/lib";
 
+/// A room's name: this, the process that made it, and a number.
+const PREFIX: &str = "pushkeys-test-";
+
+static SWEPT: Once = Once::new();
 static ROOMS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -31,9 +35,9 @@ impl Room {
     }
 
     fn within(parent: &Path) -> Self {
+        SWEPT.call_once(sweep);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("pushkeys-test-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
+        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("cannot make `{}`: {error}", path.display()));
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("own directory");
         ROOMS.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
@@ -75,8 +79,21 @@ impl Drop for Room {
     }
 }
 
-/// Removes every room, for programs that end without dropping them: by a signal, or by a panic that aborts.
-pub fn remove_all_rooms() {
+/// Removes the rooms of processes that were killed.
+fn sweep() {
+    for parent in [&std::env::temp_dir(), Path::new(ROOT_OWNED)] {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+            if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// Removes every room of this process, which is about to end without dropping them.
+pub(crate) fn remove_all() {
     for path in ROOMS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = fs::remove_dir_all(path);
     }

@@ -1,6 +1,7 @@
 //! The key service.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -15,13 +16,20 @@ pub struct Service {
     room: Room,
     address: String,
     process: Option<Process>,
+    /// The token by which a test itself reads the feed.
+    observer: OnceLock<String>,
 }
 
 impl Service {
     /// Starts a service without accounts, and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
-        let mut service = Self { room: Room::temporary(), address: String::new(), process: None };
+        let mut service = Self {
+            room: Room::temporary(),
+            address: String::new(),
+            process: None,
+            observer: OnceLock::new(),
+        };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();
@@ -126,11 +134,12 @@ impl Service {
         text(&self.json(&["host", "add", name, "--json"]), "token").to_owned()
     }
 
-    /// The snapshot that a host with `token` gets: its entries, without header and trailer.
+    /// The snapshot that a host gets at this moment: its entries, without header and trailer.
     #[track_caller]
     #[must_use]
-    pub fn snapshot(&self, token: &str) -> Vec<Value> {
-        let client = Client::new(&self.url(), Some(format!("Bearer {token}")));
+    pub fn snapshot(&self) -> Vec<Value> {
+        let observer = self.observer.get_or_init(|| self.host_token("observer"));
+        let client = Client::new(&self.url(), Some(format!("Bearer {observer}")));
         let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None).expect("a snapshot");
         let lines = reply.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         lines.filter(|line| line.get("fingerprint").is_some()).collect()

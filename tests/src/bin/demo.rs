@@ -1,0 +1,180 @@
+//! A key's whole way on this machine, told as it happens: `make demo`.
+//!
+//! Every command shown is the command that is run, by `sh`, with stock curl, ssh and ssh-keygen.
+
+#![expect(clippy::expect_used, reason = "a step that does not hold ends the demo")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pushkeys_tests::{
+    Account, Finished, PushHost, Room, Service, as_user, leave_nothing_behind, program, until,
+};
+use pushkeys_tests::{Program, run};
+
+fn main() {
+    let is_once = match std::env::args().nth(1).as_deref() {
+        None => false,
+        Some("--once") => true,
+        Some(_) => {
+            eprintln!("usage: demo [--once]");
+            std::process::exit(2);
+        }
+    };
+    leave_nothing_behind();
+    let mut demo = Demo::start();
+    demo.register_and_log_in();
+    demo.delete_and_be_refused();
+    demo.outlive_the_service();
+    if is_once {
+        say("every step held");
+    } else {
+        demo.stay();
+    }
+}
+
+struct Demo {
+    room: Room,
+    service: Service,
+    host: PushHost,
+}
+
+impl Demo {
+    fn start() -> Self {
+        say("starting a key service, and a push host with its daemon and its sshd");
+        let room = Room::temporary();
+        let service = Service::start();
+        let host = PushHost::start(&service);
+        let ssh_config = format!(
+            "Host push\n  HostName 127.0.0.1\n  Port {}\n  User git\n  UserKnownHostsFile {}\n  \
+             StrictHostKeyChecking yes\n  BatchMode yes\n  IdentitiesOnly yes\n  IdentityAgent none\n",
+            host.sshd.port(),
+            host.sshd.known_hosts().display()
+        );
+        let _ = room.write("ssh_config", &ssh_config);
+        println!("    key service  {}", service.url());
+        println!("    sshd         127.0.0.1:{}", host.sshd.port());
+        println!("    cache        {}", host.cache().display());
+        Self { room, service, host }
+    }
+
+    fn register_and_log_in(&self) {
+        for name in ["ana", "bob"] {
+            say(&format!("{name} has an account and a token, and makes a key"));
+            let account = self.service.account(name);
+            self.write_header(&account);
+            self.shell(&format!("ssh-keygen -q -t ed25519 -N '' -C {name}@laptop -f {name}")).succeeds();
+            say(&format!("{name} registers it through the API"));
+            self.shell(&self.registration(name)).succeeds();
+            self.until_helper_answers(name, true);
+            say(&format!("{name} logs in, with stock ssh"));
+            self.shell(&login(name)).greets(name);
+        }
+    }
+
+    fn delete_and_be_refused(&self) {
+        say("ana deletes her key, and sshd refuses it");
+        self.shell(&format!("curl -fsS -X DELETE -H @ana.header {}/v2/self/keys/laptop", self.service.url()))
+            .succeeds();
+        self.until_helper_answers("ana", false);
+        self.shell(&login("ana")).was_refused();
+    }
+
+    fn outlive_the_service(&mut self) {
+        say("the key service stops; bob's key is on the host, so bob does not notice");
+        self.service.stop();
+        let unreachable = self.shell(&format!("curl -sS {}/healthz", self.service.url()));
+        assert!(!unreachable.0.status.success(), "the service is stopped");
+        self.shell(&login("bob")).greets("bob");
+    }
+
+    fn stay(&mut self) {
+        self.service.restart();
+        let room = self.room.path().display();
+        say("all of it stays up until Ctrl-C; to try, in another terminal:");
+        println!("    cd {room}");
+        println!("    {}", login("bob"));
+        println!("    {}", self.registration("ana"));
+        println!("    {} --cache {} status", program(Program::Cli).display(), self.host.cache().display());
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// A file that curl reads the credential from, so that it is in no command line.
+    fn write_header(&self, account: &Account) {
+        let _ = self.room.write(
+            &format!("{}.header", account.name()),
+            &format!("Authorization: Bearer {}", account.token()),
+        );
+    }
+
+    /// The command by which `name` registers the key in `<name>.pub`: the body is the text as a JSON string.
+    fn registration(&self, name: &str) -> String {
+        format!(
+            "printf '\"%s\"' \"$(cat {name}.pub)\" | curl -fsS -X PUT -H @{name}.header -H 'Content-Type: application/json' \
+             --data-binary @- {}/v2/self/keys/laptop",
+            self.service.url()
+        )
+    }
+
+    /// Waits until sshd's helper knows, or no longer knows, the key in `<name>.pub`.
+    fn until_helper_answers(&self, name: &str, is_known: bool) {
+        let confirmed = Instant::now();
+        let shown = run(Command::new("ssh-keygen").arg("-lf").arg(self.room.join(name))).output();
+        let fingerprint = shown.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a fingerprint");
+        until("the host follows", || self.host.lookup("git", &fingerprint).stdout.is_empty() != is_known);
+        let took = confirmed.elapsed();
+        println!(
+            "    {} on the host within {} ms of that answer",
+            if is_known { "known" } else { "gone" },
+            millis(took)
+        );
+    }
+
+    fn shell(&self, command: &str) -> Step {
+        println!("    $ {command}");
+        let mut shell = as_user("root", "sh");
+        let finished = run(shell.current_dir(Path::new(self.room.path())).args(["-c", command]));
+        for line in finished.stdout.lines().chain(finished.stderr.lines()) {
+            println!("      {line}");
+        }
+        Step(finished)
+    }
+}
+
+/// A command that was shown and has run.
+struct Step(Finished);
+
+impl Step {
+    fn succeeds(self) {
+        assert!(self.0.status.success(), "this command should have succeeded");
+    }
+
+    fn greets(self, name: &str) {
+        assert!(
+            self.0.status.success() && self.0.stdout.contains(name),
+            "this login should have greeted {name}"
+        );
+    }
+
+    fn was_refused(&self) {
+        assert!(
+            self.0.stderr.contains("Permission denied (publickey)"),
+            "this login should have been refused"
+        );
+    }
+}
+
+fn login(name: &str) -> String {
+    format!("ssh -F ssh_config -i {name} push")
+}
+
+fn say(what: &str) {
+    println!("\n==> {what}");
+}
+
+fn millis(duration: Duration) -> u128 {
+    duration.as_millis().max(1)
+}

@@ -1,0 +1,105 @@
+//! What pushkeys promises, as the people who meet it would tell it.
+
+use pushkeys_tests::{Key, PushHost, Service};
+
+#[test]
+fn an_added_key_is_accepted_and_a_deleted_key_is_refused() {
+    let service = Service::start();
+    let host = PushHost::start(&service);
+    let (ana, laptop) = (service.account("ana"), Key::ed25519());
+    host.login("git", &laptop).is_refused();
+
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+    host.login("git", &laptop).succeeds_as(&ana);
+
+    ana.removes("laptop");
+    host.forgets(&laptop);
+    host.login("git", &laptop).is_refused();
+}
+
+#[test]
+fn every_session_belongs_to_the_account_that_holds_the_key() {
+    let service = Service::start();
+    let host = PushHost::start(&service);
+    let users = ["ana", "bob", "it's Zoë 🔑"].map(|name| (service.account(name), Key::ed25519()));
+    for (account, key) in &users {
+        account.adds(key, "laptop");
+        host.learns(key);
+    }
+    for (account, key) in &users {
+        host.login("git", key).succeeds_as(account);
+    }
+}
+
+#[test]
+fn an_outage_of_the_service_locks_nobody_out() {
+    let mut service = Service::start();
+    let mut host = PushHost::start(&service);
+    let (ana, laptop, stranger) = (service.account("ana"), Key::ed25519(), Key::ed25519());
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+
+    service.stop();
+    host.login("git", &laptop).succeeds_as(&ana);
+    host.login("git", &stranger).is_refused();
+    host.syncd.kill();
+    host.login("git", &laptop).succeeds_as(&ana);
+
+    host.syncd.start();
+    service.restart();
+    ana.adds(&stranger, "tower");
+    host.learns(&stranger);
+    host.login("git", &stranger).succeeds_as(&ana);
+}
+
+#[test]
+fn what_was_confirmed_during_an_outage_of_the_daemon_is_in_force_after_it() {
+    let service = Service::start();
+    let mut host = PushHost::start(&service);
+    let (ana, laptop, tower) = (service.account("ana"), Key::ed25519(), Key::ed25519());
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+
+    host.syncd.stop();
+    ana.removes("laptop");
+    ana.adds(&tower, "tower");
+    host.syncd.start();
+    host.learns(&tower);
+    host.forgets(&laptop);
+    host.login("git", &laptop).is_refused();
+    host.login("git", &tower).succeeds_as(&ana);
+}
+
+#[test]
+fn replacing_a_key_refuses_the_old_one() {
+    let service = Service::start();
+    let host = PushHost::start(&service);
+    let (ana, old, new) = (service.account("ana"), Key::ed25519(), Key::ed25519());
+    ana.adds(&old, "laptop");
+    host.learns(&old);
+
+    ana.adds(&new, "laptop");
+    host.learns(&new);
+    host.forgets(&old);
+    host.login("git", &new).succeeds_as(&ana);
+    host.login("git", &old).is_refused();
+}
+
+#[test]
+fn two_hosts_follow_one_service() {
+    let service = Service::start();
+    let (ana, laptop) = (service.account("ana"), Key::ed25519());
+    let first = PushHost::start(&service);
+    ana.adds(&laptop, "laptop");
+    let second = PushHost::start(&service);
+    for host in [&first, &second] {
+        host.learns(&laptop);
+        host.login("git", &laptop).succeeds_as(&ana);
+    }
+    ana.removes("laptop");
+    for host in [&first, &second] {
+        host.forgets(&laptop);
+        host.login("git", &laptop).is_refused();
+    }
+}
