@@ -130,14 +130,16 @@ pub struct Skipped {
 /// A snapshot that waits for a person, in keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldStatus {
-    /// When it came.
-    pub at: String,
+    /// Since when a snapshot has been held back.
+    pub since: String,
+    /// How many keys are in force.
+    pub keys_in_force: u64,
+    /// How many keys the snapshot has.
+    pub keys_offered: u64,
     /// How many it would remove.
     pub removed: u64,
     /// How many it would add.
     pub added: u64,
-    /// How many it would change.
-    pub changed: u64,
 }
 
 /// One key that two sources give to different accounts.

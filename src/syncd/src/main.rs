@@ -1,2 +1,107 @@
-//! stub
-fn main() {}
+//! `pushkeys-syncd`: keeps the key cache of a push host equal to its sources.
+//!
+//! It owns the cache's folder and is the only one to write there. It believes nothing that a source says:
+//! every key is judged and every line rendered here. It never answers a look-up, and no error of a source
+//! ends it: what is in force stays in force until its `max_stale`.
+
+#![forbid(unsafe_code)]
+
+mod applier;
+mod backoff;
+mod board;
+mod check;
+mod config;
+mod conflict;
+mod credentials;
+mod daemon;
+mod error;
+mod guard;
+mod http;
+mod judge;
+mod logging;
+mod once;
+mod snapshot;
+mod source;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Keep the key cache of a push host equal to its sources.
+///
+/// Without `--check` or `--once` it runs until it is told to stop, and reads its configuration again
+/// on SIGHUP and whenever the file changes.
+#[derive(Debug, Parser)]
+#[command(name = "pushkeys-syncd", version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/pushkeys/syncd.toml",
+        env = "PUSHKEYS_SYNCD_CONFIG"
+    )]
+    config: PathBuf,
+
+    /// Say what is wrong with the configuration and the files it names, and exit. Nothing is contacted.
+    #[arg(long, conflicts_with = "once")]
+    check: bool,
+
+    /// Do one full sync of every source, and exit.
+    #[arg(long)]
+    once: bool,
+
+    /// Print the result of --check or --once as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "Exit status: 0 done, 1 something is wrong and was said, 2 misuse.\n\n\
+    Examples:\n  pushkeys-syncd --check\n  pushkeys-syncd --config ./syncd.toml --once";
+
+/// One worker for the streams, and one for what else turns up.
+const WORKER_THREADS: usize = 2;
+
+/// Judging a snapshot fills the machine's cores; each directory source may read beside that.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.json && !arguments.check && !arguments.once {
+        eprintln!("error: `--json` goes with `--check` or `--once`");
+        return ExitCode::from(2);
+    }
+    // A second provider in one process would be a mistake of the build, and the first is then as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if arguments.check {
+        return check::run(&arguments.config, arguments.json);
+    }
+    logging::start();
+    match run(&arguments) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let config = config::Config::load(&arguments.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?;
+    let status = if arguments.once {
+        runtime.block_on(once::run(&config, arguments.json))
+    } else {
+        runtime.block_on(daemon::run(&arguments.config, config))?;
+        ExitCode::SUCCESS
+    };
+    // What still reads a slow disk or a slow resolver must not keep the process.
+    runtime.shutdown_background();
+    Ok(status)
+}

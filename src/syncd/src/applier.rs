@@ -1,0 +1,442 @@
+//! The one thread per source that owns the cache's writer. What waits for it becomes one batch, so an idle host
+//! applies a change at once and a busy one rewrites each shard once for many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cache::status::State;
+use cache::{Change, Difference, Held, Stamps, WriteError, Writer};
+use jiff::Timestamp;
+use keys::Fingerprint;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::conflict::Touched;
+use crate::error::SyncError;
+use crate::guard::must_hold;
+use crate::judge::{Judged, Skips};
+use crate::source::{Context, Place};
+
+/// How many pieces of work wait before a source has to.
+const QUEUE_MAX: usize = 64;
+/// How many changes become one batch, and how many bytes of keys. At a million keys a batch touches every
+/// shard once either way; larger ones would cost memory and gain nothing.
+const BATCH_CHANGES_MAX: usize = 32 * 1024;
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
+const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
+
+/// What a source wants to have done.
+pub(crate) enum Work {
+    /// Changes in their order.
+    Changes(Vec<Numbered>),
+    /// The source was heard, and has nothing that the cache lacks.
+    Contact,
+    /// A whole new state, in ascending order of the fingerprints' bytes.
+    Replace { pieces: mpsc::Receiver<Piece>, reply: oneshot::Sender<Outcome> },
+}
+
+/// A change and the place in the source's history after it.
+pub(crate) struct Numbered {
+    pub(crate) change: Unjudged,
+    pub(crate) cursor: Option<String>,
+}
+
+/// A change as the source states it.
+pub(crate) enum Unjudged {
+    Put(Box<feed::Entry>),
+    Remove(Fingerprint),
+}
+
+/// A part of a new state.
+pub(crate) enum Piece {
+    /// Entries that are being judged elsewhere.
+    Entries(oneshot::Receiver<Judged>),
+    /// Everything came, and was whole. Without this the new state never happened.
+    End { cursor: Option<String> },
+}
+
+/// What became of a new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is in force.
+    Taken(Difference),
+    /// It waits for a person.
+    Held(Held),
+}
+
+/// The handle of a running applier. Dropping it lets the applier finish what waits, and stop.
+pub(crate) struct Applier {
+    work: mpsc::Sender<Work>,
+    thread: JoinHandle<Result<(), WriteError>>,
+    /// Where the cache stood when the writer was opened.
+    pub(crate) place: Place,
+}
+
+/// Since when appliers have been busy, for the watchdog.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    started: Instant,
+    /// Milliseconds from `started` to the last sign of life of a busy applier, or 0 while it is idle.
+    busy_since_ms: AtomicU64,
+}
+
+impl Liveness {
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), busy_since_ms: AtomicU64::new(0) }
+    }
+
+    /// For how long the applier has been busy without a sign of life.
+    pub(crate) fn stuck_for(&self) -> Duration {
+        match self.busy_since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.started.elapsed().saturating_sub(Duration::from_millis(since)),
+        }
+    }
+
+    fn busy(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.busy_since_ms.store(elapsed.max(1), Ordering::Relaxed);
+    }
+
+    fn idle(&self) {
+        self.busy_since_ms.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Applier {
+    /// Takes the writer's place for the source, which blocks, and starts its thread.
+    pub(crate) fn open(context: &Arc<Context>) -> Result<Self, SyncError> {
+        let seat = Arc::clone(&context.seat).blocking_lock_owned();
+        let writer = Writer::open(&context.cache, &context.settings.name)?;
+        if let Some(fault) = writer.fault() {
+            let fault = crate::error::chain(fault);
+            tracing::error!(source = %context.settings.name, "what is in force cannot be read, and is synced anew: {fault}");
+        }
+        let worker = Worker { context: Arc::clone(context), writer, held: None };
+        let place = worker.place();
+        worker.publish_head();
+        let (work, queue) = mpsc::channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name(format!("apply-{}", context.settings.name))
+            .spawn(move || {
+                let result = worker.run(queue);
+                drop(seat);
+                result
+            })
+            .map_err(|source| WriteError::Io {
+                what: "start the writer of",
+                path: context.cache.clone(),
+                source,
+            })?;
+        Ok(Self { work, thread, place })
+    }
+
+    /// Hands over work; waits while too much of it waits.
+    pub(crate) async fn send(&self, work: Work) -> Result<(), SyncError> {
+        self.work.send(work).await.map_err(|_| SyncError::Stopped)
+    }
+
+    /// Resolves when the applier has stopped because of an error.
+    pub(crate) async fn stopped(&self) {
+        self.work.closed().await;
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.work.is_closed()
+    }
+
+    /// Lets the applier finish what waits, and says why it stopped if that was an error. Blocks.
+    pub(crate) fn join(self) -> Result<(), SyncError> {
+        drop(self.work);
+        match self.thread.join() {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(SyncError::Stopped),
+        }
+    }
+}
+
+struct Worker {
+    context: Arc<Context>,
+    writer: Writer,
+    /// While a snapshot is held back, nothing refreshes HEAD and no cursor is kept.
+    held: Option<Held>,
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Work>) -> Result<(), WriteError> {
+        let mut next = None;
+        loop {
+            let work = match next.take() {
+                Some(work) => work,
+                None => match queue.blocking_recv() {
+                    Some(work) => work,
+                    None => return Ok(()),
+                },
+            };
+            self.context.liveness.busy();
+            match work {
+                Work::Changes(changes) => {
+                    let (batch, rest) = gather(changes, &mut queue);
+                    next = rest;
+                    self.apply(batch)?;
+                }
+                Work::Contact => self.touch()?,
+                Work::Replace { pieces, reply } => self.replace(pieces, reply)?,
+            }
+            self.context.liveness.idle();
+        }
+    }
+
+    fn apply(&mut self, batch: Vec<Numbered>) -> Result<(), WriteError> {
+        let Some(head) = self.writer.head() else { return Ok(()) };
+        let stamps = if self.held.is_some() { head.stamps } else { self.context.stamps() };
+        let mut cursor = if self.held.is_some() { None } else { head.cursor.clone() };
+        let mut changes = Vec::with_capacity(batch.len());
+        for numbered in batch {
+            changes.push(self.judge(numbered.change));
+            if let (None, Some(next)) = (&self.held, numbered.cursor) {
+                cursor = Some(self.context.sealed(&next));
+            }
+        }
+        let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
+        if applied != cache::Applied::default() {
+            self.context.board.changed(&self.context.settings.name);
+        }
+        tracing::debug!(source = %self.context.settings.name, ?applied, cursor, "changes applied");
+        self.context
+            .conflicts
+            .touched(&self.context.settings.name, Touched::Keys(changes.iter().map(fingerprint).collect()));
+        self.in_step();
+        Ok(())
+    }
+
+    /// A change that cannot be used takes the key away: its old registration is no longer what the source says.
+    fn judge(&self, change: Unjudged) -> Change {
+        match change {
+            Unjudged::Remove(fingerprint) => Change::Remove(fingerprint),
+            Unjudged::Put(entry) => {
+                let fingerprint = entry.fingerprint;
+                match self.context.judge.entry(*entry) {
+                    Ok(entry) => Change::Put(entry),
+                    Err(skip) => {
+                        self.context.board.skipped(&self.context.settings.name, &skip);
+                        Change::Remove(fingerprint)
+                    }
+                }
+            }
+        }
+    }
+
+    fn touch(&mut self) -> Result<(), WriteError> {
+        let Some(head) = self.writer.head() else { return Ok(()) };
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let stamps = self.context.stamps();
+        let age = stamps.synced_at.duration_since(head.stamps.synced_at);
+        let interval = touch_interval(self.context.settings.max_stale);
+        // A clock that was set back must not leave an old validity in force.
+        if age.is_negative() || age.unsigned_abs() >= interval {
+            self.writer.touch(stamps)?;
+            self.publish_head();
+        }
+        self.context.board.state(&self.context.settings.name, State::InStep);
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        mut pieces: mpsc::Receiver<Piece>,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<(), WriteError> {
+        let mut next = self.writer.begin()?;
+        let mut skipped = Skips::default();
+        let cursor = loop {
+            self.context.liveness.busy();
+            match pieces.blocking_recv() {
+                // The source has reported why.
+                None => return Ok(()),
+                Some(Piece::End { cursor }) => break cursor,
+                Some(Piece::Entries(judged)) => {
+                    let Ok(judged) = judged.blocking_recv() else { return Ok(()) };
+                    judged.entries.into_iter().try_for_each(|entry| next.push(entry))?;
+                    skipped.extend(judged.skipped);
+                }
+            }
+        };
+        let prepared = next.finish()?;
+        self.context.liveness.busy();
+        // What cannot be read cannot be missed either: the new state heals it.
+        let in_force = self.writer.in_force().ok().flatten();
+        let difference = prepared.difference(in_force.as_ref())?;
+        let outcome = if let Some(held) = self.guard(&difference, prepared.keys())? {
+            Outcome::Held(held)
+        } else {
+            let sealed = cursor.as_deref().map(|cursor| self.context.sealed(cursor));
+            self.take(prepared, &difference, sealed.as_deref())?;
+            Outcome::Taken(difference)
+        };
+        self.report(outcome, &skipped);
+        // A source that was stopped meanwhile asks for no reply.
+        let _ = reply.send(outcome);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        prepared: cache::PreparedGeneration,
+        difference: &Difference,
+        cursor: Option<&str>,
+    ) -> Result<(), WriteError> {
+        let stamps = self.context.stamps();
+        let is_same = difference.added + difference.removed + difference.changed == 0;
+        if is_same && self.writer.head().is_some() && self.writer.fault().is_none() {
+            drop(prepared);
+            self.writer.apply(&[], cursor, stamps)?;
+        } else {
+            self.writer.commit(prepared, cursor, stamps)?;
+            self.context.board.changed(&self.context.settings.name);
+            self.context.conflicts.touched(&self.context.settings.name, Touched::All);
+        }
+        self.held = None;
+        self.writer.release()
+    }
+
+    /// Holds the new state back if it removes too much.
+    fn guard(&mut self, difference: &Difference, keys_offered: u64) -> Result<Option<Held>, WriteError> {
+        let now = Timestamp::now();
+        let accepted = self.writer.acceptance(now)?.map(|acceptance| acceptance.removed_max);
+        let keys_in_force = difference.removed + difference.changed + difference.kept;
+        if !must_hold(self.context.settings.shrink_max, keys_in_force, difference.removed, accepted) {
+            return Ok(None);
+        }
+        let held = Held {
+            since: now,
+            keys_in_force,
+            keys_offered,
+            removed: difference.removed,
+            added: difference.added,
+        };
+        // What was accepted was another snapshot, and that word is used up.
+        self.writer.release()?;
+        self.writer.hold(&held)?;
+        self.writer.forget_cursor()?;
+        self.held = Some(held);
+        Ok(Some(held))
+    }
+
+    fn report(&self, outcome: Outcome, skipped: &Skips) {
+        let Context { board, settings, .. } = &*self.context;
+        let name = &settings.name;
+        board.skipped_anew(name, skipped);
+        match outcome {
+            Outcome::Taken(Difference { added, removed, changed, kept }) => {
+                board.held(name, None);
+                tracing::info!(source = %name, added, removed, changed, kept, "snapshot in force");
+            }
+            Outcome::Held(held) => {
+                board.held(name, Some(&held));
+                let Held { keys_in_force, removed, added, .. } = held;
+                tracing::error!(
+                    source = %name, keys_in_force, removed, added,
+                    "a snapshot that removes too much is held back; hint: pushkeys accept {name}"
+                );
+            }
+        }
+        self.in_step();
+    }
+
+    fn in_step(&self) {
+        self.publish_head();
+        let state = if self.held.is_some() { State::Held } else { State::InStep };
+        self.context.board.state(&self.context.settings.name, state);
+    }
+
+    fn publish_head(&self) {
+        if let Some(head) = self.writer.head() {
+            let cursor = head.cursor.as_deref().map(|cursor| unsealed(cursor).0.to_owned());
+            self.context.board.head(&self.context.settings.name, head, cursor);
+        }
+    }
+
+    fn place(&self) -> Place {
+        let Some(head) = self.writer.head() else { return Place::default() };
+        let cursor = head.cursor.as_deref().and_then(|cursor| {
+            let (cursor, rendering) = unsealed(cursor);
+            (rendering == self.context.rendering).then(|| cursor.to_owned())
+        });
+        Place { cursor }
+    }
+}
+
+/// The part of a cursor that its source understands, and by what its entries were rendered.
+fn unsealed(cursor: &str) -> (&str, &str) {
+    cursor.rsplit_once(crate::source::SEAL).unwrap_or((cursor, ""))
+}
+
+/// Adds what else waits, up to the bounds of a batch; work of another kind comes back.
+fn gather(mut batch: Vec<Numbered>, queue: &mut mpsc::Receiver<Work>) -> (Vec<Numbered>, Option<Work>) {
+    let mut bytes = batch.iter().map(weight).sum::<usize>();
+    while batch.len() < BATCH_CHANGES_MAX && bytes < BATCH_BYTES_MAX {
+        match queue.try_recv() {
+            Ok(Work::Changes(changes)) => {
+                bytes += changes.iter().map(weight).sum::<usize>();
+                batch.extend(changes);
+            }
+            Ok(other) => return (batch, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (batch, None)
+}
+
+fn weight(numbered: &Numbered) -> usize {
+    match &numbered.change {
+        Unjudged::Put(entry) => size_of::<feed::Entry>() + entry.key.len(),
+        Unjudged::Remove(_) => size_of::<Numbered>(),
+    }
+}
+
+fn fingerprint(change: &Change) -> Fingerprint {
+    match change {
+        Change::Put(entry) => entry.fingerprint,
+        Change::Remove(fingerprint) => *fingerprint,
+    }
+}
+
+fn touch_interval(max_stale: Option<Duration>) -> Duration {
+    max_stale.map_or(TOUCH_INTERVAL_MAX, |span| (span / 100).clamp(TOUCH_INTERVAL_MIN, TOUCH_INTERVAL_MAX))
+}
+
+impl Context {
+    /// In step now, and good until `max_stale` from now.
+    fn stamps(&self) -> Stamps {
+        let now = Timestamp::now();
+        let valid_until =
+            self.settings.max_stale.map(|span| now.saturating_add(span).unwrap_or(Timestamp::MAX));
+        Stamps { synced_at: now, valid_until }
+    }
+
+    /// `cursor` together with what its entries are rendered by.
+    fn sealed(&self, cursor: &str) -> String {
+        format!("{cursor}{}{}", crate::source::SEAL, self.rendering)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_touched_a_hundred_times_within_its_validity() {
+        let check =
+            |max_stale, expected| assert_eq!(touch_interval(max_stale), Duration::from_secs(expected));
+        check(None, 60);
+        check(Some(Duration::from_hours(24)), 60);
+        check(Some(Duration::from_mins(10)), 6);
+        check(Some(Duration::from_secs(5)), 1);
+    }
+}

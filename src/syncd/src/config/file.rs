@@ -1,0 +1,382 @@
+//! The configuration file as it is written, and the way from there to what is meant.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keys::{Login, SourceName};
+use reqwest::Url;
+use serde::Deserialize;
+use thiserror::Error;
+use toml::Spanned;
+
+use super::values::{Command, Parsed, ShareOrNever, Span, SpanOrNever};
+use super::{Config, Kind, Remote, Settings, UnsafeFile, check_program, check_trusted};
+use crate::guard::Share;
+
+/// A configuration is read up to this size.
+const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// One look-up consults every source, so there are few; readers of the cache count on as many.
+const SOURCES_MAX: usize = 64;
+
+const CACHE_DEFAULT: &str = "/var/lib/pushkeys/cache";
+const LOGIN_DEFAULT: &str = "git";
+const COMMAND_DEFAULT: &str =
+    "/usr/libexec/pushkeys/pushkeys-shell --account {account} --key {key_id} --fingerprint {fingerprint}";
+const MAX_STALE_DEFAULT: Duration = Duration::from_hours(24);
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Three heartbeats of a service that sends one every few seconds, and some.
+const SILENCE_DEFAULT: Duration = Duration::from_secs(20);
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+/// HEAD counts whole seconds.
+const MAX_STALE_MIN: Duration = Duration::from_secs(1);
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Unsafe(#[from] UnsafeFile),
+    #[error("`{path}` is longer than {CONFIG_BYTES_MAX} bytes", path = path.display())]
+    TooLong { path: PathBuf },
+    #[error(
+        "`{path}`, line {line}: {what}\nhint: edit it, then run `pushkeys-syncd --config {path} --check`",
+        path = path.display()
+    )]
+    Content { path: PathBuf, line: usize, what: String },
+}
+
+pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = read(path)?;
+    let config = parse(&text).map_err(|fault| ConfigError::Content {
+        path: path.to_owned(),
+        line: line_of(&text, fault.offset),
+        what: keys::escape(&fault.what).into_owned(),
+    })?;
+    for source in &config.sources {
+        match check_program(&source.command_text) {
+            Err(UnsafeFile::Read { .. }) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    check_trusted(path, &file.metadata().map_err(failed)?)?;
+    let mut text = String::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLong { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Fault {
+    offset: usize,
+    what: String,
+}
+
+fn parse(text: &str) -> Result<Config, Fault> {
+    let raw: RawConfig = toml::from_str(text).map_err(|error| Fault {
+        offset: error.span().map_or(0, |span| span.start),
+        what: error.message().to_owned(),
+    })?;
+    let common = Common::of(&raw).map_err(|what| Fault { offset: 0, what })?;
+    let mut sources: Vec<Settings> = Vec::new();
+    for source in raw.source {
+        let offset = source.span().start;
+        let settings = common.source(source.into_inner()).map_err(|what| Fault { offset, what })?;
+        if sources.iter().any(|other| other.name == settings.name) {
+            return Err(Fault { offset, what: format!("there are two sources called `{}`", settings.name) });
+        }
+        sources.push(settings);
+    }
+    if sources.is_empty() || sources.len() > SOURCES_MAX {
+        return Err(Fault {
+            offset: 0,
+            what: format!("1 to {SOURCES_MAX} [[source]] are needed, and there are {}", sources.len()),
+        });
+    }
+    sources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let cache = raw.cache.unwrap_or_else(|| CACHE_DEFAULT.into());
+    if !cache.is_absolute() {
+        return Err(Fault { offset: 0, what: "`cache` is not an absolute path".to_owned() });
+    }
+    Ok(Config { cache, sources })
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    cache: Option<PathBuf>,
+    logins: Option<Vec<Parsed<Login>>>,
+    command: Option<Parsed<Command>>,
+    max_stale: Option<Parsed<SpanOrNever>>,
+    #[serde(default)]
+    source: Vec<Spanned<RawSource>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSource {
+    name: Parsed<SourceName>,
+    kind: RawKind,
+    url: Option<Parsed<Url>>,
+    path: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    client_certificate: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+    interval: Option<Parsed<Span>>,
+    silence_max: Option<Parsed<Span>>,
+    logins: Option<Vec<Parsed<Login>>>,
+    command: Option<Parsed<Command>>,
+    max_stale: Option<Parsed<SpanOrNever>>,
+    shrink_max: Option<Parsed<ShareOrNever>>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum RawKind {
+    Feed,
+    Poll,
+    Directory,
+}
+
+/// What holds for every source that does not say otherwise.
+struct Common {
+    logins: Vec<Login>,
+    command: Command,
+    max_stale: SpanOrNever,
+}
+
+impl Common {
+    fn of(raw: &RawConfig) -> Result<Self, String> {
+        let git = || {
+            LOGIN_DEFAULT
+                .parse()
+                .map(|login| vec![Parsed(login)])
+                .map_err(|error: keys::ParseIdError| error.to_string())
+        };
+        let command = match &raw.command {
+            Some(command) => command.0.clone(),
+            None => COMMAND_DEFAULT.parse().map_err(|error: keys::ParseTemplateError| error.to_string())?,
+        };
+        Ok(Self {
+            logins: logins(raw.logins.clone().map_or_else(git, Ok)?)?,
+            command,
+            max_stale: raw.max_stale.as_ref().map_or(SpanOrNever(Some(MAX_STALE_DEFAULT)), |span| span.0),
+        })
+    }
+
+    fn source(&self, raw: RawSource) -> Result<Settings, String> {
+        let is_directory = raw.kind == RawKind::Directory;
+        let command = raw.command.as_ref().map_or_else(|| self.command.clone(), |command| command.0.clone());
+        let max_stale = raw.max_stale.as_ref().map(|span| span.0.0);
+        // A folder on this host cannot be out of reach, so nothing goes stale unless that is asked for.
+        let inherited = if is_directory { None } else { self.max_stale.0 };
+        let max_stale = at_least("max_stale", max_stale.unwrap_or(inherited), MAX_STALE_MIN)?;
+        let shrink_default = if is_directory { None } else { Some(Share::DEFAULT) };
+        Ok(Settings {
+            name: raw.name.0.clone(),
+            logins: raw.logins.clone().map_or_else(|| Ok(self.logins.clone()), logins)?,
+            command: command.template,
+            command_text: command.text,
+            max_stale,
+            shrink_max: raw.shrink_max.as_ref().map_or(shrink_default, |share| share.0.0),
+            kind: kind(raw)?,
+        })
+    }
+}
+
+fn logins(logins: Vec<Parsed<Login>>) -> Result<Vec<Login>, String> {
+    let mut logins: Vec<Login> = logins.into_iter().map(|login| login.0).collect();
+    logins.sort_unstable();
+    logins.dedup();
+    if (1..=cache::LOGINS_MAX).contains(&logins.len()) {
+        Ok(logins)
+    } else {
+        Err(format!("`logins` names 1 to {} logins", cache::LOGINS_MAX))
+    }
+}
+
+fn at_least(key: &str, span: Option<Duration>, least: Duration) -> Result<Option<Duration>, String> {
+    match span {
+        Some(span) if span < least => Err(format!("`{key}` is less than {} ms", least.as_millis())),
+        span => Ok(span),
+    }
+}
+
+fn kind(raw: RawSource) -> Result<Kind, String> {
+    let misplaced = misplaced(&raw);
+    if let Some(key) = misplaced {
+        return Err(format!("`{key}` has no meaning for a source of this kind"));
+    }
+    if raw.kind == RawKind::Directory {
+        let path = raw.path.ok_or("a source of the kind `directory` needs a `path`")?;
+        return if path.is_absolute() {
+            Ok(Kind::Directory { path })
+        } else {
+            Err("`path` is not absolute".to_owned())
+        };
+    }
+    let is_poll = raw.kind == RawKind::Poll;
+    let interval = raw.interval.as_ref().map_or(INTERVAL_DEFAULT, |span| span.0.0);
+    at_least("interval", Some(interval), INTERVAL_MIN)?;
+    let remote = remote(raw)?;
+    if is_poll {
+        return Ok(Kind::Poll { remote, interval });
+    }
+    if remote.url.query().is_some() {
+        return Err("`url` of a feed has no query".to_owned());
+    }
+    Ok(Kind::Feed(remote))
+}
+
+/// A key that another kind of source has.
+fn misplaced(raw: &RawSource) -> Option<&'static str> {
+    let is_directory = raw.kind == RawKind::Directory;
+    [
+        ("url", raw.url.is_some(), is_directory),
+        ("token_file", raw.token_file.is_some(), is_directory),
+        ("ca_file", raw.ca_file.is_some(), is_directory),
+        ("client_certificate", raw.client_certificate.is_some(), is_directory),
+        ("client_key", raw.client_key.is_some(), is_directory),
+        ("silence_max", raw.silence_max.is_some(), is_directory),
+        ("interval", raw.interval.is_some(), raw.kind != RawKind::Poll),
+        ("path", raw.path.is_some(), !is_directory),
+    ]
+    .into_iter()
+    .find_map(|(key, is_there, is_misplaced)| (is_there && is_misplaced).then_some(key))
+}
+
+fn remote(raw: RawSource) -> Result<Remote, String> {
+    let url = raw.url.ok_or("a source of the kinds `feed` and `poll` needs a `url`")?.0;
+    check_url(&url)?;
+    let client = match (raw.client_certificate, raw.client_key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err("`client_certificate` and `client_key` go together".to_owned()),
+    };
+    let silence_max = raw.silence_max.map_or(SILENCE_DEFAULT, |span| span.0.0);
+    at_least("silence_max", Some(silence_max), SILENCE_MIN)?;
+    Ok(Remote { url, token_file: raw.token_file, ca_file: raw.ca_file, client, silence_max })
+}
+
+/// Whether `host`, as a URL writes it, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
+fn check_url(url: &Url) -> Result<(), String> {
+    let Some(host) = url.host_str() else { return Err("`url` names no host".to_owned()) };
+    let is_loopback = is_loopback(host);
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("`url` holds a password; put a token into the file of `token_file`".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback => Ok(()),
+        "http" => {
+            Err("`url` begins with http://, which is for addresses of this host only; use https://"
+                .to_owned())
+        }
+        other => Err(format!("`url` begins with {other}://, and only https:// is known")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"https://keys.example.com\"\n";
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config = parse(MINIMAL).unwrap();
+        let source = &config.sources[0];
+        assert_eq!(config.cache, Path::new(CACHE_DEFAULT));
+        assert_eq!(source.logins, vec!["git".parse().unwrap()]);
+        assert_eq!(source.max_stale, Some(MAX_STALE_DEFAULT));
+        assert_eq!(source.shrink_max, Some(Share::DEFAULT));
+        let local =
+            parse("[[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"/etc/keys\"\n").unwrap();
+        assert_eq!((local.sources[0].max_stale, local.sources[0].shrink_max), (None, None));
+    }
+
+    #[test]
+    fn a_source_may_say_otherwise() {
+        let text = format!(
+            "max_stale = \"7d\"\nlogins = [\"a\"]\n{MINIMAL}max_stale = \"never\"\nlogins = [\"b\"]\nshrink_max = \"50%\"\ncommand = \"/bin/x {{account}}\"\n"
+        );
+        let config = parse(&text).unwrap();
+        let source = &config.sources[0];
+        assert_eq!((source.max_stale, source.logins[0].as_str()), (None, "b"));
+        assert_eq!(source.shrink_max.unwrap().to_string(), "50%");
+        assert_eq!(source.command_text, "/bin/x {account}");
+    }
+
+    #[test]
+    fn other_settings_render_otherwise() {
+        let rendering = |extra: &str| parse(&format!("{MINIMAL}{extra}")).unwrap().sources[0].rendering();
+        assert_eq!(rendering(""), rendering("max_stale = \"1h\"\n"));
+        assert_ne!(rendering(""), rendering("logins = [\"deploy\"]\n"));
+        assert_ne!(rendering(""), rendering("command = \"/bin/x {account}\"\n"));
+    }
+
+    #[test]
+    fn a_fault_is_named_with_its_line() {
+        let check = |text: &str, line: usize, expected: &str| {
+            let fault = parse(text).unwrap_err();
+            assert!(fault.what.contains(expected), "{text}: {}", fault.what);
+            assert_eq!(line_of(text, fault.offset), line, "{text}: {}", fault.what);
+        };
+        let with = |extra: &str| format!("{MINIMAL}{extra}\n");
+        let url = |url: &str| MINIMAL.replace("https://keys.example.com", url);
+        check("", 1, "[[source]]");
+        check("cash = \"/x\"\n", 1, "unknown field `cash`");
+        check(&with("tokenfile = \"/x\""), 5, "unknown field `tokenfile`");
+        check(&with("max_stale = \"soon\""), 5, "like \"500ms\"");
+        check(&with("max_stale = \"0s\""), 1, "less than 1000 ms");
+        check(&with("logins = [\"Root\"]"), 5, "not a login name");
+        check(&with("logins = []"), 1, "1 to 16 logins");
+        check(&with("command = \"/bin/x\""), 5, "{account}");
+        check(&with("command = \"x {account}\""), 5, "absolute path");
+        check(&with("shrink_max = \"150%\""), 5, "like \"20%\"");
+        check(&with("path = \"/x\""), 1, "`path` has no meaning");
+        check(&with("interval = \"5s\""), 1, "`interval` has no meaning");
+        check(&with("client_key = \"/x\""), 1, "go together");
+        check(&with(MINIMAL), 6, "two sources called `api`");
+        check(&MINIMAL.replace("api", "../x"), 2, "not a source name");
+        check(&MINIMAL.replace("feed", "ldap"), 3, "unknown variant");
+        check(&MINIMAL.replace("url", "# url"), 1, "needs a `url`");
+        check(&url("http://keys.example.com"), 1, "use https://");
+        check(&url("ftp://keys.example.com"), 1, "only https://");
+        check(&url("https://a:b@keys.example.com"), 1, "token_file");
+        check(&url("keys"), 4, "relative URL");
+        check("[[source]]\nname = \"l\"\nkind = \"directory\"\npath = \"keys\"\n", 1, "not absolute");
+        check("[[source]]\nname = \"l\"\nkind = \"directory\"\n", 1, "needs a `path`");
+        check(
+            "cache = \"x\"\n[[source]]\nname = \"l\"\nkind = \"directory\"\npath = \"/k\"\n",
+            1,
+            "not an absolute path",
+        );
+        for url in ["http://127.0.0.1:80", "http://[::1]", "http://localhost:8080/x", "https://k.example"] {
+            assert!(parse(&MINIMAL.replace("https://keys.example.com", url)).is_ok(), "{url}");
+        }
+    }
+}

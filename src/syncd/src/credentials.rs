@@ -1,0 +1,101 @@
+//! Tokens, authorities and client certificates, read anew for every connection, so that a replaced file counts
+//! from the next one on.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use reqwest::header::HeaderValue;
+use reqwest::{Certificate, Identity};
+use thiserror::Error;
+
+use crate::config::{Remote, UnsafeFile, check_readable_secret, check_trusted};
+
+/// A file of credentials is read up to this size: a bundle of all public authorities has a quarter of a mebibyte.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The longest token in bytes.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Why credentials cannot be used. No variant holds what the file says.
+#[derive(Debug, Error)]
+pub(crate) enum CredentialError {
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Unsafe(#[from] UnsafeFile),
+    #[error("`{}` is longer than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLong(PathBuf),
+    #[error("`{}` does not hold one line of printable ASCII, a token", .0.display())]
+    Token(PathBuf),
+    #[error("`{}` holds no certificate in PEM", path.display())]
+    Authority { path: PathBuf, source: Option<reqwest::Error> },
+    #[error("`{}` and its key are not a client certificate in PEM", path.display())]
+    Identity { path: PathBuf, source: reqwest::Error },
+}
+
+/// What a connection is made with.
+pub(crate) struct Credentials {
+    /// The value of `Authorization`, marked so that it is never printed.
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) authorities: Option<Vec<Certificate>>,
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Credentials {
+    pub(crate) fn load(remote: &Remote) -> Result<Self, CredentialError> {
+        Ok(Self {
+            authorization: remote.token_file.as_deref().map(authorization).transpose()?,
+            authorities: remote.ca_file.as_deref().map(authorities).transpose()?,
+            identity: remote
+                .client
+                .as_ref()
+                .map(|(certificate, key)| identity(certificate, key))
+                .transpose()?,
+        })
+    }
+}
+
+fn authorization(path: &Path) -> Result<HeaderValue, CredentialError> {
+    let bytes = read(path, true)?;
+    let fault = || CredentialError::Token(path.to_owned());
+    let token = std::str::from_utf8(&bytes).map_err(|_| fault())?.trim();
+    if !(1..=TOKEN_BYTES_MAX).contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(fault());
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| fault())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, CredentialError> {
+    let bundle = read(path, false)?;
+    let fault = |source| CredentialError::Authority { path: path.to_owned(), source };
+    let certificates = Certificate::from_pem_bundle(&bundle).map_err(|source| fault(Some(source)))?;
+    if certificates.is_empty() { Err(fault(None)) } else { Ok(certificates) }
+}
+
+fn identity(certificate: &Path, key: &Path) -> Result<Identity, CredentialError> {
+    let mut pem = read(certificate, false)?;
+    pem.push(b'\n');
+    pem.extend(read(key, true)?);
+    Identity::from_pem(&pem)
+        .map_err(|source| CredentialError::Identity { path: certificate.to_owned(), source })
+}
+
+fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>, CredentialError> {
+    let failed = |source| CredentialError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if is_secret {
+        check_readable_secret(path, &metadata)?;
+    } else {
+        check_trusted(path, &metadata)?;
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        Err(CredentialError::TooLong(path.to_owned()))
+    } else {
+        Ok(bytes)
+    }
+}

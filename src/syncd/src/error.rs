@@ -1,0 +1,104 @@
+//! What can go wrong with a source, sorted by what it means for its state.
+
+use std::error::Error;
+
+use cache::status::State;
+use cache::{ReadError, WriteError};
+use feed::{SnapshotError, StreamError};
+use thiserror::Error;
+
+use crate::credentials::CredentialError;
+use crate::source::DirectoryError;
+
+/// Why a source could not be brought in step. What is in force stays in force.
+#[derive(Debug, Error)]
+pub(crate) enum SyncError {
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] CredentialError),
+    #[error("cannot reach `{url}`")]
+    Connect { url: String, source: reqwest::Error },
+    #[error("the answer of `{url}` broke off")]
+    Body { url: String, source: reqwest::Error },
+    #[error("`{url}` was silent for {seconds} s")]
+    Silent { url: String, seconds: f32 },
+    #[error("`{url}` ended the stream of changes")]
+    Ended { url: String },
+    #[error("`{url}` answered with status {status}{}", hint(*status))]
+    Status { url: String, status: u16 },
+    #[error(
+        "`{url}` answered with status {status}, a redirect, which is not followed\nhint: put the final address into `url`"
+    )]
+    Redirect { url: String, status: u16 },
+    #[error("`{url}` answered with the content type `{found}` instead of `{expected}`")]
+    ContentType { url: String, found: String, expected: &'static str },
+    #[error("the answer of `{url}` is longer than {bytes_max} bytes")]
+    TooLong { url: String, bytes_max: u64 },
+    #[error("the answer of `{url}` took longer than {seconds_max} s")]
+    TooSlow { url: String, seconds_max: u64 },
+    #[error("the snapshot is refused")]
+    Snapshot(#[from] SnapshotError),
+    #[error("the stream of changes is refused")]
+    Stream(#[from] StreamError),
+    #[error("the key service asks for a snapshot again right after one")]
+    ResetAgain,
+    #[error("the stream stayed at change {here} while the service is at change {there}")]
+    Behind { here: u64, there: u64 },
+    #[error("the directory is refused")]
+    Directory(#[from] DirectoryError),
+    #[error("the cache cannot be written")]
+    Write(#[from] WriteError),
+    #[error("the cache cannot be read")]
+    Read(#[from] ReadError),
+    #[error("the writer of the cache has stopped")]
+    Stopped,
+}
+
+impl SyncError {
+    /// The state of a source to which this happened.
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::Connect { .. } | Self::Body { .. } | Self::Silent { .. } | Self::Ended { .. } => {
+                State::Unreachable
+            }
+            Self::Status { status, .. } if *status >= 500 || *status == 429 => State::Unreachable,
+            Self::Write(_) | Self::Read(_) | Self::Stopped => State::Failed,
+            Self::Behind { .. } => State::Behind,
+            _ => State::Refused,
+        }
+    }
+}
+
+fn hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "\nhint: make a token with `pushkeys-server host add`, and put it into the file of `token_file`"
+        }
+        404 => "\nhint: check `url`: `/v1/feed/…` is put behind it",
+        _ => "",
+    }
+}
+
+/// `error` and all that caused it, then the cure if one is known, in one line that is safe to print.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut cure) = (String::new(), None);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        let message = error.to_string();
+        let (message, hint) = message
+            .split_once(HINT)
+            .map_or((message.as_str(), None), |(message, hint)| (message, Some(hint)));
+        text.push_str(&keys::escape(message));
+        cure = cure.or_else(|| hint.map(|hint| keys::escape(hint).into_owned()));
+        next = error.source();
+    }
+    if let Some(cure) = cure {
+        text.push_str("; hint: ");
+        text.push_str(&cure);
+    }
+    text
+}
+
+const HINT: &str = "\nhint: ";

@@ -1,0 +1,105 @@
+//! The guard against snapshots that remove too much: a service that lost its data must not lock everybody out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// People leave; so many removals are never held back, unless nothing at all would stay.
+const REMOVALS_FREE: u64 = 5;
+
+/// The share of the keys in force that a snapshot may remove, in percent: 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share(u8);
+
+/// Why a text is not a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a share is written like \"20%\", from 0% to 100%")]
+pub(crate) struct ParseShareError;
+
+impl Share {
+    /// What a snapshot may remove unless the configuration says otherwise.
+    pub(crate) const DEFAULT: Self = Self(20);
+}
+
+impl FromStr for Share {
+    type Err = ParseShareError;
+
+    fn from_str(text: &str) -> Result<Self, ParseShareError> {
+        let digits = text.strip_suffix('%').ok_or(ParseShareError)?;
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ParseShareError);
+        }
+        digits.parse().ok().filter(|&percent| percent <= 100).map(Self).ok_or(ParseShareError)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}%", self.0)
+    }
+}
+
+/// Whether a snapshot that would remove `removed` of `in_force` keys waits for a person.
+/// `removed_accepted` is what a person has accepted; without a `share` nothing is held back.
+pub(crate) fn must_hold(
+    share: Option<Share>,
+    in_force: u64,
+    removed: u64,
+    removed_accepted: Option<u64>,
+) -> bool {
+    let Some(share) = share else { return false };
+    if removed == 0 || removed_accepted.is_some_and(|accepted| removed <= accepted) {
+        return false;
+    }
+    let leaves_nothing = removed >= in_force;
+    let is_over_share = u128::from(removed) * 100 > u128::from(in_force) * u128::from(share.0);
+    leaves_nothing || (removed > REMOVALS_FREE && is_over_share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_removes_too_much_waits_for_a_person() {
+        let check = |in_force, removed, accepted, expected| {
+            assert_eq!(
+                must_hold(Some(Share::DEFAULT), in_force, removed, accepted),
+                expected,
+                "{removed} of {in_force}, accepted {accepted:?}"
+            );
+        };
+        check(0, 0, None, false);
+        check(100, 0, None, false);
+        check(100, 20, None, false);
+        check(100, 21, None, true);
+        check(10, 5, None, false);
+        check(10, 6, None, true);
+        check(6, 5, None, false);
+        check(5, 5, None, true);
+        check(1, 1, None, true);
+        check(1, 1, Some(1), false);
+        check(100, 21, Some(20), true);
+        check(100, 21, Some(21), false);
+        check(u64::MAX, u64::MAX, None, true);
+        check(u64::MAX, u64::MAX / 10, None, false);
+    }
+
+    #[test]
+    fn without_a_share_nothing_is_held_back() {
+        assert!(!must_hold(None, 100, 100, None));
+        assert!(must_hold("0%".parse().ok(), 100, 6, None));
+        assert!(!must_hold("100%".parse().ok(), 100, 99, None));
+    }
+
+    #[test]
+    fn a_share_is_a_percentage() {
+        for text in ["0%", "20%", "100%"] {
+            assert_eq!(text.parse::<Share>().unwrap().to_string(), text);
+        }
+        for text in ["", "%", "20", "101%", "-1%", "+1%", "1.5%", "20 %", "999%"] {
+            assert_eq!(text.parse::<Share>(), Err(ParseShareError), "{text}");
+        }
+    }
+}

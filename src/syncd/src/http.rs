@@ -1,0 +1,162 @@
+//! Requests to key services: no redirects, no proxies, nothing unbounded, and every refusal with its reason.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
+
+use crate::config::Remote;
+use crate::credentials::Credentials;
+use crate::error::SyncError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("pushkeys-syncd/", env!("CARGO_PKG_VERSION"));
+/// How much of a header of the service is repeated in a message.
+const HEADER_SHOWN_CHARACTERS_MAX: usize = 80;
+
+/// One request and what its answer must look like.
+pub(crate) struct Request<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) url: Url,
+    /// A header besides those of every request.
+    pub(crate) header: Option<(HeaderName, String)>,
+    /// A stream of events must not wait for a compressor's buffer.
+    pub(crate) compressed: bool,
+    /// What is asked for, and named when something else comes.
+    pub(crate) media_type: &'static str,
+    /// Other types that are as good.
+    pub(crate) media_types_too: &'static [&'static str],
+}
+
+/// An answer of the right status and type, read piece by piece within its bounds.
+pub(crate) struct Body {
+    response: Response,
+    url: String,
+    silence_max: Duration,
+    bytes: u64,
+    started: Instant,
+    bounds: Option<Bounds>,
+}
+
+/// The bounds of an answer that has an end.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// After decompression.
+    pub(crate) bytes_max: u64,
+    pub(crate) duration_max: Duration,
+}
+
+impl Request<'_> {
+    /// Sends the request. `None` is the answer 304: nothing has changed.
+    pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Option<Body>, SyncError> {
+        let url = self.url.to_string();
+        let silence_max = self.remote.silence_max;
+        let client = self.client(&url)?;
+        let mut request = client.get(self.url.clone()).header(ACCEPT, self.media_type);
+        if let Some((name, value)) = &self.header {
+            request = request.header(name, value);
+        }
+        let response = tokio::time::timeout(CONNECT_TIMEOUT + silence_max, request.send())
+            .await
+            .map_err(|_| silent(&url, silence_max))?
+            .map_err(|source| SyncError::Connect { url: url.clone(), source: source.without_url() })?;
+        if response.status() == StatusCode::NOT_MODIFIED && self.header.is_some() {
+            return Ok(None);
+        }
+        check_status(&response, &url)?;
+        self.check_type(response.headers(), &url)?;
+        Ok(Some(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds }))
+    }
+
+    fn client(&self, url: &str) -> Result<Client, SyncError> {
+        let credentials = Credentials::load(self.remote)?;
+        let mut headers = HeaderMap::new();
+        headers.extend(credentials.authorization.map(|value| (AUTHORIZATION, value)));
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .default_headers(headers)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .https_only(self.remote.url.scheme() == "https");
+        if !self.compressed {
+            builder = builder.no_gzip().no_zstd();
+        }
+        if let Some(authorities) = credentials.authorities {
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some(identity) = credentials.identity {
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|source| SyncError::Connect { url: url.to_owned(), source })
+    }
+
+    fn check_type(&self, headers: &HeaderMap, url: &str) -> Result<(), SyncError> {
+        let found = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+        let essence = found.split(';').next().unwrap_or_default().trim();
+        let is_expected = |name: &str| essence.eq_ignore_ascii_case(name);
+        if is_expected(self.media_type) || self.media_types_too.iter().any(|name| is_expected(name)) {
+            return Ok(());
+        }
+        let found = keys::escape(found).chars().take(HEADER_SHOWN_CHARACTERS_MAX).collect();
+        Err(SyncError::ContentType { url: url.to_owned(), found, expected: self.media_type })
+    }
+}
+
+impl Body {
+    /// The next piece, or `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SyncError> {
+        let wait = match self.bounds {
+            Some(bounds) => bounds.duration_max.saturating_sub(self.started.elapsed()).min(self.silence_max),
+            None => self.silence_max,
+        };
+        let Ok(result) = tokio::time::timeout(wait, self.response.chunk()).await else {
+            return Err(self.too_slow());
+        };
+        let chunk = result
+            .map_err(|source| SyncError::Body { url: self.url.clone(), source: source.without_url() })?;
+        self.bytes += chunk.as_ref().map_or(0, Bytes::len) as u64;
+        match self.bounds {
+            Some(Bounds { bytes_max, .. }) if self.bytes > bytes_max => {
+                Err(SyncError::TooLong { url: self.url.clone(), bytes_max })
+            }
+            _ => Ok(chunk),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The value of a header of the answer.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.response.headers().get(name)
+    }
+
+    fn too_slow(&self) -> SyncError {
+        match self.bounds {
+            Some(Bounds { duration_max, .. }) if self.started.elapsed() >= duration_max => {
+                SyncError::TooSlow { url: self.url.clone(), seconds_max: duration_max.as_secs() }
+            }
+            _ => silent(&self.url, self.silence_max),
+        }
+    }
+}
+
+fn check_status(response: &Response, url: &str) -> Result<(), SyncError> {
+    let status = response.status();
+    let url = url.to_owned();
+    if status == StatusCode::OK {
+        Ok(())
+    } else if status.is_redirection() {
+        Err(SyncError::Redirect { url, status: status.as_u16() })
+    } else {
+        Err(SyncError::Status { url, status: status.as_u16() })
+    }
+}
+
+fn silent(url: &str, silence_max: Duration) -> SyncError {
+    SyncError::Silent { url: url.to_owned(), seconds: silence_max.as_secs_f32() }
+}

@@ -1,0 +1,223 @@
+//! The host feed of a key service: a snapshot, then its changes, for ever.
+
+use bytes::Bytes;
+use cache::status::State;
+use feed::{
+    CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
+    SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, Snapshot,
+};
+use reqwest::Url;
+use reqwest::header::HeaderName;
+
+use super::{Context, Place, accepted};
+use crate::applier::{Applier, Numbered, Outcome, Unjudged, Work};
+use crate::backoff::Backoff;
+use crate::config::Remote;
+use crate::error::SyncError;
+use crate::http::{Body, Request};
+use crate::judge::Skip;
+
+/// A service that says so often in a row that it has more than it sends has lost something on the way.
+const HEARTBEATS_BEHIND_MAX: u32 = 3;
+
+/// Follows the feed until something goes wrong or a new snapshot is due.
+pub(super) async fn follow(
+    context: &Context,
+    applier: &Applier,
+    remote: &Remote,
+    place: &mut Place,
+    backoff: &mut Backoff,
+) -> Result<(), SyncError> {
+    let mut is_fresh = false;
+    let mut is_held = false;
+    let mut cursor = place.cursor.as_deref().and_then(|cursor| cursor.parse::<Cursor>().ok());
+    loop {
+        let at = if let Some(cursor) = cursor.take() {
+            cursor
+        } else {
+            let (snapshot, outcome) = snapshot(context, applier, remote).await?;
+            is_fresh = true;
+            is_held = matches!(outcome, Outcome::Held(_));
+            snapshot.cursor
+        };
+        // A cursor that HEAD does not have must not outlive this connection.
+        place.cursor = (!is_held).then(|| at.to_string());
+        let mut changes = Changes::open(context, applier, remote, at).await?;
+        backoff.reset();
+        let end = changes.follow(is_held).await;
+        place.cursor = (!is_held).then(|| changes.at.to_string());
+        match end? {
+            End::Reset if is_fresh && !changes.has_moved => {
+                place.cursor = None;
+                return Err(SyncError::ResetAgain);
+            }
+            End::Reset | End::Accepted => {}
+        }
+        place.cursor = None;
+    }
+}
+
+/// Takes a whole snapshot.
+pub(super) async fn snapshot(
+    context: &Context,
+    applier: &Applier,
+    remote: &Remote,
+) -> Result<(Snapshot, Outcome), SyncError> {
+    context.board.state(&context.settings.name, State::Syncing);
+    let request = Request {
+        remote,
+        url: below(&remote.url, SNAPSHOT_PATH),
+        header: None,
+        compressed: !remote.is_loopback(),
+        media_type: SNAPSHOT_MEDIA_TYPE,
+        media_types_too: &[],
+    };
+    let mut body = request.send(Some(crate::snapshot::BOUNDS)).await?.ok_or(SyncError::Stopped)?;
+    let cursor = |snapshot: &Snapshot| Some(snapshot.cursor.to_string());
+    crate::snapshot::take(context, applier, &mut body, cursor).await
+}
+
+/// Why a stream of changes was left without an error.
+enum End {
+    /// The service asks for a snapshot.
+    Reset,
+    /// A person has accepted the snapshot that was held back.
+    Accepted,
+}
+
+/// One connection to the stream of changes.
+struct Changes<'a> {
+    context: &'a Context,
+    applier: &'a Applier,
+    body: Body,
+    reader: EventReader,
+    /// The last change that was handed to the applier.
+    at: Cursor,
+    has_moved: bool,
+    heartbeats_behind: u32,
+}
+
+impl<'a> Changes<'a> {
+    async fn open(
+        context: &'a Context,
+        applier: &'a Applier,
+        remote: &Remote,
+        at: Cursor,
+    ) -> Result<Self, SyncError> {
+        let request = Request {
+            remote,
+            url: below(&remote.url, CHANGES_PATH),
+            header: Some((HeaderName::from_static(LAST_EVENT_ID), at.to_string())),
+            compressed: false,
+            media_type: CHANGES_MEDIA_TYPE,
+            media_types_too: &[],
+        };
+        let url = request.url.to_string();
+        let body = request.send(None).await?.ok_or(SyncError::Status { url, status: 304 })?;
+        let reader = EventReader::default();
+        Ok(Self { context, applier, body, reader, at, has_moved: false, heartbeats_behind: 0 })
+    }
+
+    async fn follow(&mut self, is_held: bool) -> Result<End, SyncError> {
+        loop {
+            let chunk = tokio::select! {
+                chunk = self.body.chunk() => chunk?,
+                () = self.applier.stopped() => return Err(SyncError::Stopped),
+                () = accepted(self.context, is_held) => return Ok(End::Accepted),
+            };
+            let Some(chunk) = chunk else { return Err(SyncError::Ended { url: self.body.url().to_owned() }) };
+            if let Some(end) = self.chunk(&chunk).await? {
+                return Ok(end);
+            }
+        }
+    }
+
+    async fn chunk(&mut self, chunk: &Bytes) -> Result<Option<End>, SyncError> {
+        let mut received = Vec::new();
+        self.reader.push(chunk, &mut received)?;
+        let mut changes = Vec::new();
+        let mut end = None;
+        for one in received {
+            if self.take(one, &mut changes)? {
+                end = Some(End::Reset);
+                break;
+            }
+        }
+        let is_in_step = self.heartbeats_behind == 0;
+        if !changes.is_empty() {
+            self.applier.send(Work::Changes(changes)).await?;
+        } else if is_in_step && end.is_none() {
+            self.applier.send(Work::Contact).await?;
+        }
+        Ok(end)
+    }
+
+    /// Adds what `received` changes to `changes`. Says whether a snapshot is due.
+    fn take(&mut self, received: Received, changes: &mut Vec<Numbered>) -> Result<bool, SyncError> {
+        let change = match received.event {
+            Ok(Event::Reset) => return Ok(true),
+            Ok(Event::Heartbeat { sequence }) => return self.heartbeat(sequence).map(|()| false),
+            Ok(Event::Put(entry)) => Unjudged::Put(Box::new(entry)),
+            Ok(Event::Remove(fingerprint)) => Unjudged::Remove(fingerprint),
+            Err(error) => match self.unreadable(&error) {
+                Some(change) => change,
+                None => return Ok(true),
+            },
+        };
+        if let Some(id) = received.id {
+            self.has_moved = true;
+            self.at = id;
+        }
+        self.heartbeats_behind = 0;
+        changes.push(Numbered { change, cursor: Some(self.at.to_string()) });
+        Ok(false)
+    }
+
+    /// An entry that cannot be read takes its key away. Whose key another event was about cannot be known, so
+    /// only a snapshot brings the cache in step again.
+    fn unreadable(&self, error: &EventError) -> Option<Unjudged> {
+        let fingerprint = match error {
+            EventError::Put(entry) => entry.fingerprint,
+            EventError::Data { .. } | EventError::Id { .. } => None,
+        };
+        self.context.board.skipped(&self.context.settings.name, &Skip::new(fingerprint, error));
+        fingerprint.map(Unjudged::Remove)
+    }
+
+    fn heartbeat(&mut self, there: u64) -> Result<(), SyncError> {
+        let here = self.at.sequence;
+        self.context.board.sequence_at_source(&self.context.settings.name, there);
+        if there <= here {
+            self.heartbeats_behind = 0;
+            return Ok(());
+        }
+        self.heartbeats_behind += 1;
+        if self.heartbeats_behind < HEARTBEATS_BEHIND_MAX {
+            Ok(())
+        } else {
+            Err(SyncError::Behind { here, there })
+        }
+    }
+}
+
+/// `path` below the base address of the key service.
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feed_is_found_below_the_base_address() {
+        let check = |base: &str, expected: &str| {
+            assert_eq!(below(&base.parse().unwrap(), SNAPSHOT_PATH).as_str(), expected);
+        };
+        check("https://k.example", "https://k.example/v1/feed/snapshot");
+        check("https://k.example/", "https://k.example/v1/feed/snapshot");
+        check("https://k.example:8443/keys/", "https://k.example:8443/keys/v1/feed/snapshot");
+    }
+}

@@ -1,0 +1,83 @@
+//! Changes of files, as the kernel tells them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+/// An editor writes a file in several steps; after so long without one it is done.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A file that changes without an end is looked at anyway after so many steps.
+const SETTLE_STEPS_MAX: u32 = 20;
+
+/// A watch on some files or folders.
+///
+/// Folders are watched instead of files, because files are replaced by renaming; and their parents too, because a
+/// folder that is removed and made again says nothing any more.
+pub(crate) struct Watch {
+    changed: Arc<Notify>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Watches `paths`. What cannot be watched is passed over: whoever waits also looks from time to time.
+    pub(crate) fn on<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let changed = Arc::new(Notify::new());
+        let told = Arc::clone(&changed);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.as_ref().map_or(true, is_change) {
+                told.notify_one();
+            }
+        });
+        let watcher = match watcher {
+            Ok(mut watcher) => {
+                for folder in folders(paths) {
+                    if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                        tracing::debug!("cannot watch `{}`: {error}", folder.display());
+                    }
+                }
+                Some(watcher)
+            }
+            Err(error) => {
+                tracing::warn!("cannot watch files, which are looked at from time to time only: {error}");
+                None
+            }
+        };
+        Self { changed, _watcher: watcher }
+    }
+
+    /// Waits until something has changed and come to rest.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+        for _ in 0..SETTLE_STEPS_MAX {
+            if tokio::time::timeout(SETTLE, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn folders<'a>(paths: impl IntoIterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        if path.is_dir() {
+            folders.insert(path.to_owned());
+        }
+        folders.extend(path.parent().map(Path::to_owned));
+    }
+    folders
+}
+
+/// Reading a watched file is an event too, and no change.
+fn is_change(event: &Event) -> bool {
+    event.need_rescan()
+        || match event.kind {
+            EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+            EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
+            EventKind::Any | EventKind::Other => false,
+        }
+}
