@@ -1,2 +1,9 @@
-//! stub
-fn main() {}
+//! `pushkeys-server`, the key service.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pushkeys_server::commands::main()
+}

@@ -1,0 +1,116 @@
+//! What a client is told when a request fails.
+
+use axum::Json;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use keys::ParseNameError;
+use serde::Serialize;
+
+use crate::auth::AuthError;
+use crate::log::chain;
+use crate::store::{PutKeyError, StoreError};
+
+/// By this number alone a known client recognises that its PUT was refused.
+const PUT_REFUSED: u32 = 505;
+const UNAUTHORIZED: u32 = 2001;
+const NOT_FOUND: u32 = 4004;
+const METHOD_NOT_ALLOWED: u32 = 4005;
+const UNAVAILABLE: u32 = 5003;
+
+/// A refusal, with a message for the person at the client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    id: u32,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, id: u32, message: impl Into<String>) -> Self {
+        Self { status, id, message: message.into() }
+    }
+
+    /// A key that is not stored, with cause and cure.
+    pub(super) fn refused_put(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, PUT_REFUSED, message)
+    }
+
+    /// No credential that anybody has.
+    pub(super) fn unauthorized(error: &AuthError) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, UNAUTHORIZED, error.to_string())
+    }
+
+    /// The account has no key of the name.
+    pub(super) fn no_such_key() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no key of this name")
+    }
+
+    /// Nothing is served there.
+    pub(super) fn unknown_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "there is nothing at this path")
+    }
+
+    /// Something else is served there.
+    pub(super) fn unknown_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED, "this path has no such method")
+    }
+
+    /// The store failed: the log says how, the client only that it may try again.
+    pub(super) fn unavailable(error: &StoreError) -> Self {
+        tracing::error!("a request failed: {}", chain(error));
+        Self::busy("the key service cannot do this at the moment: try again in a minute")
+    }
+
+    /// It took longer than a client waits.
+    pub(super) fn timed_out() -> Self {
+        tracing::error!("a request failed: it took too long");
+        Self::busy("the key service took too long: look whether it was done, and try again in a minute")
+    }
+
+    fn busy(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
+    }
+
+    /// The same as the answer to `method`.
+    pub(super) fn for_method(self, method: &Method) -> Self {
+        if *method != Method::PUT {
+            return self;
+        }
+        let is_clients_fault = self.status.is_client_error() && self.status != StatusCode::UNAUTHORIZED;
+        let status = if is_clients_fault { StatusCode::BAD_REQUEST } else { self.status };
+        Self { status, id: PUT_REFUSED, message: self.message }
+    }
+}
+
+impl From<PutKeyError> for ApiError {
+    fn from(error: PutKeyError) -> Self {
+        match error {
+            PutKeyError::Store(error) => Self::unavailable(&error),
+            refusal => Self::refused_put(refusal.to_string()),
+        }
+    }
+}
+
+impl From<ParseNameError> for ApiError {
+    fn from(error: ParseNameError) -> Self {
+        Self::refused_put(format!("{error}: choose another name for this key"))
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    id: u32,
+    message: &'a str,
+    r#type: &'static str,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = Json(Body { id: self.id, message: &self.message, r#type: "error" });
+        if self.status == StatusCode::UNAUTHORIZED {
+            return (self.status, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+        }
+        (self.status, body).into_response()
+    }
+}

@@ -1,0 +1,175 @@
+//! The keys of the account that asks.
+
+use ::keys::{AccountId, KEY_TEXT_BYTES_MAX, Name, Refusal, ValidKey};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, Uri};
+use axum::{Extension, Json};
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::time::{Duration, timeout};
+
+use super::request_id::RequestId;
+use super::{Api, ApiError};
+use crate::percent;
+use crate::store::KeyChange;
+
+/// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
+const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
+/// How long a client may take to send it.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+const _: () =
+    assert!(BODY_TIME_MAX.as_secs() < super::REQUEST_TIME_MAX.as_secs(), "a slow body has its own answer");
+
+/// What precedes a key's name in a path.
+const KEYS_PATH: &str = "/v2/self/keys/";
+
+#[derive(Serialize)]
+pub(super) struct Row {
+    name: String,
+    key: String,
+    fingerprint: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Done {
+    id: u32,
+    message: &'static str,
+    r#type: &'static str,
+}
+
+const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "success" };
+const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success" };
+
+/// `GET /v2/self/keys`
+pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Vec<Row>>, ApiError> {
+    let account = api.account(&headers).await?;
+    let keys = api.store.keys(&account).await.map_err(|error| ApiError::unavailable(&error))?;
+    let keys = keys.into_iter().map(|key| Row {
+        name: key.name,
+        key: key.text,
+        fingerprint: key.fingerprint.to_string(),
+    });
+    Ok(Json(keys.collect()))
+}
+
+/// `PUT /v2/self/keys/{name}`
+pub(super) async fn put_key(
+    State(api): State<Api>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request,
+) -> Result<Json<Done>, ApiError> {
+    let method = request.method().clone();
+    store_key(&api, &request_id, request).await.map_err(|error| error.for_method(&method))
+}
+
+async fn store_key(api: &Api, request_id: &RequestId, request: Request) -> Result<Json<Done>, ApiError> {
+    let account = api.account(request.headers()).await?;
+    let name = name_in(request.uri())?;
+    let text = key_text(api, request).await?;
+    let text = text.trim();
+    let key =
+        ValidKey::check(text, &api.policy).map_err(|refusal| ApiError::refused_put(refusal.to_string()))?;
+    for change in api.store.put_key(&account, &name, &key, text).await? {
+        log_change(&account, &change, request_id);
+    }
+    Ok(Json(STORED))
+}
+
+/// `DELETE /v2/self/keys/{name}`
+pub(super) async fn delete_key(
+    State(api): State<Api>,
+    Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Done>, ApiError> {
+    let account = api.account(&headers).await?;
+    // No key has a name that cannot be read.
+    let name = name_in(&uri).map_err(|_| ApiError::no_such_key())?;
+    let removed =
+        api.store.delete_key(&account, &name).await.map_err(|error| ApiError::unavailable(&error))?;
+    let change = removed.ok_or_else(ApiError::no_such_key)?;
+    log_change(&account, &change, &request_id);
+    Ok(Json(REMOVED))
+}
+
+fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
+    tracing::info!(
+        %account,
+        key = %change.key_id,
+        fingerprint = %change.fingerprint,
+        sequence = change.sequence,
+        request = %request_id,
+        "{}",
+        change.event.as_str(),
+    );
+}
+
+/// The name at the end of the raw path, percent-decoded once.
+fn name_in(uri: &Uri) -> Result<Name, ApiError> {
+    let encoded = uri.path().strip_prefix(KEYS_PATH).unwrap_or_default();
+    if encoded.is_empty() {
+        return Err(ApiError::refused_put(
+            "the name of a key cannot be empty, `.` or `..`: choose another name for this key",
+        ));
+    }
+    let decoded = percent::decode(encoded)
+        .ok_or_else(|| ApiError::refused_put("the name in the path is not percent-encoded UTF-8"))?;
+    let name = Name::parse(&decoded)?;
+    if matches!(name.as_str(), "." | "..") {
+        // Clients resolve them as steps of a path, so such a key could never be removed.
+        return Err(ApiError::refused_put(
+            "a key cannot be called `.` or `..`: choose another name for this key",
+        ));
+    }
+    Ok(name)
+}
+
+/// The key's text in the body, which is a JSON string and nothing else.
+async fn key_text(api: &Api, request: Request) -> Result<String, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::refused_put(
+            "the content type is not `application/json`: send the key as a JSON string",
+        ));
+    }
+    let body = read_body(request).await?;
+    serde_json::from_slice(&body).map_err(|_| {
+        ApiError::refused_put(pasted_raw(api, &body).map_or_else(
+            || "the body is not a JSON string: send the one line of the `.pub` file in quotes".to_owned(),
+            |refusal| refusal.to_string(),
+        ))
+    })
+}
+
+/// Shells paste whole files between quotes, which is not JSON. A person who sent a private key so is told
+/// just that, and for one who sent a file of several keys the quotes are not the problem either.
+fn pasted_raw(api: &Api, body: &[u8]) -> Option<Refusal> {
+    let text = String::from_utf8_lossy(body);
+    let refusal = ValidKey::check(text.trim().trim_matches('"'), &api.policy).err()?;
+    matches!(refusal, Refusal::PrivateKey | Refusal::MoreThanOneLine).then_some(refusal)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+    let too_long = || ApiError::refused_put(Refusal::TooLong.to_string());
+    if announced_length(request.headers()).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(too_long());
+    }
+    let body: Body = request.into_body();
+    match timeout(BODY_TIME_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(too_long()),
+        Err(_) => Err(ApiError::refused_put("the key was sent too slowly: try again")),
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

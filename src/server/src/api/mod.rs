@@ -1,0 +1,100 @@
+//! The key API, as clients that exist speak it.
+//!
+//! Every refusal is `{"id","message","type":"error"}` in JSON and nothing else: one client drops an error
+//! with an unknown member. `message` is for the person; what only the operator may know goes to the log.
+//!
+//! | status | `id` | when | who reacts how |
+//! |---|---|---|---|
+//! | 200 | 500 | a key was stored | the client prints success |
+//! | 200 | 501 | a key was removed | the client prints success |
+//! | 400 | 505 | a PUT was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
+//! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
+//! | 404 | 4004 | no such key or path | the person looks at the list |
+//! | 405 | 4005 | a path that has other methods | the client is wrong |
+//! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
+
+mod error;
+mod keys;
+mod request_id;
+mod self_account;
+
+use std::sync::Arc;
+
+use ::keys::Policy;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::time::{Duration, timeout};
+
+use self::error::ApiError;
+use crate::auth::{AuthError, Authenticator};
+use crate::store::Store;
+
+/// The longest that an API request may take, waiting for the database included.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What the API needs.
+#[derive(Clone)]
+pub struct Api {
+    /// Where keys are kept.
+    pub store: Store,
+    /// Who knows whose a credential is.
+    pub authenticator: Authenticator,
+    /// What is a key.
+    pub policy: Arc<Policy>,
+}
+
+/// All paths of the API.
+pub fn router(api: Api) -> Router {
+    // An empty name and `.` arrive as `/v2/self/keys/`, `..` as `/v2/self/`: URL parsers resolve them.
+    let named_key = put(keys::put_key).delete(keys::delete_key);
+    Router::new()
+        .route("/v2/self", get(self_account::show))
+        .route("/v2/self/", named_key.clone())
+        .route("/v2/self/keys", get(keys::list).put(keys::put_key))
+        .route("/v2/self/keys/", named_key.clone())
+        .route("/v2/self/keys/{*name}", named_key)
+        .route("/healthz", get(health))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn(bound_time))
+        .with_state(api)
+}
+
+/// Gives every response an `x-request-id`, by which a person's report leads to the line in the log.
+pub fn with_request_ids(router: Router) -> Router {
+    router.layer(middleware::from_fn(request_id::assign))
+}
+
+async fn health(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    api.store.feed_state().await.map_err(|error| ApiError::unavailable(&error))?;
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+async fn unknown_path(method: Method) -> ApiError {
+    ApiError::unknown_path().for_method(&method)
+}
+
+async fn unknown_method(method: Method) -> ApiError {
+    ApiError::unknown_method().for_method(&method)
+}
+
+async fn bound_time(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    timeout(REQUEST_TIME_MAX, next.run(request))
+        .await
+        .unwrap_or_else(|_| ApiError::timed_out().for_method(&method).into_response())
+}
+
+impl Api {
+    async fn account(&self, headers: &HeaderMap) -> Result<::keys::AccountId, ApiError> {
+        self.authenticator.account(headers).await.map_err(|error| match error {
+            AuthError::Store(error) => ApiError::unavailable(&error),
+            other => ApiError::unauthorized(&other),
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The account that asks.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::Serialize;
+
+use super::{Api, ApiError};
+use crate::auth::AuthError;
+use crate::store::Email;
+
+#[derive(Serialize)]
+pub(super) struct SelfAccount {
+    id: String,
+    email: Option<String>,
+    name: String,
+    /// Clients search this array for `"github"`; nothing can be linked yet.
+    #[serde(rename = "oauthApps")]
+    oauth_apps: [&'static str; 0],
+}
+
+/// `GET /v2/self`
+pub(super) async fn show(State(api): State<Api>, headers: HeaderMap) -> Result<Json<SelfAccount>, ApiError> {
+    let id = api.account(&headers).await?;
+    let account = api.store.find_account(id.as_str()).await.map_err(|error| ApiError::unavailable(&error))?;
+    let account = account.ok_or_else(|| ApiError::unauthorized(&AuthError::Unknown))?;
+    Ok(Json(SelfAccount {
+        id: account.id.to_string(),
+        email: account.email.as_ref().map(Email::to_string),
+        name: account.name.to_string(),
+        oauth_apps: [],
+    }))
+}

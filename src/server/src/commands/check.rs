@@ -1,0 +1,77 @@
+//! `check`
+
+use std::io;
+
+use serde::Serialize;
+
+use super::{Answer, Output};
+use crate::config::Config;
+use crate::log::chain;
+use crate::secret::{SecretFileError, ServiceSecret};
+use crate::store::{Open, OpenError, Store};
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    what: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+impl Finding {
+    fn good(what: &'static str, detail: impl Into<String>) -> Self {
+        Self { what, ok: true, detail: detail.into() }
+    }
+
+    fn bad(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { what, ok: false, detail: chain(error) }
+    }
+}
+
+pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
+    let findings = [
+        // It was loaded before this command began.
+        Finding::good("configuration", "can be used"),
+        policy(config),
+        secret(config),
+        database(config).await,
+    ];
+    output.list(&findings, &["WHAT", "STATE", "DETAIL"], |finding| {
+        let state = if finding.ok { "ok" } else { "wrong" };
+        vec![finding.what.to_owned(), state.to_owned(), finding.detail.clone()]
+    })?;
+    Ok(if findings.iter().all(|finding| finding.ok) { Answer::Yes } else { Answer::No })
+}
+
+fn policy(config: &Config) -> Finding {
+    match config.policy() {
+        Ok(_) => Finding::good("key policy", "can be used"),
+        Err(error) => Finding::bad("key policy", &error),
+    }
+}
+
+fn secret(config: &Config) -> Finding {
+    match ServiceSecret::load(&config.secret_file) {
+        Ok(_) => Finding::good("secret file", "can be used"),
+        Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Finding::good("secret file", "does not exist yet: `serve` makes it")
+        }
+        Err(error) => Finding::bad("secret file", &error),
+    }
+}
+
+async fn database(config: &Config) -> Finding {
+    match Store::open(&config.database, Open::Examine, config.store_limits()).await {
+        Ok(store) => match store.check().await {
+            Ok(damage) if damage == "ok" => {
+                Finding::good("database", "is whole, and its schema is up to date")
+            }
+            Ok(damage) => Finding { what: "database", ok: false, detail: damage },
+            Err(error) => Finding::bad("database", &error),
+        },
+        Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Finding::good("database", "does not exist yet: `serve` makes it")
+        }
+        Err(error) => Finding::bad("database", &error),
+    }
+}

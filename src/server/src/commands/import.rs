@@ -1,0 +1,200 @@
+//! `import`
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name, Policy, ValidKey};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{Answer, Output, open_store};
+use crate::config::Config;
+use crate::store::{ImportItem, ImportOutcome, Store};
+
+/// Lines in one transaction: enough that waiting for the disk does not count, few enough that the
+/// service's own writers wait well under a second.
+const LINES_PER_BATCH: usize = 10_000;
+/// Batches that are judged ahead of the database.
+const BATCHES_AHEAD: usize = 1;
+/// The longest line in bytes: a key and two names with every byte of them written as `\u00xx`.
+const LINE_BYTES_MAX: usize = 6 * (KEY_TEXT_BYTES_MAX + 2 * NAME_BYTES_MAX) + 64;
+/// Refused lines that are shown; the rest is counted.
+const REFUSALS_SHOWN_MAX: u64 = 1_000;
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Args)]
+#[command(after_help = "\
+Each line of FILE is one JSON object:
+    {\"account\":\"ana\",\"name\":\"laptop\",\"key\":\"ssh-ed25519 AAAA… ana@laptop\"}
+`account` is the account's name; an account that is missing is made. Keys are judged as the API judges
+them, and hosts are told of each. Nothing is replaced: a line whose key or name is taken is refused, and a
+line that was imported before counts as present. Refused lines are reported with their number and
+skipped; the exit status is then 1. An account may get more keys than it could register itself.")]
+pub(super) struct Arguments {
+    /// The file; `-` is standard input
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    account: String,
+    name: String,
+    key: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Totals {
+    stored: u64,
+    present: u64,
+    refused: u64,
+}
+
+pub(super) async fn run(config: &Config, arguments: Arguments, output: Output) -> anyhow::Result<Answer> {
+    let policy = config.policy()?;
+    let store = open_store(config).await?;
+    let (batches, mut received) = mpsc::channel(BATCHES_AHEAD);
+    let reader = tokio::task::spawn_blocking(move || read(&arguments, &policy, &batches));
+    let mut progress = Progress::new();
+    while let Some(batch) = received.recv().await {
+        write(&store, batch, &mut progress).await?;
+    }
+    reader.await.context("the reader of the file broke down")??;
+    store.close().await;
+    let Totals { stored, present, refused } = progress.totals;
+    let text = format!("{stored} stored, {present} present before, {refused} refused");
+    output.answer(&progress.totals, &text)?;
+    Ok(if refused == 0 { Answer::Yes } else { Answer::No })
+}
+
+/// Lines that were read and judged.
+#[derive(Default)]
+struct Batch {
+    items: Vec<ImportItem>,
+    /// The number of each item's line.
+    numbers: Vec<u64>,
+    refusals: Vec<(u64, String)>,
+}
+
+impl Batch {
+    fn take(&mut self, number: u64, judged: Result<ImportItem, String>) {
+        match judged {
+            Ok(item) => {
+                self.items.push(item);
+                self.numbers.push(number);
+            }
+            Err(reason) => self.refusals.push((number, reason)),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() + self.refusals.len() >= LINES_PER_BATCH
+    }
+}
+
+fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -> anyhow::Result<()> {
+    let shown = arguments.file.display();
+    let mut input: Box<dyn BufRead> = if arguments.file.as_os_str() == "-" {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        Box::new(BufReader::new(
+            File::open(&arguments.file).with_context(|| format!("cannot read `{shown}`"))?,
+        ))
+    };
+    let mut batch = Batch::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        if !read_line(&mut input, &mut line)
+            .with_context(|| format!("cannot read `{shown}`, line {number}"))?
+        {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        batch.take(number, judge(&line, policy));
+        // The receiver is gone when the database failed, which is then reported.
+        if batch.is_full() && batches.blocking_send(std::mem::take(&mut batch)).is_err() {
+            return Ok(());
+        }
+    }
+    let _ = batches.blocking_send(batch);
+    Ok(())
+}
+
+/// The next line without its newline; of a line that is too long, the beginning. `false` at the end.
+fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let bytes_max = LINE_BYTES_MAX as u64 + 1;
+    if input.take(bytes_max).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.pop_if(|byte| *byte == b'\n').is_none() && line.len() > LINE_BYTES_MAX {
+        input.skip_until(b'\n')?;
+    }
+    Ok(true)
+}
+
+fn judge(line: &[u8], policy: &Policy) -> Result<ImportItem, String> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"));
+    }
+    // The parser would repeat what it read, which may be a private key.
+    let line: Line = serde_json::from_slice(line)
+        .map_err(|_| "the line is not an object of the strings `account`, `name` and `key`".to_owned())?;
+    let account = Name::parse(&line.account).map_err(|error| format!("account: {error}"))?;
+    let name = Name::parse(&line.name).map_err(|error| format!("key: {error}"))?;
+    let text = line.key.trim();
+    let key = ValidKey::check(text, policy).map_err(|refusal| refusal.to_string())?;
+    Ok(ImportItem { account, name, key, text: text.to_owned() })
+}
+
+async fn write(store: &Store, batch: Batch, progress: &mut Progress) -> anyhow::Result<()> {
+    for (number, reason) in &batch.refusals {
+        progress.refuse(*number, reason);
+    }
+    let outcomes = store.import(&batch.items).await?;
+    for (outcome, number) in outcomes.into_iter().zip(batch.numbers) {
+        match outcome {
+            ImportOutcome::Stored => progress.totals.stored += 1,
+            ImportOutcome::Present => progress.totals.present += 1,
+            ImportOutcome::Refused(refusal) => progress.refuse(number, &refusal.to_string()),
+        }
+    }
+    progress.tell();
+    Ok(())
+}
+
+/// What is told on standard error meanwhile.
+struct Progress {
+    totals: Totals,
+    told_at: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { totals: Totals::default(), told_at: Instant::now() }
+    }
+
+    fn refuse(&mut self, number: u64, reason: &str) {
+        self.totals.refused += 1;
+        match self.totals.refused {
+            ..=REFUSALS_SHOWN_MAX => eprintln!("line {number}: {}", keys::escape(reason)),
+            count if count == REFUSALS_SHOWN_MAX + 1 => eprintln!("further refused lines are only counted"),
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.told_at.elapsed() >= PROGRESS_INTERVAL {
+            self.told_at = Instant::now();
+            let Totals { stored, present, refused } = self.totals;
+            eprintln!("{stored} stored, {present} present before, {refused} refused so far");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line: one module per command, and what they share.
+//!
+//! Commands work on the database directly, also while the service runs: it notices within a tenth of a
+//! second what they changed.
+
+mod account;
+mod check;
+mod host;
+mod import;
+mod output;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Output;
+use crate::config::Config;
+use crate::log::chain;
+use crate::store::{Account, Open, Store};
+
+const DEFAULT_CONFIG: &str = "/etc/pushkeys/server.toml";
+
+/// The key service of pushkeys: accounts register SSH keys, push hosts follow them.
+#[derive(Parser)]
+#[command(name = "pushkeys-server", version, after_help = "Exit status: 0 yes, 1 no, 2 misuse.")]
+struct Arguments {
+    /// The configuration file
+    #[arg(long, global = true, env = "PUSHKEYS_SERVER_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the key API and the host feed until SIGTERM
+    Serve,
+    /// Check the configuration, the files it names and the database, and change nothing
+    Check,
+    /// Add, list and remove accounts
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Add, list and revoke the tokens of an account
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Add, list and revoke push hosts
+    #[command(subcommand)]
+    Host(host::Command),
+    /// Register many keys at once, for accounts that move in
+    Import(import::Arguments),
+}
+
+/// What a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("pushkeys-server: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Answer> {
+    let config = Config::load(&arguments.config)?;
+    let output = Output::new(arguments.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve::run(&config).await,
+            Command::Check => check::run(&config, output).await,
+            Command::Account(command) => account::run(&config, command, output).await,
+            Command::Token(command) => token::run(&config, command, output).await,
+            Command::Host(command) => host::run(&config, command, output).await,
+            Command::Import(arguments) => import::run(&config, arguments, output).await,
+        }
+    })
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    Ok(Store::open(&config.database, Open::Prepare, config.store_limits()).await?)
+}
+
+/// The account that a sysadmin means by its id or its name.
+async fn find_account(store: &Store, wanted: &str) -> anyhow::Result<Account> {
+    let found = store.find_account(wanted).await?;
+    found.ok_or_else(|| {
+        anyhow::anyhow!("there is no account `{}`, hint: pushkeys-server account list", keys::escape(wanted))
+    })
+}

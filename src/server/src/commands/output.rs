@@ -1,0 +1,49 @@
+//! What commands print: tables and sentences for people, JSON for programs.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+/// Standard output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// One answer: `value` for programs, `text` for people.
+    pub(super) fn answer(self, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        if self.json { print(&serde_json::to_string(value)?) } else { print(text) }
+    }
+
+    /// A list: one JSON object a line for programs, a table for people.
+    pub(super) fn list<T: Serialize>(
+        self,
+        items: &[T],
+        columns: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            return items.iter().try_for_each(|item| print(&serde_json::to_string(item)?));
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(columns.iter().copied());
+        for item in items {
+            table.add_row(row(item).iter().map(|cell| keys::escape(cell).into_owned()));
+        }
+        print(&table.to_string())
+    }
+}
+
+/// Whoever reads us may have read enough: a closed pipe is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

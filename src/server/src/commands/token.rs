@@ -1,0 +1,112 @@
+//! `token add | list | revoke`
+
+use clap::Subcommand;
+use keys::Name;
+use serde::Serialize;
+
+use super::{Answer, Output, find_account, open_store};
+use crate::config::Config;
+use crate::secret::{self, ServiceSecret, Token};
+use crate::store::{NewToken, Store};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Add a credential and print it: this is the only time it is shown
+    #[command(after_help = "\
+The bearer token is for curl and API clients:
+    curl -H 'Authorization: Bearer TOKEN' …/v2/self
+The OAuth token and secret are for the clever CLI:
+    API_HOST=… CLEVER_TOKEN=… CLEVER_SECRET=… clever ssh-keys")]
+    Add {
+        /// Id or name of the account
+        account: String,
+        /// What it is for
+        #[arg(long, value_parser = Name::parse)]
+        label: Option<Name>,
+    },
+    /// List the credentials of an account
+    List {
+        /// Id or name of the account
+        account: String,
+    },
+    /// Make a credential worthless from now on
+    Revoke {
+        /// As `token list` shows it
+        token_id: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Issued<'a> {
+    id: &'a str,
+    account: &'a str,
+    bearer: &'a str,
+    oauth_token: &'a str,
+    oauth_secret: &'a str,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    label: Option<String>,
+    created_at: String,
+}
+
+pub(super) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<Answer> {
+    let store = open_store(config).await?;
+    match command {
+        Command::Add { account, label } => add(config, &store, &account, label.as_ref(), output).await?,
+        Command::List { account } => list(&store, &account, output).await?,
+        Command::Revoke { token_id } => {
+            let shown = keys::escape(&token_id);
+            if !store.revoke_token(&token_id).await? {
+                anyhow::bail!("there is no token `{shown}`, hint: pushkeys-server token list ACCOUNT");
+            }
+            output.answer(&serde_json::json!({ "id": token_id }), &format!("revoked {shown}"))?;
+        }
+    }
+    store.close().await;
+    Ok(Answer::Yes)
+}
+
+async fn add(
+    config: &Config,
+    store: &Store,
+    account: &str,
+    label: Option<&Name>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let service_secret = ServiceSecret::load_or_make(&config.secret_file)?;
+    let account = find_account(store, account).await?;
+    let id = secret::random_id("tok")?;
+    let bearer = Token::new("pkt")?;
+    let oauth_token = secret::random_id("oauth")?;
+    let new = NewToken { id: &id, label, bearer: bearer.digest(), oauth_token: &oauth_token };
+    anyhow::ensure!(store.add_token(&account.id, &new).await?, "the account was removed meanwhile");
+    let oauth_secret = service_secret.oauth_secret(&oauth_token);
+    let issued = Issued {
+        id: &id,
+        account: account.id.as_str(),
+        bearer: bearer.reveal(),
+        oauth_token: &oauth_token,
+        oauth_secret: &oauth_secret,
+    };
+    let text = format!(
+        "id            {id}\nbearer        {}\noauth token   {oauth_token}\noauth secret  {oauth_secret}",
+        bearer.reveal()
+    );
+    output.answer(&issued, &text)
+}
+
+async fn list(store: &Store, account: &str, output: Output) -> anyhow::Result<()> {
+    let account = find_account(store, account).await?;
+    let rows: Vec<Row> = store
+        .tokens(&account.id)
+        .await?
+        .into_iter()
+        .map(|token| Row { id: token.id, label: token.label, created_at: token.created_at.to_string() })
+        .collect();
+    output.list(&rows, &["ID", "LABEL", "ADDED"], |row| {
+        vec![row.id.clone(), row.label.clone().unwrap_or_default(), row.created_at.clone()]
+    })
+}

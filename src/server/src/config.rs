@@ -1,0 +1,309 @@
+//! The configuration file. Every setting has a default, and what is not known is refused.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keys::{CompromisedList, ParseCompromisedListError, Policy};
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+use crate::store::{DatabaseUrl, StoreLimits};
+
+/// The longest configuration file in bytes.
+const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// The longest list of compromised keys in bytes: about a million fingerprints.
+const COMPROMISED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The shortest and the longest time between two heartbeats.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
+const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
+
+/// The configuration of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where requests are served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A file that is written with the address once it is bound.
+    pub address_file: Option<PathBuf>,
+    /// Where everything is kept.
+    #[serde(deserialize_with = "parsed")]
+    pub database: DatabaseUrl,
+    /// The service's secret; made when it is missing.
+    pub secret_file: PathBuf,
+    /// The programs whose OAuth credentials are taken.
+    #[serde(rename = "consumer")]
+    pub consumers: Vec<Consumer>,
+    /// Time between two heartbeats of the feed.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat: Duration,
+    /// The most changes that are kept for hosts to resume from.
+    pub changes_max: u64,
+    /// The most keys that an account may register itself.
+    pub keys_per_account_max: u64,
+    /// More keys that are known to be compromised: one fingerprint or public key a line.
+    pub compromised_keys_file: Option<PathBuf>,
+}
+
+/// A program that speaks OAuth 1.0a for accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    /// Its public name.
+    pub key: String,
+    /// Its own half of the signature.
+    pub secret: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            address_file: None,
+            database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
+            secret_file: "/var/lib/pushkeys-server/secret".into(),
+            consumers: vec![Consumer::clever_tools()],
+            heartbeat: Duration::from_secs(5),
+            changes_max: 1_000_000,
+            keys_per_account_max: 1_000,
+            compromised_keys_file: None,
+        }
+    }
+}
+
+impl Consumer {
+    /// Clever Cloud's CLI, whose consumer secret is published in its source and protects nothing.
+    fn clever_tools() -> Self {
+        Self { key: "T5nFjKeHH4AIlEveuGhB5S3xg8T19e".into(), secret: "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT".into() }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Missing, or not for us.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else could decide what the service does.
+    #[error("`{}` can be written by others than its owner (mode {mode:04o}), hint: chmod go-w {}", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Somebody who is neither root nor the service's user could decide what it does.
+    #[error("`{}` belongs to user {owner}, who is neither root nor the user of this process, hint: chown root {}", path.display(), path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// The numeric id of its owner.
+        owner: u32,
+    },
+    /// More than it can sensibly hold.
+    #[error("`{}` is longer than {max} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        max: u64,
+    },
+    /// Not TOML, an unknown key, or a value that cannot be; the parser names line and column.
+    #[error("cannot use the configuration `{}`", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in which line.
+        source: toml::de::Error,
+    },
+    /// A value outside its bounds.
+    #[error("cannot use `{setting}` in the configuration `{}`: it is to be {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key in it.
+        setting: &'static str,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// The operator's list of compromised keys.
+    #[error("cannot use the list of compromised keys `{}`", path.display())]
+    Compromised {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in which line.
+        source: ParseCompromisedListError,
+    },
+}
+
+impl Config {
+    /// The configuration in the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_trusted(path, CONFIG_BYTES_MAX)?;
+        let config: Self =
+            toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        match config.wrong_value() {
+            None => Ok(config),
+            Some((setting, expected)) => Err(ConfigError::Value { path: path.to_owned(), setting, expected }),
+        }
+    }
+
+    /// The limits of the store.
+    #[must_use]
+    pub fn store_limits(&self) -> StoreLimits {
+        StoreLimits { changes_max: self.changes_max, keys_per_account_max: self.keys_per_account_max }
+    }
+
+    /// The key policy, with the operator's list of compromised keys.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let Some(path) = &self.compromised_keys_file else { return Ok(Policy::default()) };
+        let text = read_trusted(path, COMPROMISED_BYTES_MAX)?;
+        let list: CompromisedList =
+            text.parse().map_err(|source| ConfigError::Compromised { path: path.clone(), source })?;
+        Ok(Policy::default().with_compromised(list))
+    }
+
+    fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
+        let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_unreserved);
+        if !(HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&self.heartbeat) {
+            return Some(("heartbeat", "between 50ms and 60s"));
+        }
+        if self.changes_max == 0 || self.keys_per_account_max == 0 {
+            return Some(("changes_max` or `keys_per_account_max", "at least 1"));
+        }
+        if !self.consumers.iter().all(|consumer| is_token(&consumer.key) && is_token(&consumer.secret)) {
+            return Some(("consumer", "made of A-Z, a-z, 0-9, `-`, `.`, `_` and `~`"));
+        }
+        None
+    }
+}
+
+/// RFC 3986, section 2.3: what OAuth's percent-encoding leaves as it is.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The text of a file that nobody but root and we ourselves could have written.
+fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    check_trusted(path, &file.metadata().map_err(failed)?)?;
+    let mut text = String::new();
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > bytes_max {
+        return Err(ConfigError::TooLong { path: path.to_owned(), max: bytes_max });
+    }
+    Ok(text)
+}
+
+fn check_trusted(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(ConfigError::Mode { path: path.to_owned(), mode });
+    }
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(ConfigError::Owner { path: path.to_owned(), owner });
+    }
+    Ok(())
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).ok_or_else(|| {
+        serde::de::Error::custom(format_args!(
+            "`{}` is not a duration such as 500ms, 5s or 1m",
+            keys::escape(&text)
+        ))
+    })
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(unit_at)?;
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Loads `text` from a file with `mode`; gives the error with its causes.
+    fn load(text: &str, mode: u32) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.toml");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(&path).map_err(|error| crate::log::chain(&error))
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default_configuration() {
+        assert_eq!(load("", 0o644).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let config = load(
+            r#"
+            listen = "[::1]:0"
+            address_file = "/run/address"
+            database = "sqlite:///srv/keys.db"
+            secret_file = "/srv/secret"
+            heartbeat = "500ms"
+            changes_max = 5
+            keys_per_account_max = 7
+            compromised_keys_file = "/etc/pushkeys/compromised"
+            [[consumer]]
+            key = "k"
+            secret = "s"
+            "#,
+            0o600,
+        )
+        .unwrap();
+        assert_eq!(config.listen.port(), 0);
+        assert_eq!(config.database.path(), Path::new("/srv/keys.db"));
+        assert_eq!(config.heartbeat, Duration::from_millis(500));
+        assert_eq!(config.store_limits().changes_max, 5);
+        assert_eq!(config.consumers, [Consumer { key: "k".into(), secret: "s".into() }]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let check = |text: &str, mode: u32, expected: &str| {
+            let error = load(text, mode).unwrap_err();
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
+        };
+        check("\nlisten_on = 1", 0o600, "unknown field `listen_on`");
+        check("\nlisten_on = 1", 0o600, "line 2");
+        check("heartbeat = \"5 parsecs\"", 0o600, "is not a duration");
+        check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
+        check("database = \"sqlite://a.db\"", 0o600, "not absolute");
+        check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
+        check("", 0o620, "chmod go-w");
+    }
+}

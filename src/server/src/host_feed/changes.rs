@@ -1,0 +1,178 @@
+//! `GET /v1/feed/changes`
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_stream::stream;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use feed::{CHANGES_MEDIA_TYPE, Cursor, Event, LAST_EVENT_ID, encode};
+use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::hub::{Hub, Message, encoded};
+use super::{FeedError, FromFeed};
+use crate::log::chain;
+use crate::store::{Changes, FeedState, HostId, Store};
+
+/// Changes that a stream reads at once to catch up. Each stream has one such piece in memory: 30 KiB of
+/// Ed25519 keys, so that a fleet of 5,000 slow hosts costs 150 MiB.
+const MISSED_PER_READ: u32 = 64;
+
+pub(super) async fn serve(State(feed): FromFeed, headers: HeaderMap) -> Result<Response, FeedError> {
+    // Listening begins before the database is asked, so that neither a revocation nor a change falls between.
+    let hosts = feed.hub.hosts();
+    let messages = feed.hub.messages();
+    let host = feed.host(&headers).await?;
+    let state = feed.store.feed_state().await?;
+    let begin = Begin::of(&headers, &state);
+    tracing::info!(%host, head = %state.head, ?begin, "stream begins");
+    let stream = HostStream {
+        host,
+        position: begin.position(&state),
+        store: feed.store,
+        hub: feed.hub,
+        messages,
+        hosts,
+        stopping: feed.stopping,
+    };
+    let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(stream.run(begin == Begin::Reset))).into_response())
+}
+
+/// How a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// With the change after this one.
+    After(u64),
+    /// With the order to take a snapshot, and then whatever changes from now on.
+    Reset,
+}
+
+impl Begin {
+    fn of(headers: &HeaderMap, state: &FeedState) -> Self {
+        let sent = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+        match sent.and_then(|text| text.parse::<Cursor>().ok()) {
+            Some(cursor) if state.can_resume(&cursor) => Self::After(cursor.sequence),
+            _ => Self::Reset,
+        }
+    }
+
+    fn position(self, state: &FeedState) -> u64 {
+        match self {
+            Self::After(sequence) => sequence,
+            Self::Reset => state.head.sequence,
+        }
+    }
+}
+
+/// One host's stream.
+struct HostStream {
+    host: HostId,
+    /// The last change that was sent.
+    position: u64,
+    store: Store,
+    hub: Hub,
+    messages: broadcast::Receiver<Message>,
+    hosts: watch::Receiver<Arc<HashSet<HostId>>>,
+    stopping: CancellationToken,
+}
+
+/// What a stream does next.
+enum Step {
+    Send(Bytes),
+    /// Changes are missing up to the position at least.
+    CatchUp,
+    Nothing,
+    End,
+}
+
+impl HostStream {
+    fn run(mut self, begins_with_reset: bool) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream! {
+            if begins_with_reset {
+                yield Ok(reset());
+            }
+            let mut step = Step::CatchUp;
+            loop {
+                match step {
+                    Step::Send(bytes) => yield Ok(bytes),
+                    Step::CatchUp => {
+                        // Each piece is read once the one before it was taken: a slow host costs no memory.
+                        while let Some(bytes) = self.missed().await {
+                            yield Ok(bytes);
+                        }
+                    }
+                    Step::Nothing => {}
+                    Step::End => break,
+                }
+                step = self.next().await;
+            }
+            tracing::info!(host = %self.host, position = self.position, "stream ends");
+        }
+    }
+
+    async fn next(&mut self) -> Step {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Step::End,
+            changed = self.hosts.changed() => {
+                if changed.is_err() || !self.is_registered() { Step::End } else { Step::Nothing }
+            }
+            message = self.messages.recv() => match message {
+                Ok(Message::Changes(batch)) if batch.last <= self.position => Step::Nothing,
+                Ok(Message::Changes(batch)) if batch.first == self.position + 1 => {
+                    self.position = batch.last;
+                    Step::Send(batch.bytes)
+                }
+                Ok(Message::Heartbeat { sequence, bytes }) if sequence <= self.position => Step::Send(bytes),
+                Ok(_) | Err(RecvError::Lagged(_)) => Step::CatchUp,
+                Err(RecvError::Closed) => Step::End,
+            }
+        }
+    }
+
+    fn is_registered(&self) -> bool {
+        self.hosts.borrow().contains(&self.host)
+    }
+
+    /// The hub may have listed the hosts before this one was added: only a list made since then counts.
+    fn is_revoked(&self) -> bool {
+        self.hosts.has_changed().unwrap_or(true) && !self.is_registered()
+    }
+
+    /// The next changes from the table; `None` when there are none, or none for this host.
+    async fn missed(&mut self) -> Option<Bytes> {
+        if self.stopping.is_cancelled() || self.is_revoked() {
+            return None;
+        }
+        match self.store.changes_after(self.position, MISSED_PER_READ).await {
+            Ok(Changes::Next(changes)) => {
+                self.position = changes.last()?.sequence;
+                Some(encoded(self.hub.epoch(), &changes))
+            }
+            Ok(Changes::Pruned) => {
+                self.position = self.store.feed_state().await.ok()?.head.sequence;
+                Some(reset())
+            }
+            Err(error) => {
+                // The next message makes the gap known again, and until then there is no heartbeat.
+                tracing::error!(host = %self.host, "cannot catch up: {}", chain(&error));
+                None
+            }
+        }
+    }
+}
+
+fn reset() -> Bytes {
+    let mut bytes = Vec::new();
+    encode(&Event::Reset, None, &mut bytes);
+    bytes.into()
+}

@@ -1,0 +1,218 @@
+//! The one reader of the changes table that all streams share.
+//!
+//! It wakes at a commit of this process at once, and looks every [`POLL_INTERVAL`] for commits of others,
+//! such as the commands of this program. What it reads it encodes once, and every stream sends the same bytes.
+//! A heartbeat says that the database was read a moment ago: when it cannot be, there is none, and
+//! hosts begin to count how old their keys are.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use feed::{Cursor, Epoch, Event, encode, encode_stored};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::log::chain;
+use crate::store::{Change, Changes, FeedState, HostId, Store, StoreError};
+
+/// How often the database is looked at for commits of other processes.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Changes that are read at once.
+const CHANGES_PER_READ: u32 = 512;
+/// Bytes at which a batch is full.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Messages that wait for the slowest stream before it has to read from the table: 4 MiB of batches.
+const MESSAGES_MAX: usize = 64;
+/// The least time between two lines in the log about one and the same failure.
+const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What all streams are told.
+#[derive(Debug, Clone)]
+pub(super) enum Message {
+    /// Changes without a hole between them.
+    Changes(Batch),
+    /// Nothing happened after `sequence`.
+    Heartbeat { sequence: u64, bytes: Bytes },
+}
+
+/// Changes, encoded.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// The ear that streams have on the database.
+#[derive(Clone)]
+pub struct Hub {
+    epoch: Epoch,
+    messages: broadcast::Sender<Message>,
+    hosts: watch::Receiver<Arc<HashSet<HostId>>>,
+}
+
+impl Hub {
+    /// Starts the hub's task, which ends when `stopping` is cancelled.
+    pub async fn start(
+        store: Store,
+        heartbeat: Duration,
+        stopping: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let state = store.feed_state().await?;
+        let (hosts_sender, hosts) = watch::channel(Arc::new(store.host_ids().await?));
+        let messages = broadcast::Sender::new(MESSAGES_MAX);
+        let hub = Self { epoch: state.head.epoch.clone(), messages: messages.clone(), hosts };
+        let reader = Reader { store, messages, hosts: hosts_sender, state, heartbeat, complained_at: None };
+        tokio::spawn(reader.run(stopping));
+        Ok(hub)
+    }
+
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
+        self.messages.subscribe()
+    }
+
+    /// Which hosts may listen; changes when one is added or revoked from now on.
+    pub(super) fn hosts(&self) -> watch::Receiver<Arc<HashSet<HostId>>> {
+        let mut hosts = self.hosts.clone();
+        hosts.mark_unchanged();
+        hosts
+    }
+}
+
+struct Reader {
+    store: Store,
+    messages: broadcast::Sender<Message>,
+    hosts: watch::Sender<Arc<HashSet<HostId>>>,
+    /// What was told so far.
+    state: FeedState,
+    heartbeat: Duration,
+    complained_at: Option<Instant>,
+}
+
+impl Reader {
+    async fn run(mut self, stopping: CancellationToken) {
+        let mut commits = self.store.commits();
+        let mut poll = interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beaten_at = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                _ = commits.changed() => {}
+                _ = poll.tick() => {}
+            }
+            if let Err(error) = self.read().await {
+                self.complain(&error);
+                continue;
+            }
+            if beaten_at.elapsed() >= self.heartbeat {
+                beaten_at = Instant::now();
+                self.beat();
+            }
+        }
+    }
+
+    /// Tells what happened since the last time.
+    async fn read(&mut self) -> Result<(), StoreError> {
+        let now = self.store.feed_state().await?;
+        if now.hosts_version != self.state.hosts_version {
+            self.hosts.send_replace(Arc::new(self.store.host_ids().await?));
+            self.state.hosts_version = now.hosts_version;
+        }
+        while self.state.head.sequence < now.head.sequence {
+            match self.store.changes_after(self.state.head.sequence, CHANGES_PER_READ).await? {
+                Changes::Next(changes) if !changes.is_empty() => self.tell(&changes),
+                // Streams notice the gap by the next number, and find out what it means for them.
+                Changes::Next(_) | Changes::Pruned => self.state.head.sequence = now.head.sequence,
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, changes: &[Change]) {
+        for batch in batches(&self.state.head.epoch, changes) {
+            self.state.head.sequence = batch.last;
+            // Nobody need be listening.
+            let _ = self.messages.send(Message::Changes(batch));
+        }
+    }
+
+    fn beat(&self) {
+        let sequence = self.state.head.sequence;
+        let mut bytes = Vec::new();
+        encode(&Event::Heartbeat { sequence }, None, &mut bytes);
+        let _ = self.messages.send(Message::Heartbeat { sequence, bytes: bytes.into() });
+    }
+
+    fn complain(&mut self, error: &StoreError) {
+        if self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+            self.complained_at = Some(Instant::now());
+            tracing::error!("hosts are told nothing: {}", chain(error));
+        }
+    }
+}
+
+/// `changes` in batches of about [`BATCH_BYTES`], and of one change at least.
+fn batches(epoch: &Epoch, changes: &[Change]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut rest = changes;
+    while let Some(first) = rest.first() {
+        let (now, later) = rest.split_at(count_fitting(rest).max(1));
+        let last = now.last().unwrap_or(first).sequence;
+        batches.push(Batch { first: first.sequence, last, bytes: encoded(epoch, now) });
+        rest = later;
+    }
+    batches
+}
+
+fn count_fitting(changes: &[Change]) -> usize {
+    let sizes = changes.iter().scan(0, |sum, change| {
+        *sum += change.data.len();
+        Some(*sum)
+    });
+    sizes.take_while(|&size| size <= BATCH_BYTES).count()
+}
+
+/// `changes` as they are sent.
+pub(super) fn encoded(epoch: &Epoch, changes: &[Change]) -> Bytes {
+    let mut bytes = Vec::new();
+    for change in changes {
+        let id = Cursor { epoch: epoch.clone(), sequence: change.sequence };
+        encode_stored(change.event, change.data.as_bytes(), Some(&id), &mut bytes);
+    }
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use feed::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_and_lose_nothing() {
+        let epoch: Epoch = "e1".parse().unwrap();
+        let check = |sizes: &[usize], expected: &[(u64, u64)]| {
+            let changes: Vec<Change> = (1..)
+                .zip(sizes)
+                .map(|(sequence, &size)| Change { sequence, event: EventKind::Put, data: "x".repeat(size) })
+                .collect();
+            let batches = batches(&epoch, &changes);
+            let ranges: Vec<_> = batches.iter().map(|batch| (batch.first, batch.last)).collect();
+            assert_eq!(ranges, expected);
+            let together: Vec<u8> = batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
+            assert_eq!(together, encoded(&epoch, &changes));
+        };
+        check(&[], &[]);
+        check(&[10, 10, 10], &[(1, 3)]);
+        check(&[BATCH_BYTES + 1, 10, BATCH_BYTES, 10], &[(1, 1), (2, 2), (3, 3), (4, 4)]);
+    }
+}

@@ -1,0 +1,102 @@
+//! What push hosts follow: a snapshot of all keys, and the numbered changes after it.
+//!
+//! | status | when | who reacts how |
+//! |---|---|---|
+//! | 200 | the stream follows | a snapshot without its trailer never happened |
+//! | 401 | no token, or no host's | the sysadmin issues one with `host add` |
+//! | 503 | the database does not answer, or too many snapshots are under way | the host waits, as `Retry-After` says |
+//!
+//! A stream of changes never holds the database, a lock or more than one batch: what it has not sent yet
+//! it reads from the `changes` table once its host takes bytes again.
+
+mod changes;
+mod hub;
+mod snapshot;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+
+pub use self::hub::Hub;
+use crate::auth::{AuthError, Authenticator};
+use crate::log::chain;
+use crate::store::{HostId, Store, StoreError};
+
+/// Snapshots that may be under way at once: each holds a connection and a read transaction.
+pub const SNAPSHOTS_MAX: usize = 4;
+
+/// What the feed needs.
+#[derive(Clone)]
+pub struct Feed {
+    store: Store,
+    authenticator: Authenticator,
+    hub: Hub,
+    snapshots: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+impl Feed {
+    /// Serves what is in `store`; streams end when `stopping` is cancelled.
+    #[must_use]
+    pub fn new(store: Store, authenticator: Authenticator, hub: Hub, stopping: CancellationToken) -> Self {
+        Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
+    }
+
+    async fn host(&self, headers: &HeaderMap) -> Result<HostId, FeedError> {
+        self.authenticator.host(headers).await.map_err(|error| match error {
+            AuthError::Store(error) => FeedError::Store(error),
+            _ => FeedError::Unauthorized,
+        })
+    }
+}
+
+/// All paths of the feed.
+pub fn router(feed: Feed) -> Router {
+    // The first sync of a fleet waits for the processor: a better ratio would cost more than it saves.
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    Router::new()
+        .route(::feed::SNAPSHOT_PATH, get(snapshot::serve).layer(compression))
+        .route(::feed::CHANGES_PATH, get(changes::serve))
+        .with_state(feed)
+}
+
+/// Why a stream did not begin.
+#[derive(Debug)]
+enum FeedError {
+    Unauthorized,
+    TooManySnapshots,
+    Store(StoreError),
+}
+
+impl From<StoreError> for FeedError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl IntoResponse for FeedError {
+    fn into_response(self) -> Response {
+        let text = match self {
+            Self::Unauthorized => {
+                let text = "no host has this token, hint: pushkeys-server host add NAME\n";
+                return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
+            }
+            Self::TooManySnapshots => "too many snapshots are under way\n",
+            Self::Store(error) => {
+                tracing::error!("a stream did not begin: {}", chain(&error));
+                "the database does not answer\n"
+            }
+        };
+        (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], text).into_response()
+    }
+}
+
+type FromFeed = State<Feed>;

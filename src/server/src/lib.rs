@@ -1,0 +1,18 @@
+//! The key service: accounts register SSH keys through an HTTP API, and push hosts follow a feed of them.
+//!
+//! It owns the database and with it the one decision that nobody else may make: which account holds a
+//! key. It must not render `authorized_keys` lines, know the logins of push hosts, or trust a host with
+//! more than reading the feed.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod auth;
+pub mod commands;
+pub mod config;
+pub mod host_feed;
+mod listen;
+pub mod log;
+mod percent;
+pub mod secret;
+pub mod store;

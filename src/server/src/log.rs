@@ -1,0 +1,30 @@
+//! Where the log goes: the journal when systemd started us with it as standard error, else standard error.
+
+use std::io;
+
+use anyhow::Context as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+/// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
+pub const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
+
+/// Sends the log to its place, for the rest of the process.
+pub fn start() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        tracing_journald::layer().context("cannot reach the journal")?.boxed()
+    } else {
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).boxed()
+    };
+    tracing_subscriber::registry().with(filter).with(layer).try_init().context("the log was started twice")
+}
+
+/// An error and its causes on one line, for a log line or a terminal.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    keys::escape(&texts.join(": ")).into_owned()
+}

@@ -1,0 +1,282 @@
+//! Random identifiers and tokens, what is stored of them, and the service's own secret.
+//!
+//! A token has 256 random bits, so a plain SHA-256 of it cannot be searched and needs no salt.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac as _};
+use keys::{AccountId, KeyId, ParseIdError};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// Random characters of an identifier: 36^20 is more than 2^103.
+const ID_CHARACTERS: usize = 20;
+const ID_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+/// Bytes from here on would favour the first letters of the alphabet: 252 is the last multiple of 36.
+const ID_BYTE_END: u8 = 252;
+/// Random bytes asked for at once: more than enough for an identifier in nearly every case.
+const RANDOM_BYTES: usize = 32;
+/// Bytes of randomness in a token and in the service's secret.
+const SECRET_BYTES: usize = 32;
+const SHA256_BLOCK_BYTES: usize = 64;
+/// The secret file: hexadecimal and a newline. A longer file is something else.
+const SECRET_FILE_BYTES_MAX: u64 = 2 * SECRET_BYTES as u64 + 1;
+
+/// The system gave no random bytes.
+#[derive(Debug, Error)]
+#[error("the system gave no random bytes")]
+pub struct RandomError(#[from] getrandom::Error);
+
+/// Why a new identifier was not made.
+#[derive(Debug, Error)]
+pub enum NewIdError {
+    /// See [`RandomError`].
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The alphabet above left the grammar of identifiers.
+    #[error(transparent)]
+    Parse(#[from] ParseIdError),
+}
+
+/// A new `acct_…`.
+pub fn new_account_id() -> Result<AccountId, NewIdError> {
+    Ok(random_id("acct")?.parse()?)
+}
+
+/// A new `key_…`.
+pub fn new_key_id() -> Result<KeyId, NewIdError> {
+    Ok(random_id("key")?.parse()?)
+}
+
+/// `prefix`, an underscore, and 20 random characters of `[a-z0-9]`.
+pub fn random_id(prefix: &str) -> Result<String, RandomError> {
+    let mut id = String::with_capacity(prefix.len() + 1 + ID_CHARACTERS);
+    id.push_str(prefix);
+    id.push('_');
+    let length = id.len() + ID_CHARACTERS;
+    while id.len() < length {
+        let random = random_bytes::<RANDOM_BYTES>()?;
+        let characters = random
+            .iter()
+            .filter(|&&byte| byte < ID_BYTE_END)
+            .filter_map(|&byte| ID_ALPHABET.get(usize::from(byte) % ID_ALPHABET.len()));
+        id.extend(characters.take(length - id.len()).map(|&byte| char::from(byte)));
+    }
+    Ok(id)
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A bearer token on its one way to the person who asked for it.
+///
+/// Deliberately without `Debug` and `Display`: only [`Token::reveal`] shows it.
+pub struct Token(String);
+
+impl Token {
+    /// A new token of 256 random bits in hexadecimal behind `prefix` and an underscore.
+    pub fn new(prefix: &str) -> Result<Self, RandomError> {
+        Ok(Self(format!("{prefix}_{}", hex(&random_bytes::<SECRET_BYTES>()?))))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest::of(&self.0)
+    }
+}
+
+/// The SHA-256 of a token: what the database holds, and by which a token is found again.
+/// Looking it up reveals by its timing at most the digest, of which nobody can make a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest([u8; SECRET_BYTES]);
+
+impl TokenDigest {
+    /// The digest of a token that a client sent.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The service's secret, from which the secrets of OAuth tokens are derived.
+///
+/// Deliberately without `Debug`.
+#[derive(Clone)]
+pub struct ServiceSecret([u8; SECRET_BYTES]);
+
+/// Why the secret file cannot be used.
+#[derive(Debug, Error)]
+pub enum SecretFileError {
+    /// It exists, but not for us; or its directory does not exist.
+    #[error("cannot read the secret file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It did not exist and cannot be made.
+    #[error("cannot make the secret file `{}`", path.display())]
+    Make {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others could have read it, so every OAuth token must count as known.
+    #[error("the secret file `{}` can be read by others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Cut short or edited.
+    #[error("the secret file `{}` does not hold 64 hexadecimal digits, hint: restore it from a backup, or remove it and issue all OAuth tokens anew", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+    },
+    /// See [`RandomError`].
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl ServiceSecret {
+    /// The secret in the file at `path`, which is made, for its owner alone, when it does not exist.
+    pub fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
+        match Self::load(path) {
+            Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let text = hex(&random_bytes::<SECRET_BYTES>()?);
+                make_file(path, &text)
+                    .map_err(|source| SecretFileError::Make { path: path.to_owned(), source })?;
+                Self::load(path)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// The secret in the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, SecretFileError> {
+        let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SecretFileError::Mode { path: path.to_owned(), mode });
+        }
+        let mut text = String::new();
+        file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        let secret = unhex(text.trim_end()).ok_or_else(|| SecretFileError::Content { path: path.to_owned() });
+        secret.map(Self)
+    }
+
+    /// The secret that belongs to the OAuth token `oauth_token`: 64 hexadecimal digits.
+    #[must_use]
+    pub fn oauth_secret(&self, oauth_token: &str) -> String {
+        // RFC 2104: a key that is shorter than a block is filled up with zeros.
+        let mut block = [0; SHA256_BLOCK_BYTES];
+        for (byte, &secret) in block.iter_mut().zip(&self.0) {
+            *byte = secret;
+        }
+        let mut hmac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+        hmac.update(b"pushkeys oauth token secret\0");
+        hmac.update(oauth_token.as_bytes());
+        hex(&hmac.finalize().into_bytes())
+    }
+}
+
+/// Writes beside `path` and links, so that a process that starts at the same moment sees the whole
+/// secret or none, and whoever comes second uses the first one's.
+fn make_file(path: &Path, text: &str) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {
+    if text.len() != 2 * SECRET_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; SECRET_BYTES];
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_made_of_its_prefix_and_twenty_characters() {
+        let id = random_id("key").unwrap();
+        assert_eq!(id.len(), "key_".len() + ID_CHARACTERS);
+        assert!(id.strip_prefix("key_").unwrap().bytes().all(|byte| ID_ALPHABET.contains(&byte)));
+        assert_ne!(id, random_id("key").unwrap());
+        assert!(new_account_id().unwrap().as_str().starts_with("acct_"));
+    }
+
+    #[test]
+    fn the_secret_file_is_made_once_and_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let made = ServiceSecret::load_or_make(&path).unwrap();
+        let loaded = ServiceSecret::load_or_make(&path).unwrap();
+        assert_eq!(made.oauth_secret("a"), loaded.oauth_secret("a"));
+        assert_ne!(made.oauth_secret("a"), made.oauth_secret("b"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_secret_file_that_others_read_or_that_was_cut_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        ServiceSecret::load_or_make(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(ServiceSecret::load(&path), Err(SecretFileError::Mode { mode: 0o640, .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(ServiceSecret::load(&path).is_ok());
+        fs::write(&path, "abc").unwrap();
+        assert!(matches!(ServiceSecret::load_or_make(&path), Err(SecretFileError::Content { .. })));
+    }
+}

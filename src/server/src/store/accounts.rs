@@ -1,0 +1,211 @@
+//! Accounts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ::keys::{AccountId, Name};
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use thiserror::Error;
+
+use super::changes::Numbering;
+use super::keys::key_id;
+use super::{KeyChange, Store, StoreError, from_sql, instant, is_taken, now_ms};
+use crate::secret;
+
+/// An account, as a sysadmin lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its lasting name towards hosts.
+    pub id: AccountId,
+    /// What it goes by; no two accounts share one.
+    pub name: Name,
+    /// Where its owner is reached.
+    pub email: Option<Email>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// How many keys it holds.
+    pub keys: u64,
+}
+
+/// An address of mail, as far as it is looked at before mail is sent: a printable text with an `@` inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email(Name);
+
+/// Why a text is not an address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{}` is not a mail address", ::keys::escape(.0))]
+pub struct ParseEmailError(String);
+
+impl Email {
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for Email {
+    type Err = ParseEmailError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEmailError> {
+        let refused = || ParseEmailError(text.chars().take(80).collect());
+        let name = Name::parse(text).map_err(|_| refused())?;
+        match name.as_str().split_once('@') {
+            Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !text.contains(' ') => {
+                Ok(Self(name))
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+/// Why an account was not added.
+#[derive(Debug, Error)]
+pub enum AddAccountError {
+    /// Another account has the id or the name.
+    #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", ::keys::escape(name.as_str()))]
+    Taken {
+        /// The name that was asked for.
+        name: Name,
+    },
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What went with an account.
+#[derive(Debug)]
+pub struct RemovedAccount {
+    /// The account.
+    pub id: AccountId,
+    /// One for each key it held.
+    pub removals: Vec<KeyChange>,
+}
+
+type AccountRow = (String, String, Option<String>, i64, i64);
+
+impl Store {
+    /// Adds an account; without `id` it gets a new one.
+    pub async fn add_account(
+        &self,
+        name: &Name,
+        email: Option<&Email>,
+        id: Option<AccountId>,
+    ) -> Result<AccountId, AddAccountError> {
+        let id = id.map_or_else(secret::new_account_id, Ok).map_err(StoreError::from)?;
+        let added = sqlx::query("INSERT INTO accounts (id, name, email, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(id.as_str())
+            .bind(name.as_str())
+            .bind(email.map(Email::as_str))
+            .bind(now_ms())
+            .execute(&self.write)
+            .await;
+        match added {
+            Ok(_) => Ok(id),
+            Err(error) if is_taken(&error) => Err(AddAccountError::Taken { name: name.clone() }),
+            Err(error) => Err(StoreError::of("add an account")(error).into()),
+        }
+    }
+
+    /// At most `limit` accounts in the order of their names, beginning after `after`.
+    pub async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
+        let rows: Vec<AccountRow> = sqlx::query_as(
+            "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
+             FROM accounts a WHERE a.name > $1 ORDER BY a.name LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::of("list accounts"))?;
+        rows.into_iter().map(account).collect()
+    }
+
+    /// The account with the id `wanted`, or else with that name.
+    pub async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
+        let row: Option<AccountRow> = sqlx::query_as(
+            "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
+             FROM accounts a WHERE a.id = $1 OR a.name = $1 ORDER BY (a.id = $1) DESC LIMIT 1",
+        )
+        .bind(wanted)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::of("find an account"))?;
+        row.map(account).transpose()
+    }
+
+    /// Removes the account with its tokens and keys, or nothing of it. `None`: there is no such account.
+    pub async fn remove_account(&self, id: &AccountId) -> Result<Option<RemovedAccount>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(number) = account_number(&mut transaction, id).await? else { return Ok(None) };
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as("DELETE FROM keys WHERE account = $1 RETURNING id, fingerprint")
+                .bind(number)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(StoreError::of("remove an account's keys"))?;
+        sqlx::query("DELETE FROM accounts WHERE number = $1")
+            .bind(number)
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::of("remove an account"))?;
+        let mut numbering = Numbering::default();
+        for (id, fingerprint) in rows {
+            numbering.remove(key_id(&id)?, super::keys::fingerprint(&fingerprint)?);
+        }
+        let removals = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(Some(RemovedAccount { id: id.clone(), removals }))
+    }
+}
+
+/// The number by which other tables know the account `id`.
+pub(super) async fn account_number(
+    connection: &mut SqliteConnection,
+    id: &AccountId,
+) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar("SELECT number FROM accounts WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::of("find an account"))
+}
+
+fn account((id, name, email, created_at, keys): AccountRow) -> Result<Account, StoreError> {
+    let email = email.map(|email| email.parse()).transpose();
+    Ok(Account {
+        id: account_id(&id)?,
+        name: account_name(&name)?,
+        email: email.map_err(|_| StoreError::malformed("an account's mail address"))?,
+        created_at: instant(created_at)?,
+        keys: from_sql(keys)?,
+    })
+}
+
+pub(super) fn account_id(text: &str) -> Result<AccountId, StoreError> {
+    text.parse().map_err(|_| StoreError::malformed("an account id"))
+}
+
+pub(super) fn account_name(text: &str) -> Result<Name, StoreError> {
+    Name::parse(text).map_err(|_| StoreError::malformed("an account's name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_something_on_both_sides_of_its_at() {
+        assert_eq!("ana@example.com".parse::<Email>().unwrap().as_str(), "ana@example.com");
+        for text in ["", "ana", "@example.com", "ana@", "a na@example.com", "ana@example.com\nBcc: x@y"] {
+            assert!(text.parse::<Email>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The numbered changes that hosts follow.
+
+use ::keys::{Fingerprint, KeyId};
+use feed::{Cursor, Epoch, Event, EventKind};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use super::{Store, StoreError, from_sql, to_sql};
+
+/// Rows in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// One change to a key, as it was numbered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The number of the change.
+    pub sequence: u64,
+    /// [`EventKind::Put`] or [`EventKind::Remove`].
+    pub event: EventKind,
+    /// Which registration it was.
+    pub key_id: KeyId,
+    /// Which key it was.
+    pub fingerprint: Fingerprint,
+}
+
+/// One change, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The number of the change.
+    pub sequence: u64,
+    /// [`EventKind::Put`] or [`EventKind::Remove`].
+    pub event: EventKind,
+    /// The event's data, one line of JSON.
+    pub data: String,
+}
+
+/// The changes after a place in the sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// In the order of their numbers, without a hole; empty at the end.
+    Next(Vec<Change>),
+    /// What comes next is no longer kept.
+    Pruned,
+}
+
+/// Where the feed stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedState {
+    /// The life of this database, and the number of its last change.
+    pub head: Cursor,
+    /// The number of the last change that is no longer kept: a host can resume from here on.
+    pub pruned: u64,
+    /// Grows whenever hosts are added or revoked.
+    pub hosts_version: u64,
+}
+
+impl FeedState {
+    /// Whether a host that has seen everything up to `cursor` can go on from there.
+    #[must_use]
+    pub fn can_resume(&self, cursor: &Cursor) -> bool {
+        cursor.epoch == self.head.epoch && (self.pruned..=self.head.sequence).contains(&cursor.sequence)
+    }
+}
+
+impl Store {
+    /// Where the feed stands now.
+    pub async fn feed_state(&self) -> Result<FeedState, StoreError> {
+        let row: (String, i64, i64, i64) =
+            sqlx::query_as("SELECT epoch, sequence, pruned, hosts_version FROM service")
+                .fetch_one(&self.read)
+                .await
+                .map_err(StoreError::of("read where the feed stands"))?;
+        let (epoch, sequence, pruned, hosts_version) = row;
+        Ok(FeedState {
+            head: cursor(&epoch, sequence)?,
+            pruned: from_sql(pruned)?,
+            hosts_version: from_sql(hosts_version)?,
+        })
+    }
+
+    /// At most `limit` changes after the number `sequence`.
+    pub async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Changes, StoreError> {
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT sequence, event, data FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        )
+        .bind(to_sql(sequence))
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::of("read changes"))?;
+        let changes = rows.into_iter().map(change).collect::<Result<Vec<_>, _>>()?;
+        match changes.first() {
+            Some(first) if first.sequence == sequence + 1 => Ok(Changes::Next(changes)),
+            Some(_) => Ok(Changes::Pruned),
+            // Nothing after it: the end, or everything was pruned since.
+            None if self.feed_state().await?.pruned > sequence => Ok(Changes::Pruned),
+            None => Ok(Changes::Next(changes)),
+        }
+    }
+}
+
+fn change((sequence, event, data): (i64, String, String)) -> Result<Change, StoreError> {
+    let event = event.parse().map_err(|()| StoreError::malformed("a change"))?;
+    Ok(Change { sequence: from_sql(sequence)?, event, data })
+}
+
+pub(super) fn cursor(epoch: &str, sequence: i64) -> Result<Cursor, StoreError> {
+    let epoch: Epoch = epoch.parse().map_err(|_| StoreError::malformed("an epoch"))?;
+    Ok(Cursor { epoch, sequence: from_sql(sequence)? })
+}
+
+/// The changes of one transaction, which get their numbers when they are written.
+#[derive(Default)]
+pub(super) struct Numbering {
+    changes: Vec<Unnumbered>,
+}
+
+struct Unnumbered {
+    event: EventKind,
+    key_id: KeyId,
+    fingerprint: Fingerprint,
+    data: String,
+}
+
+impl Numbering {
+    /// A key is now as `entry`, its JSON object, says.
+    pub(super) fn put(&mut self, key_id: KeyId, fingerprint: Fingerprint, entry: String) {
+        self.changes.push(Unnumbered { event: EventKind::Put, key_id, fingerprint, data: entry });
+    }
+
+    /// A key is gone.
+    pub(super) fn remove(&mut self, key_id: KeyId, fingerprint: Fingerprint) {
+        let mut data = Vec::new();
+        Event::Remove(fingerprint).append_data(&mut data);
+        let data = String::from_utf8_lossy(&data).into_owned();
+        self.changes.push(Unnumbered { event: EventKind::Remove, key_id, fingerprint, data });
+    }
+
+    /// Numbers the changes, writes them, and drops those that are older than the last `changes_max`.
+    pub(super) async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        changes_max: u64,
+    ) -> Result<Vec<KeyChange>, StoreError> {
+        if self.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = self.changes.len() as u64;
+        let first = reserve(connection, count, changes_max).await? + 1;
+        let mut written = Vec::with_capacity(self.changes.len());
+        for (rows, first) in
+            self.changes.chunks(ROWS_PER_STATEMENT).zip((first..).step_by(ROWS_PER_STATEMENT))
+        {
+            insert(connection, rows, first).await?;
+            written.extend(rows.iter().zip(first..).map(|(row, sequence)| KeyChange {
+                sequence,
+                event: row.event,
+                key_id: row.key_id.clone(),
+                fingerprint: row.fingerprint,
+            }));
+        }
+        prune(connection).await?;
+        Ok(written)
+    }
+}
+
+/// Takes the next `count` numbers; gives the last one that was taken before.
+async fn reserve(connection: &mut SqliteConnection, count: u64, changes_max: u64) -> Result<u64, StoreError> {
+    let last: i64 = sqlx::query_scalar(
+        "UPDATE service SET sequence = sequence + $1,
+             pruned = CASE WHEN sequence + $1 - $2 > pruned THEN sequence + $1 - $2 ELSE pruned END
+         RETURNING sequence",
+    )
+    .bind(to_sql(count))
+    .bind(to_sql(changes_max))
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::of("number a change"))?;
+    Ok(from_sql(last)?.saturating_sub(count))
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    rows: &[Unnumbered],
+    first: u64,
+) -> Result<(), StoreError> {
+    let mut statement = QueryBuilder::<Sqlite>::new("INSERT INTO changes (sequence, event, data) ");
+    statement.push_values(rows.iter().zip(first..), |mut values, (row, sequence)| {
+        values.push_bind(to_sql(sequence)).push_bind(row.event.as_str()).push_bind(row.data.as_str());
+    });
+    statement.build().execute(connection).await.map_err(StoreError::of("write changes"))?;
+    Ok(())
+}
+
+async fn prune(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM changes WHERE sequence <= (SELECT pruned FROM service)")
+        .execute(connection)
+        .await
+        .map_err(StoreError::of("drop old changes"))?;
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Many keys at once, for accounts that move in.
+
+use std::collections::{HashMap, HashSet};
+
+use ::keys::{AccountId, Fingerprint, Name, ValidKey};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use thiserror::Error;
+
+use super::accounts::account_id;
+use super::changes::Numbering;
+use super::keys::{NewKey, fingerprint};
+use super::{Store, StoreError, now_ms};
+use crate::secret;
+
+/// Rows in one statement; see the like in `changes`.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// One key to import.
+pub struct ImportItem {
+    /// The account's name; an account is made when it is missing.
+    pub account: Name,
+    /// What the account calls the key.
+    pub name: Name,
+    /// The key, already judged.
+    pub key: ValidKey,
+    /// Its text, one line, comment included.
+    pub text: String,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// It is stored now.
+    Stored,
+    /// It was stored before just so: importing a file twice is no error.
+    Present,
+    /// It stays out.
+    Refused(ImportRefusal),
+}
+
+/// Why an item stays out, for the sysadmin who imports.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ImportRefusal {
+    /// Another account has the key.
+    #[error("the key is registered to another account, hint: pushkeys-server account list")]
+    OfAnotherAccount,
+    /// The account has the key under another name.
+    #[error("the account already has this key under the name `{}`", ::keys::escape(.0))]
+    UnderAnotherName(String),
+    /// The account calls another key so. An import replaces nothing.
+    #[error("the account already has another key of this name")]
+    NameTaken,
+}
+
+impl Store {
+    /// Imports `items` in one transaction, and says for each in its order what became of it.
+    pub async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let accounts = ensure_accounts(&mut transaction, items).await?;
+        let mut numbering = Numbering::default();
+        let mut outcomes = Vec::with_capacity(items.len());
+        for items in items.chunks(ROWS_PER_STATEMENT) {
+            let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
+            let mut stored = insert(&mut transaction, &rows).await?;
+            for row in rows {
+                // Of two items with one key, the first is the one that was stored.
+                if stored.remove(row.new.fingerprint.as_bytes()) {
+                    numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
+                    outcomes.push(ImportOutcome::Stored);
+                } else {
+                    outcomes.push(why_not_stored(&mut transaction, &row).await?);
+                }
+            }
+        }
+        numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(outcomes)
+    }
+}
+
+struct Row<'a> {
+    account: i64,
+    item: &'a ImportItem,
+    new: NewKey,
+}
+
+fn row<'a>(accounts: &Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreError> {
+    let (number, id) =
+        accounts.get(item.account.as_str()).ok_or_else(|| StoreError::malformed("an account's name"))?;
+    Ok(Row { account: *number, item, new: NewKey::of(id, item.account.as_str(), &item.name, &item.key)? })
+}
+
+/// By name: number and id.
+type Accounts = HashMap<String, (i64, AccountId)>;
+
+async fn ensure_accounts(
+    connection: &mut SqliteConnection,
+    items: &[ImportItem],
+) -> Result<Accounts, StoreError> {
+    let mut seen = HashSet::new();
+    let names: Vec<&str> =
+        items.iter().map(|item| item.account.as_str()).filter(|name| seen.insert(*name)).collect();
+    let mut accounts = Accounts::with_capacity(names.len());
+    for names in names.chunks(ROWS_PER_STATEMENT) {
+        make_accounts(connection, names).await?;
+        find_accounts(connection, names, &mut accounts).await?;
+    }
+    Ok(accounts)
+}
+
+async fn make_accounts(connection: &mut SqliteConnection, names: &[&str]) -> Result<(), StoreError> {
+    let ids = names.iter().map(|_| secret::new_account_id()).collect::<Result<Vec<_>, _>>()?;
+    let mut statement = QueryBuilder::<Sqlite>::new("INSERT INTO accounts (id, name, created_at) ");
+    statement.push_values(names.iter().zip(&ids), |mut values, (name, id)| {
+        values.push_bind(id.as_str()).push_bind(*name).push_bind(now_ms());
+    });
+    statement.push(" ON CONFLICT (name) DO NOTHING");
+    statement.build().execute(connection).await.map_err(StoreError::of("add accounts"))?;
+    Ok(())
+}
+
+async fn find_accounts(
+    connection: &mut SqliteConnection,
+    names: &[&str],
+    accounts: &mut Accounts,
+) -> Result<(), StoreError> {
+    let mut statement = QueryBuilder::<Sqlite>::new("SELECT number, id, name FROM accounts WHERE name IN (");
+    let mut list = statement.separated(", ");
+    for name in names {
+        list.push_bind(*name);
+    }
+    list.push_unseparated(")");
+    let rows: Vec<(i64, String, String)> =
+        statement.build_query_as().fetch_all(connection).await.map_err(StoreError::of("find accounts"))?;
+    for (number, id, name) in rows {
+        accounts.insert(name, (number, account_id(&id)?));
+    }
+    Ok(())
+}
+
+/// Stores what no unique index refuses; gives the fingerprints of that.
+async fn insert(
+    connection: &mut SqliteConnection,
+    rows: &[Row<'_>],
+) -> Result<HashSet<[u8; 32]>, StoreError> {
+    let mut statement = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) ",
+    );
+    let now = now_ms();
+    statement.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.new.fingerprint.as_bytes().as_slice())
+            .push_bind(row.account)
+            .push_bind(row.new.id.as_str())
+            .push_bind(row.item.name.as_str())
+            .push_bind(row.item.text.as_str())
+            .push_bind(row.new.entry.as_str())
+            .push_bind(now);
+    });
+    statement.push(" ON CONFLICT DO NOTHING RETURNING fingerprint");
+    let stored: Vec<Vec<u8>> =
+        statement.build_query_scalar().fetch_all(connection).await.map_err(StoreError::of("store keys"))?;
+    stored.iter().map(|digest| fingerprint(digest).map(|fingerprint| *fingerprint.as_bytes())).collect()
+}
+
+async fn why_not_stored(
+    connection: &mut SqliteConnection,
+    row: &Row<'_>,
+) -> Result<ImportOutcome, StoreError> {
+    let fingerprint: Fingerprint = row.new.fingerprint;
+    let holder: Option<(i64, String)> =
+        sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
+            .bind(fingerprint.as_bytes().as_slice())
+            .fetch_optional(connection)
+            .await
+            .map_err(StoreError::of("look up a key"))?;
+    Ok(match holder {
+        None => ImportOutcome::Refused(ImportRefusal::NameTaken),
+        Some((account, _)) if account != row.account => {
+            ImportOutcome::Refused(ImportRefusal::OfAnotherAccount)
+        }
+        Some((_, name)) if name != row.item.name.as_str() => {
+            ImportOutcome::Refused(ImportRefusal::UnderAnotherName(name))
+        }
+        Some(_) => ImportOutcome::Present,
+    })
+}

@@ -1,0 +1,261 @@
+//! The keys of accounts.
+
+use ::keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
+use feed::Entry;
+use sqlx::SqliteConnection;
+use thiserror::Error;
+
+use super::changes::Numbering;
+use super::{KeyChange, Store, StoreError, is_taken, now_ms, to_sql};
+use crate::secret;
+
+/// A key, as its account gets it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// What the account calls it.
+    pub name: String,
+    /// The text it was given, one line, comment included.
+    pub text: String,
+    /// Its SHA-256.
+    pub fingerprint: Fingerprint,
+}
+
+/// Why a key was not stored. What is shown is for the account that asked.
+#[derive(Debug, Error)]
+pub enum PutKeyError {
+    /// Which account it is must not be known to the one that asks.
+    #[error(
+        "this key is registered to another account, and a key belongs to one account only: remove it there, or make a new key with `ssh-keygen -t ed25519`"
+    )]
+    OfAnotherAccount,
+    /// A second name would suggest that removing one of the two locks the key out.
+    #[error(
+        "this key is already registered under the name `{}`: remove that one first to give it another name",
+        ::keys::escape(name)
+    )]
+    UnderAnotherName {
+        /// The name in the same account.
+        name: String,
+    },
+    /// See [`super::StoreLimits::keys_per_account_max`].
+    #[error(
+        "this account already has {max} keys, which is the most it may have: remove one that is no longer used"
+    )]
+    TooMany {
+        /// The most keys.
+        max: u64,
+    },
+    /// It was removed since its credential was checked.
+    #[error("this account no longer exists")]
+    AccountGone,
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// The keys of `account` in the order of their names.
+    pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
+        let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
+            "SELECT k.name, k.text, k.fingerprint FROM keys k JOIN accounts a ON a.number = k.account
+             WHERE a.id = $1 ORDER BY k.name",
+        )
+        .bind(account.as_str())
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::of("list keys"))?;
+        rows.into_iter()
+            .map(|(name, text, digest)| Ok(StoredKey { name, text, fingerprint: fingerprint(&digest)? }))
+            .collect()
+    }
+
+    /// Registers `key`, given as `text`, to `account` under `name`, in place of the key that had the name.
+    /// Gives the changes that hosts are told of: none when they know the key already.
+    pub async fn put_key(
+        &self,
+        account: &AccountId,
+        name: &Name,
+        key: &ValidKey,
+        text: &str,
+    ) -> Result<Vec<KeyChange>, PutKeyError> {
+        let mut transaction = self.begin_write().await?;
+        let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        if is_held(&mut transaction, &owner, name, key.fingerprint()).await? {
+            rewrite_text(&mut transaction, key.fingerprint(), text).await?;
+            self.commit(transaction).await?;
+            return Ok(Vec::new());
+        }
+        let mut numbering = Numbering::default();
+        match take_key(&mut transaction, &owner, name).await? {
+            Some((key_id, fingerprint)) => numbering.remove(key_id, fingerprint),
+            None => self.check_room(&mut transaction, &owner).await?,
+        }
+        let new = NewKey::of(account, &owner.name, name, key)?;
+        new.insert(&mut transaction, &owner, name, text).await?;
+        numbering.put(new.id, new.fingerprint, new.entry);
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(changes)
+    }
+
+    /// Removes the key that `account` calls `name`. `None`: it has no such key.
+    pub async fn delete_key(
+        &self,
+        account: &AccountId,
+        name: &Name,
+    ) -> Result<Option<KeyChange>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(owner) = owner(&mut transaction, account).await? else { return Ok(None) };
+        let Some((key_id, fingerprint)) = take_key(&mut transaction, &owner, name).await? else {
+            return Ok(None);
+        };
+        let mut numbering = Numbering::default();
+        numbering.remove(key_id, fingerprint);
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(changes.into_iter().next())
+    }
+
+    async fn check_room(&self, connection: &mut SqliteConnection, owner: &Owner) -> Result<(), PutKeyError> {
+        let max = self.limits.keys_per_account_max;
+        let held: i64 = sqlx::query_scalar("SELECT count(*) FROM keys WHERE account = $1")
+            .bind(owner.number)
+            .fetch_one(connection)
+            .await
+            .map_err(StoreError::of("count an account's keys"))?;
+        if held < to_sql(max) { Ok(()) } else { Err(PutKeyError::TooMany { max }) }
+    }
+}
+
+struct Owner {
+    number: i64,
+    name: String,
+}
+
+async fn owner(connection: &mut SqliteConnection, id: &AccountId) -> Result<Option<Owner>, StoreError> {
+    let row: Option<(i64, String)> = sqlx::query_as("SELECT number, name FROM accounts WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::of("find an account"))?;
+    Ok(row.map(|(number, name)| Owner { number, name }))
+}
+
+/// Whether `owner` holds the key under just this name; holding it otherwise is an error.
+async fn is_held(
+    connection: &mut SqliteConnection,
+    owner: &Owner,
+    name: &Name,
+    fingerprint: Fingerprint,
+) -> Result<bool, PutKeyError> {
+    let holder: Option<(i64, String)> =
+        sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
+            .bind(fingerprint.as_bytes().as_slice())
+            .fetch_optional(connection)
+            .await
+            .map_err(StoreError::of("look up a key"))?;
+    match holder {
+        None => Ok(false),
+        Some((number, _)) if number != owner.number => Err(PutKeyError::OfAnotherAccount),
+        Some((_, held)) if held != name.as_str() => Err(PutKeyError::UnderAnotherName { name: held }),
+        Some(_) => Ok(true),
+    }
+}
+
+/// The same key with another comment: nothing that a host would be told.
+async fn rewrite_text(
+    connection: &mut SqliteConnection,
+    fingerprint: Fingerprint,
+    text: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE keys SET text = $1 WHERE fingerprint = $2")
+        .bind(text)
+        .bind(fingerprint.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .map_err(StoreError::of("store a key's text"))?;
+    Ok(())
+}
+
+async fn take_key(
+    connection: &mut SqliteConnection,
+    owner: &Owner,
+    name: &Name,
+) -> Result<Option<(KeyId, Fingerprint)>, StoreError> {
+    let row: Option<(String, Vec<u8>)> =
+        sqlx::query_as("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint")
+            .bind(owner.number)
+            .bind(name.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(StoreError::of("remove a key"))?;
+    row.map(|(id, digest)| Ok((key_id(&id)?, fingerprint(&digest)?))).transpose()
+}
+
+/// A registration to be, with what hosts will be told of it.
+pub(super) struct NewKey {
+    pub(super) id: KeyId,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) entry: String,
+}
+
+impl NewKey {
+    pub(super) fn of(
+        account: &AccountId,
+        account_name: &str,
+        name: &Name,
+        key: &ValidKey,
+    ) -> Result<Self, StoreError> {
+        let id = secret::new_key_id()?;
+        let fingerprint = key.fingerprint();
+        let entry = Entry {
+            fingerprint,
+            key: key.canonical_text().to_owned(),
+            account: account.clone(),
+            key_id: id.clone(),
+            account_name: Some(account_name.to_owned()),
+            name: Some(name.as_str().to_owned()),
+            logins: None,
+            expires_at: None,
+        };
+        let entry = String::from_utf8(entry.to_json()).map_err(|_| StoreError::malformed("a name"))?;
+        Ok(Self { id, fingerprint, entry })
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        owner: &Owner,
+        name: &Name,
+        text: &str,
+    ) -> Result<(), PutKeyError> {
+        let inserted = sqlx::query(
+            "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(self.fingerprint.as_bytes().as_slice())
+        .bind(owner.number)
+        .bind(self.id.as_str())
+        .bind(name.as_str())
+        .bind(text)
+        .bind(self.entry.as_str())
+        .bind(now_ms())
+        .execute(connection)
+        .await;
+        match inserted {
+            Ok(_) => Ok(()),
+            // Only where writers do not exclude each other: somebody else was first.
+            Err(error) if is_taken(&error) => Err(PutKeyError::OfAnotherAccount),
+            Err(error) => Err(StoreError::of("store a key")(error).into()),
+        }
+    }
+}
+
+pub(super) fn key_id(text: &str) -> Result<KeyId, StoreError> {
+    text.parse().map_err(|_| StoreError::malformed("a key id"))
+}
+
+/// The fingerprint in a column.
+pub(super) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
+    bytes.try_into().map(Fingerprint::from_bytes).map_err(|_| StoreError::malformed("a fingerprint"))
+}

@@ -1,0 +1,135 @@
+//! The database: the one place that holds SQL, behind methods in the words of the service.
+//!
+//! - A method is one transaction. What it returned `Ok` for is on disk (`synchronous=FULL`) and
+//!   survives a power cut; what it returned `Err` for did not happen.
+//! - Every change to keys is numbered in the transaction that makes it. The number comes from a row
+//!   of `service`, which also puts writers in order, so the sequence has no holes and no number is
+//!   seen before a smaller one.
+//! - The unique indexes decide who holds a key and a name, whatever was looked up before.
+//! - SQL is kept to what PostgreSQL reads too: `$1`, `RETURNING`, `ON CONFLICT`; times in milliseconds.
+
+mod accounts;
+mod changes;
+mod hosts;
+mod import;
+mod keys;
+mod open;
+mod snapshot;
+mod tokens;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, Transaction};
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use self::accounts::{Account, AddAccountError, Email, ParseEmailError, RemovedAccount};
+pub use self::changes::{Change, Changes, FeedState, KeyChange};
+pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
+pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
+pub use self::keys::{PutKeyError, StoredKey};
+pub use self::open::{DatabaseUrl, Open, OpenError, ParseDatabaseUrlError};
+pub use self::snapshot::{Page, Snapshot};
+pub use self::tokens::{NewToken, TokenInfo};
+
+use crate::secret::NewIdError;
+
+/// What an operator decides about the store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreLimits {
+    /// The most changes that are kept for hosts to resume from.
+    pub changes_max: u64,
+    /// The most keys that an account may register itself.
+    pub keys_per_account_max: u64,
+}
+
+/// The database of accounts, keys, hosts and changes.
+#[derive(Clone)]
+pub struct Store {
+    read: SqlitePool,
+    /// One connection: its queue is where this process's writers wait for each other.
+    write: SqlitePool,
+    limits: StoreLimits,
+    committed: watch::Sender<()>,
+}
+
+/// The database did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A statement failed.
+    #[error("cannot {operation} in the database")]
+    Query {
+        /// What was tried, as a verb and its object.
+        operation: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// A row that this version would not have written.
+    #[error("the database holds {what} that cannot be read, hint: pushkeys-server check")]
+    Malformed {
+        /// The kind of row or column.
+        what: &'static str,
+    },
+    /// No new identifier.
+    #[error(transparent)]
+    NewId(#[from] NewIdError),
+}
+
+impl StoreError {
+    /// For `map_err`: the failure of `operation`, a verb and its object.
+    fn of(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { operation, source }
+    }
+
+    fn malformed(what: &'static str) -> Self {
+        Self::Malformed { what }
+    }
+}
+
+impl Store {
+    /// Wakes whenever this process committed a change that hosts are told of.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
+    }
+
+    /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    /// A transaction that holds the one right to write from its beginning, so that what it reads stays true.
+    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::of("begin a transaction"))
+    }
+
+    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        // Nobody need be listening.
+        self.committed.send_replace(());
+        Ok(())
+    }
+}
+
+/// SQLite's integers are signed; numbers of ours begin at 0 and are counted up by one.
+fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_sql(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::malformed("a negative number"))
+}
+
+/// Now, as the database keeps it.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn instant(ms: i64) -> Result<jiff::Timestamp, StoreError> {
+    jiff::Timestamp::from_millisecond(ms).map_err(|_| StoreError::malformed("a time"))
+}
+
+/// Whether `error` is a unique index that refused a row.
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
