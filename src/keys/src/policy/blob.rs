@@ -91,6 +91,6 @@ impl<'a> Fields<'a> {
     }
 
     fn end(&self) -> Result<(), Refusal> {
-        if self.0.is_empty() { Ok(()) } else { Err(Refusal::TrailingBytes(self.0.len())) }
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::TrailingBytes) }
     }
 }

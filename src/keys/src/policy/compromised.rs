@@ -141,4 +141,11 @@ mod tests {
         check("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIN1YdxBpNlzxDqfJyw/QKow1F+wvG9hXGoqiysfJOn5Y");
         check("ssh-ed25519 AAAAC3");
     }
+
+    #[test]
+    fn a_list_is_bounded() {
+        let lines = "\n".repeat(LINES_MAX);
+        assert_eq!(lines.parse(), Ok(CompromisedList::default()));
+        assert_eq!(format!("{lines}\n").parse::<CompromisedList>(), Err(ParseCompromisedListError::TooLong));
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn check_ecdsa(algorithm: Algorithm, encoded: &[u8]) -> Result<(), Re
     }
 }
 
-/// The two coordinates of an uncompressed point. sshd re-encodes every point to this form.
+/// The two coordinates of an uncompressed point, the only form that sshd reads.
 fn coordinates<const BYTES: usize>(
     algorithm: Algorithm,
     encoded: &[u8],

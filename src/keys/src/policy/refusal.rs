@@ -84,8 +84,8 @@ pub enum Refusal {
     #[error("the key is cut short: copy the whole line again from your `.pub` file")]
     Truncated,
     /// Bytes after the last field.
-    #[error("the key has {0} bytes too many at its end: copy the whole line again from your `.pub` file")]
-    TrailingBytes(usize),
+    #[error("there is more data after the key's end: copy the whole line again from your `.pub` file")]
+    TrailingBytes,
     /// The line's first word and the encoded type differ.
     #[error(
         "the line says `{0}`, but the key in it is of another type: copy the whole line again from your `.pub` file"
@@ -139,12 +139,12 @@ pub enum Refusal {
     /// A coordinate that sshd refuses.
     #[error("the key's point is one that OpenSSH refuses: make a new one with `ssh-keygen -t ed25519`")]
     EcdsaCoordinate,
-    /// Fewer than [`MODULUS_BITS_MIN`] bits.
+    /// Fewer than 2048 bits.
     #[error(
         "the RSA key has {0} bits, and at least {MODULUS_BITS_MIN} are needed: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaTooSmall(u32),
-    /// More than [`MODULUS_BITS_MAX`] bits.
+    /// More than 16384 bits.
     #[error(
         "the RSA key has {0} bits, and OpenSSH reads at most {MODULUS_BITS_MAX}: make a new key with `ssh-keygen -t ed25519`"
     )]
@@ -159,7 +159,7 @@ pub enum Refusal {
         "the RSA key's exponent is even, which no real key has: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaExponentEven,
-    /// An exponent below [`EXPONENT_MIN`]; with 1, every signature is its own message.
+    /// An exponent below 65537; with 1, every signature is its own message.
     #[error(
         "the RSA key's exponent is smaller than {EXPONENT_MIN}, which makes forging signatures easier: make a new key with `ssh-keygen -t ed25519`"
     )]

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use super::rsa::MODULUS_BITS_MAX;
 
-/// Primes below this are tried. They divide five of six random numbers, so that a damaged or made-up
-/// modulus is likely found; eight times as many primes would find a third of the rest.
+/// Primes below this are tried. They divide seven of eight random odd numbers, so that a damaged or
+/// made-up modulus is likely found; the six times as many below 2^16 would find a fifth of the rest.
 const SMALL_PRIME_MAX: u64 = 1 << 13;
 
 /// Infineon's library used the primes from 3 to this one for its shortest keys, and more for others.
@@ -134,4 +134,58 @@ fn modulo(number: u128, product: u64) -> u64 {
 fn is_odd_prime(number: u64) -> bool {
     let odd_divisors = (3..).step_by(2).take_while(|divisor| divisor * divisor <= number);
     number % 2 == 1 && number > 1 && !odd_divisors.into_iter().any(|divisor| number.is_multiple_of(divisor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use num_bigint::BigUint;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_odd_prime_is_in_one_group() {
+        let primes: Vec<u64> =
+            GROUPS.iter().flat_map(|group| &group.primes).map(|prime| prime.value).collect();
+        // The number of primes below 2^13, without two.
+        assert_eq!((primes.len(), primes[0], primes[1026]), (1027, 3, 8191));
+        assert!(primes.is_sorted_by(|left, right| left < right));
+        assert!(GROUPS.iter().all(|group| group.product < 1 << PRODUCT_BITS_MAX));
+    }
+
+    #[test]
+    fn sets_of_remainders_are_those_of_number_theory() {
+        let count = |set: &Remainders| set.0.iter().filter(|&&is_member| is_member).count();
+        let check = |value: u64, infineon: usize| {
+            let prime = SmallPrime::new(value);
+            // Half of the remainders are squares, and zero is one.
+            assert_eq!(count(&prime.squares), usize::try_from(value.div_ceil(2)).unwrap(), "{value}");
+            assert_eq!(count(&prime.infineon), infineon, "{value}");
+            assert!(prime.infineon.contains(1) && !prime.infineon.contains(0));
+        };
+        // The order of 65537, which is 2 by five, -1 by eleven, and generates all by 167.
+        check(5, 4);
+        check(11, 2);
+        check(167, 166);
+    }
+
+    proptest! {
+        #[test]
+        fn a_remainder_is_that_of_long_division(limbs in prop::collection::vec(any::<u64>(), 0..=LIMBS_MAX)) {
+            let bytes: Vec<u8> = limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect();
+            let number = BigUint::from_bytes_le(&bytes);
+            for group in GROUPS.iter() {
+                prop_assert_eq!(BigUint::from(group.remainder(&limbs)), &number % group.product);
+            }
+        }
+
+        #[test]
+        fn squares_and_differences_are_those_of_long_division(left in any::<u32>(), right in any::<u32>()) {
+            for group in GROUPS.iter() {
+                let (left, right) = (u64::from(left), u64::from(right) % group.product);
+                let expected = (u128::from(left) * u128::from(left) + u128::from(group.product) - u128::from(right))
+                    % u128::from(group.product);
+                prop_assert_eq!(u128::from(group.difference(group.square(left), right)), expected);
+            }
+        }
+    }
 }

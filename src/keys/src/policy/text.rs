@@ -16,7 +16,8 @@ const BLANKS: [char; 2] = [' ', '\t'];
 const AROUND: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Texts that every file with a private key of some format holds. They are looked for wherever they
-/// stand, so that indentation, lost line breaks or a key in a comment hide nothing.
+/// stand, so that indentation, lost line breaks or a key in a comment hide nothing. A comment that only
+/// says so in capitals is refused with them.
 const PRIVATE_KEY_MARKS: [&str; 4] = [
     // PEM and OpenSSH armour of every kind, PGP, ssh.com's SSH2, and SSH protocol 1.
     "PRIVATE KEY",

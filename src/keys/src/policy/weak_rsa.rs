@@ -23,8 +23,8 @@ pub(super) fn check(modulus: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Whether the modulus is a power of Infineon's generator by every prime that the library used (Nemec
-/// and others, "The Return of Coppersmith's Attack", CCS 2017, section 2.3). One random modulus in a
-/// hundred million is, too. A small factor, which is met on the way, is an error.
+/// and others, "The Return of Coppersmith's Attack", CCS 2017, section 2.3). One random modulus in
+/// 240 million is, too. A small factor, which is met on the way, is an error.
 fn is_infineon(limbs: &[u64]) -> Result<bool, Refusal> {
     let mut is_infineon = true;
     for group in GROUPS.iter() {

@@ -1,0 +1,43 @@
+//! `ssh-keygen`, whose reading of a key is sshd's.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// What `ssh-keygen -l` prints of the key in `line`: bits, fingerprint and type; `None` if it reads no key.
+pub(crate) fn list(line: &str, hash: &str) -> Option<(u32, String, String)> {
+    let mut child = Command::new("ssh-keygen")
+        .args(["-l", "-E", hash, "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("`ssh-keygen` is part of the package openssh-client");
+    // Without a key in it, the oracle may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut words = text.split_whitespace();
+    let (bits, fingerprint) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+    let kind = words.last()?.trim_matches(['(', ')']).to_owned();
+    Some((bits, fingerprint, kind))
+}
+
+/// Makes a key pair with `arguments` and gives the text of its `.pub` file, or `None` if this
+/// `ssh-keygen` does not make such keys.
+pub(crate) fn generate(arguments: &[&str]) -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-N", "", "-C", "ana@laptop"])
+        .args(arguments)
+        .arg("-f")
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("`ssh-keygen` is part of the package openssh-client");
+    status.success().then(|| std::fs::read_to_string(file.with_extension("pub")).unwrap())
+}

@@ -1,0 +1,67 @@
+//! What holds for every input.
+
+use proptest::prelude::*;
+use pushkeys_keys::{Policy, ValidKey};
+
+use crate::oracle;
+use crate::vectors::{ED25519, twins};
+
+/// An accepted key is its canonical text and nothing else, and OpenSSH reads it as the same key.
+fn check_accepted(text: &str, policy: &Policy) -> Result<(), TestCaseError> {
+    let Ok(key) = ValidKey::check(text, policy) else { return Ok(()) };
+    let again = ValidKey::check(key.canonical_text(), policy).expect("a canonical text is accepted");
+    prop_assert_eq!(again.canonical_text(), key.canonical_text());
+    prop_assert_eq!((again.fingerprint(), again.comment()), (key.fingerprint(), None));
+    let (bits, fingerprint, _) = oracle::list(key.canonical_text(), "sha256").expect("ssh-keygen reads it");
+    prop_assert_eq!((bits, fingerprint), (key.bits(), key.fingerprint().to_string()));
+    Ok(())
+}
+
+fn types() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(pushkeys_keys::Algorithm::ALL.map(pushkeys_keys::Algorithm::name).to_vec())
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        check_accepted(&text, &Policy::default())?;
+    }
+
+    #[test]
+    fn no_encoding_panics(name in types(), fields in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..5)) {
+        let fields: Vec<_> = fields.iter().map(|field| crate::wire::string(field)).collect();
+        check_accepted(&crate::wire::line(name, &fields), &Policy::default())?;
+    }
+
+    #[test]
+    fn any_32_bytes_that_pass_are_one_key_to_openssh(point in any::<[u8; 32]>()) {
+        check_accepted(&crate::wire::ed25519(&point), &Policy::default())?;
+    }
+
+    #[test]
+    fn blanks_and_comments_never_change_the_key(
+        before in "[ \t]{0,3}", between in "[ \t]{1,3}", comment in "[ -~]{0,40}", after in "[ \t]{0,2}(\r?\n)?",
+    ) {
+        let (name, base64) = ED25519.split_once(' ').unwrap();
+        let text = format!("{before}{name}{between}{base64} {comment}{after}");
+        let key = ValidKey::check(&text, &Policy::default()).expect("an honest line is accepted");
+        prop_assert_eq!(key.canonical_text(), ED25519);
+        prop_assert_eq!(key.comment().unwrap_or_default(), comment.trim());
+    }
+}
+
+#[test]
+fn a_changed_byte_never_makes_a_key_that_openssh_reads_otherwise() {
+    let policy = Policy::default();
+    // In a comment, a change means nothing.
+    for twin in twins().iter().filter(|twin| twin.split_whitespace().count() == 2) {
+        // A prime, so that over all keys every place of a group of base64 is changed in turn.
+        for place in (0..twin.len()).step_by(37) {
+            for byte in [b' ', b'A', b'/', b'=', b'\n'] {
+                let mut changed = twin.clone().into_bytes();
+                changed[place] = byte;
+                check_accepted(&String::from_utf8(changed).unwrap(), &policy).unwrap();
+            }
+        }
+    }
+}

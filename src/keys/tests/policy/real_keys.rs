@@ -1,0 +1,92 @@
+//! Keys that `ssh-keygen` makes, judged as it sees them.
+
+use num_bigint::BigUint;
+use pushkeys_keys::{Algorithm, Policy, Refusal, ValidKey};
+
+use crate::vectors::{twins, vectors};
+use crate::{oracle, rsa, wire};
+
+/// The key in `line` is accepted, and is to us what it is to OpenSSH and to the crate `ssh-key`.
+#[track_caller]
+fn check(line: &str) -> ValidKey {
+    let key = ValidKey::check(line, &Policy::default()).unwrap_or_else(|refusal| panic!("{refusal}: {line}"));
+    let expected = oracle::list(line, "sha256").unwrap_or_else(|| panic!("ssh-keygen refuses {line}"));
+    let found = (key.bits(), key.fingerprint().to_string(), key.algorithm().short_name().to_owned());
+    assert_eq!(found, expected, "{line}");
+    let (_, md5, _) = oracle::list(line, "md5").unwrap();
+    assert_eq!(format!("MD5:{}", key.md5()), md5, "{line}");
+    let peer = ssh_key::PublicKey::from_openssh(key.canonical_text()).unwrap();
+    assert_eq!(peer.fingerprint(ssh_key::HashAlg::Sha256).to_string(), expected.1, "{line}");
+    key
+}
+
+#[test]
+fn every_type_that_ssh_keygen_makes_is_accepted_and_seen_as_openssh_sees_it() {
+    let check = |arguments: &[&str], algorithm: Algorithm, bits: u32| {
+        let line = oracle::generate(arguments).unwrap();
+        let key = check(&line);
+        assert_eq!((key.algorithm(), key.bits(), key.comment()), (algorithm, bits, Some("ana@laptop")));
+        assert_eq!(line, format!("{} ana@laptop\n", key.canonical_text()));
+        assert!(line.starts_with(&format!("{algorithm} ")));
+    };
+    check(&["-t", "ed25519"], Algorithm::Ed25519, 256);
+    check(&["-t", "ecdsa", "-b", "256"], Algorithm::EcdsaP256, 256);
+    check(&["-t", "ecdsa", "-b", "384"], Algorithm::EcdsaP384, 384);
+    check(&["-t", "ecdsa", "-b", "521"], Algorithm::EcdsaP521, 521);
+    check(&["-t", "rsa", "-b", "2048"], Algorithm::Rsa, 2048);
+    check(&["-t", "rsa", "-b", "3072"], Algorithm::Rsa, 3072);
+    check(&["-t", "rsa", "-b", "4096"], Algorithm::Rsa, 4096);
+}
+
+#[test]
+fn weak_types_that_ssh_keygen_makes_are_refused() {
+    let check = |arguments: &[&str], expected: Refusal| {
+        // Newer releases no longer make them.
+        if let Some(line) = oracle::generate(arguments) {
+            assert_eq!(ValidKey::check(&line, &Policy::default()), Err(expected), "{line}");
+        }
+    };
+    check(&["-t", "dsa"], Refusal::Dsa);
+    check(&["-t", "rsa", "-b", "1024"], Refusal::RsaTooSmall(1024));
+    check(&["-t", "rsa", "-b", "2047"], Refusal::RsaTooSmall(2047));
+}
+
+#[test]
+fn whatever_is_accepted_is_to_openssh_what_it_is_to_us() {
+    for twin in twins() {
+        check(&twin);
+    }
+}
+
+/// C9: sshd asks for the fingerprint of its own encoding of a key.
+#[test]
+fn c9_an_encoding_that_openssh_would_write_otherwise_is_refused() {
+    let modulus = rsa::sound(2048);
+    let canonical = wire::rsa(&rsa::f4(), &modulus);
+    let padded = wire::line("ssh-rsa", &[wire::string(&[0, 1, 0, 1]), wire::mpint(&modulus)]);
+    assert_eq!(oracle::list(&padded, "sha256"), oracle::list(&canonical, "sha256"));
+    assert_eq!(ValidKey::check(&padded, &Policy::default()), Err(Refusal::Number));
+    check(&canonical);
+}
+
+/// C15: anybody can sign for these keys.
+#[test]
+fn c15_degenerate_keys_are_refused_although_openssh_reads_them() {
+    let check = |line: &str, expected: Refusal| {
+        assert!(oracle::list(line, "sha256").is_some(), "{line}");
+        assert_eq!(ValidKey::check(line, &Policy::default()), Err(expected), "{line}");
+    };
+    check(&wire::ed25519(&[0; 32]), Refusal::Ed25519SmallOrder);
+    check(&wire::sk_ed25519(&[0; 32], b"ssh:"), Refusal::Ed25519SmallOrder);
+    check(&wire::rsa(&BigUint::from(1_u32), &rsa::sound(2048)), Refusal::RsaExponentSmall);
+}
+
+/// Points that OpenSSH refuses too, so that nobody who has such a key loses anything.
+#[test]
+fn points_that_openssh_does_not_read_are_refused() {
+    use Refusal as R;
+    let refusals = [R::EcdsaCompressed, R::EcdsaIdentity, R::EcdsaCoordinate, R::EcdsaOffCurve];
+    for vector in vectors().into_iter().filter(|vector| refusals.contains(&vector.refusal)) {
+        assert_eq!(oracle::list(&vector.refused, "sha256"), None, "{}", vector.rule);
+    }
+}
