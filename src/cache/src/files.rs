@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 
 use crate::error::{ReadError, WriteError};
 
@@ -17,6 +18,8 @@ pub const CACHE_DIRECTORY: &str = "/var/lib/pushkeys/cache";
 /// Owner and group read; the owner alone writes.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
+/// Names are read by so many bytes: on the stack, since a look-up does it each time.
+const NAMES_BUFFER_BYTES: usize = 2048;
 /// Where the write bits of group and others are.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -85,9 +88,8 @@ impl Directory {
         if size > bytes_max {
             return Err(ReadError::damaged(&path, crate::Damage::LineTooLong));
         }
-        let mut bytes = vec![0; size];
-        let read = read_at(&file, &mut bytes, 0).map_err(|source| ReadError::io(&path, source))?;
-        bytes.truncate(read);
+        let mut bytes = Vec::new();
+        append_at(&file, &mut bytes, size, 0).map_err(|source| ReadError::io(&path, source))?;
         Ok(bytes)
     }
 
@@ -109,11 +111,13 @@ impl Directory {
 
     /// The names in this folder, in no order.
     pub(crate) fn names(&self) -> Result<Vec<OsString>, ReadError> {
-        let entries = Dir::read_from(&self.fd).map_err(|source| ReadError::io(&self.path, source))?;
+        let failed = |source| ReadError::io(&self.path, source);
+        rustix::fs::seek(&self.fd, SeekFrom::Start(0)).map_err(failed)?;
+        let mut buffer = [MaybeUninit::uninit(); NAMES_BUFFER_BYTES];
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
         let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|source| ReadError::io(&self.path, source))?;
-            names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
+        while let Some(entry) = entries.next() {
+            names.push(OsString::from_vec(entry.map_err(failed)?.file_name().to_bytes().to_vec()));
         }
         Ok(names)
     }
@@ -225,6 +229,22 @@ pub(crate) fn temporary_name(name: &str) -> String {
 /// Whether [`temporary_name`] made `name`.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(".new-")
+}
+
+/// Appends up to `length` bytes from `offset` on to `bytes`, as far as the file goes.
+pub(crate) fn append_at(file: &File, bytes: &mut Vec<u8>, length: usize, offset: u64) -> io::Result<()> {
+    bytes.reserve_exact(length);
+    let end = bytes.len() + length;
+    let mut offset = offset;
+    while bytes.len() < end {
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), offset) {
+            Ok(0) => break,
+            Ok(count) => offset += count as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Fills `buffer` from `offset` on, as far as the file goes.

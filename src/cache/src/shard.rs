@@ -13,7 +13,7 @@ use crate::entry::{
     ENTRY_LINE_BYTES_MAX, Entry, FINGERPRINT_TEXT_BYTES, check_line, checksum, fingerprint_text,
 };
 use crate::error::Damage;
-use crate::files::read_at;
+use crate::files::{append_at, read_at};
 
 /// Keys per shard when a generation is made: more than half of it, at most all of it, on average.
 pub(crate) const KEYS_PER_SHARD: u64 = 256;
@@ -25,7 +25,9 @@ const FIRST: &str = "#shard";
 const LAST: &str = "~end";
 
 /// When no more than this many bytes are left to search, they are read and scanned.
-const SCAN_BYTES: u64 = 4 * 1024;
+const SCAN_BYTES: u64 = 3 * 1024;
+/// Lines of Ed25519 and ECDSA keys are shorter than this.
+const MOST_LINES_BYTES: usize = 1024;
 /// What is left to scan is at most this long: one line that spans the middle of it, and its neighbours.
 const REGION_BYTES_MAX: usize = 4 * (ENTRY_LINE_BYTES_MAX + 1);
 /// A probe reads this many bytes: mostly the rest of one line and the fingerprint of the next.
@@ -114,16 +116,22 @@ pub(crate) fn find(
     let text = fingerprint.to_text();
     let target = text.as_bytes();
     let region = narrow(file, size, target)?;
-    // One line beyond the region, because the line that begins at its end may be the neighbour to prove.
-    let end = size.min(region.end + ENTRY_LINE_BYTES_MAX as u64 + 1);
-    let length = usize::try_from(end - region.start).unwrap_or(usize::MAX);
-    if length > REGION_BYTES_MAX {
-        return Err(Damage::LineTooLong.into());
+    // The line that begins at the end of the region may be the neighbour to prove. It is mostly short.
+    for beyond in [MOST_LINES_BYTES, ENTRY_LINE_BYTES_MAX + 1] {
+        let end = size.min(region.end + beyond as u64);
+        let length = usize::try_from(end - region.start).unwrap_or(usize::MAX);
+        if length > REGION_BYTES_MAX {
+            return Err(Damage::LineTooLong.into());
+        }
+        let mut bytes = Vec::new();
+        append_at(file, &mut bytes, length, region.start)?;
+        match scan(&bytes, shard, target)? {
+            Scan::Found(entry) => return Ok(Some(entry)),
+            Scan::Absent => return Ok(None),
+            Scan::CutShort => {}
+        }
     }
-    let mut bytes = vec![0; length];
-    let filled = read_at(file, &mut bytes, region.start)?;
-    bytes.truncate(filled);
-    Ok(scan(&bytes, shard, target)?)
+    Err(Damage::Sentinel.into())
 }
 
 /// A shard as it is after some changes, and what they did, in keys.
@@ -309,25 +317,31 @@ fn line_after(file: &File, middle: u64, end: u64) -> Result<Option<LineStart>, F
     if offset < end { Err(Damage::LineTooLong.into()) } else { Ok(None) }
 }
 
-/// Looks through the lines of `bytes`, the first of which begins at or before `target`.
-fn scan(bytes: &[u8], shard: &ShardId, target: &[u8]) -> Result<Option<Entry>, Damage> {
+enum Scan {
+    Found(Entry),
+    Absent,
+    /// The bytes end before the answer.
+    CutShort,
+}
+
+/// Looks through the lines of `bytes`, the first of which begins at or before `target`, for its entry.
+fn scan(bytes: &[u8], shard: &ShardId, target: &[u8]) -> Result<Scan, Damage> {
     let mut before: Option<&[u8]> = None;
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
         let (line, after) = rest.split_at(end);
         if fingerprint_text(line) == Some(target) {
-            return Entry::parse(line).map(Some);
+            return Entry::parse(line).map(Scan::Found);
         }
         if line.get(..FINGERPRINT_TEXT_BYTES).unwrap_or(line) > target {
-            let before = before.ok_or(Damage::Sentinel)?;
-            prove(before, shard)?;
+            prove(before.ok_or(Damage::Sentinel)?, shard)?;
             prove(line, shard)?;
-            return Ok(None);
+            return Ok(Scan::Absent);
         }
         before = Some(line);
         rest = after.get(1..).unwrap_or_default();
     }
-    Err(Damage::Sentinel)
+    Ok(Scan::CutShort)
 }
 
 fn prove(line: &[u8], shard: &ShardId) -> Result<(), Damage> {

@@ -199,9 +199,9 @@ impl Writer {
         if cursor.is_some_and(|cursor| !is_cursor(cursor)) {
             return Err(WriteError::Cursor);
         }
-        let stamps =
+        head.cursor = cursor.map(str::to_owned);
+        head.stamps =
             Stamps { synced_at: to_second(stamps.synced_at), valid_until: stamps.valid_until.map(to_second) };
-        let head = Head { cursor: cursor.map(str::to_owned), stamps, ..head };
         self.directory.replace("HEAD", head.to_text().as_bytes())?;
         self.head = Some(head);
         Ok(())

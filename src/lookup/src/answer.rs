@@ -1,0 +1,137 @@
+//! From a question to the line on stdout, or to the reason why there is none.
+
+use std::borrow::Cow;
+use std::ffi::c_int;
+use std::fmt;
+use std::io;
+
+use cache::{Cache, Consulted, Entry, NoAnswer, ReadError, Source, Verdict};
+use keys::{Fingerprint, Login};
+
+use crate::arguments::Arguments;
+use crate::system;
+
+/// Lines of a whole login are written in pieces of about this size.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Why sshd gets no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Misuse(Cow<'static, str>),
+    NoAnswer { asked: Option<Fingerprint>, why: NoAnswer },
+    Write(io::Error),
+}
+
+/// Prints the answer to `arguments`.
+pub(crate) fn give(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(login) = &arguments.login else { return Ok(()) };
+    let asked = arguments.fingerprint;
+    let failed = |why: NoAnswer| Failure::NoAnswer { asked, why };
+    let cache = Cache::open(&arguments.cache).map_err(|error| failed(error.into()))?;
+    match &asked {
+        Some(fingerprint) => match one(&cache, login, fingerprint).map_err(failed)? {
+            Some(entry) => write(&mut line_of(&entry)),
+            None => Ok(()),
+        },
+        None => all(&cache, login),
+    }
+}
+
+fn one(cache: &Cache, login: &Login, fingerprint: &Fingerprint) -> Result<Option<Entry>, NoAnswer> {
+    match Verdict::of(cache.consult(fingerprint)?, login, system::now())? {
+        Verdict::Known { entry, .. } => Ok(Some(entry)),
+        Verdict::UnknownKey | Verdict::OtherLogin => Ok(None),
+    }
+}
+
+/// Prints the line of every key of `login`. Each is judged as if sshd had asked for it alone.
+fn all(cache: &Cache, login: &Login) -> Result<(), Failure> {
+    let failed = |why: NoAnswer| Failure::NoAnswer { asked: None, why };
+    let read = |error: ReadError| failed(error.into());
+    let names = cache.sources().map_err(read)?;
+    let sources: Vec<Source> =
+        names.iter().map(|name| cache.source(name)).collect::<Result<_, _>>().map_err(read)?;
+    let now = system::now();
+    let mut lines = Vec::with_capacity(2 * PIECE_BYTES);
+    for source in &sources {
+        for entry in source.entries() {
+            let entry = entry.map_err(read)?;
+            let is_only_source = sources.len() == 1;
+            let consulted = if is_only_source {
+                vec![Consulted {
+                    source: source.name().clone(),
+                    found: Ok((source.head().clone(), Some(entry))),
+                }]
+            } else {
+                cache.consult(&entry.fingerprint).map_err(read)?
+            };
+            match Verdict::of(consulted, login, now).map_err(failed)? {
+                Verdict::Known { source: first, entry } if first == *source.name() => {
+                    lines.append(&mut line_of(&entry));
+                }
+                _ => {}
+            }
+            if lines.len() >= PIECE_BYTES {
+                write(&mut lines)?;
+            }
+        }
+    }
+    write(&mut lines)
+}
+
+fn line_of(entry: &Entry) -> Vec<u8> {
+    let mut line = Vec::with_capacity(1024);
+    line.extend_from_slice(entry.line.as_str().as_bytes());
+    line.push(b'\n');
+    line
+}
+
+fn write(lines: &mut Vec<u8>) -> Result<(), Failure> {
+    system::write_to_stdout(lines).map_err(Failure::Write)?;
+    lines.clear();
+    Ok(())
+}
+
+impl Failure {
+    /// The exit status: see the table at the top of the program.
+    pub(crate) fn status(&self) -> c_int {
+        match self {
+            Self::Misuse(_) => 2,
+            Self::NoAnswer { why: NoAnswer::Unreadable(error), .. } => match error {
+                ReadError::Missing(_) => 3,
+                ReadError::Io { .. } | ReadError::Raced(_) => 4,
+                ReadError::Unsafe { .. } => 5,
+                ReadError::Damaged { .. } => 6,
+            },
+            Self::NoAnswer { why: NoAnswer::Stale { .. }, .. } => 7,
+            Self::NoAnswer { why: NoAnswer::Conflict { .. }, .. } => 8,
+            Self::Write(_) => 9,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Misuse(what) => write!(
+                out,
+                "cannot read the command line: {what}; hint: AuthorizedKeysCommand ends in `%u %f`"
+            ),
+            Self::NoAnswer { asked: Some(fingerprint), .. } => {
+                write!(out, "cannot answer for the key {fingerprint}; hint: pushkeys status")
+            }
+            Self::NoAnswer { asked: None, .. } => write!(out, "cannot list the keys; hint: pushkeys status"),
+            Self::Write(_) => write!(out, "cannot write the answer"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Misuse(_) => None,
+            Self::NoAnswer { why, .. } => Some(why),
+            Self::Write(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line: sshd's `%u` and `%f`, and where the cache is.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use keys::{Fingerprint, Login};
+use lexopt::Arg;
+
+use crate::answer::Failure;
+
+/// What sshd asks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    pub(crate) cache: PathBuf,
+    /// `None` when the login cannot be one of ours, whatever the cache holds.
+    pub(crate) login: Option<Login>,
+    /// `None` asks for all lines of the login.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+impl Arguments {
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Failure> {
+        let mut parser = lexopt::Parser::from_args(arguments);
+        let (mut cache, mut login, mut fingerprint) = (None, None, None);
+        while let Some(argument) = parser.next().map_err(misuse)? {
+            match argument {
+                Arg::Long("cache") if cache.is_none() => cache = Some(parser.value().map_err(misuse)?),
+                Arg::Value(value) if login.is_none() => login = Some(value),
+                Arg::Value(value) if fingerprint.is_none() => fingerprint = Some(value),
+                other => return Err(misuse(other.unexpected())),
+            }
+        }
+        let login = login.ok_or_else(|| Failure::Misuse("no login was given".into()))?;
+        Ok(Self {
+            cache: cache.map_or_else(|| PathBuf::from(cache::CACHE_DIRECTORY), PathBuf::from),
+            login: login.to_str().and_then(|login| login.parse().ok()),
+            fingerprint: fingerprint.map(parse_fingerprint).transpose()?,
+        })
+    }
+}
+
+fn parse_fingerprint(text: OsString) -> Result<Fingerprint, Failure> {
+    let text = text.into_string().map_err(|_| Failure::Misuse("the fingerprint is not text".into()))?;
+    text.parse().map_err(|error| Failure::Misuse(format!("`{}`: {error}", keys::escape(&text)).into()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]
+fn misuse(error: lexopt::Error) -> Failure {
+    Failure::Misuse(error.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINGERPRINT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, Failure> {
+        Arguments::parse(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn sshd_gives_a_login_and_a_fingerprint() {
+        let arguments = parse(&["git", FINGERPRINT]).unwrap();
+        assert_eq!(arguments.cache, PathBuf::from("/var/lib/pushkeys/cache"));
+        assert_eq!(arguments.login, Some("git".parse().unwrap()));
+        assert_eq!(arguments.fingerprint, Some(FINGERPRINT.parse().unwrap()));
+        assert_eq!(parse(&["--cache", "/x", "git"]).unwrap().cache, PathBuf::from("/x"));
+        assert_eq!(parse(&["git"]).unwrap().fingerprint, None);
+    }
+
+    #[test]
+    fn a_login_that_cannot_be_ours_is_no_misuse() {
+        for login in ["Bad.User", "../../etc/passwd", "a b", "", "é"] {
+            assert_eq!(parse(&[login, FINGERPRINT]).unwrap().login, None, "{login}");
+        }
+    }
+
+    #[test]
+    fn what_sshd_would_never_give_is_misuse() {
+        for arguments in
+            [&[][..], &["git", "MD5:00"], &["git", FINGERPRINT, "more"], &["--verbose", "git"], &["--cache"]]
+        {
+            assert_eq!(parse(arguments).unwrap_err().status(), 2, "{arguments:?}");
+        }
+    }
+}
