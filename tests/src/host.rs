@@ -200,7 +200,9 @@ impl HostFiles {
         directory.to_string_lossy().into_owned()
     }
 
-    fn syncd_configuration(&self, sources: &str) -> String {
+    /// The daemon's configuration, with `sources` at its end.
+    #[must_use]
+    pub fn syncd_configuration(&self, sources: &str) -> String {
         let (cache, shell) = (self.cache.display(), self.programs.join("pushkeys-shell"));
         format!(
             "cache = \"{cache}\"\nlogins = [\"git\"]\n\

@@ -28,7 +28,8 @@ pub struct Session {
 
 impl Login {
     /// An attempt as `login` at `sshd`, with no key yet.
-    pub(crate) fn new(sshd: &Sshd, login: &str) -> Self {
+    #[must_use]
+    pub fn new(sshd: &Sshd, login: &str) -> Self {
         let mut command = as_user("root", "ssh");
         command.args(["-F", "none", "-p", &sshd.port().to_string(), "-l", login]);
         command.arg("-o").arg(format!("UserKnownHostsFile={}", sshd.known_hosts().display()));
@@ -68,6 +69,12 @@ impl Login {
     pub fn runs(self, words: &[&str]) -> Session {
         let finished = run(self.completed().args(words));
         Session { code: finished.status.code(), stdout: finished.stdout, stderr: finished.stderr }
+    }
+
+    /// ssh's command line, for callers that run it themselves.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.completed()
     }
 
     /// Asks for nothing, and stays connected until the process is dropped.

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::port::{ATTEMPTS_MAX, free_port};
-use crate::process::{Finished, Process, run};
-use crate::{Account, Client, Program, Room, as_user, eventually, program};
+use crate::process::{Finished, Process, run_within};
+use crate::{Account, Client, PATIENCE, Program, Room, as_user, eventually, program};
 
 /// A pushkeys-server on SQLite, on a loopback port that stays its own over restarts.
 #[derive(Debug)]
@@ -115,7 +116,14 @@ impl Service {
     #[track_caller]
     #[must_use]
     pub fn administers(&self, arguments: &[&str]) -> Finished {
-        run(self.command().args(arguments))
+        self.administers_within(arguments, PATIENCE)
+    }
+
+    /// Runs the service's command line with `arguments`, which may take as long as `limit`.
+    #[track_caller]
+    #[must_use]
+    pub fn administers_within(&self, arguments: &[&str], limit: Duration) -> Finished {
+        run_within(self.command().args(arguments), limit)
     }
 
     /// A new account with a token.

@@ -1,8 +1,9 @@
 //! pushkeys-syncd on a push host, as the user that its unit names.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
-use crate::process::{Finished, Process, run};
+use crate::process::Process;
 use crate::{Program, Room, as_user, program};
 
 /// The user who owns the cache.
@@ -26,16 +27,23 @@ impl Syncd {
 
     /// Starts it.
     pub fn start(&mut self) {
+        self.start_as(&[]);
+    }
+
+    /// Starts it to sync once and to end by itself.
+    pub fn start_once(&mut self) {
+        self.start_as(&["--once"]);
+    }
+
+    fn start_as(&mut self, arguments: &[&str]) {
         let mut command = as_user(USER, program(Program::Syncd));
-        command.arg("--config").arg(&self.configuration);
+        command.arg("--config").arg(&self.configuration).args(arguments);
         self.process = Some(Process::spawn("pushkeys-syncd", command, &self.log));
     }
 
-    /// Runs `--once` (or another mode that ends by itself) instead of the daemon.
-    #[track_caller]
-    #[must_use]
-    pub fn run(&self, mode: &str) -> Finished {
-        run(as_user(USER, program(Program::Syncd)).arg("--config").arg(&self.configuration).arg(mode))
+    /// How it ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.ended()
     }
 
     /// Ends it as a service manager does.

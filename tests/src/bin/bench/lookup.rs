@@ -1,0 +1,217 @@
+//! `bench lookup`: process start to exit of pushkeys-lookup among more and more keys.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cache::{Entry, Stamps, Writer};
+use clap::Args;
+use jiff::Timestamp;
+use keys::Fingerprint;
+use pushkeys_tests::{Dice, Program, Room, program, run as run_to_end, string, until};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use sha2::{Digest as _, Sha256};
+
+use crate::report::{Report, Samples, ratio};
+
+/// The helper's median, in medians of the static C program.
+const RATIO_MAX: f64 = 1.20;
+/// Its median among the most keys, in medians among the fewest.
+const GROWTH_MAX: f64 = 1.05;
+const RESIDENT_KIB_MAX: f64 = 2048.0;
+/// What a pipe holds unless somebody asks for more (pipe(7)).
+const PIPE_BYTES: usize = 64 * 1024;
+/// Runs before those that count.
+const WARM_UP_RUNS: usize = 50;
+
+#[derive(Args)]
+#[command(after_help = "\
+Builds caches of synthetic keys (10 million take some 5 GB in the directory for temporary files), then
+starts in turn: a static C program `int main(){return 0;}`, and pushkeys-lookup in each cache with a known
+and with an unknown key. All are started by posix_spawn from this process, on one processor. Memory is
+VmHWM of a helper whose answer waits for a full pipe, when all its work is done.")]
+pub(crate) struct Arguments {
+    /// Sizes of the caches, in keys
+    #[arg(long, value_delimiter = ',', default_value = "10000,1000000,10000000")]
+    keys: Vec<u64>,
+    /// Runs of each program
+    #[arg(long, default_value_t = 2_000)]
+    runs: usize,
+}
+
+/// A program that is started again and again.
+struct Contestant {
+    name: String,
+    program: PathBuf,
+    cache: Option<SyntheticCache>,
+    is_known: bool,
+    samples: Samples,
+}
+
+/// A cache of keys that nobody has.
+#[derive(Clone)]
+struct SyntheticCache {
+    path: PathBuf,
+    keys: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
+    let room = Room::temporary();
+    pin();
+    let mut contestants = vec![Contestant::floor(&room)];
+    for keys in &arguments.keys {
+        report.note(&format!("writing a cache of {keys} keys"));
+        let cache = SyntheticCache::write(&room, *keys);
+        contestants.extend([true, false].map(|is_known| Contestant::helper(&cache, is_known)));
+    }
+    let mut dice = Dice::new(1);
+    for contestant in &mut contestants {
+        for _ in 0..WARM_UP_RUNS {
+            contestant.run_once(&mut dice);
+        }
+        contestant.samples = Samples::default();
+    }
+    for _ in 0..arguments.runs {
+        for contestant in &mut contestants {
+            contestant.run_once(&mut dice);
+        }
+    }
+    tell(&contestants, report);
+}
+
+fn tell(contestants: &[Contestant], report: &mut Report) {
+    let (floor, helpers) = contestants.split_first().expect("the floor comes first");
+    for contestant in contestants {
+        report.times(&contestant.name, &contestant.samples, &floor.samples);
+    }
+    for helper in helpers {
+        let value = ratio(helper.samples.median(), floor.samples.median());
+        report.at_most(&format!("{}, against static C", helper.name), value, RATIO_MAX, "x");
+    }
+    for is_known in [true, false] {
+        let mut same = helpers.iter().filter(|helper| helper.is_known == is_known);
+        if let (Some(fewest), Some(most)) = (same.next(), same.next_back()) {
+            let value = ratio(most.samples.median(), fewest.samples.median());
+            report.at_most(&format!("{}, against {}", most.name, fewest.name), value, GROWTH_MAX, "x");
+        }
+    }
+    for helper in helpers.iter().filter(|helper| helper.is_known) {
+        report.at_most(&format!("{}, resident", helper.name), helper.resident_kib(), RESIDENT_KIB_MAX, "KiB");
+    }
+}
+
+/// Everything on one processor: this process, and by inheritance what it starts.
+fn pin() {
+    let mut processor = CpuSet::new();
+    processor.set(0);
+    sched_setaffinity(None, &processor).expect("processor 0 is there");
+}
+
+impl Contestant {
+    fn floor(room: &Room) -> Self {
+        let source = room.write("floor.c", "int main(void) { return 0; }\n");
+        let program = room.join("floor");
+        let _ = run_to_end(Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source))
+            .output();
+        let name = "C, static: int main(){return 0;}".to_owned();
+        Self { name, program, cache: None, is_known: false, samples: Samples::default() }
+    }
+
+    fn helper(cache: &SyntheticCache, is_known: bool) -> Self {
+        let kind = if is_known { "known" } else { "unknown" };
+        let name = format!("pushkeys-lookup, {} keys, {kind} key", cache.keys);
+        let program = program(Program::Lookup);
+        Self { name, program, cache: Some(cache.clone()), is_known, samples: Samples::default() }
+    }
+
+    fn command(&self, dice: &mut Dice) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(cache) = &self.cache {
+            let (_, fingerprint) =
+                synthetic_key(dice.below(cache.keys) + if self.is_known { 0 } else { cache.keys });
+            command.arg("--cache").arg(&cache.path).arg("git").arg(fingerprint.to_string());
+        }
+        command
+    }
+
+    fn run_once(&mut self, dice: &mut Dice) {
+        let mut command = self.command(dice);
+        let start = Instant::now();
+        let status = command.spawn().expect("the program is built").wait().expect("own child");
+        self.samples.push(start.elapsed());
+        assert!(status.success(), "{}: {status}", self.name);
+    }
+
+    /// The most memory that the helper ever had resident.
+    fn resident_kib(&self) -> f64 {
+        let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(&vec![b'x'; PIPE_BYTES]).expect("an empty pipe takes so much");
+        let mut child = self.command(&mut Dice::new(2)).stdout(writer).spawn().expect("the program is built");
+        until("the helper waits for the pipe", || is_asleep(&child));
+        let resident = crate::world::resident_peak_kib(child.id()).expect("it is alive");
+        let _ = child.kill();
+        let _ = child.wait();
+        resident
+    }
+}
+
+fn is_asleep(child: &Child) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    stat.contains("(pushkeys-lookup) S ")
+}
+
+/// The key of `number`: canonical, and no point that anybody has the private half of.
+fn synthetic_key(number: u64) -> (Vec<u8>, Fingerprint) {
+    let point = Sha256::digest(number.to_le_bytes());
+    let blob = [string(b"ssh-ed25519"), string(&point)].concat();
+    let fingerprint = Fingerprint::of(&blob);
+    (blob, fingerprint)
+}
+
+impl SyntheticCache {
+    /// Writes the keys 0 to `keys` as syncd would.
+    fn write(room: &Room, keys: u64) -> Self {
+        let path = room.join(&format!("cache-{keys}"));
+        fs::create_dir(&path).expect("own directory");
+        let mut order: Vec<(Fingerprint, u64)> =
+            (0..keys).map(|number| (synthetic_key(number).1, number)).collect();
+        order.sort_unstable();
+        Self::write_generation(&path, &order);
+        Self { path, keys }
+    }
+
+    fn write_generation(path: &Path, order: &[(Fingerprint, u64)]) {
+        let mut writer = Writer::open(path, &"api".parse().expect("a source")).expect("own directory");
+        let mut next = writer.begin().expect("a generation");
+        for (fingerprint, number) in order {
+            next.push(entry(*fingerprint, *number)).expect("in order");
+        }
+        let prepared = next.finish().expect("room on the disk");
+        let stamps = Stamps { synced_at: Timestamp::now(), valid_until: None };
+        writer.commit(prepared, Some("bench-1"), stamps).expect("room on the disk");
+    }
+}
+
+fn entry(fingerprint: Fingerprint, number: u64) -> Entry {
+    let (blob, _) = synthetic_key(number);
+    let (account, key_id) = (format!("acct_{number:020}"), format!("key_{number:020}"));
+    let line = format!(
+        "restrict,command=\"/usr/libexec/pushkeys/pushkeys-shell --account {account} --key {key_id} \
+         --fingerprint {fingerprint}\" ssh-ed25519 {}",
+        STANDARD.encode(blob)
+    );
+    Entry {
+        fingerprint,
+        logins: vec!["git".parse().expect("a login")],
+        account: account.parse().expect("an id"),
+        key_id: key_id.parse().expect("an id"),
+        account_name: keys::Name::parse("ana").ok(),
+        key_name: keys::Name::parse("laptop").ok(),
+        line: line.parse().expect("a line"),
+    }
+}

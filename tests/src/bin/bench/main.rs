@@ -1,0 +1,57 @@
+//! The figures that pushkeys promises, measured on this machine with the real programs: `make bench-lookup` and so on.
+//!
+//! Each command measures what it compares in one run, in turn (A B A B …), prints medians, 99th percentiles and ratios,
+//! and exits with 1 where a figure is missed.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a measurement that cannot be made ends the program")]
+
+mod burst;
+mod first_sync;
+mod login;
+mod lookup;
+mod propagation;
+mod report;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pushkeys_tests::leave_nothing_behind;
+
+use crate::report::Report;
+
+/// Measures pushkeys on this machine, with the programs of the release build.
+#[derive(Parser)]
+#[command(name = "bench", after_help = "Exit status: 0 every figure is reached, 1 one is missed, 2 misuse.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The helper's time and memory, against a static C program that does nothing
+    Lookup(lookup::Arguments),
+    /// The first sync of a host, against `ssh-keygen -lf` of the same keys
+    FirstSync(first_sync::Arguments),
+    /// From a request at the API until sshd accepts, or refuses, the key
+    Propagation(propagation::Arguments),
+    /// A login, against the same login with a one-line `authorized_keys`
+    Login(login::Arguments),
+    /// Changes per second that a host catches up with
+    Burst(burst::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    leave_nothing_behind();
+    let mut report = Report::new();
+    match arguments.command {
+        Command::Lookup(arguments) => lookup::run(&arguments, &mut report),
+        Command::FirstSync(arguments) => first_sync::run(&arguments, &mut report),
+        Command::Propagation(arguments) => propagation::run(&arguments, &mut report),
+        Command::Login(arguments) => login::run(&arguments, &mut report),
+        Command::Burst(arguments) => burst::run(&arguments, &mut report),
+    }
+    report.verdict()
+}
