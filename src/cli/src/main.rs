@@ -1,2 +1,71 @@
-//! stub
-fn main() {}
+//! `pushkeys`: what a sysadmin asks of the cache of a push host.
+//!
+//! It owns how the cache is shown, and decides nothing: what sshd is told is decided in `cache`, for this program as
+//! for the look-up. It reads what the reader reads, talks to no daemon and to no network, and writes one file: a
+//! person's word that a held-back snapshot may be taken.
+//!
+//! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod hint;
+mod key;
+mod output;
+mod prefix;
+mod record;
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use jiff::Timestamp;
+
+use arguments::{Arguments, Command};
+use commands::{Context, Outcome, accept, explain, list, show, status, verify};
+use key::KeyArgumentError;
+use output::BAD;
+
+fn main() -> ExitCode {
+    let Arguments { cache, json, command } = Arguments::parse();
+    let context = Context { cache, now: Timestamp::now(), json };
+    let mut out = BufWriter::new(anstream::stdout());
+    let result = run(&context, command, &mut out).and_then(|outcome| {
+        out.flush()?;
+        Ok(outcome)
+    });
+    match result {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            // What was found before the error is still worth reading, and nobody is left to be told if that fails.
+            let _ = out.flush();
+            report(&error)
+        }
+    }
+}
+
+fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<Outcome> {
+    match command {
+        Command::Status => status::run(context, out),
+        Command::List(filter) => list::run(context, &filter, out),
+        Command::Show { key } => show::run(context, key::fingerprint_of(&key)?, out),
+        Command::Explain { login, key } => explain::run(context, &login, key::fingerprint_of(&key)?, out),
+        Command::Verify => verify::run(context, out),
+        Command::Accept { source, yes } => accept::run(context, &source, yes, out),
+    }
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    let is_closed_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_closed_pipe)) {
+        // The reader has seen enough, as `head` has, and does not want to hear about it.
+        return ExitCode::from(1);
+    }
+    let hint = hint::of(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    anstream::eprintln!("{BAD}error:{BAD:#} {error:#}{hint}");
+    let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NobodyToAsk>();
+    ExitCode::from(if is_misuse { 2 } else { 1 })
+}

@@ -1,0 +1,113 @@
+//! The command line. What is a name is parsed to its type at once, so no word typed here becomes part of a path unchecked.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use keys::{AccountId, Login, SourceName};
+
+use crate::prefix::FingerprintPrefix;
+
+const EXIT_STATUS: &str =
+    "Exit status: 0 is yes, 1 is no (something is wrong, missing or refused), 2 is misuse.";
+
+/// Shows, explains and verifies what a push host knows of its users' keys.
+#[derive(Debug, Parser)]
+#[command(name = "pushkeys", version, max_term_width = 100, after_help = EXIT_STATUS, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// The folder of the cache
+    #[arg(long, value_name = "DIR", default_value = cache::CACHE_DIRECTORY, global = true)]
+    pub(crate) cache: PathBuf,
+
+    /// Print JSON for programs in place of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell what is in force, since when, what is wrong and what to do about it
+    #[command(after_help = "Examples:\n  pushkeys status\n  pushkeys status --json | jq .problems\n\n\
+        Exits 0 when nothing is wrong.")]
+    Status,
+
+    /// List the keys, one line each
+    #[command(after_help = "Examples:\n  pushkeys list --account acct_7\n  \
+        pushkeys list --fingerprint SHA256:DyN4\n  pushkeys list --json | jq -r .fingerprint\n\n\
+        With --json, every key is an object on a line of its own.\n\
+        Exits 0 when all that matches could be read, also when that is nothing.")]
+    List(ListFilter),
+
+    /// Show everything that is known of one key
+    #[command(
+        after_help = "Examples:\n  pushkeys show SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
+        pushkeys show ~/.ssh/id_ed25519.pub\n\nExits 0 when some source has the key."
+    )]
+    Show {
+        /// The fingerprint, a .pub file, or the text of a key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+
+    /// Tell step by step what sshd would be told of a key that wants to log in, and why
+    #[command(after_help = "Examples:\n  \
+        pushkeys explain git SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
+        pushkeys explain git ~/.ssh/id_ed25519.pub\n\nExits 0 when sshd would accept the key.")]
+    Explain {
+        /// The login, such as git
+        #[arg(value_name = "LOGIN")]
+        login: Login,
+        /// The fingerprint, a .pub file, or the text of a key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+
+    /// Check every file and line of the cache, and every key in it
+    #[command(after_help = "Examples:\n  pushkeys verify\n  pushkeys verify --json | jq 'select(.file)'\n\n\
+        With --json, every fault is an object on a line of its own, and the last line is a summary.\n\
+        Exits 0 when nothing is wrong.")]
+    Verify,
+
+    /// Let a snapshot be taken that is held back because it removes many keys
+    #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\
+        Exits 0 when the snapshot was accepted.")]
+    Accept {
+        /// The source, as in `pushkeys status`
+        #[arg(value_name = "SOURCE")]
+        source: SourceName,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which keys to list; a key must match everything that is given.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ListFilter {
+    /// Only keys of this account
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<AccountId>,
+    /// Only keys that open this login
+    #[arg(long, value_name = "LOGIN")]
+    pub(crate) login: Option<Login>,
+    /// Only keys from this source
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<SourceName>,
+    /// Only keys whose fingerprint begins so
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) fingerprint: Option<FingerprintPrefix>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

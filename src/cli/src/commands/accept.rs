@@ -1,0 +1,114 @@
+//! `pushkeys accept`: a person's word that a held-back snapshot may be taken.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
+
+use anyhow::Result;
+use cache::{Acceptance, Held};
+use keys::SourceName;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::{Context, Outcome};
+use crate::output::{count, distance, write_json};
+
+/// At most so many bytes of an answer are read; `yes` is the longest that counts.
+const ANSWER_BYTES_MAX: u64 = 64;
+
+/// The question has to be answered by a person, and there is none.
+#[derive(Debug, Error)]
+#[error("nobody can be asked, because standard input is not a terminal")]
+pub(crate) struct NobodyToAsk;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    source: &'a str,
+    held: Option<HeldRecord>,
+    accepted: bool,
+    accepted_until: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct HeldRecord {
+    since: String,
+    keys_in_force: u64,
+    keys_offered: u64,
+    removed: u64,
+    added: u64,
+}
+
+impl From<&Held> for HeldRecord {
+    fn from(held: &Held) -> Self {
+        let Held { since, keys_in_force, keys_offered, removed, added } = *held;
+        Self { since: since.to_string(), keys_in_force, keys_offered, removed, added }
+    }
+}
+
+/// Accepts what is held back of `source`, after asking unless `yes` has answered.
+pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut dyn Write) -> Result<Outcome> {
+    let Some(held) = cache::held(&context.cache, source)? else {
+        if context.json {
+            write_answer(source, None, None, out)?;
+        } else {
+            writeln!(out, "nothing is held back of source `{source}`")?;
+        }
+        return Ok(Outcome::No);
+    };
+    anstream::eprint!("{}", describe(context, source, &held));
+    if !yes && !ask(&held)? {
+        if context.json {
+            write_answer(source, Some(&held), None, out)?;
+        } else {
+            writeln!(out, "nothing was accepted; the keys in force stay as they are")?;
+        }
+        return Ok(Outcome::No);
+    }
+    let acceptance = cache::accept(&context.cache, source, &held, context.now)?;
+    if context.json {
+        write_answer(source, Some(&held), Some(&acceptance), out)?;
+    } else {
+        let Acceptance { removed_max, until } = acceptance;
+        let removed = count(removed_max, "key", "keys");
+        writeln!(out, "accepted until {until}: syncd takes a snapshot that removes no more than {removed}")?;
+    }
+    Ok(Outcome::Yes)
+}
+
+fn describe(context: &Context, source: &SourceName, held: &Held) -> String {
+    let since = distance(held.since, context.now);
+    let keys = |number| count(number, "key", "keys");
+    format!(
+        "A snapshot of source `{source}` has been held back since {} ({since}).\n  \
+         in force now     {}\n  in the snapshot  {}\n  it removes       {}\n  it adds          {}\n",
+        held.since,
+        keys(held.keys_in_force),
+        keys(held.keys_offered),
+        keys(held.removed),
+        keys(held.added),
+    )
+}
+
+fn ask(held: &Held) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Err(NobodyToAsk.into());
+    }
+    anstream::eprint!("Accept that {} lose access? [y/N] ", count(held.removed, "key", "keys"));
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn write_answer(
+    source: &SourceName,
+    held: Option<&Held>,
+    acceptance: Option<&Acceptance>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let answer = Answer {
+        source: source.as_str(),
+        held: held.map(HeldRecord::from),
+        accepted: acceptance.is_some(),
+        accepted_until: acceptance.map(|acceptance| acceptance.until.to_string()),
+    };
+    write_json(out, &answer)
+}

@@ -1,0 +1,226 @@
+//! `pushkeys explain`: what sshd would be told of a key, and why.
+//!
+//! The steps show what the look-up finds on its way. The conclusion is the look-up's own decision.
+
+use std::io;
+
+use anyhow::Result;
+use cache::{Cache, Consulted, Entry, Head, NoAnswer, ReadError, Verdict};
+use jiff::Timestamp;
+use keys::{Fingerprint, Login, Policy, SourceName, ValidKey};
+use serde::Serialize;
+
+use super::{Context, Outcome, chain};
+use crate::hint;
+use crate::output::{BAD, FAINT, GOOD, STRONG, distance, write_json};
+use crate::record;
+
+/// How the look-up gets to its answer.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    login: String,
+    fingerprint: String,
+    accepted: bool,
+    steps: Vec<Step>,
+    conclusion: String,
+    line: Option<String>,
+    hint: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    source: String,
+    check: &'static str,
+    /// Absent where nothing speaks for or against the key.
+    holds: Option<bool>,
+    text: String,
+}
+
+/// Explains what `login` and `fingerprint` lead to.
+pub(crate) fn run(
+    context: &Context,
+    login: &Login,
+    fingerprint: Fingerprint,
+    out: &mut dyn io::Write,
+) -> Result<Outcome> {
+    let explanation = explain(context, login, &fingerprint);
+    if context.json {
+        write_json(out, &explanation)?;
+    } else {
+        write_text(out, &explanation)?;
+    }
+    Ok(Outcome::yes_if(explanation.accepted))
+}
+
+fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint) -> Explanation {
+    let mut steps = Steps(Vec::new());
+    let result = consult(context, fingerprint).map_err(NoAnswer::from).and_then(|(cache, consulted)| {
+        for one in &consulted {
+            let file = cache.source(&one.source).ok().map(|source| source.shard_path(fingerprint));
+            let file = file.map_or_else(String::new, |file| file.display().to_string());
+            steps.of_source(one, &file, login, context.now);
+        }
+        Verdict::of(consulted, login, context.now)
+    });
+    let is_usable = match &result {
+        Ok(Verdict::Known { entry, .. }) => is_accepted_by_sshd(entry, fingerprint, context.now),
+        _ => Ok(()),
+    };
+    let (conclusion, hint) = conclude(&result, &is_usable);
+    let line = match &result {
+        Ok(Verdict::Known { entry, .. }) => Some(entry.line.to_string()),
+        _ => None,
+    };
+    Explanation {
+        login: login.to_string(),
+        fingerprint: fingerprint.to_string(),
+        accepted: line.is_some() && is_usable.is_ok(),
+        steps: steps.0,
+        conclusion,
+        line,
+        hint,
+    }
+}
+
+fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Vec<Consulted>), ReadError> {
+    let cache = Cache::open(&context.cache)?;
+    let consulted = cache.consult(fingerprint)?;
+    Ok((cache, consulted))
+}
+
+/// What sshd itself holds against a line that it is given.
+fn is_accepted_by_sshd(entry: &Entry, fingerprint: &Fingerprint, now: Timestamp) -> Result<(), String> {
+    match entry.expires_at() {
+        Ok(Some(expires_at)) if expires_at <= now => return Err(format!("the key expired at {expires_at}")),
+        Ok(_) => {}
+        Err(_) => return Err("sshd cannot read its expiry-time".to_owned()),
+    }
+    match ValidKey::check(entry.line.public_key(), &Policy::default()) {
+        Ok(key) if key.fingerprint() == *fingerprint => Ok(()),
+        Ok(key) => Err(format!("the key in it is another one, {}", key.fingerprint())),
+        Err(refusal) => Err(format!("syncd would not have written it: {}", chain(&refusal))),
+    }
+}
+
+fn conclude(
+    result: &Result<Verdict, NoAnswer>,
+    is_usable: &Result<(), String>,
+) -> (String, Option<&'static str>) {
+    match (result, is_usable) {
+        (Ok(Verdict::Known { source, .. }), Ok(())) => {
+            (format!("sshd accepts the key: it gets the line of source `{source}`"), None)
+        }
+        (Ok(Verdict::Known { source, .. }), Err(why)) => {
+            (format!("sshd refuses the key, although it gets the line of source `{source}`: {why}"), None)
+        }
+        (Ok(Verdict::UnknownKey), _) => (
+            "sshd refuses the key: no source has it".to_owned(),
+            Some("add it at the key service; pushkeys status shows whether this host is in step"),
+        ),
+        (Ok(Verdict::OtherLogin), _) => {
+            ("sshd refuses the key: it opens other logins".to_owned(), Some("pushkeys show KEY"))
+        }
+        (Err(NoAnswer::Unreadable(error)), _) => (
+            format!("sshd gets no answer, which it logs and treats as a refusal: {}", chain(error)),
+            Some(hint::of_read(error)),
+        ),
+        (Err(error @ NoAnswer::Stale { .. }), _) => (
+            format!("sshd gets no answer, which it logs and treats as a refusal: {error}"),
+            Some("pushkeys status"),
+        ),
+        (Err(error @ NoAnswer::Conflict { .. }), _) => (
+            format!("sshd gets no answer, which it logs and treats as a refusal: {error}"),
+            Some("remove the key from one of the two"),
+        ),
+    }
+}
+
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn of_source(&mut self, consulted: &Consulted, file: &str, login: &Login, now: Timestamp) {
+        let name = &consulted.source;
+        match &consulted.found {
+            Err(error) => self.add(name, "readable", Some(false), chain(error)),
+            Ok((head, entry)) => {
+                self.of_head(name, head, now);
+                if let Some(entry) = entry {
+                    self.of_entry(name, entry, file, login, now);
+                } else {
+                    let text = format!("`{file}` is intact, and the key is not in it");
+                    self.add(name, "registered", None, text);
+                }
+            }
+        }
+    }
+
+    fn of_head(&mut self, name: &SourceName, head: &Head, now: Timestamp) {
+        let text =
+            format!("HEAD is readable: generation {}, in step at {}", head.generation, head.stamps.synced_at);
+        self.add(name, "readable", Some(true), text);
+        let text = match head.stamps.valid_until {
+            None => "it is good for ever".to_owned(),
+            Some(until) if head.is_valid_at(now) => {
+                format!("it is good until {until}, {}", distance(until, now))
+            }
+            Some(until) => format!("it was good until {until}, {}", distance(until, now)),
+        };
+        self.add(name, "valid", Some(head.is_valid_at(now)), text);
+    }
+
+    fn of_entry(&mut self, name: &SourceName, entry: &Entry, file: &str, login: &Login, now: Timestamp) {
+        self.add(
+            name,
+            "registered",
+            Some(true),
+            format!("the key is in `{file}`, and its checksum is right"),
+        );
+        let text = format!("it belongs to account {}, as key {}", record::account(entry), record::key(entry));
+        self.add(name, "account", None, text);
+        let logins = record::logins(entry);
+        let text = if entry.opens(login) {
+            format!("it opens `{login}`")
+        } else {
+            format!("it opens `{logins}`, and not `{login}`")
+        };
+        self.add(name, "login", Some(entry.opens(login)), text);
+        let (holds, text) = match entry.expires_at() {
+            Ok(None) => (true, "it does not expire".to_owned()),
+            Ok(Some(at)) if at <= now => (false, format!("it expired at {at}, {}", distance(at, now))),
+            Ok(Some(at)) => (true, format!("it expires at {at}, {}", distance(at, now))),
+            Err(_) => (false, "its expiry-time cannot be read".to_owned()),
+        };
+        self.add(name, "expiry", Some(holds), text);
+    }
+
+    fn add(&mut self, name: &SourceName, check: &'static str, holds: Option<bool>, text: String) {
+        self.0.push(Step { source: name.to_string(), check, holds, text });
+    }
+}
+
+fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<()> {
+    let Explanation { login, fingerprint, accepted, steps, conclusion, line, hint } = explanation;
+    writeln!(out, "{STRONG}pushkeys-lookup {login} {fingerprint}{STRONG:#}")?;
+    let mut source = "";
+    for step in steps {
+        if source != step.source {
+            source = &step.source;
+            writeln!(out, "\nsource `{source}`")?;
+        }
+        let (style, mark) = match step.holds {
+            Some(true) => (GOOD, "yes"),
+            Some(false) => (BAD, "no"),
+            None => (FAINT, "-"),
+        };
+        writeln!(out, "  {style}{mark:<3}{style:#}  {}", step.text)?;
+    }
+    let style = if *accepted { GOOD } else { BAD };
+    writeln!(out, "\n{style}{conclusion}{style:#}")?;
+    if let Some(line) = line {
+        writeln!(out, "  {line}")?;
+    }
+    if let Some(hint) = hint {
+        writeln!(out, "hint: {hint}")?;
+    }
+    Ok(())
+}

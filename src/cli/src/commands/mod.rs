@@ -1,0 +1,77 @@
+//! The commands, each in a file of its own.
+
+pub(crate) mod accept;
+pub(crate) mod explain;
+pub(crate) mod list;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod verify;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use cache::{Cache, ReadError, Source};
+use jiff::Timestamp;
+use keys::SourceName;
+use thiserror::Error;
+
+/// What every command is told.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) cache: PathBuf,
+    pub(crate) now: Timestamp,
+    pub(crate) json: bool,
+}
+
+/// The answer, as the exit status gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Yes,
+    No,
+}
+
+impl Outcome {
+    pub(crate) fn yes_if(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Context {
+    /// The cache, and the names of its sources, of which there is at least one.
+    pub(crate) fn open(&self) -> Result<(Cache, Vec<SourceName>), ReadError> {
+        let cache = Cache::open(&self.cache)?;
+        let names = cache.sources()?;
+        if names.is_empty() {
+            Err(ReadError::Missing(self.cache.join("<source>/HEAD")))
+        } else {
+            Ok((cache, names))
+        }
+    }
+}
+
+/// A full sync has put another generation in force and removed the one that was being read.
+#[derive(Debug, Error)]
+#[error("source `{0}` was replaced while it was being read\nhint: run it again")]
+pub(crate) struct Replaced(SourceName);
+
+/// Whether `error`, met in a shard of `source`, only means that another generation is in force by now.
+pub(crate) fn check_replaced(cache: &Cache, source: &Source, error: &ReadError) -> Result<(), Replaced> {
+    let generation = source.head().generation;
+    let is_replaced = matches!(error, ReadError::Missing(_))
+        && cache.source(source.name()).is_ok_and(|newer| newer.head().generation != generation);
+    if is_replaced { Err(Replaced(source.name().clone())) } else { Ok(()) }
+}
+
+/// `error` and what caused it, each after a colon.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,111 @@
+//! `pushkeys show`: everything that is known of one key.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use cache::{Cache, Entry, ReadError};
+use keys::{Fingerprint, Policy, SourceName, ValidKey};
+use serde::Serialize;
+
+use super::{Context, Outcome, chain};
+use crate::hint;
+use crate::output::{BAD, STRONG, write_json};
+use crate::record::{self, Record};
+
+/// What a source has of the key: the file it stands in or would stand in, and the entry.
+struct Found {
+    file: PathBuf,
+    entry: Option<Entry>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    fingerprint: String,
+    sources: Vec<ShownSource<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownSource<'a> {
+    source: &'a str,
+    file: Option<String>,
+    entry: Option<Record<'a>>,
+    md5: Option<String>,
+    bits: Option<u32>,
+    line: Option<&'a str>,
+    error: Option<String>,
+}
+
+/// Writes what every source has of `fingerprint`.
+pub(crate) fn run(context: &Context, fingerprint: Fingerprint, out: &mut dyn io::Write) -> Result<Outcome> {
+    let (cache, names) = context.open()?;
+    let answers: Vec<_> = names.iter().map(|name| (name, find(&cache, name, &fingerprint))).collect();
+    if context.json {
+        let sources = answers.iter().map(|(name, answer)| shown(name, answer)).collect();
+        write_json(out, &Shown { fingerprint: fingerprint.to_string(), sources })?;
+    } else {
+        writeln!(out, "{STRONG}{fingerprint}{STRONG:#}")?;
+        for (name, answer) in &answers {
+            write_source(out, name, answer)?;
+        }
+    }
+    let is_found = answers.iter().any(|(_, answer)| matches!(answer, Ok(Found { entry: Some(_), .. })));
+    Ok(Outcome::yes_if(is_found))
+}
+
+fn find(cache: &Cache, name: &SourceName, fingerprint: &Fingerprint) -> Result<Found, ReadError> {
+    let source = cache.source(name)?;
+    let file = source.shard_path(fingerprint);
+    let (_, entry) = source.find(fingerprint)?;
+    Ok(Found { file, entry })
+}
+
+fn write_source(
+    out: &mut dyn io::Write,
+    name: &SourceName,
+    answer: &Result<Found, ReadError>,
+) -> io::Result<()> {
+    let (file, entry) = match answer {
+        Ok(Found { file, entry: Some(entry) }) => (file, entry),
+        Ok(Found { entry: None, .. }) => return writeln!(out, "\nsource `{name}` does not have it"),
+        Err(error) => {
+            let (error, hint) = (chain(error), hint::of_read(error));
+            return writeln!(out, "\n{BAD}source `{name}`: {error}{BAD:#}\nhint: {hint}");
+        }
+    };
+    writeln!(out, "\nsource `{name}`")?;
+    let mut row = |what: &str, value: &str| writeln!(out, "  {what:<9}{value}");
+    row("account", &record::account(entry))?;
+    row("key", &record::key(entry))?;
+    row("logins", &record::logins(entry))?;
+    match valid_key(entry) {
+        Some(key) => {
+            row("type", &format!("{}, {} bits", record::key_type(entry), key.bits()))?;
+            row("MD5", &key.md5())?;
+        }
+        None => row("type", record::key_type(entry))?,
+    }
+    row("expires", record::expiry(entry).as_deref().unwrap_or("never"))?;
+    row("file", &file.display().to_string())?;
+    row("line", entry.line.as_str())
+}
+
+fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> ShownSource<'a> {
+    let found = answer.as_ref().ok();
+    let entry = found.and_then(|found| found.entry.as_ref());
+    let key = entry.and_then(valid_key);
+    ShownSource {
+        source: name.as_str(),
+        file: entry.and(found).map(|found| found.file.display().to_string()),
+        entry: entry.map(|entry| Record::of(name, entry)),
+        md5: key.as_ref().map(ValidKey::md5),
+        bits: key.as_ref().map(ValidKey::bits),
+        line: entry.map(|entry| entry.line.as_str()),
+        error: answer.as_ref().err().map(|error| chain(error)),
+    }
+}
+
+/// The key in the line of `entry`; whether it is the right one is `pushkeys verify`'s to say.
+fn valid_key(entry: &Entry) -> Option<ValidKey> {
+    ValidKey::check(entry.line.public_key(), &Policy::default()).ok()
+}

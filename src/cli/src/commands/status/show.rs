@@ -1,0 +1,158 @@
+//! How the overview looks, to people and to programs.
+
+use std::io;
+
+use cache::status::Status;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::problem::Problem;
+use super::{Overview, SourceView};
+use crate::commands::accept::HeldRecord;
+use crate::commands::{Context, chain};
+use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_json, write_table};
+
+/// An `ETag` may be longer than a terminal is wide; JSON has all of it.
+const CURSOR_SHOWN_CHARACTERS_MAX: usize = 24;
+
+const HEADER: [&str; 9] =
+    ["SOURCE", "KIND", "STATE", "SINCE", "KEYS", "GENERATION", "IN STEP", "GOOD UNTIL", "CURSOR, LAG"];
+
+pub(super) fn write_as_text(
+    out: &mut dyn io::Write,
+    overview: &Overview,
+    problems: &[Problem],
+) -> io::Result<()> {
+    if !overview.sources.is_empty() {
+        let rows: Vec<_> = overview.sources.iter().map(|source| row(source, overview.now)).collect();
+        write_table(out, HEADER, &rows)?;
+        writeln!(out)?;
+    }
+    if let Ok(status) = &overview.syncd {
+        let config = status.config.display();
+        writeln!(
+            out,
+            "{FAINT}syncd {}, process {}, since {}, by `{config}`{FAINT:#}",
+            keys::escape(&status.version),
+            status.pid,
+            keys::escape(&status.started_at)
+        )?;
+    }
+    for source in &overview.sources {
+        write_skipped(out, source)?;
+    }
+    for Problem { source, what, hint } in problems {
+        let of = source.as_ref().map(|source| format!("source `{source}`: ")).unwrap_or_default();
+        writeln!(out, "{BAD}wrong:{BAD:#} {of}{what}\nhint: {hint}")?;
+    }
+    if problems.is_empty() {
+        writeln!(out, "{GOOD}nothing is wrong{GOOD:#}")?;
+    }
+    Ok(())
+}
+
+fn row(source: &SourceView, now: Timestamp) -> [String; HEADER.len()] {
+    let none = || "-".to_owned();
+    let status = source.status.as_ref();
+    let since = status.and_then(|status| status.since.parse().ok());
+    let head = source.head.as_ref().ok();
+    let cursor = head.and_then(|head| head.cursor.as_deref()).map_or_else(none, shortened);
+    let lag = source.lag().map(|lag| format!(", {}", count(lag, "change", "changes"))).unwrap_or_default();
+    [
+        source.name.to_string(),
+        status.map_or_else(none, |status| keys::escape(&status.kind).into_owned()),
+        status.map_or_else(none, |status| status.state.as_str().to_owned()),
+        since.map_or_else(none, |since: Timestamp| distance(since, now)),
+        head.map_or_else(none, |head| with_commas(head.keys)),
+        head.map_or_else(none, |head| head.generation.to_string()),
+        head.map_or_else(none, |head| distance(head.stamps.synced_at, now)),
+        head.map_or_else(none, |head| {
+            let until = head.stamps.valid_until;
+            until.map_or_else(|| "for ever".to_owned(), |until| format!("{until} ({})", distance(until, now)))
+        }),
+        format!("{cursor}{lag}"),
+    ]
+}
+
+fn shortened(cursor: &str) -> String {
+    let cursor = keys::escape(cursor);
+    if cursor.chars().count() <= CURSOR_SHOWN_CHARACTERS_MAX {
+        return cursor.into_owned();
+    }
+    cursor.chars().take(CURSOR_SHOWN_CHARACTERS_MAX).chain(['…']).collect()
+}
+
+/// Entries that are left out are the source's affair: they are told, and wrong only there.
+fn write_skipped(out: &mut dyn io::Write, source: &SourceView) -> io::Result<()> {
+    let Some(skipped) = source.status.as_ref().map(|status| &status.skipped) else { return Ok(()) };
+    if skipped.count == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "note: source `{}`: {} left out",
+        source.name,
+        count(skipped.count, "entry was", "entries were")
+    )?;
+    skipped.recent.iter().try_for_each(|reason| writeln!(out, "  {}", keys::escape(reason)))
+}
+
+#[derive(Serialize)]
+struct OverviewRecord<'a> {
+    ok: bool,
+    cache: String,
+    problems: &'a [Problem],
+    sources: Vec<SourceRecord<'a>>,
+    syncd_running: bool,
+    syncd: Option<&'a Status>,
+    syncd_error: Option<String>,
+}
+
+/// What is in force; what syncd says of the source is in `syncd`.
+#[derive(Serialize)]
+struct SourceRecord<'a> {
+    source: &'a str,
+    generation: Option<u64>,
+    keys: Option<u64>,
+    cursor: Option<&'a str>,
+    lag: Option<u64>,
+    synced_at: Option<String>,
+    valid_until: Option<String>,
+    valid: bool,
+    held: Option<HeldRecord>,
+    error: Option<String>,
+}
+
+pub(super) fn write_as_json(
+    out: &mut dyn io::Write,
+    context: &Context,
+    overview: &Overview,
+    problems: &[Problem],
+) -> io::Result<()> {
+    let record = OverviewRecord {
+        ok: problems.is_empty(),
+        cache: context.cache.display().to_string(),
+        problems,
+        sources: overview.sources.iter().map(|source| record_of(source, overview.now)).collect(),
+        syncd_running: overview.is_syncd_running,
+        syncd: overview.syncd.as_ref().ok(),
+        syncd_error: overview.syncd.as_ref().err().map(|error| chain(error)),
+    };
+    write_json(out, &record)
+}
+
+fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
+    let head = source.head.as_ref().ok();
+    SourceRecord {
+        source: source.name.as_str(),
+        generation: head.map(|head| head.generation),
+        keys: head.map(|head| head.keys),
+        cursor: head.and_then(|head| head.cursor.as_deref()),
+        lag: source.lag(),
+        synced_at: head.map(|head| head.stamps.synced_at.to_string()),
+        valid_until: head.and_then(|head| head.stamps.valid_until).map(|until| until.to_string()),
+        valid: head.is_some_and(|head| head.is_valid_at(now)),
+        held: source.held.as_ref().ok().and_then(Option::as_ref).map(HeldRecord::from),
+        error: source.head.as_ref().err().map(|error| chain(error)),
+    }
+}

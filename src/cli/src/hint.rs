@@ -1,0 +1,50 @@
+//! What to do about an error.
+
+use std::io::ErrorKind;
+
+use cache::{Damage, ReadError, WriteError};
+
+use crate::commands::accept::NobodyToAsk;
+use crate::key::KeyArgumentError;
+
+/// What to do about `error`, if there is something that is not in its text.
+pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref() {
+            return Some(of_read(error));
+        }
+        if let Some(WriteError::Io { source, .. }) = cause.downcast_ref() {
+            return (source.kind() == ErrorKind::PermissionDenied).then_some(AS_ROOT);
+        }
+        match cause.downcast_ref() {
+            Some(KeyArgumentError::Fingerprint(_) | KeyArgumentError::Read { .. }) => {
+                return Some(
+                    "ssh-keygen -lf KEY.pub prints the fingerprint; a .pub file or the text of a key will do",
+                );
+            }
+            // A refusal brings its own.
+            Some(KeyArgumentError::Refused(_)) => return None,
+            None => {}
+        }
+        cause.is::<NobodyToAsk>().then_some("pushkeys accept SOURCE --yes")
+    })
+}
+
+const AS_ROOT: &str = "run it with sudo, or as a member of the group `pushkeys`";
+
+/// What to do about `error` of the reader.
+pub(crate) fn of_read(error: &ReadError) -> &'static str {
+    match error {
+        ReadError::Missing(_) => "systemctl status pushkeys-syncd, or say with --cache where the cache is",
+        ReadError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => AS_ROOT,
+        ReadError::Io { .. } => "dmesg, for the disk's own errors",
+        ReadError::Unsafe { .. } => "ls -ld it, then chown and chmod it as its neighbours are",
+        ReadError::Damaged { source: Damage::Format, .. } => {
+            "install the same version of pushkeys everywhere"
+        }
+        ReadError::Damaged { .. } => {
+            "pushkeys verify; systemctl restart pushkeys-syncd writes what is damaged anew"
+        }
+        ReadError::Raced(_) => "run it again",
+    }
+}

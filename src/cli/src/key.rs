@@ -1,0 +1,76 @@
+//! A key as a sysadmin names it: by its fingerprint, its file or its text.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use keys::{Fingerprint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey};
+use thiserror::Error;
+
+/// Why a word of the command line names no key. None of them repeats the text of a key: it may be a private one.
+#[derive(Debug, Error)]
+pub(crate) enum KeyArgumentError {
+    #[error("the fingerprint is none")]
+    Fingerprint(#[from] ParseFingerprintError),
+    #[error("cannot read the key file `{}`", keys::escape(&path.to_string_lossy()))]
+    Read { path: PathBuf, source: io::Error },
+    #[error("no source can have this key")]
+    Refused(#[from] Refusal),
+}
+
+/// The fingerprint of the key that `argument` names.
+pub(crate) fn fingerprint_of(argument: &str) -> Result<Fingerprint, KeyArgumentError> {
+    if argument.starts_with("SHA256:") || argument.starts_with("MD5:") {
+        return Ok(argument.parse()?);
+    }
+    // The type and the base64 of a key's text are two words; a file's name with a blank in it can be given as `./NAME`.
+    let is_text = argument.contains(char::is_whitespace) && !argument.starts_with(['/', '.']);
+    let key = if is_text { check(argument)? } else { check(&read(PathBuf::from(argument))?)? };
+    Ok(key.fingerprint())
+}
+
+fn check(text: &str) -> Result<ValidKey, Refusal> {
+    ValidKey::check(text, &Policy::default())
+}
+
+fn read(path: PathBuf) -> Result<String, KeyArgumentError> {
+    let mut bytes = Vec::new();
+    // One byte more than is accepted, so that what is too long is refused as such.
+    let bytes_max = KEY_TEXT_BYTES_MAX as u64 + 1;
+    File::open(&path)
+        .and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
+        .map_err(|source| KeyArgumentError::Read { path, source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+
+    fn error_of(argument: &str) -> String {
+        format!("{:#}", anyhow::Error::from(fingerprint_of(argument).unwrap_err()))
+    }
+
+    #[test]
+    fn fingerprint_text_and_file_name_the_same_key() {
+        let fingerprint = fingerprint_of(KEY).unwrap();
+        assert_eq!(fingerprint_of(&fingerprint.to_string()).unwrap(), fingerprint);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my key.pub");
+        std::fs::write(&path, format!("{KEY} ana@laptop\n")).unwrap();
+        assert_eq!(fingerprint_of(path.to_str().unwrap()).unwrap(), fingerprint);
+    }
+
+    #[test]
+    fn what_names_no_key_is_not_repeated() {
+        let private = error_of("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0");
+        assert!(private.contains("private key") && !private.contains("c2VjcmV0"), "{private}");
+        assert!(error_of("MD5:01:0e").starts_with("the fingerprint is none: "));
+        assert!(
+            error_of("/nonexistent/\x1b.pub")
+                .starts_with("cannot read the key file `/nonexistent/\\u{1b}.pub`: ")
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The beginning of a fingerprint.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use keys::{Fingerprint, SHARD_BITS_MAX};
+use thiserror::Error;
+
+const WORD: &str = "SHA256:";
+const CHARACTERS_MAX: usize = 43;
+const BITS_PER_CHARACTER: u8 = 6;
+
+/// The beginning of a fingerprint's text.
+///
+/// Invariant: `SHA256:` and 1 to 43 characters of base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FingerprintPrefix(String);
+
+/// Why a text is not the beginning of a fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a fingerprint begins with `SHA256:` and up to 43 characters of base64")]
+pub(crate) struct ParsePrefixError;
+
+impl FromStr for FingerprintPrefix {
+    type Err = ParsePrefixError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePrefixError> {
+        let base64 = text.strip_prefix(WORD).unwrap_or(text);
+        let is_base64 = base64.bytes().all(|byte| value_of(byte).is_some());
+        if is_base64 && (1..=CHARACTERS_MAX).contains(&base64.len()) {
+            Ok(Self(format!("{WORD}{base64}")))
+        } else {
+            Err(ParsePrefixError)
+        }
+    }
+}
+
+impl FingerprintPrefix {
+    /// Whether `fingerprint` begins so.
+    pub(crate) fn matches(&self, fingerprint: &Fingerprint) -> bool {
+        fingerprint.to_text().as_str().starts_with(&self.0)
+    }
+
+    /// The shards in which such fingerprints stand when shards are chosen by `bits` bits.
+    pub(crate) fn shards(&self, bits: u8) -> RangeInclusive<u32> {
+        let bits = bits.min(SHARD_BITS_MAX);
+        let (mut low, mut open) = (0, SHARD_BITS_MAX);
+        for value in self.0.bytes().skip(WORD.len()).filter_map(value_of) {
+            if open < BITS_PER_CHARACTER {
+                break;
+            }
+            open -= BITS_PER_CHARACTER;
+            low |= value << open;
+        }
+        let high = low | ((1 << open) - 1);
+        (low >> (SHARD_BITS_MAX - bits))..=(high >> (SHARD_BITS_MAX - bits))
+    }
+}
+
+/// The six bits that `character` of base64 stands for (RFC 4648 section 4).
+fn value_of(character: u8) -> Option<u32> {
+    let value = match character {
+        b'A'..=b'Z' => character - b'A',
+        b'a'..=b'z' => character - b'a' + 26,
+        b'0'..=b'9' => character - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_fingerprint_is_base64() {
+        let check =
+            |text: &str, expected| assert_eq!(text.parse::<FingerprintPrefix>().is_ok(), expected, "{text}");
+        check("SHA256:D", true);
+        check("DyN4+/", true);
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww", true);
+        check("SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww=", false);
+        check("SHA256:", false);
+        check("", false);
+        check("MD5:01:0e", false);
+        check("../x", false);
+    }
+
+    #[test]
+    fn every_fingerprint_is_in_the_shards_of_its_beginnings() {
+        for number in 0..200_u32 {
+            let fingerprint = Fingerprint::of(&number.to_be_bytes());
+            let text = fingerprint.to_string();
+            for end in WORD.len() + 1..=text.len() {
+                let prefix: FingerprintPrefix = text.get(..end).unwrap().parse().unwrap();
+                assert!(prefix.matches(&fingerprint));
+                for bits in 0..=SHARD_BITS_MAX {
+                    assert!(
+                        prefix.shards(bits).contains(&fingerprint.leading_bits(bits)),
+                        "{prefix:?} {bits}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_longer_beginning_leaves_fewer_shards() {
+        let shards = |text: &str| text.parse::<FingerprintPrefix>().unwrap().shards(12);
+        assert_eq!(shards("D"), 0x0c0..=0x0ff);
+        assert_eq!(shards("Dy"), 0x0f2..=0x0f2);
+        assert_eq!(shards("DyN4OQ"), 0x0f2..=0x0f2);
+    }
+}
