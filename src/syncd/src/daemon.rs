@@ -172,7 +172,7 @@ impl Daemon {
                 tracing::warn!(source = %name, "no longer in the configuration: its keys are removed from the cache");
             }
             Err(error) => {
-                tracing::error!(source = %name, "its keys cannot be removed from the cache: {}", chain(&error))
+                tracing::error!(source = %name, "its keys cannot be removed from the cache: {}", chain(&error));
             }
         }
         self.conflicts.touched(name, Touched::All);

@@ -360,7 +360,7 @@ mod tests {
         check(&with("path = \"/x\""), 1, "`path` has no meaning");
         check(&with("interval = \"5s\""), 1, "`interval` has no meaning");
         check(&with("client_key = \"/x\""), 1, "go together");
-        check(&with(MINIMAL), 6, "two sources called `api`");
+        check(&with(MINIMAL), 5, "two sources called `api`");
         check(&MINIMAL.replace("api", "../x"), 2, "not a source name");
         check(&MINIMAL.replace("feed", "ldap"), 3, "unknown variant");
         check(&MINIMAL.replace("url", "# url"), 1, "needs a `url`");

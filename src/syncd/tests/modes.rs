@@ -1,0 +1,90 @@
+//! `--once` and `--check`: what they print, and their exit status.
+
+mod support;
+
+use support::{Answer, Host, Service, entry, key, snapshot, with_type};
+
+#[test]
+fn once_says_what_became_of_every_source() {
+    let service = Service::start();
+    service.holds(&[entry(0, "acct_7"), entry(1, "acct_7")]);
+    let host = Host::new();
+    host.write("keys/ana.pub", 0o644, &key(5).1);
+    let directory = format!(
+        "[[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
+        host.path("keys").display()
+    );
+    host.configure(&(service.feed("") + &directory));
+    let check = |code: i32, expected: &str| {
+        let output = host.run(&["--once"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(output.status.code(), Some(code));
+    };
+    check(
+        0,
+        "api: in step, 2 keys (2 added, 0 removed, 0 changed, 0 left out)\n\
+         local: in step, 1 keys (1 added, 0 removed, 0 changed, 0 left out)\n",
+    );
+    service.holds(&[]);
+    check(
+        1,
+        "api: held back: it would remove 2 of 2 keys; hint: pushkeys accept api\n\
+         local: in step, 1 keys (0 added, 0 removed, 0 changed, 0 left out)\n",
+    );
+    service.answer(Answer::Bytes(with_type("text/html", &snapshot(0, &[]))));
+    let output = host.run(&["--once", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(reports[0]["problem"].as_str().unwrap().contains("content type `text/html`"), "{reports}");
+    assert_eq!((&reports[1]["ok"], &reports[1]["keys"]), (&true.into(), &1.into()));
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let service = Service::start();
+    service.holds(&[entry(0, "acct_7")]);
+    let mut host = Host::new();
+    host.configure(&service.feed(""));
+    host.start();
+    host.wait_in_step("api", 1);
+    let output = host.run(&["--once"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("another process is writing to"), "{said}");
+}
+
+#[test]
+fn check_says_what_is_wrong_and_contacts_nobody() {
+    let service = Service::start();
+    let host = Host::new();
+    let token = host.write("host.token", 0o600, "secret\n");
+    host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
+    let check = |code: i32, expected: &str| {
+        let output = host.run(&["--check"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("secret\n"), "{said}");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+    };
+    check(0, "its credentials can be used");
+    check(0, "warning: api: every login fails as long as this does: cannot read `/missing/shell`");
+    host.write("host.token", 0o600, "two words\n");
+    check(1, "host.token` does not hold one line of printable ASCII, a token");
+    host.write("host.token", 0o604, "secret\n");
+    check(1, "hint: chmod o-rwx");
+    host.configure(&service.feed("tokenfile = \"x\""));
+    check(1, "syncd.toml`, line 7: unknown field `tokenfile`");
+    assert_eq!(service.requests(), Vec::<String>::new());
+    assert!(!host.cache().exists());
+}
+
+#[test]
+fn misuse_is_told_apart() {
+    let host = Host::new();
+    for arguments in [&["--json"][..], &["--once", "--check"], &["--colour"], &["extra"]] {
+        assert_eq!(host.run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let output = host.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error: cannot read `"));
+}

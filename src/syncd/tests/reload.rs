@@ -1,0 +1,151 @@
+//! Configuration, tokens and sources change while the daemon runs, and what did not change does not notice.
+
+mod support;
+
+use feed::Event;
+use support::{Host, Service, entry, key, wait_for};
+
+fn directory(host: &Host, name: &str) -> String {
+    let path = host.path(name);
+    format!("[[source]]\nname = \"{name}\"\nkind = \"directory\"\npath = \"{}\"\n", path.display())
+}
+
+#[test]
+fn sources_come_and_go_and_the_others_keep_their_connection() {
+    let service = Service::start();
+    service.holds(&[entry(0, "acct_7")]);
+    let mut host = Host::new();
+    host.configure(&service.feed(""));
+    host.start();
+    host.wait_in_step("api", 1);
+
+    host.write("local/ana.pub", 0o644, &key(1).1);
+    host.configure(&(service.feed("") + &directory(&host, "local")));
+    host.wait_in_step("local", 1);
+    host.configure(&service.feed(""));
+    wait_for("the folder to go", || (!host.cache().join("local").exists()).then_some(()));
+    host.wait_for_log("no longer in the configuration");
+    service.change(&Event::Put(entry(2, "acct_7")));
+    host.wait_in_step("api", 2);
+    assert_eq!(service.count(feed::CHANGES_PATH), 1, "the connection was kept");
+}
+
+#[test]
+fn a_source_that_went_while_no_daemon_ran_is_removed_too() {
+    let mut host = Host::new();
+    for (name, number) in [("one", 1), ("two", 2)] {
+        host.write(&format!("{name}/ana.pub"), 0o644, &key(number).1);
+    }
+    host.configure(&(directory(&host, "one") + &directory(&host, "two")));
+    host.start();
+    host.wait_in_step("two", 1);
+    host.stop();
+    let bystander = host.write("cache/other/file", 0o644, "not a cache");
+    host.configure(&directory(&host, "one"));
+    host.start();
+    wait_for("the folder to go", || (!host.cache().join("two").exists()).then_some(()));
+    assert!(bystander.exists(), "a folder that is not a source's is left alone");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_named_and_the_one_before_stays() {
+    let mut host = Host::new();
+    host.write("local/ana.pub", 0o644, &key(1).1);
+    host.configure(&directory(&host, "local"));
+    host.start();
+    host.wait_in_step("local", 1);
+    let error = |host: &Host| host.status().and_then(|status| status.config_error).map(|error| error.what);
+
+    host.configure(&(directory(&host, "local") + "colour = \"red\"\n"));
+    let what = wait_for("the fault", || error(&host));
+    assert!(what.contains("line 7: unknown field `colour`"), "{what}");
+    host.wait_for_log("the one before stays in force");
+    host.write("local/bob.pub", 0o644, &key(2).1);
+    host.wait_in_step("local", 2);
+
+    host.configure(&(directory(&host, "local") + "logins = [\"deploy\"]\n"));
+    wait_for("the cure", || error(&host).is_none().then_some(()));
+    wait_for("the login", || host.found("local", 1).filter(|entry| entry.opens(&"deploy".parse().unwrap())));
+}
+
+#[test]
+fn a_configuration_that_others_can_write_is_refused() {
+    let mut host = Host::new();
+    host.write("local/ana.pub", 0o644, &key(1).1);
+    let text = std::fs::read_to_string(host.configure(&directory(&host, "local"))).unwrap();
+    host.start();
+    host.wait_in_step("local", 1);
+    host.write("syncd.toml", 0o666, &text);
+    host.wait_for_log("syncd.toml` is writable by group or others; hint: chmod go-w");
+    assert!(host.is_running());
+}
+
+#[test]
+fn a_new_token_counts_at_once_where_the_old_one_was_refused() {
+    let service = Service::start();
+    service.answer(support::Answer::Bytes(
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+    ));
+    let mut host = Host::new();
+    let token = host.write("token/host.token", 0o600, "old-secret\n");
+    host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
+    host.start();
+    host.wait_for_error("api", "status 401");
+    service.holds(&[entry(0, "acct_7")]);
+    host.write("token/host.token", 0o600, "new-secret\n");
+    host.wait_in_step("api", 1);
+    assert!(service.requests().iter().any(|head| head.contains("authorization: bearer old-secret")));
+    wait_for("the new token", || {
+        service.requests().iter().any(|head| head.contains("authorization: bearer new-secret")).then_some(())
+    });
+    assert!(!host.log().contains("secret"), "no token is logged");
+}
+
+#[test]
+fn a_token_that_everybody_can_read_is_not_used() {
+    let service = Service::start();
+    let mut host = Host::new();
+    let token = host.write("host.token", 0o644, "secret\n");
+    host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
+    host.start();
+    host.wait_for_error("api", "host.token` is open to everybody; hint: chmod o-rwx");
+    assert_eq!(service.requests(), Vec::<String>::new());
+}
+
+#[test]
+fn a_hangup_is_a_reload() {
+    let mut host = Host::new();
+    host.write("local/ana.pub", 0o644, &key(1).1);
+    host.configure(&directory(&host, "local"));
+    host.start();
+    host.wait_in_step("local", 1);
+    host.signal(rustix::process::Signal::HUP);
+    host.wait_for_log("reload asked for by SIGHUP");
+    host.write("local/bob.pub", 0o644, &key(2).1);
+    host.wait_in_step("local", 2);
+    host.stop();
+}
+
+#[test]
+fn a_key_that_two_sources_give_to_different_accounts_is_reported_until_it_is_settled() {
+    let mut host = Host::new();
+    host.write("one/ana.pub", 0o644, &key(1).1);
+    host.write("two/ana.pub", 0o644, &key(1).1);
+    host.configure(&(directory(&host, "one") + &directory(&host, "two")));
+    host.start();
+    host.wait_in_step("one", 1);
+    host.wait_in_step("two", 1);
+    assert_eq!(host.status().unwrap().conflicts_count, 0, "the same account is no conflict");
+
+    host.write("two/bob.pub", 0o644, &key(1).1);
+    std::fs::remove_file(host.path("two/ana.pub")).unwrap();
+    let conflicts = wait_for("the conflict", || {
+        host.status().map(|status| status.conflicts).filter(|all| !all.is_empty())
+    });
+    assert_eq!(conflicts[0].fingerprint, key(1).0.to_string());
+    assert_eq!(conflicts[0].claims, [("one".into(), "ana".into()), ("two".into(), "bob".into())]);
+    host.wait_for_log("it is claimed by ana (one) and bob (two)");
+
+    std::fs::remove_file(host.path("one/ana.pub")).unwrap();
+    wait_for("peace", || host.status().filter(|status| status.conflicts_count == 0));
+}
