@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat, Uid};
 
 use crate::error::{ReadError, WriteError};
 
@@ -161,6 +161,7 @@ impl Directory {
             .map_err(|source| WriteError::io("make", &path, source))?;
         let mut file = File::from(fd);
         let written = rustix::fs::fchmod(&file, FILE_MODE)
+            .and_then(|()| self.give_to_owner(&file))
             .map_err(io::Error::from)
             .and_then(|()| file.write_all(bytes));
         if let Err(source) = written {
@@ -169,6 +170,14 @@ impl Directory {
             return Err(WriteError::io("write", &path, source));
         }
         Ok(file)
+    }
+
+    /// A file that root writes is the cache's owner's too, or the daemon could not read it.
+    fn give_to_owner(&self, file: &File) -> rustix::io::Result<()> {
+        if rustix::process::geteuid().as_raw() == self.owner {
+            return Ok(());
+        }
+        rustix::fs::fchown(file, Some(Uid::from_raw(self.owner)), None)
     }
 
     /// Puts the file `from` in the place of `to`, so that a reader sees the one or the other.
