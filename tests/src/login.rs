@@ -90,6 +90,7 @@ impl Login {
         let session = self.opens();
         assert_eq!(session.code, Some(0), "{session:?}");
         assert_eq!(session.greeted(), Some(account.name()), "{session:?}");
+        assert!(session.stdout.contains(&format!(" ({})", account.id())), "{session:?}");
     }
 
     /// Panics unless sshd refuses every key.
@@ -131,6 +132,6 @@ impl Session {
     #[must_use]
     pub fn greeted(&self) -> Option<&str> {
         let (_, greeting) = self.stdout.split_once("Hello ")?;
-        greeting.split(['!', ',', '\n']).next()
+        Some(greeting.split_once(", your key works.")?.0)
     }
 }

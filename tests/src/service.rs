@@ -132,7 +132,7 @@ impl Service {
     pub fn account(&self, name: &str) -> Account {
         let account = self.json(&["account", "add", name, "--json"]);
         let token = self.json(&["token", "add", name, "--json"]);
-        Account::new(&self.url(), name, text(&account, "id"), text(&token, "token"))
+        Account::new(&self.url(), name, text(&account, "id"), text(&token, "bearer"))
     }
 
     /// A new token for the host `name`.

@@ -48,7 +48,7 @@ impl Demo {
         let host = PushHost::start(&service);
         let ssh_config = format!(
             "Host push\n  HostName 127.0.0.1\n  Port {}\n  User git\n  UserKnownHostsFile {}\n  \
-             StrictHostKeyChecking yes\n  BatchMode yes\n  IdentitiesOnly yes\n  IdentityAgent none\n",
+             StrictHostKeyChecking yes\n  BatchMode yes\n  IdentitiesOnly yes\n  IdentityAgent none\n  RequestTTY no\n",
             host.sshd.port(),
             host.sshd.known_hosts().display()
         );
