@@ -15,11 +15,11 @@ const EXIT_STATUS: &str =
 #[command(name = "pushkeys", version, max_term_width = 100, after_help = EXIT_STATUS, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// The folder of the cache
-    #[arg(long, value_name = "DIR", default_value = cache::CACHE_DIRECTORY, global = true)]
+    #[arg(long, value_name = "DIR", default_value = cache::CACHE_DIRECTORY, global = true, display_order = 90)]
     pub(crate) cache: PathBuf,
 
     /// Print JSON for programs in place of text for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 91)]
     pub(crate) json: bool,
 
     #[command(subcommand)]

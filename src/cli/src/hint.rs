@@ -14,7 +14,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             return Some(of_read(error));
         }
         if let Some(WriteError::Io { source, .. }) = cause.downcast_ref() {
-            return (source.kind() == ErrorKind::PermissionDenied).then_some(AS_ROOT);
+            return (source.kind() == ErrorKind::PermissionDenied).then_some("run it with sudo");
         }
         match cause.downcast_ref() {
             Some(KeyArgumentError::Fingerprint(_) | KeyArgumentError::Read { .. }) => {

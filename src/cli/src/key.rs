@@ -47,7 +47,7 @@ fn read(path: PathBuf) -> Result<String, KeyArgumentError> {
 mod tests {
     use super::*;
 
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA1eqRm75Cn6V7qPQDeMAkRqexxT/MhuRsCwnzJoA66k";
 
     fn error_of(argument: &str) -> String {
         format!("{:#}", anyhow::Error::from(fingerprint_of(argument).unwrap_err()))

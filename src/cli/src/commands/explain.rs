@@ -147,7 +147,8 @@ impl Steps {
                 if let Some(entry) = entry {
                     self.of_entry(name, entry, file, login, now);
                 } else {
-                    let text = format!("`{file}` is intact, and the key is not in it");
+                    let text =
+                        format!("the key is not in `{file}`, and the lines beside its place are right");
                     self.add(name, "registered", None, text);
                 }
             }

@@ -3,6 +3,8 @@
 //! What is in force is read from each HEAD, as the look-up reads it. What syncd says of itself explains it, and
 //! is missing where syncd never ran.
 
+#[cfg(test)]
+mod fixture;
 mod problem;
 mod show;
 

@@ -103,10 +103,10 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
 
 fn of_state(status: &SourceStatus) -> Option<(String, String)> {
     let (what, hint) = match status.state {
-        State::Unreachable => ("it cannot be reached", LOG),
-        State::Refused => ("its answer is of no use, and what was in force before still is", LOG),
+        State::Unreachable => ("it has been out of reach", LOG),
+        State::Refused => ("its answer has been of no use", LOG),
         State::Failed => {
-            ("the cache cannot be written", "df -h /var/lib/pushkeys; journalctl -u pushkeys-syncd")
+            ("its cache could not be written", "df -h /var/lib/pushkeys; journalctl -u pushkeys-syncd")
         }
         State::Starting | State::Syncing | State::InStep | State::Behind | State::Held => return None,
     };
@@ -122,4 +122,135 @@ fn general(what: impl Into<String>, hint: impl Into<String>) -> Problem {
 /// Text of a file that another program wrote.
 fn safe(text: &str) -> std::borrow::Cow<'_, str> {
     keys::escape(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use cache::status::{Conflict, Problem as Said};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::commands::status::fixture::{NOW, overview};
+
+    /// Checks what is wrong after `change`, beside the same overview without it.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Overview), expected: &[(&str, &str)]) {
+        let mut overview = overview();
+        assert_eq!(all(&overview), []);
+        change(&mut overview);
+        let problems = all(&overview);
+        let found: Vec<_> =
+            problems.iter().map(|problem| (problem.what.as_str(), problem.hint.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn status(overview: &mut Overview) -> &mut Status {
+        overview.syncd.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_run_is_wrong() {
+        check(
+            |overview| overview.is_syncd_running = false,
+            &[(
+                "syncd is not running: its last word is of 2026-11-23T16:54:59Z",
+                "systemctl start pushkeys-syncd",
+            )],
+        );
+        check(
+            |overview| overview.syncd = Status::read(std::path::Path::new("/nonexistent")),
+            &[("syncd has not run with this cache", "systemctl enable --now pushkeys-syncd")],
+        );
+    }
+
+    #[test]
+    fn a_refused_configuration_is_wrong() {
+        let error = Said { at: "2026-11-23T16:54:00Z".into(), what: "unknown key `x\u{1b}`".into() };
+        check(
+            |overview| status(overview).config_error = Some(error),
+            &[(
+                "the configuration of 2026-11-23T16:54:00Z is refused, and the one before it in force: unknown key `x\\u{1b}`",
+                "pushkeys-syncd --config /etc/pushkeys/syncd.toml --check",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_key_of_two_accounts_is_wrong() {
+        let conflict = Conflict { fingerprint: "SHA256:x".into(), claims: Vec::new() };
+        check(
+            |overview| {
+                status(overview).conflicts_count = 2;
+                status(overview).conflicts = vec![conflict];
+            },
+            &[(
+                "2 keys are given to different accounts by two sources, and refused; the first is SHA256:x",
+                "pushkeys verify names them all",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_source_past_its_validity_is_wrong() {
+        let until: Timestamp = "2026-11-23T15:55:00Z".parse().unwrap();
+        check(
+            |overview| overview.sources[0].head.as_mut().unwrap().stamps.valid_until = Some(until),
+            &[("it was good until 2026-11-23T15:55:00Z (1 h ago), so look-ups are refused", LOG)],
+        );
+        let mut overview = overview();
+        overview.sources[0].head.as_mut().unwrap().stamps.valid_until = Some(NOW.parse().unwrap());
+        assert_eq!(all(&overview).len(), 1, "validity ends at the second it names");
+    }
+
+    #[test]
+    fn a_source_that_is_not_in_force_is_wrong() {
+        let missing = || ReadError::Missing("/c/api/HEAD".into());
+        check(|overview| overview.sources[0].head = Err(missing()), &[("nothing is in force yet", LOG)]);
+        check(|overview| overview.sources.clear(), &[("there is no source, so every key is refused", LOG)]);
+        let damaged = ReadError::Damaged { path: "/c/api/HEAD".into(), source: cache::Damage::Checksum };
+        let hint = hint::of_read(&damaged);
+        check(
+            |overview| overview.sources[0].head = Err(damaged),
+            &[("`/c/api/HEAD` is damaged: the checksum of a line does not match it", hint)],
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_is_held_back_is_wrong() {
+        let since = "2026-11-23T16:00:00Z".parse().unwrap();
+        let held = cache::Held { since, keys_in_force: 1000, keys_offered: 101, removed: 900, added: 1 };
+        check(
+            |overview| overview.sources[0].held = Ok(Some(held)),
+            &[(
+                "since 2026-11-23T16:00:00Z a snapshot is held back that removes 900 of 1,000 keys",
+                "pushkeys accept api",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_source_that_gives_nothing_of_use_is_wrong() {
+        let error = Said { at: "2026-11-23T16:54:00Z".into(), what: "the answer is cut short".into() };
+        check(
+            |overview| {
+                let status = overview.sources[0].status.as_mut().unwrap();
+                status.state = State::Refused;
+                status.last_error = Some(error);
+            },
+            &[("its answer has been of no use since 2026-11-23T16:00:00Z: the answer is cut short", LOG)],
+        );
+        for (state, is_wrong) in [
+            (State::Starting, false),
+            (State::Syncing, false),
+            (State::InStep, false),
+            (State::Behind, false),
+            (State::Unreachable, true),
+            (State::Refused, true),
+            (State::Failed, true),
+        ] {
+            let mut overview = overview();
+            overview.sources[0].status.as_mut().unwrap().state = state;
+            assert_eq!(!all(&overview).is_empty(), is_wrong, "{state:?}");
+        }
+    }
 }

@@ -156,3 +156,30 @@ fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
         error: source.head.as_ref().err().map(|error| chain(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::status::fixture::overview;
+
+    #[test]
+    fn one_look_tells_what_is_in_force() {
+        let mut overview = overview();
+        let status = overview.sources[0].status.as_mut().unwrap();
+        status.skipped.count = 3;
+        status.skipped.recent = vec!["key_9: a private key\u{1b}".into()];
+        let problem =
+            Problem { source: Some("api".into()), what: "it is wrong".into(), hint: "do this".into() };
+        let mut text = Vec::new();
+        write_as_text(&mut text, &overview, &[problem]).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text));
+    }
+
+    #[test]
+    fn an_etag_is_shown_as_far_as_there_is_room() {
+        assert_eq!(shortened("b1946ac9-4711"), "b1946ac9-4711");
+        assert_eq!(shortened(&"x".repeat(24)), "x".repeat(24));
+        assert_eq!(shortened(&"x".repeat(25)), format!("{}…", "x".repeat(24)));
+    }
+}

@@ -1,0 +1,64 @@
+//! An overview of a host on which nothing is wrong.
+
+use cache::status::{Skipped, SourceStatus, State, Status};
+use cache::{Head, Stamps};
+
+use super::{Overview, SourceView};
+
+pub(super) const NOW: &str = "2026-11-23T16:55:00Z";
+
+const STARTED_AT: &str = "2026-11-23T16:00:00Z";
+const SYNCED_AT: &str = "2026-11-23T16:54:57Z";
+
+pub(super) fn overview() -> Overview {
+    let status = Status {
+        pid: 7,
+        version: "0.1.0".into(),
+        started_at: STARTED_AT.into(),
+        written_at: "2026-11-23T16:54:59Z".into(),
+        config: "/etc/pushkeys/syncd.toml".into(),
+        config_error: None,
+        sources: vec![source_status()],
+        conflicts_count: 0,
+        conflicts: Vec::new(),
+    };
+    let source = SourceView {
+        name: "api".parse().unwrap(),
+        head: Ok(head()),
+        held: Ok(None),
+        status: Some(source_status()),
+    };
+    Overview { now: NOW.parse().unwrap(), sources: vec![source], syncd: Ok(status), is_syncd_running: true }
+}
+
+fn head() -> Head {
+    Head {
+        generation: 7,
+        bits: 12,
+        keys: 1_000_000,
+        cursor: Some("b1946ac9-4711".into()),
+        stamps: Stamps {
+            synced_at: SYNCED_AT.parse().unwrap(),
+            valid_until: Some("2026-11-24T16:54:57Z".parse().unwrap()),
+        },
+    }
+}
+
+fn source_status() -> SourceStatus {
+    SourceStatus {
+        name: "api".into(),
+        kind: "feed".into(),
+        state: State::InStep,
+        since: STARTED_AT.into(),
+        keys: 1_000_000,
+        generation: Some(7),
+        cursor: Some("b1946ac9-4711".into()),
+        sequence_at_source: Some(4713),
+        synced_at: Some(SYNCED_AT.into()),
+        valid_until: Some("2026-11-24T16:54:57Z".into()),
+        last_change_at: None,
+        last_error: None,
+        skipped: Skipped::default(),
+        held: None,
+    }
+}

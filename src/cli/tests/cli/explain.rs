@@ -1,0 +1,105 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use cache::Entry;
+
+use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of};
+
+#[test]
+fn the_way_to_an_answer_is_told_step_by_step() {
+    let host = Host::with_keys();
+    insta::assert_snapshot!("explain_accepted", host.pushkeys(&["explain", "git", ANA]).is(0));
+    insta::assert_snapshot!("explain_accepted_json", host.pushkeys(&["explain", "git", ANA, "--json"]).is(0));
+    insta::assert_snapshot!("explain_unknown", host.pushkeys(&["explain", "git", STRANGER]).is(1));
+}
+
+#[test]
+fn fingerprint_file_and_text_explain_the_same() {
+    let host = Host::with_keys();
+    let path = host.cache().join("ana.pub");
+    std::fs::write(&path, format!("{ANA} ana@laptop\n")).unwrap();
+    let expected = host.pushkeys(&["explain", "git", ANA]).is(0);
+    assert_eq!(host.pushkeys(&["explain", "git", &fingerprint_of(ANA).to_string()]).is(0), expected);
+    assert_eq!(host.pushkeys(&["explain", "git", path.to_str().unwrap()]).is(0), expected);
+}
+
+/// Checks the conclusion on `key` after `change`, which the same key without the change does not have.
+#[track_caller]
+fn check(login: &str, key: &str, change: impl FnOnce(&Host), expected: &str) {
+    let host = Host::with_keys();
+    change(&host);
+    let text = host.pushkeys(&["explain", login, key]).is(1);
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_refusal_says_why() {
+    check("deploy", ANA, |_| {}, "\nsshd refuses the key: it opens other logins\nhint: pushkeys show KEY\n");
+    check(
+        "git",
+        BEN,
+        |_| {},
+        "sshd refuses the key, although it gets the line of source `api`: the key expired at",
+    );
+    let other_key = |host: &Host| {
+        let line = entry(BEN, "acct_1", "key_1").line;
+        host.put("api", [Entry { line, ..entry(ANA, "acct_1", "key_1") }]);
+    };
+    check(
+        "git",
+        ANA,
+        other_key,
+        "although it gets the line of source `api`: the key in it is another one, SHA256:",
+    );
+}
+
+#[test]
+fn an_outage_is_told_from_an_unknown_key() {
+    let no_answer = |why: &str| format!("sshd gets no answer, which it logs and treats as a refusal: {why}");
+    let stale =
+        |host: &Host| host.put_until("api", [entry(ANA, "acct_1", "key_1")], Some("2020-01-31T12:00:00Z"));
+    check(
+        "git",
+        ANA,
+        stale,
+        &no_answer("source `api` was last in step at 2026-11-23T16:54:00Z and was good until"),
+    );
+    let conflict = |host: &Host| host.put("local", [entry(ANA, "ops", "ana")]);
+    check(
+        "git",
+        ANA,
+        conflict,
+        &no_answer("source `api` gives the key to account `acct_1`, source `local` to `ops`"),
+    );
+    let flipped = |host: &Host| host.spoil(&host.shard("api"), "acct_1", "acct_2");
+    check("git", ANA, flipped, &no_answer("`[cache]/api/g1/0` is damaged: the checksum of a line"));
+    let cut = |host: &Host| std::fs::write(host.shard("api"), "").unwrap();
+    check("git", ANA, cut, &no_answer("`[cache]/api/g1/0` is damaged: the first or last line"));
+    let gone = |host: &Host| std::fs::remove_file(host.shard("api")).unwrap();
+    check("git", ANA, gone, &no_answer("`[cache]/api/g1/0` is damaged: it is missing"));
+    let headless = |host: &Host| std::fs::remove_file(host.cache().join("api/HEAD")).unwrap();
+    check("git", ANA, headless, &no_answer("there is no `[cache]/api/HEAD`"));
+    let writable = |host: &Host| {
+        std::fs::set_permissions(host.shard("api"), Permissions::from_mode(0o666)).unwrap();
+    };
+    check(
+        "git",
+        ANA,
+        writable,
+        &no_answer("`[cache]/api/g1/0` is not to be trusted: its mode 666 lets others write"),
+    );
+    let all_gone = |host: &Host| std::fs::remove_dir_all(host.cache()).unwrap();
+    check("git", ANA, all_gone, &no_answer("there is no `[cache]`"));
+}
+
+#[test]
+fn a_second_source_serves_while_the_first_is_damaged() {
+    let host = Host::with_keys();
+    std::fs::write(host.shard("api"), "").unwrap();
+    let text = host.pushkeys(&["explain", "git", CY]).is(0);
+    assert!(text.contains("\n  no   `[cache]/api/g1/0` is damaged"), "{text}");
+    assert!(
+        text.contains("\nsshd accepts the key: it gets the line of source `local`\n  restrict,"),
+        "{text}"
+    );
+}

@@ -1,0 +1,70 @@
+//! What holds for every command.
+
+use std::process::Stdio;
+
+use crate::fixture::{ANA, Host};
+
+#[test]
+fn help_says_what_every_command_does() {
+    let host = Host::new();
+    let help = |command: &[&str]| host.pushkeys(&[command, &["--help"]].concat()).is(0);
+    insta::assert_snapshot!("help", help(&[]));
+    for command in ["status", "list", "show", "explain", "verify", "accept"] {
+        insta::assert_snapshot!(format!("help_{command}"), help(&[command]));
+    }
+}
+
+#[test]
+fn a_word_that_is_no_name_never_becomes_part_of_a_path() {
+    let host = Host::with_keys();
+    let check = |arguments: &[&str], expected: &str| {
+        let answer = host.pushkeys(arguments);
+        assert_eq!((answer.status, answer.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(answer.stderr.contains(expected), "{}", answer.stderr);
+    };
+    check(&["accept", "../../etc"], "is not a source name");
+    check(&["list", "--source", "api/../local"], "is not a source name");
+    check(&["list", "--account", "Ana"], "is not an account id");
+    check(&["list", "--fingerprint", "../x"], "a fingerprint begins with `SHA256:`");
+    check(&["explain", "git/../x", ANA], "is not a login name");
+    check(&["show", "SHA256:short"], "43 characters");
+    check(&["show", "[cache]/nothing.pub"], "cannot read the key file");
+    check(&["frobnicate"], "unrecognized subcommand");
+    check(&[], "Usage: pushkeys");
+}
+
+#[test]
+fn without_a_cache_every_command_says_what_to_do() {
+    let host = Host::new();
+    for arguments in [&["status"][..], &["list"], &["show", ANA], &["verify"], &["accept", "api"]] {
+        let answer = host.pushkeys(arguments);
+        assert_eq!((answer.status, answer.stdout.as_str()), (Some(1), ""), "{arguments:?}");
+        let expected = "error: there is no `[cache]`\n\
+                        hint: systemctl status pushkeys-syncd, or say with --cache where the cache is\n";
+        assert_eq!(answer.stderr, expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let host = Host::with_keys();
+    for arguments in [&["list"][..], &["status"], &["show", ANA], &["explain", "git", ANA], &["verify"]] {
+        let escape = '\x1b';
+        assert!(!host.pushkeys(arguments).stdout.contains(escape), "{arguments:?}");
+        let mut forced = host.command(arguments);
+        forced.env("CLICOLOR_FORCE", "1");
+        assert!(host.answer_of(forced).stdout.contains(escape), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_panic() {
+    let host = Host::with_keys();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = host.command(&["list"]);
+    let output =
+        command.stdout(Stdio::from(writer)).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+    let output = output.unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
+}

@@ -1,0 +1,69 @@
+use crate::fixture::{ANA, Host, entry, fingerprint_of};
+
+#[test]
+fn keys_are_listed_for_people_and_for_programs() {
+    let host = Host::with_keys();
+    insta::assert_snapshot!("list", host.pushkeys(&["list"]).is(0));
+    insta::assert_snapshot!("list_json", host.pushkeys(&["list", "--json"]).is(0));
+}
+
+#[test]
+fn a_key_is_listed_that_matches_everything_asked_for() {
+    let host = Host::with_keys();
+    let ana = fingerprint_of(ANA).to_string();
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let lines = host.pushkeys(&[&["list", "--json"], arguments].concat()).is(0);
+        let ids: Vec<String> = lines
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["key_id"].as_str().unwrap().into()
+            })
+            .collect();
+        assert_eq!(ids, expected, "{arguments:?}");
+    };
+    check(&["--account", "acct_1"], &["key_1"]);
+    check(&["--account", "acct_9"], &[]);
+    check(&["--login", "deploy"], &["cy"]);
+    check(&["--source", "local"], &["cy"]);
+    check(&["--fingerprint", &ana], &["key_1"]);
+    check(&["--fingerprint", ana.get(..10).unwrap()], &["key_1"]);
+    check(&["--account", "acct_1", "--source", "local"], &[]);
+}
+
+#[test]
+fn a_damaged_line_hides_no_other_and_is_told() {
+    let host = Host::with_keys();
+    host.spoil(&host.shard("api"), "acct_2", "acct_1");
+    let answer = host.pushkeys(&["list", "--source", "api"]);
+    assert_eq!(answer.status, Some(1));
+    assert!(answer.stdout.contains("work laptop") && !answer.stdout.contains("key_2"), "{}", answer.stdout);
+    assert_eq!(answer.stderr, "warning: source `api` has 1 fault\nhint: pushkeys verify\n");
+}
+
+#[test]
+fn a_source_that_is_not_there_is_no_empty_list() {
+    let host = Host::with_keys();
+    let answer = host.pushkeys(&["list", "--source", "spi"]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (Some(1), ""));
+    assert!(answer.stderr.starts_with("warning: there is no `[cache]/spi`\n"), "{}", answer.stderr);
+}
+
+#[test]
+fn many_keys_are_listed_once_each() {
+    let host = Host::new();
+    let keys = (0..3000_u32).map(|number| cache::Entry {
+        fingerprint: keys::Fingerprint::of(&number.to_be_bytes()),
+        ..entry(ANA, "acct_1", "key_1")
+    });
+    host.put("api", keys);
+    let lines = host.pushkeys(&["list"]).is(0);
+    let mut listed: Vec<&str> = lines.lines().filter(|line| line.starts_with("git")).collect();
+    assert_eq!(listed.len(), 3000);
+    listed.sort_unstable();
+    listed.dedup();
+    assert_eq!(listed.len(), 3000);
+    let prefixed = host.pushkeys(&["list", "--json", "--fingerprint", "A"]).is(0);
+    let expected = lines.lines().filter(|line| line.contains(" SHA256:A")).count();
+    assert!(expected > 0);
+    assert_eq!(prefixed.lines().count(), expected);
+}

@@ -1,0 +1,13 @@
+//! The program as a sysadmin meets it, on real caches. What it prints is in `snapshots/`; `INSTA_UPDATE=always` with
+//! `cargo test` writes them anew.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+mod accept;
+mod explain;
+mod fixture;
+mod general;
+mod list;
+mod show;
+mod status;
+mod verify;

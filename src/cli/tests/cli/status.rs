@@ -1,0 +1,104 @@
+use std::process::{Child, Command};
+
+use cache::status::{STATUS_FILE, Skipped, SourceStatus, State, Status};
+
+use crate::fixture::{ANA, Host, SYNCED_AT, entry};
+
+/// A process that the kernel lists by the daemon's name, until it is dropped.
+struct Daemon {
+    process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("pushkeys-syncd");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let process = Command::new(program).arg("600").spawn().unwrap();
+        Self { process, _folder: folder }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn say(host: &Host, pid: u32, state: State) {
+    let source = SourceStatus {
+        name: "api".into(),
+        kind: "feed".into(),
+        state,
+        since: SYNCED_AT.into(),
+        keys: 1,
+        generation: Some(1),
+        cursor: Some("b1946ac9-4711".into()),
+        sequence_at_source: Some(4712),
+        synced_at: Some(SYNCED_AT.into()),
+        valid_until: None,
+        last_change_at: None,
+        last_error: None,
+        skipped: Skipped::default(),
+        held: None,
+    };
+    let status = Status {
+        pid,
+        version: "0.1.0".into(),
+        started_at: SYNCED_AT.into(),
+        written_at: SYNCED_AT.into(),
+        config: "/etc/pushkeys/syncd.toml".into(),
+        config_error: None,
+        sources: vec![source],
+        conflicts_count: 0,
+        conflicts: Vec::new(),
+    };
+    std::fs::write(host.cache().join(STATUS_FILE), status.to_json()).unwrap();
+}
+
+#[test]
+fn nothing_is_wrong_while_the_daemon_runs_and_its_source_is_in_step() {
+    let host = Host::new();
+    host.put("api", [entry(ANA, "acct_1", "key_1")]);
+    let daemon = Daemon::start();
+    say(&host, daemon.process.id(), State::InStep);
+    let text = host.pushkeys(&["status"]).is(0);
+    assert!(text.ends_with("\nnothing is wrong\n"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&host.pushkeys(&["status", "--json"]).is(0)).unwrap();
+    assert_eq!((&json["ok"], &json["sources"][0]["lag"]), (&true.into(), &1.into()));
+    assert_eq!(json["syncd"]["sources"][0]["state"], "in-step");
+
+    say(&host, daemon.process.id(), State::Unreachable);
+    let text = host.pushkeys(&["status"]).is(1);
+    assert!(
+        text.contains("wrong: source `api`: it has been out of reach since 2026-11-23T16:54:00Z\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_process_of_another_name_is_not_the_daemon() {
+    let host = Host::new();
+    host.put("api", [entry(ANA, "acct_1", "key_1")]);
+    say(&host, std::process::id(), State::InStep);
+    let text = host.pushkeys(&["status"]).is(1);
+    assert!(
+        text.contains("wrong: syncd is not running: its last word is of 2026-11-23T16:54:00Z\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cache_without_a_daemon_is_shown_as_far_as_it_goes() {
+    let host = Host::new();
+    host.put("api", [entry(ANA, "acct_1", "key_1")]);
+    let text = host.pushkeys(&["status"]).is(1);
+    assert!(
+        text.contains(
+            "wrong: syncd has not run with this cache\nhint: systemctl enable --now pushkeys-syncd\n"
+        )
+    );
+    assert!(text.contains("b1946ac9-4711"), "{text}");
+}
