@@ -1,5 +1,6 @@
 //! An HTTP client that waits for its answer.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The key service answers in milliseconds, and in seconds while it is being killed and a disk is slow.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A client of one key service with one credential. Clones share their connections.
+/// A client of one key service with one credential, and a connection for every request.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: Url,
@@ -34,16 +35,23 @@ impl Client {
     /// A client of the service at `base`, such as `http://127.0.0.1:8080`, that sends `authorization` as it is.
     #[must_use]
     pub fn new(base: &str, authorization: Option<String>) -> Self {
-        let http = reqwest::Client::builder().timeout(ANSWER_TIME_MAX).no_proxy().build().expect("a client");
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_TIME_MAX)
+            .no_proxy()
+            // A connection from before a restart of the service looks usable until it is used.
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let base = Url::parse(base).expect("a base URL");
         Self { base, authorization, http, runtime: Arc::new(runtime) }
     }
 
-    /// The answer to a request for `path`, whose segments are percent-encoded here, or why there is none.
+    /// The answer to a request for `path`, of whose segments every byte that could mean anything is percent-encoded, or
+    /// why there is none.
     pub fn send(&self, method: Method, path: &[&str], json: Option<String>) -> Result<Reply, reqwest::Error> {
         let mut url = self.base.clone();
-        url.path_segments_mut().expect("an http URL").clear().extend(path);
+        url.set_path(&path.iter().map(|segment| percent_encoded(segment)).collect::<Vec<_>>().join("/"));
         let mut request = self.http.request(method, url);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -73,6 +81,19 @@ impl Reply {
     pub fn id(&self) -> Option<u64> {
         self.json().get("id").and_then(serde_json::Value::as_u64)
     }
+}
+
+fn percent_encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -114,7 +114,7 @@ impl Login {
         ] {
             self.command.args(["-o", option]);
         }
-        self.command.arg("127.0.0.1");
+        self.command.args(["--", "127.0.0.1"]);
         self.command
     }
 }
@@ -123,9 +123,7 @@ impl Session {
     /// Whether sshd let nobody in.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.code == Some(SSH_FAILED)
-            && self.stdout.is_empty()
-            && self.stderr.contains("Permission denied (publickey)")
+        self.code == Some(SSH_FAILED) && self.stdout.is_empty() && self.stderr.contains("Permission denied (")
     }
 
     /// The name of the account that the session is greeted as.

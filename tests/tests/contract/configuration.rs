@@ -185,11 +185,11 @@ fn c19_the_login_is_not_locked() {
             sshd.global = format!("UsePAM {pam}");
         });
         host.learns(&key);
-        host.login("git", &key)
+        host
     };
-    check("*", "no").succeeds_as(&ana);
-    check("*", "yes").succeeds_as(&ana);
-    check("!", "no").is_refused();
+    check("*", "no").login("git", &key).succeeds_as(&ana);
+    check("*", "yes").login("git", &key).succeeds_as(&ana);
+    check("!", "no").login("git", &key).is_refused();
 }
 
 /// The value of `keyword` in what `sshd -T` printed.

@@ -86,8 +86,11 @@ fn c14_a_wrong_signature_lends_nobody_an_identity() {
     let with_agent = ["-o", "IdentitiesOnly=no", "-o", &identity_agent];
 
     host.login_without_key("git").with_arguments(&with_agent).is_refused();
-    host.login("git", &own).with_arguments(&with_agent).succeeds_as(&mallory);
+    // The victim's options are still in force here up to 9.8, which sshd notices by their other command, and closes.
+    let session = host.login("git", &own).with_arguments(&with_agent).opens();
+    assert!(matches!(session.greeted(), None | Some("mallory")), "{session:?}");
     assert!(host.sshd.log().contains("Failed publickey for git"), "the wrong signature came first");
+    host.login("git", &own).succeeds_as(&mallory);
 }
 
 #[test]
