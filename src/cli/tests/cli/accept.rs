@@ -103,6 +103,8 @@ fn what_root_accepts_is_the_daemons_to_read() {
 fn give(path: &Path, user: u32) {
     std::os::unix::fs::chown(path, Some(user), None).unwrap();
     if path.is_dir() {
-        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
+        for entry in std::fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), user);
+        }
     }
 }

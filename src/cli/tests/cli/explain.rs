@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use cache::Entry;
 
-use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of};
+use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of, spoil};
 
 #[test]
 fn the_way_to_an_answer_is_told_step_by_step() {
@@ -71,7 +71,7 @@ fn an_outage_is_told_from_an_unknown_key() {
         conflict,
         &no_answer("source `api` gives the key to account `acct_1`, source `local` to `ops`"),
     );
-    let flipped = |host: &Host| host.spoil(&host.shard("api"), "acct_1", "acct_2");
+    let flipped = |host: &Host| spoil(&host.shard("api"), "acct_1", "acct_2");
     check("git", ANA, flipped, &no_answer("`[cache]/api/g1/0` is damaged: the checksum of a line"));
     let cut = |host: &Host| std::fs::write(host.shard("api"), "").unwrap();
     check("git", ANA, cut, &no_answer("`[cache]/api/g1/0` is damaged: the first or last line"));

@@ -110,7 +110,9 @@ impl Host {
         entries.sort_unstable_by_key(|entry| entry.fingerprint);
         let mut writer = self.writer(source);
         let mut next = writer.begin().unwrap();
-        entries.into_iter().for_each(|entry| next.push(entry).unwrap());
+        for entry in entries {
+            next.push(entry).unwrap();
+        }
         let valid_until = valid_until.map(|time| time.parse().unwrap());
         let stamps = Stamps { synced_at: SYNCED_AT.parse().unwrap(), valid_until };
         writer.commit(next.finish().unwrap(), Some("b1946ac9-4711"), stamps).unwrap();
@@ -136,14 +138,14 @@ impl Host {
         };
         Answer { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
+}
 
-    /// Replaces `from` in the file at `path`, where it must be.
-    #[track_caller]
-    pub(crate) fn spoil(&self, path: &Path, from: &str, to: &str) {
-        let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.contains(from), "{text}");
-        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
-    }
+/// Replaces `from` in the file at `path`, where it must be.
+#[track_caller]
+pub(crate) fn spoil(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
 impl Answer {

@@ -1,4 +1,4 @@
-use crate::fixture::{ANA, Host, entry, fingerprint_of};
+use crate::fixture::{ANA, Host, entry, fingerprint_of, spoil};
 
 #[test]
 fn keys_are_listed_for_people_and_for_programs() {
@@ -33,7 +33,7 @@ fn a_key_is_listed_that_matches_everything_asked_for() {
 #[test]
 fn a_damaged_line_hides_no_other_and_is_told() {
     let host = Host::with_keys();
-    host.spoil(&host.shard("api"), "acct_2", "acct_1");
+    spoil(&host.shard("api"), "acct_2", "acct_1");
     let answer = host.pushkeys(&["list", "--source", "api"]);
     assert_eq!(answer.status, Some(1));
     assert!(answer.stdout.contains("work laptop") && !answer.stdout.contains("key_2"), "{}", answer.stdout);

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use cache::Entry;
 
-use crate::fixture::{ANA, BEN, CY, Host, entry};
+use crate::fixture::{ANA, BEN, CY, Host, entry, spoil};
 
 #[test]
 fn a_sound_cache_has_no_fault() {
@@ -31,11 +31,11 @@ fn check(change: impl FnOnce(&Host), expected: &str) {
 fn a_damaged_file_is_named_with_its_line() {
     let api = "[cache]/api/g1/0";
     check(
-        |host| host.spoil(&host.shard("api"), "key_1", "key_2"),
+        |host| spoil(&host.shard("api"), "key_1", "key_2"),
         &format!("{api}:2: the checksum of a line does not match it\n"),
     );
     check(
-        |host| host.spoil(&host.shard("api"), "#shard\t1", "#shard\t2"),
+        |host| spoil(&host.shard("api"), "#shard\t1", "#shard\t2"),
         &format!("{api}:1: the first or last line is not that of this shard"),
     );
     check(
