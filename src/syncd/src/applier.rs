@@ -2,9 +2,8 @@
 //! applies a change at once and a busy one rewrites each shard once for many.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cache::status::State;
 use cache::{Change, Difference, Held, Stamps, WriteError, Writer};
@@ -73,37 +72,6 @@ pub(crate) struct Applier {
     thread: JoinHandle<Result<(), WriteError>>,
     /// Where the cache stood when the writer was opened.
     pub(crate) place: Place,
-}
-
-/// Since when appliers have been busy, for the watchdog.
-#[derive(Debug)]
-pub(crate) struct Liveness {
-    started: Instant,
-    /// Milliseconds from `started` to the last sign of life of a busy applier, or 0 while it is idle.
-    busy_since_ms: AtomicU64,
-}
-
-impl Liveness {
-    pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), busy_since_ms: AtomicU64::new(0) }
-    }
-
-    /// For how long the applier has been busy without a sign of life.
-    pub(crate) fn stuck_for(&self) -> Duration {
-        match self.busy_since_ms.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => self.started.elapsed().saturating_sub(Duration::from_millis(since)),
-        }
-    }
-
-    fn busy(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.busy_since_ms.store(elapsed.max(1), Ordering::Relaxed);
-    }
-
-    fn idle(&self) {
-        self.busy_since_ms.store(0, Ordering::Relaxed);
-    }
 }
 
 impl Applier {
@@ -324,7 +292,14 @@ impl Worker {
         self.writer.release()?;
         self.writer.hold(&held)?;
         self.writer.forget_cursor()?;
+        let is_news = self.held.is_none_or(|before| before.removed != held.removed);
         self.held = Some(held);
+        if is_news {
+            tracing::error!(
+                source = %self.context.settings.name, keys_in_force, removed = held.removed, added = held.added,
+                "a snapshot that removes too much is held back; hint: pushkeys accept {}", self.context.settings.name
+            );
+        }
         Ok(Some(held))
     }
 
@@ -337,14 +312,7 @@ impl Worker {
                 board.held(name, None);
                 tracing::info!(source = %name, added, removed, changed, kept, "snapshot in force");
             }
-            Outcome::Held(held) => {
-                board.held(name, Some(&held));
-                let Held { keys_in_force, removed, added, .. } = held;
-                tracing::error!(
-                    source = %name, keys_in_force, removed, added,
-                    "a snapshot that removes too much is held back; hint: pushkeys accept {name}"
-                );
-            }
+            Outcome::Held(held) => board.held(name, Some(&held)),
         }
         self.in_step();
     }
@@ -357,7 +325,7 @@ impl Worker {
 
     fn publish_head(&self) {
         if let Some(head) = self.writer.head() {
-            let cursor = head.cursor.as_deref().map(|cursor| unsealed(cursor).0.to_owned());
+            let cursor = head.cursor.as_deref().map(|cursor| unsealed(cursor).1.to_owned());
             self.context.board.head(&self.context.settings.name, head, cursor);
         }
     }
@@ -365,16 +333,16 @@ impl Worker {
     fn place(&self) -> Place {
         let Some(head) = self.writer.head() else { return Place::default() };
         let cursor = head.cursor.as_deref().and_then(|cursor| {
-            let (cursor, rendering) = unsealed(cursor);
+            let (rendering, cursor) = unsealed(cursor);
             (rendering == self.context.rendering).then(|| cursor.to_owned())
         });
         Place { cursor }
     }
 }
 
-/// The part of a cursor that its source understands, and by what its entries were rendered.
+/// By what the entries were rendered, and the cursor in the source's own words.
 fn unsealed(cursor: &str) -> (&str, &str) {
-    cursor.rsplit_once(crate::source::SEAL).unwrap_or((cursor, ""))
+    cursor.split_once(':').unwrap_or_default()
 }
 
 /// Adds what else waits, up to the bounds of a batch; work of another kind comes back.
@@ -420,9 +388,9 @@ impl Context {
         Stamps { synced_at: now, valid_until }
     }
 
-    /// `cursor` together with what its entries are rendered by.
+    /// `cursor` behind what its entries are rendered by: HEAD remembers both or neither.
     fn sealed(&self, cursor: &str) -> String {
-        format!("{cursor}{}{}", crate::source::SEAL, self.rendering)
+        format!("{}:{cursor}", self.rendering)
     }
 }
 

@@ -48,25 +48,40 @@ pub(crate) struct Bounds {
 }
 
 impl Request<'_> {
-    /// Sends the request. `None` is the answer 304: nothing has changed.
-    pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Option<Body>, SyncError> {
-        let url = self.url.to_string();
-        let silence_max = self.remote.silence_max;
-        let client = self.client(&url)?;
-        let mut request = client.get(self.url.clone()).header(ACCEPT, self.media_type);
-        if let Some((name, value)) = &self.header {
-            request = request.header(name, value);
-        }
-        let response = tokio::time::timeout(CONNECT_TIMEOUT + silence_max, request.send())
-            .await
-            .map_err(|_| silent(&url, silence_max))?
-            .map_err(|source| SyncError::Connect { url: url.clone(), source: source.without_url() })?;
+    /// Sends the request. Without `bounds` the answer has no end.
+    pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, SyncError> {
+        let response = self.respond().await?;
+        self.check(response, bounds)
+    }
+
+    /// Sends the request; `None` if the answer is that nothing has changed.
+    pub(crate) async fn send_if_changed(self, bounds: Bounds) -> Result<Option<Body>, SyncError> {
+        let response = self.respond().await?;
         if response.status() == StatusCode::NOT_MODIFIED && self.header.is_some() {
             return Ok(None);
         }
+        self.check(response, Some(bounds)).map(Some)
+    }
+
+    async fn respond(&self) -> Result<Response, SyncError> {
+        let url = self.url.as_str();
+        let silence_max = self.remote.silence_max;
+        let mut request = self.client(url)?.get(self.url.clone()).header(ACCEPT, self.media_type);
+        if let Some((name, value)) = &self.header {
+            request = request.header(name, value);
+        }
+        tokio::time::timeout(CONNECT_TIMEOUT + silence_max, request.send())
+            .await
+            .map_err(|_| silent(url, silence_max))?
+            .map_err(|source| SyncError::Connect { url: url.to_owned(), source: source.without_url() })
+    }
+
+    fn check(&self, response: Response, bounds: Option<Bounds>) -> Result<Body, SyncError> {
+        let url = self.url.to_string();
         check_status(&response, &url)?;
         self.check_type(response.headers(), &url)?;
-        Ok(Some(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds }))
+        let silence_max = self.remote.silence_max;
+        Ok(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds })
     }
 
     fn client(&self, url: &str) -> Result<Client, SyncError> {

@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod http;
 mod judge;
+mod liveness;
 mod logging;
 mod once;
 mod snapshot;

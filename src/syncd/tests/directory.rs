@@ -1,5 +1,7 @@
 //! Local key files: what is written there counts at once, and what others could have written does not count.
 
+#![cfg(test)]
+
 mod support;
 
 use std::fs::Permissions;

@@ -1,5 +1,7 @@
 //! The host feed: changes as they happen, resumed where they were left, and the guard against snapshots that shrink.
 
+#![cfg(test)]
+
 mod support;
 
 use cache::status::State;

@@ -1,5 +1,7 @@
 //! No answer of a key service empties or corrupts a cache, and each is named in status and log.
 
+#![cfg(test)]
+
 mod support;
 
 use support::{Answer, Host, Service, entry, snapshot, with_type};

@@ -1,5 +1,7 @@
 //! `--once` and `--check`: what they print, and their exit status.
 
+#![cfg(test)]
+
 mod support;
 
 use support::{Answer, Host, Service, entry, key, snapshot, with_type};

@@ -1,5 +1,7 @@
 //! Configuration, tokens and sources change while the daemon runs, and what did not change does not notice.
 
+#![cfg(test)]
+
 mod support;
 
 use feed::Event;

@@ -42,9 +42,8 @@ pub(super) async fn follow(
         };
         // A cursor that HEAD does not have must not outlive this connection.
         place.cursor = (!is_held).then(|| at.to_string());
-        let mut changes = Changes::open(context, applier, remote, at).await?;
-        backoff.reset();
-        let end = changes.follow(is_held).await;
+        let mut changes = Changes::open(context, applier, remote, at, is_held).await?;
+        let end = changes.follow(backoff).await;
         place.cursor = (!is_held).then(|| changes.at.to_string());
         match end? {
             End::Reset if is_fresh && !changes.has_moved => {
@@ -72,7 +71,7 @@ pub(super) async fn snapshot(
         media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: &[],
     };
-    let mut body = request.send(Some(crate::snapshot::BOUNDS)).await?.ok_or(SyncError::Stopped)?;
+    let mut body = request.send(Some(crate::snapshot::BOUNDS)).await?;
     let cursor = |snapshot: &Snapshot| Some(snapshot.cursor.to_string());
     crate::snapshot::take(context, applier, &mut body, cursor).await
 }
@@ -93,6 +92,8 @@ struct Changes<'a> {
     reader: EventReader,
     /// The last change that was handed to the applier.
     at: Cursor,
+    /// Whether a snapshot waits for a person meanwhile.
+    is_held: bool,
     has_moved: bool,
     heartbeats_behind: u32,
 }
@@ -103,6 +104,7 @@ impl<'a> Changes<'a> {
         applier: &'a Applier,
         remote: &Remote,
         at: Cursor,
+        is_held: bool,
     ) -> Result<Self, SyncError> {
         let request = Request {
             remote,
@@ -112,23 +114,23 @@ impl<'a> Changes<'a> {
             media_type: CHANGES_MEDIA_TYPE,
             media_types_too: &[],
         };
-        let url = request.url.to_string();
-        let body = request.send(None).await?.ok_or(SyncError::Status { url, status: 304 })?;
+        let body = request.send(None).await?;
         let reader = EventReader::default();
-        Ok(Self { context, applier, body, reader, at, has_moved: false, heartbeats_behind: 0 })
+        Ok(Self { context, applier, body, reader, at, is_held, has_moved: false, heartbeats_behind: 0 })
     }
 
-    async fn follow(&mut self, is_held: bool) -> Result<End, SyncError> {
+    async fn follow(&mut self, backoff: &mut Backoff) -> Result<End, SyncError> {
         loop {
             let chunk = tokio::select! {
                 chunk = self.body.chunk() => chunk?,
                 () = self.applier.stopped() => return Err(SyncError::Stopped),
-                () = accepted(self.context, is_held) => return Ok(End::Accepted),
+                () = accepted(self.context, self.is_held) => return Ok(End::Accepted),
             };
             let Some(chunk) = chunk else { return Err(SyncError::Ended { url: self.body.url().to_owned() }) };
             if let Some(end) = self.chunk(&chunk).await? {
                 return Ok(end);
             }
+            backoff.reset();
         }
     }
 
@@ -192,6 +194,9 @@ impl<'a> Changes<'a> {
             return Ok(());
         }
         self.heartbeats_behind += 1;
+        if !self.is_held {
+            self.context.board.state(&self.context.settings.name, State::Behind);
+        }
         if self.heartbeats_behind < HEARTBEATS_BEHIND_MAX {
             Ok(())
         } else {

@@ -13,16 +13,14 @@ use tokio::sync::Notify;
 
 pub(crate) use directory::{DirectoryError, check as check_directory};
 
-use crate::applier::{Applier, Liveness, Outcome};
+use crate::applier::{Applier, Outcome};
 use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::config::{Kind, Settings};
 use crate::conflict::ConflictWatch;
 use crate::error::{SyncError, chain};
 use crate::judge::Judge;
-
-/// Stands in HEAD between the cursor in the source's own words and what its entries were rendered by.
-pub(crate) const SEAL: &str = " rendering=";
+use crate::liveness::Liveness;
 
 /// How often a held source looks whether a person has accepted its snapshot.
 const ACCEPTANCE_INTERVAL: Duration = Duration::from_secs(1);

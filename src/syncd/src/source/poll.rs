@@ -12,6 +12,7 @@ use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::error::SyncError;
 use crate::http::{Body, Request};
+use crate::snapshot::BOUNDS;
 
 /// What web servers that know nothing of snapshots call such a file. A page of HTML is never one.
 const MEDIA_TYPES_TOO: &[&str] =
@@ -31,23 +32,23 @@ pub(super) async fn follow(
     backoff: &mut Backoff,
 ) -> Result<(), SyncError> {
     let mut etag = place.cursor.take();
+    let mut is_held = false;
     loop {
-        let mut is_held = false;
-        match request(remote, etag.clone()).await? {
+        match request(remote, etag.clone()).send_if_changed(BOUNDS).await? {
             None => applier.send(Work::Contact).await?,
             Some(mut body) => {
                 context.board.state(&context.settings.name, State::Syncing);
                 let (found, outcome) = take(context, applier, &mut body).await?;
                 is_held = matches!(outcome, Outcome::Held(_));
-                // While a snapshot waits it must come again, so that it can be taken once it is accepted.
-                etag = found.filter(|_| !is_held);
+                etag = found;
             }
         }
         backoff.reset();
-        place.cursor.clone_from(&etag);
+        place.cursor = etag.clone().filter(|_| !is_held);
         tokio::select! {
             () = context.pause(interval) => {}
-            () = accepted(context, is_held) => {}
+            // What was held back must come again to be taken.
+            () = accepted(context, is_held) => etag = None,
             () = applier.stopped() => return Err(SyncError::Stopped),
         }
     }
@@ -59,20 +60,19 @@ pub(super) async fn snapshot(
     applier: &Applier,
     remote: &Remote,
 ) -> Result<Outcome, SyncError> {
-    let mut body = request(remote, None).await?.ok_or(SyncError::Stopped)?;
+    let mut body = request(remote, None).send(Some(BOUNDS)).await?;
     Ok(take(context, applier, &mut body).await?.1)
 }
 
-async fn request(remote: &Remote, etag: Option<String>) -> Result<Option<Body>, SyncError> {
-    let request = Request {
+fn request(remote: &Remote, etag: Option<String>) -> Request<'_> {
+    Request {
         remote,
         url: remote.url.clone(),
         header: etag.map(|etag| (IF_NONE_MATCH, etag)),
         compressed: !remote.is_loopback(),
         media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: MEDIA_TYPES_TOO,
-    };
-    request.send(Some(crate::snapshot::BOUNDS)).await
+    }
 }
 
 async fn take(

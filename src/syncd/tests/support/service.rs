@@ -49,7 +49,9 @@ pub fn snapshot(sequence: u64, entries: &[Entry]) -> Vec<u8> {
     entries.sort_by_key(|entry| entry.fingerprint);
     let mut bytes = Vec::new();
     let mut writer = SnapshotWriter::new(&cursor(sequence), &mut bytes);
-    entries.iter().for_each(|entry| writer.entry(entry, &mut bytes));
+    for entry in &entries {
+        writer.entry(entry, &mut bytes);
+    }
     writer.finish(&mut bytes);
     bytes
 }
