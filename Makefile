@@ -18,6 +18,7 @@ help:
 	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-burst"
+	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
 
 .PHONY: demo
@@ -66,6 +67,14 @@ bench-build:
 bench-lookup bench-first-sync bench-propagation bench-login bench-burst: bench-%: bench-build
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
+
+# cargo-fuzz asks for a nightly compiler only because of the flags that it passes on.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	cd tests && for target in reader writer key feed; do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 || exit 1; done
 
 .PHONY: clean
 clean:

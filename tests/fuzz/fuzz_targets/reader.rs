@@ -16,7 +16,7 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut writer = Writer::open(&folder.path().join("cache"), &api()).unwrap();
     let mut entries: Vec<Entry> = (0..8).map(entry).collect();
     entries.sort_by_key(|entry| entry.fingerprint);
@@ -47,7 +47,7 @@ fn entry(number: u8) -> Entry {
     }
 }
 
-/// The first byte chooses the file and how the rest meets what was written: in its place, or over it at some offset.
+// The first byte chooses the file and how the rest meets what was written: in its place, or over it at some offset.
 fuzz_target!(|data: &[u8]| {
     let [choice, offset, bytes @ ..] = data else { return };
     let (name, written): (_, &[u8]) =

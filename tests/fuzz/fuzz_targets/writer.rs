@@ -31,7 +31,9 @@ fn entry(number: u8, content: &Content) -> Entry {
         key_id: format!("key_{number}").parse().unwrap(),
         account_name: Name::nearest(&content.name),
         key_name: Name::nearest(&content.name),
-        line: format!("restrict,command=\"/x\" ssh-rsa {}", "A".repeat(usize::from(content.padding) * 20)).parse().unwrap(),
+        line: format!("restrict,command=\"/x\" ssh-rsa {}", "A".repeat(usize::from(content.padding) * 20))
+            .parse()
+            .unwrap(),
     }
 }
 
@@ -61,7 +63,10 @@ fuzz_target!(|steps: Vec<Step>| {
                 writer = Writer::open(&path, &api).unwrap();
             }
             Step::Snapshot(pairs) => {
-                model = pairs.iter().map(|(number, content)| (Fingerprint::of(&[*number]), entry(*number, content))).collect();
+                model = pairs
+                    .iter()
+                    .map(|(number, content)| (Fingerprint::of(&[*number]), entry(*number, content)))
+                    .collect();
                 take(&mut writer, &model);
             }
             Step::Batch(pairs) => {
