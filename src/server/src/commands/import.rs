@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::store::{ImportItem, ImportOutcome, Store};
 
 /// Lines in one transaction: enough that waiting for the disk does not count, few enough that the
-/// service's own writers wait well under a second.
-const LINES_PER_BATCH: usize = 10_000;
+/// service's own writers wait about a second at most.
+const LINES_PER_BATCH: usize = 40_000;
 /// Batches that are judged ahead of the database.
 const BATCHES_AHEAD: usize = 1;
 /// The longest line in bytes: a key and two names with every byte of them written as `\u00xx`.
@@ -58,6 +58,7 @@ struct Totals {
 pub(super) async fn run(config: &Config, arguments: Arguments, output: Output) -> anyhow::Result<Answer> {
     let policy = config.policy()?;
     let store = open_store(config).await?;
+    store.expect_import().await?;
     let (batches, mut received) = mpsc::channel(BATCHES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || read(&arguments, &policy, &batches));
     let mut progress = Progress::new();

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ::keys::{AccountId, Fingerprint, Name, ValidKey};
+use ::keys::{AccountId, Name, ValidKey};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use thiserror::Error;
 
 use super::accounts::account_id;
 use super::changes::Numbering;
-use super::keys::{NewKey, fingerprint};
+use super::keys::NewKey;
 use super::{Store, StoreError, now_ms};
 use crate::secret;
 
@@ -53,6 +53,18 @@ pub enum ImportRefusal {
 }
 
 impl Store {
+    /// Gives this process's writer memory, and the write-ahead log length, for many keys: they land all over
+    /// the index of fingerprints, and with the usual 2 MiB each batch would write most of it several times.
+    pub async fn expect_import(&self) -> Result<(), StoreError> {
+        for setting in ["PRAGMA cache_size = -131072", "PRAGMA wal_autocheckpoint = 65536"] {
+            sqlx::query(setting)
+                .execute(&self.write)
+                .await
+                .map_err(StoreError::of("prepare for an import"))?;
+        }
+        Ok(())
+    }
+
     /// Imports `items` in one transaction, and says for each in its order what became of it.
     pub async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
         let mut transaction = self.begin_write().await?;
@@ -63,8 +75,7 @@ impl Store {
             let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
             let mut stored = insert(&mut transaction, &rows).await?;
             for row in rows {
-                // Of two items with one key, the first is the one that was stored.
-                if stored.remove(row.new.fingerprint.as_bytes()) {
+                if stored.remove(row.new.id.as_str()) {
                     numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
                     outcomes.push(ImportOutcome::Stored);
                 } else {
@@ -138,11 +149,9 @@ async fn find_accounts(
     Ok(())
 }
 
-/// Stores what no unique index refuses; gives the fingerprints of that.
-async fn insert(
-    connection: &mut SqliteConnection,
-    rows: &[Row<'_>],
-) -> Result<HashSet<[u8; 32]>, StoreError> {
+/// Stores what no unique index refuses; gives the ids of that. Only the id tells two items apart that
+/// have one key: which of them was stored can depend on their names.
+async fn insert(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<HashSet<String>, StoreError> {
     let mut statement = QueryBuilder::<Sqlite>::new(
         "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) ",
     );
@@ -157,17 +166,17 @@ async fn insert(
             .push_bind(row.new.entry.as_str())
             .push_bind(now);
     });
-    statement.push(" ON CONFLICT DO NOTHING RETURNING fingerprint");
-    let stored: Vec<Vec<u8>> =
+    statement.push(" ON CONFLICT DO NOTHING RETURNING id");
+    let stored: Vec<String> =
         statement.build_query_scalar().fetch_all(connection).await.map_err(StoreError::of("store keys"))?;
-    stored.iter().map(|digest| fingerprint(digest).map(|fingerprint| *fingerprint.as_bytes())).collect()
+    Ok(stored.into_iter().collect())
 }
 
 async fn why_not_stored(
     connection: &mut SqliteConnection,
     row: &Row<'_>,
 ) -> Result<ImportOutcome, StoreError> {
-    let fingerprint: Fingerprint = row.new.fingerprint;
+    let fingerprint = row.new.fingerprint;
     let holder: Option<(i64, String)> =
         sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
             .bind(fingerprint.as_bytes().as_slice())

@@ -1,0 +1,130 @@
+//! The command line beside a running service.
+
+use crate::service::{Service, new_key, text};
+use serde_json::json;
+
+/// Runs a command that answers no; gives what it says.
+#[track_caller]
+fn check_refused(service: &Service, arguments: &[&str], status: i32, message: &str) {
+    let output = service.command(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {stderr}");
+    assert!(stderr.contains(message), "{stderr:?} does not say {message:?}");
+}
+
+#[test]
+fn accounts_are_added_listed_and_removed() {
+    let service = Service::start();
+    let added = service.ask(&["account", "add", "ana", "--email", "ana@example.com"]);
+    assert!(text(&added, "id").starts_with("acct_"));
+    let listed = service.ask(&["account", "list"]);
+    assert_eq!(
+        (&listed["name"], &listed["email"], &listed["keys"]),
+        (&json!("ana"), &json!("ana@example.com"), &json!(0))
+    );
+    check_refused(&service, &["account", "add", "ana"], 1, "hint: pushkeys-server account list");
+    check_refused(&service, &["account", "add", "bob", "--id", "Not an id"], 2, "is not an account id");
+    check_refused(&service, &["account", "add", "bob", "--email", "nowhere"], 2, "is not a mail address");
+    check_refused(&service, &["account", "add", "b\x1bb"], 2, "U+001B");
+    service.ask(&["account", "remove", "ana"]);
+    check_refused(&service, &["account", "remove", "ana"], 1, "there is no account `ana`");
+}
+
+#[test]
+fn secrets_are_shown_once_and_never_stored() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    let host = service.host("push1");
+    let listed = service.ask(&["token", "list", "ana"]);
+    assert_eq!(text(&listed, "id"), ana.token_id);
+    let bearer = ana.bearer.strip_prefix("Bearer ").unwrap();
+    let host = host.strip_prefix("Bearer ").unwrap();
+    for secret in [bearer, host, &ana.oauth_secret] {
+        for file in std::fs::read_dir(service.path("")).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+        }
+    }
+}
+
+#[test]
+fn hosts_have_one_name_each() {
+    let service = Service::start();
+    service.host("push1");
+    check_refused(&service, &["host", "add", "push1"], 1, "hint: pushkeys-server host revoke push1");
+    check_refused(&service, &["host", "add", "push/1"], 2, "is not a host name");
+    service.ask(&["host", "revoke", "push1"]);
+    check_refused(&service, &["host", "revoke", "push1"], 1, "there is no host `push1`");
+    service.host("push1");
+}
+
+#[test]
+fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
+    let service = Service::start();
+    let (first, second) = (new_key(&service, "first"), new_key(&service, "second"));
+    let line = |account: &str, name: &str, key: &str| {
+        json!({ "account": account, "name": name, "key": key }).to_string()
+    };
+    let private = std::fs::read_to_string(service.path("key-first")).unwrap();
+    let lines = [
+        line("ana", "laptop", &first),
+        line("bob", "stolen", &first),
+        line("ana", "laptop", &second),
+        line("ana", "again", &first),
+        String::new(),
+        line("ana", "private", &private),
+        line("ana", "b\u{7}", &second),
+        "{\"account\":\"ana\",\"name\":\"x\",\"key\":\"y\",\"admin\":true}".to_owned(),
+        "x".repeat(200_000),
+        line("bob", "desktop", &second),
+        line("ana", "laptop", &new_key(&service, "third")),
+    ];
+    std::fs::write(service.path("import"), lines.join("\n")).unwrap();
+    let path = service.path("import").display().to_string();
+    let output = service.command(&["import", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let totals: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(totals, json!({ "stored": 2, "present": 0, "refused": 8 }));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for expected in [
+        "line 2: the key is registered to another account",
+        // Its name was taken, and then the last line got its key.
+        "line 3: the key is registered to another account",
+        "line 4: the account already has this key under the name `laptop`",
+        "line 6: this is a private key",
+        "line 7: key: the name contains",
+        "line 8: the line is not an object",
+        "line 9: the line is longer than",
+        "line 11: the account already has another key of this name",
+    ] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    assert!(!stderr.contains(private.lines().nth(1).unwrap()));
+    let accounts = service.command(&["account", "list"]).stdout;
+    let held = String::from_utf8(accounts).unwrap().lines().map(keys_of).collect::<Vec<_>>();
+    assert_eq!(held, [("ana".to_owned(), 1), ("bob".to_owned(), 1)]);
+
+    std::fs::write(service.path("import"), [lines[0].as_str(), lines[9].as_str()].join("\n")).unwrap();
+    assert_eq!(service.ask(&["import", &path]), json!({ "stored": 0, "present": 2, "refused": 0 }));
+}
+
+/// Name and number of keys in a line of `account list`.
+fn keys_of(line: &str) -> (String, u64) {
+    let account: serde_json::Value = serde_json::from_str(line).unwrap();
+    (text(&account, "name"), account["keys"].as_u64().unwrap())
+}
+
+#[test]
+fn a_check_changes_nothing_and_finds_what_would_keep_the_service_from_starting() {
+    let mut service = Service::start();
+    let good = service.command(&["check"]);
+    assert!(good.status.success());
+    service.stop();
+    std::fs::write(service.path("secret"), "short").unwrap();
+    let bad = service.command(&["check"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&bad.stdout).contains("does not hold 64 hexadecimal digits"));
+    std::fs::remove_file(service.path("keys.db")).unwrap();
+    assert_eq!(service.command(&["check"]).status.code(), Some(1));
+    assert!(!service.path("keys.db").exists());
+}

@@ -1,0 +1,234 @@
+//! The host feed over a real connection.
+
+use crate::service::{Account, Service, new_key, wait_for};
+use feed::{Cursor, Event, Snapshot, SnapshotLine, SnapshotReader};
+use keys::{Fingerprint, Policy, ValidKey};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+/// Reads a snapshot as syncd does; gives its fingerprints in their order.
+fn read(body: &[u8]) -> (Snapshot, Vec<Fingerprint>) {
+    let mut reader = SnapshotReader::default();
+    let mut fingerprints = Vec::new();
+    for line in body.strip_suffix(b"\n").unwrap().split(|&byte| byte == b'\n') {
+        match reader.line(line).unwrap() {
+            SnapshotLine::Entry(entry) => fingerprints.push(entry.fingerprint),
+            SnapshotLine::Malformed(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    (reader.finish().unwrap(), fingerprints)
+}
+
+async fn snapshot(service: &Service, host: &str) -> (Snapshot, Vec<Fingerprint>) {
+    let response = service.request(Method::GET, feed::SNAPSHOT_PATH, host).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], feed::SNAPSHOT_MEDIA_TYPE);
+    read(&response.bytes().await.unwrap())
+}
+
+/// Registers `count` real keys.
+async fn register(service: &Service, account: &Account, count: usize) {
+    for number in 0..count {
+        let key = new_key(service, &format!("{}-{number}", account.id));
+        let (status, body) = service.put(account, &format!("key{number}"), &key).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+}
+
+fn sequence(id: Option<Cursor>) -> u64 {
+    id.unwrap().sequence
+}
+
+#[tokio::test]
+async fn a_snapshot_holds_every_key_in_order_and_proves_itself() {
+    let service = Service::start();
+    let host = service.host("push1");
+    let (empty, none) = snapshot(&service, &host).await;
+    assert_eq!((empty.cursor.sequence, empty.entries, none.len()), (0, 0, 0));
+    let ana = service.account("ana");
+    register(&service, &ana, 5).await;
+    service.delete(&ana, "key2").await;
+    let (snapshot, fingerprints) = snapshot(&service, &host).await;
+    assert_eq!((snapshot.cursor.sequence, snapshot.entries), (6, 4));
+    assert!(fingerprints.is_sorted());
+    let mut listed: Vec<Fingerprint> =
+        service.keys(&ana).await.iter().map(|(_, fingerprint)| fingerprint.parse().unwrap()).collect();
+    listed.sort();
+    assert_eq!(fingerprints, listed);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_compressed_when_asked() {
+    let service = Service::start();
+    let host = service.host("push1");
+    let request = service.request(Method::GET, feed::SNAPSHOT_PATH, &host);
+    let response = request.header("accept-encoding", "zstd").send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "zstd");
+}
+
+#[tokio::test]
+async fn a_host_that_connects_gets_reset_and_then_what_changes() {
+    let service = Service::start();
+    let host = service.host("push1");
+    let ana = service.account("ana");
+    register(&service, &ana, 1).await;
+    let epoch = snapshot(&service, &host).await.0.cursor.epoch;
+    let beyond = format!("{epoch}-2");
+    for last_event_id in [None, Some("other-1"), Some("nonsense"), Some(beyond.as_str())] {
+        let mut stream = service.changes(&host, last_event_id).await;
+        let first = stream.next().await.unwrap();
+        assert_eq!(first.event.unwrap(), Event::Reset, "{last_event_id:?}");
+        assert_eq!(first.id, None);
+    }
+    let mut stream = service.changes(&host, None).await;
+    assert_eq!(stream.next().await.unwrap().event.unwrap(), Event::Reset);
+    service.delete(&ana, "key0").await;
+    let removed = stream.next().await.unwrap();
+    assert!(matches!(removed.event, Ok(Event::Remove(_))));
+    assert_eq!(removed.id.unwrap(), Cursor { epoch, sequence: 2 });
+}
+
+#[tokio::test]
+async fn a_host_resumes_after_what_it_has_seen() {
+    let mut service = Service::start();
+    let host = service.host("push1");
+    let ana = service.account("ana");
+    register(&service, &ana, 3).await;
+    let epoch = snapshot(&service, &host).await.0.cursor.epoch;
+    service.restart();
+    for seen in 0..3 {
+        let mut stream = service.changes(&host, Some(&format!("{epoch}-{seen}"))).await;
+        for expected in seen + 1..=3 {
+            let received = stream.next().await.unwrap();
+            assert_eq!(sequence(received.id), expected);
+            assert!(matches!(received.event, Ok(Event::Put(entry)) if entry.account.as_str() == ana.id));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_was_away_longer_than_changes_are_kept_gets_reset() {
+    let service = Service::start_with("changes_max = 2");
+    let host = service.host("push1");
+    let ana = service.account("ana");
+    register(&service, &ana, 3).await;
+    let epoch = snapshot(&service, &host).await.0.cursor.epoch;
+    let mut too_late = service.changes(&host, Some(&format!("{epoch}-0"))).await;
+    assert_eq!(too_late.next().await.unwrap().event.unwrap(), Event::Reset);
+    let mut in_time = service.changes(&host, Some(&format!("{epoch}-1"))).await;
+    assert_eq!(sequence(in_time.next().await.unwrap().id), 2);
+}
+
+#[tokio::test]
+async fn what_another_process_commits_is_told_too() {
+    let service = Service::start();
+    let host = service.host("push1");
+    let ana = service.account("ana");
+    register(&service, &ana, 3).await;
+    let mut stream = service.changes(&host, None).await;
+    assert_eq!(stream.next().await.unwrap().event.unwrap(), Event::Reset);
+    service.ask(&["account", "remove", "ana"]);
+    for expected in 4..=6 {
+        let removed = stream.next().await.unwrap();
+        assert!(matches!(removed.event, Ok(Event::Remove(_))));
+        assert_eq!(sequence(removed.id), expected);
+    }
+    assert_eq!(service.get("/v2/self", &ana.bearer).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(snapshot(&service, &host).await.1, []);
+}
+
+#[tokio::test]
+async fn a_slow_host_misses_nothing() {
+    let service = Service::start();
+    let host = service.host("push1");
+    let count = 40_000;
+    let mut slow = service.changes(&host, None).await;
+    let lines =
+        synthetic_keys(count).map(|key| json!({ "account": "ana", "name": key, "key": key }).to_string());
+    let import = lines.collect::<Vec<_>>().join("\n");
+    std::fs::write(service.path("import"), import).unwrap();
+    let path = service.path("import").display().to_string();
+    // Nothing is read meanwhile: far more than sockets and the shared messages hold.
+    assert_eq!(service.ask(&["import", &path])["stored"], count);
+    assert_eq!(slow.next().await.unwrap().event.unwrap(), Event::Reset);
+    for expected in 1..=count {
+        assert_eq!(sequence(slow.next().await.unwrap().id), expected);
+    }
+}
+
+/// Keys that nobody has the private half of: about every second number is the encoding of a point.
+fn synthetic_keys(count: u64) -> impl Iterator<Item = String> {
+    use base64ct::{Base64, Encoding as _};
+    (0_u32..)
+        .map(|number| {
+            let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+            blob.extend_from_slice(&number.to_be_bytes());
+            blob.extend_from_slice(&[7; 28]);
+            format!("ssh-ed25519 {}", Base64::encode_string(&blob))
+        })
+        .filter(|text| ValidKey::check(text, &Policy::default()).is_ok())
+        .take(usize::try_from(count).unwrap())
+}
+
+#[tokio::test]
+async fn heartbeats_say_up_to_where_all_was_told() {
+    let service = Service::start_with("heartbeat = \"100ms\"");
+    let host = service.host("push1");
+    let ana = service.account("ana");
+    register(&service, &ana, 2).await;
+    let mut stream = service.changes(&host, None).await;
+    assert!(matches!(stream.next_of_any_kind().await.unwrap().event, Ok(Event::Reset)));
+    for _ in 0..3 {
+        let beat = stream.next_of_any_kind().await.unwrap();
+        assert!(matches!(beat.event, Ok(Event::Heartbeat { sequence: 2 })));
+        assert_eq!(beat.id, None);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_host_loses_its_streams_and_others_keep_theirs() {
+    let service = Service::start();
+    let (revoked, kept) = (service.host("push1"), service.host("push2"));
+    let ana = service.account("ana");
+    let mut ends = service.changes(&revoked, None).await;
+    let mut goes_on = service.changes(&kept, None).await;
+    assert_eq!(ends.next().await.unwrap().event.unwrap(), Event::Reset);
+    assert_eq!(goes_on.next().await.unwrap().event.unwrap(), Event::Reset);
+    service.ask(&["host", "revoke", "push1"]);
+    assert!(ends.next().await.is_none());
+    register(&service, &ana, 1).await;
+    assert!(matches!(goes_on.next().await.unwrap().event, Ok(Event::Put(_))));
+    for path in [feed::SNAPSHOT_PATH, feed::CHANGES_PATH] {
+        let response = service.request(Method::GET, path, &revoked).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn an_accounts_credential_does_not_open_the_feed() {
+    let service = Service::start();
+    let (ana, host) = (service.account("ana"), service.host("push1"));
+    for path in [feed::SNAPSHOT_PATH, feed::CHANGES_PATH] {
+        for (credential, expected) in [
+            (&ana.bearer, StatusCode::UNAUTHORIZED),
+            (&String::new(), StatusCode::UNAUTHORIZED),
+            (&host, StatusCode::OK),
+        ] {
+            let response = service.request(Method::GET, path, credential).send().await.unwrap();
+            assert_eq!(response.status(), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_instead_of_waiting_for_them() {
+    let mut service = Service::start();
+    let host = service.host("push1");
+    let mut stream = service.changes(&host, None).await;
+    assert_eq!(stream.next().await.unwrap().event.unwrap(), Event::Reset);
+    service.stop();
+    assert!(stream.next().await.is_none());
+    assert!(wait_for(|| service.log().contains("stopped").then_some(true)));
+    assert!(!service.log().contains("cut off"));
+}

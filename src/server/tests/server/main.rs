@@ -1,0 +1,15 @@
+//! The key service as its clients meet it: the real program, real connections, a real database.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, also in a helper that is no test itself"
+)]
+
+mod api;
+mod commands;
+mod host_feed;
+mod service;
+mod store;

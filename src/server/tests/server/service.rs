@@ -1,0 +1,245 @@
+//! The real program on a free port, and clients of it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use feed::{EventReader, Received};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// `pushkeys-server serve` in a directory of its own, ended with it.
+pub(crate) struct Service {
+    directory: TempDir,
+    process: Option<Child>,
+    address: String,
+    pub(crate) client: Client,
+}
+
+/// An account with a token.
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) token_id: String,
+    pub(crate) bearer: String,
+    pub(crate) oauth_token: String,
+    pub(crate) oauth_secret: String,
+}
+
+impl Service {
+    pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts with more settings than the paths.
+    pub(crate) fn start_with(settings: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\naddress_file = \"{}\"\ndatabase = \"sqlite://{}\"\nsecret_file = \"{}\"\n{settings}",
+            path("address"),
+            path("keys.db"),
+            path("secret"),
+        );
+        fs::write(directory.path().join("server.toml"), config).unwrap();
+        let client = Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap();
+        let mut service = Self { directory, process: None, address: String::new(), client };
+        service.restart();
+        service
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushkeys-server"));
+        command.arg("--config").arg(self.path("server.toml"));
+        command
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        let _ = fs::remove_file(self.path("address"));
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.process = Some(self.program().arg("serve").stderr(log).spawn().unwrap());
+        let path = self.path("address");
+        let address = wait_for(|| fs::read_to_string(&path).ok());
+        address.trim().clone_into(&mut self.address);
+    }
+
+    /// Ends the service as systemd does, and waits until it is gone.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let pid = process.id().to_string();
+            assert!(Command::new("kill").arg(pid).status().unwrap().success());
+            assert!(process.wait().unwrap().success(), "the service ends well on SIGTERM");
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// Runs a command beside the service.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        self.program().arg("--json").args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The same, where it answers yes, in JSON.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn account(&self, name: &str) -> Account {
+        let id = text(&self.ask(&["account", "add", name]), "id");
+        let token = self.ask(&["token", "add", name]);
+        Account {
+            id,
+            token_id: text(&token, "id"),
+            bearer: format!("Bearer {}", text(&token, "bearer")),
+            oauth_token: text(&token, "oauth_token"),
+            oauth_secret: text(&token, "oauth_secret"),
+        }
+    }
+
+    /// A new host's `Authorization`.
+    pub(crate) fn host(&self, name: &str) -> String {
+        format!("Bearer {}", text(&self.ask(&["host", "add", name]), "token"))
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, authorization: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.client.request(method, url).header(AUTHORIZATION, authorization)
+    }
+
+    pub(crate) async fn get(&self, path: &str, authorization: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path, authorization)).await
+    }
+
+    pub(crate) async fn put(&self, account: &Account, name: &str, key: &str) -> (StatusCode, Value) {
+        let path = format!("/v2/self/keys/{name}");
+        answer(self.request(Method::PUT, &path, &account.bearer).json(key)).await
+    }
+
+    pub(crate) async fn delete(&self, account: &Account, name: &str) -> (StatusCode, Value) {
+        let path = format!("/v2/self/keys/{name}");
+        answer(self.request(Method::DELETE, &path, &account.bearer)).await
+    }
+
+    /// Sends bytes as they are, for paths that no HTTP client lets through.
+    pub(crate) fn raw(&self, request: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Names and fingerprints of an account's keys.
+    pub(crate) async fn keys(&self, account: &Account) -> Vec<(String, String)> {
+        let (status, keys) = self.get("/v2/self/keys", &account.bearer).await;
+        assert_eq!(status, StatusCode::OK);
+        keys.as_array().unwrap().iter().map(|key| (text(key, "name"), text(key, "fingerprint"))).collect()
+    }
+
+    pub(crate) async fn changes(&self, host: &str, last_event_id: Option<&str>) -> Stream {
+        let mut request = self.request(Method::GET, feed::CHANGES_PATH, host);
+        if let Some(id) = last_event_id {
+            request = request.header(feed::LAST_EVENT_ID, id);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], feed::CHANGES_MEDIA_TYPE);
+        Stream { response, reader: EventReader::default(), waiting: VecDeque::new() }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+    }
+}
+
+/// A host's stream of changes.
+pub(crate) struct Stream {
+    response: Response,
+    reader: EventReader,
+    waiting: VecDeque<Received>,
+}
+
+impl Stream {
+    /// The next event that is no heartbeat; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Received> {
+        loop {
+            let received = self.next_of_any_kind().await?;
+            if !matches!(received.event, Ok(feed::Event::Heartbeat { .. })) {
+                return Some(received);
+            }
+        }
+    }
+
+    pub(crate) async fn next_of_any_kind(&mut self) -> Option<Received> {
+        loop {
+            if let Some(received) = self.waiting.pop_front() {
+                return Some(received);
+            }
+            let chunk =
+                tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("an event in time");
+            let mut received = Vec::new();
+            self.reader.push(&chunk.ok()??, &mut received).unwrap();
+            self.waiting.extend(received);
+        }
+    }
+}
+
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert!(response.headers().contains_key("x-request-id"));
+    (status, response.json().await.unwrap())
+}
+
+pub(crate) fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
+}
+
+/// Looks until there is something.
+pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun_at = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun_at.elapsed() < PATIENCE, "waited in vain");
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The text of a real Ed25519 key, made by `ssh-keygen`.
+pub(crate) fn new_key(service: &Service, comment: &str) -> String {
+    let path = service.path(&format!("key-{comment}"));
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f"]).arg(&path);
+    assert!(command.status().unwrap().success());
+    fs::read_to_string(path.with_extension("pub")).unwrap().trim().to_owned()
+}

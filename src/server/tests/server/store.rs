@@ -1,0 +1,134 @@
+//! The store on a real database, without a service around it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_server::store::{Changes, Open, PutKeyError, Store, StoreLimits};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
+const LIMITS: StoreLimits = StoreLimits { changes_max: 1_000, keys_per_account_max: 100 };
+
+async fn open(directory: &TempDir) -> Store {
+    let url = format!("sqlite://{}/keys.db", directory.path().display()).parse().unwrap();
+    Store::open(&url, Open::Prepare, LIMITS).await.unwrap()
+}
+
+async fn account(store: &Store, name: &str) -> AccountId {
+    store.add_account(&Name::parse(name).unwrap(), None, None).await.unwrap()
+}
+
+fn key() -> ValidKey {
+    ValidKey::check(KEY, &Policy::default()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    // Two stores are two processes to the database.
+    let stores = [Arc::new(open(&directory).await), Arc::new(open(&directory).await)];
+    let mut attempts = JoinSet::new();
+    for number in 0..40 {
+        let store = stores[number % 2].clone();
+        let id = account(&store, &format!("account{number}")).await;
+        attempts.spawn(async move {
+            let name = Name::parse("laptop").unwrap();
+            (store.put_key(&id, &name, &key(), KEY).await, id)
+        });
+    }
+    let (mut winners, mut refused) = (Vec::new(), 0);
+    for (outcome, id) in attempts.join_all().await {
+        match outcome {
+            Ok(changes) => winners.push((id, changes)),
+            Err(PutKeyError::OfAnotherAccount) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 39);
+    let [(winner, changes)] = winners.as_slice() else { panic!("{winners:?}") };
+    assert_eq!(changes.len(), 1);
+    assert_eq!(stores[0].keys(winner).await.unwrap().len(), 1);
+    let mut snapshot = stores[0].snapshot().await.unwrap();
+    assert_eq!(snapshot.next_page(10).await.unwrap().unwrap().count, 1);
+    assert!(snapshot.next_page(10).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_many_writers_are_numbered_without_a_hole() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores = [Arc::new(open(&directory).await), Arc::new(open(&directory).await)];
+    let mut writers = JoinSet::new();
+    for number in 0..8 {
+        let store = stores[number % 2].clone();
+        let id = account(&store, &format!("account{number}")).await;
+        writers.spawn(async move {
+            let name = Name::parse("laptop").unwrap();
+            let mut sequences = Vec::new();
+            for _ in 0..10 {
+                // All of them fight for one key, so that refusals and rollbacks come in between.
+                if let Ok(changes) = store.put_key(&id, &name, &key(), KEY).await {
+                    sequences.extend(changes.iter().map(|change| change.sequence));
+                    sequences
+                        .extend(store.delete_key(&id, &name).await.unwrap().map(|change| change.sequence));
+                }
+            }
+            sequences
+        });
+    }
+    let told: Vec<u64> = writers.join_all().await.into_iter().flatten().collect();
+    let distinct: HashSet<u64> = told.iter().copied().collect();
+    assert_eq!(distinct.len(), told.len());
+    let Changes::Next(changes) = stores[0].changes_after(0, 1_000).await.unwrap() else { panic!("pruned") };
+    let sequences: Vec<u64> = changes.iter().map(|change| change.sequence).collect();
+    assert!(!sequences.is_empty());
+    assert_eq!(sequences, (1..=told.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let id = account(&store, "ana").await;
+    let name = Name::parse("laptop").unwrap();
+    store.put_key(&id, &name, &key(), KEY).await.unwrap();
+    let mut before = store.snapshot().await.unwrap();
+    store.delete_key(&id, &name).await.unwrap();
+    let mut after = store.snapshot().await.unwrap();
+    assert_eq!((before.cursor().sequence, after.cursor().sequence), (1, 2));
+    assert_eq!(before.next_page(10).await.unwrap().unwrap().count, 1);
+    assert!(after.next_page(10).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn old_changes_are_dropped_and_a_reader_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/keys.db", directory.path().display()).parse().unwrap();
+    let limits = StoreLimits { changes_max: 3, ..LIMITS };
+    let store = Store::open(&url, Open::Prepare, limits).await.unwrap();
+    let id = account(&store, "ana").await;
+    let name = Name::parse("laptop").unwrap();
+    for _ in 0..3 {
+        store.put_key(&id, &name, &key(), KEY).await.unwrap();
+        store.delete_key(&id, &name).await.unwrap();
+    }
+    let state = store.feed_state().await.unwrap();
+    assert_eq!((state.pruned, state.head.sequence), (3, 6));
+    assert_eq!(store.changes_after(2, 10).await.unwrap(), Changes::Pruned);
+    let Changes::Next(kept) = store.changes_after(3, 10).await.unwrap() else { panic!("pruned") };
+    assert_eq!(kept.iter().map(|change| change.sequence).collect::<Vec<_>>(), [4, 5, 6]);
+    assert_eq!(store.changes_after(6, 10).await.unwrap(), Changes::Next(Vec::new()));
+}
+
+#[tokio::test]
+async fn names_that_are_sql_are_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let hostile = "x'); DROP TABLE keys; --\"`";
+    let id = account(&store, hostile).await;
+    let name = Name::parse(hostile).unwrap();
+    store.put_key(&id, &name, &key(), KEY).await.unwrap();
+    assert_eq!(store.keys(&id).await.unwrap()[0].name, hostile);
+    assert_eq!(store.find_account(hostile).await.unwrap().unwrap().id, id);
+}
