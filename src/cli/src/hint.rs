@@ -32,6 +32,10 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
 
 const AS_ROOT: &str = "run it with sudo, or as a member of the group `pushkeys`";
 
+/// What to do about a damaged file. syncd makes a source anew when a file of it is missing at its start.
+pub(crate) const HEAL: &str =
+    "while its source answers: rm the damaged file, and systemctl restart pushkeys-syncd";
+
 /// What to do about `error` of the reader.
 pub(crate) fn of_read(error: &ReadError) -> &'static str {
     match error {
@@ -42,9 +46,7 @@ pub(crate) fn of_read(error: &ReadError) -> &'static str {
         ReadError::Damaged { source: Damage::Format, .. } => {
             "install the same version of pushkeys everywhere"
         }
-        ReadError::Damaged { .. } => {
-            "pushkeys verify; systemctl restart pushkeys-syncd writes what is damaged anew"
-        }
+        ReadError::Damaged { .. } => HEAL,
         ReadError::Raced(_) => "run it again",
     }
 }

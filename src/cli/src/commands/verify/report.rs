@@ -8,6 +8,7 @@ use cache::ReadError;
 use serde::Serialize;
 
 use crate::commands::{Outcome, chain};
+use crate::hint::HEAL;
 use crate::output::{BAD, GOOD, count, write_json_line};
 
 /// What was looked at so far, and where faults are written.
@@ -79,7 +80,7 @@ impl<'a> Report<'a> {
             };
             writeln!(out, "{looked_at}: {style}{result}{style:#}")?;
             if faults > 0 {
-                writeln!(out, "hint: systemctl restart pushkeys-syncd writes what is damaged anew")?;
+                writeln!(out, "hint: {HEAL}")?;
             }
         }
         Ok(Outcome::yes_if(faults == 0))
