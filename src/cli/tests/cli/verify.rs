@@ -134,3 +134,15 @@ fn sources_of_different_size_are_compared() {
         answer.stdout
     );
 }
+
+#[test]
+fn the_hint_makes_a_full_sync_due() {
+    let host = Host::with_keys();
+    spoil(&host.shard("api"), "~end\t1", "~end\t2");
+    let answer = host.pushkeys(&["verify"]);
+    assert!(answer.stdout.contains("hint: while its source answers: rm the damaged file, and"), "{answer:?}");
+    fs::remove_file(host.shard("api")).unwrap();
+    let writer = host.writer("api");
+    assert!(writer.fault().is_some());
+    assert_eq!(writer.head().unwrap().cursor, None);
+}
