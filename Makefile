@@ -11,6 +11,8 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC := RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static -C relocation-model=static" \
 	$(CARGO) build --locked --target $(TARGET) -p pushkeys-lookup -p pushkeys-shell
 
+DYNAMIC := --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
+
 .PHONY: help
 help:
 	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
@@ -25,7 +27,7 @@ help:
 demo:
 	@scripts/setup demo
 	@echo "building; the first time takes minutes"
-	@$(CARGO) build --quiet --locked --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd --bin demo
+	@$(CARGO) build --quiet --locked --bin demo $(DYNAMIC)
 	@$(STATIC) --quiet
 	@target/debug/demo $(if $(ONCE),--once)
 
@@ -47,7 +49,7 @@ lint:
 
 .PHONY: dist
 dist:
-	$(CARGO) build --locked --profile dist --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
+	$(CARGO) build --locked --profile dist $(DYNAMIC)
 	$(STATIC) --profile dist
 
 .PHONY: install
@@ -60,7 +62,7 @@ install: dist
 
 .PHONY: bench-build
 bench-build:
-	@$(CARGO) build --quiet --locked --release --workspace
+	@$(CARGO) build --quiet --locked --release --bin bench $(DYNAMIC)
 	@$(STATIC) --quiet --release
 
 .PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-burst
