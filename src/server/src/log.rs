@@ -1,6 +1,7 @@
 //! Where the log goes: the journal when systemd started us with it as standard error, else standard error.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::Context as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -12,13 +13,29 @@ pub const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 
 /// Sends the log to its place, for the rest of the process.
 pub fn start() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = if std::env::var_os("JOURNAL_STREAM").is_some() {
+    let layer = if is_journal(io::stderr().as_fd()) {
         tracing_journald::layer().context("cannot reach the journal")?.boxed()
     } else {
         tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).boxed()
     };
-    tracing_subscriber::registry().with(filter).with(layer).try_init().context("the log was started twice")
+    tracing_subscriber::registry().with(filter()?).with(layer).try_init().context("the log was started twice")
+}
+
+fn filter() -> anyhow::Result<EnvFilter> {
+    match std::env::var(FILTER_VARIABLE) {
+        Ok(directives) => EnvFilter::try_new(directives)
+            .with_context(|| format!("cannot use the log filter in `{FILTER_VARIABLE}`")),
+        Err(_) => Ok(EnvFilter::new("info")),
+    }
+}
+
+/// Whether `JOURNAL_STREAM` means this very file: a child of a service inherits the variable, though its
+/// standard error may go elsewhere (systemd.exec(5)).
+fn is_journal(stderr: BorrowedFd<'_>) -> bool {
+    let (Ok(journal), Ok(file)) = (std::env::var("JOURNAL_STREAM"), rustix::fs::fstat(stderr)) else {
+        return false;
+    };
+    journal == format!("{}:{}", file.st_dev, file.st_ino)
 }
 
 /// An error and its causes on one line, for a log line or a terminal.

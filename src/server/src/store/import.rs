@@ -73,14 +73,17 @@ impl Store {
         let mut outcomes = Vec::with_capacity(items.len());
         for items in items.chunks(ROWS_PER_STATEMENT) {
             let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
-            let mut stored = insert(&mut transaction, &rows).await?;
+            let all_are_stored = insert(&mut transaction, &rows).await? == rows.len() as u64;
             for row in rows {
-                if stored.remove(row.new.id.as_str()) {
-                    numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
-                    outcomes.push(ImportOutcome::Stored);
+                let outcome = if all_are_stored {
+                    ImportOutcome::Stored
                 } else {
-                    outcomes.push(why_not_stored(&mut transaction, &row).await?);
+                    outcome(&mut transaction, &row).await?
+                };
+                if outcome == ImportOutcome::Stored {
+                    numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
                 }
+                outcomes.push(outcome);
             }
         }
         numbering.write(&mut transaction, self.limits.changes_max).await?;
@@ -149,9 +152,8 @@ async fn find_accounts(
     Ok(())
 }
 
-/// Stores what no unique index refuses; gives the ids of that. Only the id tells two items apart that
-/// have one key: which of them was stored can depend on their names.
-async fn insert(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<HashSet<String>, StoreError> {
+/// Stores what no unique index refuses; gives how many that are.
+async fn insert(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<u64, StoreError> {
     let mut statement = QueryBuilder::<Sqlite>::new(
         "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) ",
     );
@@ -166,29 +168,27 @@ async fn insert(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<H
             .push_bind(row.new.entry.as_str())
             .push_bind(now);
     });
-    statement.push(" ON CONFLICT DO NOTHING RETURNING id");
-    let stored: Vec<String> =
-        statement.build_query_scalar().fetch_all(connection).await.map_err(StoreError::of("store keys"))?;
-    Ok(stored.into_iter().collect())
+    statement.push(" ON CONFLICT DO NOTHING");
+    let done = statement.build().execute(connection).await.map_err(StoreError::of("store keys"))?;
+    Ok(done.rows_affected())
 }
 
-async fn why_not_stored(
-    connection: &mut SqliteConnection,
-    row: &Row<'_>,
-) -> Result<ImportOutcome, StoreError> {
-    let fingerprint = row.new.fingerprint;
-    let holder: Option<(i64, String)> =
-        sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
-            .bind(fingerprint.as_bytes().as_slice())
+/// What became of `row` in a statement that stored only some of its rows. The id tells two rows apart that
+/// have one key: which of them was stored can depend on their names.
+async fn outcome(connection: &mut SqliteConnection, row: &Row<'_>) -> Result<ImportOutcome, StoreError> {
+    let holder: Option<(String, i64, String)> =
+        sqlx::query_as("SELECT id, account, name FROM keys WHERE fingerprint = $1")
+            .bind(row.new.fingerprint.as_bytes().as_slice())
             .fetch_optional(connection)
             .await
             .map_err(StoreError::of("look up a key"))?;
     Ok(match holder {
         None => ImportOutcome::Refused(ImportRefusal::NameTaken),
-        Some((account, _)) if account != row.account => {
+        Some((id, ..)) if id == row.new.id.as_str() => ImportOutcome::Stored,
+        Some((_, account, _)) if account != row.account => {
             ImportOutcome::Refused(ImportRefusal::OfAnotherAccount)
         }
-        Some((_, name)) if name != row.item.name.as_str() => {
+        Some((.., name)) if name != row.item.name.as_str() => {
             ImportOutcome::Refused(ImportRefusal::UnderAnotherName(name))
         }
         Some(_) => ImportOutcome::Present,
