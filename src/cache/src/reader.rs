@@ -6,7 +6,7 @@ use keys::{Fingerprint, SourceName};
 
 use crate::entry::Entry;
 use crate::error::{Damage, ReadError};
-use crate::files::{Directory, read_at};
+use crate::files::{Directory, append_at};
 use crate::head::{HEAD_BYTES_MAX, Head};
 use crate::shard::{Fault, SENTINEL_BYTES_MAX, ShardId, find};
 use crate::verdict::Consulted;
@@ -168,22 +168,23 @@ impl Source {
         }
     }
 
-    /// The number of keys by what the first line of every shard says.
+    /// The number of keys by what the first and the last line of every shard say.
     pub(crate) fn count_keys(&self) -> Result<u64, ReadError> {
-        let mut keys = 0;
-        for index in 0..self.shard_count() {
-            let shard = self.shard(index);
-            let name = shard.file_name();
-            let (file, _) = self.generation.open_file(&name)?;
-            let path = self.generation.path().join(&name);
-            let mut bytes = [0; SENTINEL_BYTES_MAX];
-            let filled = read_at(&file, &mut bytes, 0).map_err(|source| ReadError::io(&path, source))?;
-            let first = bytes.get(..filled).and_then(|bytes| bytes.split(|&byte| byte == b'\n').next());
-            keys += shard
-                .check_first(first.unwrap_or_default())
-                .map_err(|damage| ReadError::damaged(&path, damage))?;
-        }
-        Ok(keys)
+        (0..self.shard_count()).map(|index| self.count_in(&self.shard(index))).sum()
+    }
+
+    fn count_in(&self, shard: &ShardId) -> Result<u64, ReadError> {
+        let name = shard.file_name();
+        let path = self.generation.path().join(&name);
+        let (file, size) = self.generation.open_file(&name)?;
+        let read = |offset| {
+            let mut bytes = Vec::new();
+            append_at(&file, &mut bytes, SENTINEL_BYTES_MAX, offset)
+                .map_err(|source| ReadError::io(&path, source))?;
+            Ok::<_, ReadError>(bytes)
+        };
+        let (begin, end) = (read(0)?, read(size.saturating_sub(SENTINEL_BYTES_MAX as u64))?);
+        check_count(shard, &begin, &end).map_err(|damage| ReadError::damaged(&path, damage))
     }
 
     /// Everything there is to say against the shard `index`, and the entries in it that can be read.
@@ -271,6 +272,15 @@ fn find_in(
         Fault::Io(source) => ReadError::io(&generation.path().join(name), source),
         Fault::Damage(damage) => ReadError::damaged(&generation.path().join(name), damage),
     })
+}
+
+/// The number of entries by the first line in `begin` and the last one in `end`.
+fn check_count(shard: &ShardId, begin: &[u8], end: &[u8]) -> Result<u64, Damage> {
+    let first = begin.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let text = end.strip_suffix(b"\n").ok_or(Damage::Sentinel)?;
+    let last = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    let count = shard.check_first(first)?;
+    if shard.check_last(last)? == count { Ok(count) } else { Err(Damage::Count) }
 }
 
 fn inspect(path: PathBuf, shard: &ShardId, bytes: &[u8]) -> ShardReport {

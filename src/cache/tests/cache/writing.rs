@@ -202,6 +202,19 @@ fn a_damaged_shard_is_healed_by_the_next_snapshot() {
 }
 
 #[test]
+fn a_damaged_last_line_makes_a_full_sync_due() {
+    let world = World::with(vec![entry(1, 0)]);
+    let shard = world.file(format!("g{}/0", world.writer().head().unwrap().generation));
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let last = bytes.len() - 5;
+    bytes[last] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let writer = world.writer();
+    assert!(writer.fault().is_some());
+    assert_eq!(writer.head().unwrap().cursor, None);
+}
+
+#[test]
 fn a_removed_source_is_no_longer_consulted() {
     let world = World::with(vec![entry(1, 0)]);
     let local = "local".parse().unwrap();
