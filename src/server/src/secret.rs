@@ -128,7 +128,7 @@ pub struct ServiceSecret([u8; SECRET_BYTES]);
 #[derive(Debug, Error)]
 pub enum SecretFileError {
     /// It exists, but not for us; or its directory does not exist.
-    #[error("cannot read the secret file `{}`", path.display())]
+    #[error("cannot read the secret file `{}`, hint: run this command as the service's user", path.display())]
     Read {
         /// The file.
         path: PathBuf,

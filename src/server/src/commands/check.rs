@@ -61,17 +61,18 @@ fn secret(config: &Config) -> Finding {
 }
 
 async fn database(config: &Config) -> Finding {
-    match Store::open(&config.database, Open::Examine, config.store_limits()).await {
-        Ok(store) => match store.check().await {
-            Ok(damage) if damage == "ok" => {
-                Finding::good("database", "is whole, and its schema is up to date")
-            }
-            Ok(damage) => Finding { what: "database", ok: false, detail: damage },
-            Err(error) => Finding::bad("database", &error),
-        },
+    let store = match Store::open(&config.database, Open::Examine, config.store_limits()).await {
+        Ok(store) => store,
         Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Finding::good("database", "does not exist yet: `serve` makes it")
+            return Finding::good("database", "does not exist yet: `serve` makes it");
         }
+        Err(error) => return Finding::bad("database", &error),
+    };
+    let checked = store.check().await;
+    store.close().await;
+    match checked {
+        Ok(damage) if damage == "ok" => Finding::good("database", "is whole, and its schema is up to date"),
+        Ok(damage) => Finding { what: "database", ok: false, detail: damage },
         Err(error) => Finding::bad("database", &error),
     }
 }

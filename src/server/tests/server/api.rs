@@ -270,9 +270,17 @@ async fn unknown_paths_and_methods_answer_in_json() {
 }
 
 #[tokio::test]
-async fn a_confirmed_key_outlives_the_service() {
+async fn what_was_confirmed_survives_the_service_however_it_ends() {
     let mut service = Service::start();
     let ana = service.account("ana");
+    check_stored(&service.put(&ana, "laptop", KEY).await);
+    service.kill();
+    service.restart();
+    assert_eq!(service.keys(&ana).await, [("laptop".to_owned(), FINGERPRINT.to_owned())]);
+    assert_eq!(service.delete(&ana, "laptop").await.0, StatusCode::OK);
+    service.kill();
+    service.restart();
+    assert_eq!(service.keys(&ana).await, []);
     check_stored(&service.put(&ana, "laptop", KEY).await);
     service.restart();
     assert_eq!(service.keys(&ana).await, [("laptop".to_owned(), FINGERPRINT.to_owned())]);
