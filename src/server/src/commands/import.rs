@@ -31,9 +31,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 #[command(after_help = "\
 Each line of FILE is one JSON object:
     {\"account\":\"ana\",\"name\":\"laptop\",\"key\":\"ssh-ed25519 AAAA… ana@laptop\"}
-`account` is the account's name; an account that is missing is made. Keys are judged as the API judges
-them, and hosts are told of each. Nothing is replaced: a line whose key or name is taken is refused, and a
-line that was imported before counts as present. Refused lines are reported with their number and
+
+`account` is the account's name; an account that is missing is made. Keys are judged as the API judges \
+them, and hosts are told of each. Nothing is replaced: a line whose key or name is taken is refused, and \
+a line that was imported before counts as present. Refused lines are reported with their number and \
 skipped; the exit status is then 1. An account may get more keys than it could register itself.")]
 pub(super) struct Arguments {
     /// The file; `-` is standard input
