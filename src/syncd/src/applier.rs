@@ -1,7 +1,7 @@
 //! The one thread per source that owns the cache's writer. What waits for it becomes one batch, so an idle host
 //! applies a change at once and a busy one rewrites each shard once for many.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use cache::status::State;
 use cache::{Change, Difference, Held, Stamps, WriteError, Writer};
 use jiff::Timestamp;
 use keys::Fingerprint;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::conflict::Touched;
 use crate::error::SyncError;
@@ -17,24 +17,36 @@ use crate::guard::must_hold;
 use crate::judge::{Judged, Skips};
 use crate::source::{Context, Place};
 
-/// How many pieces of work wait before a source has to.
-const QUEUE_MAX: usize = 64;
-/// How many changes become one batch, and how many bytes of keys. At a million keys a batch touches every
-/// shard once either way; larger ones would cost memory and gain nothing.
-const BATCH_CHANGES_MAX: usize = 32 * 1024;
-const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How many pieces of work wait before a source has to, and how much memory the changes among them and in the
+/// batch at hand may take.
+const QUEUE_MAX: usize = 4096;
+const CHANGES_KIB_MAX: usize = 32 * 1024;
+/// How much of that becomes one batch. At a million keys a batch of this size touches every shard once; a larger
+/// one would take longer, and leave no room for the next one to gather meanwhile.
+const BATCH_KIB_MAX: usize = 16 * 1024;
+
+const _: () = assert!(BATCH_KIB_MAX < CHANGES_KIB_MAX, "the next batch gathers while one is applied");
 /// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
 const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
+/// The first writer makes the folder of the cache, and two of them must not both be the first.
+static OPENING: Mutex<()> = Mutex::new(());
+
 /// What a source wants to have done.
 pub(crate) enum Work {
     /// Changes in their order.
-    Changes(Vec<Numbered>),
+    Changes(Changes),
     /// The source was heard, and has nothing that the cache lacks.
     Contact,
     /// A whole new state, in ascending order of the fingerprints' bytes.
     Replace { pieces: mpsc::Receiver<Piece>, reply: oneshot::Sender<Outcome> },
+}
+
+/// Changes, and the memory they count for until they are applied.
+pub(crate) struct Changes {
+    numbered: Vec<Numbered>,
+    room: OwnedSemaphorePermit,
 }
 
 /// A change and the place in the source's history after it.
@@ -69,6 +81,7 @@ pub(crate) enum Outcome {
 /// The handle of a running applier. Dropping it lets the applier finish what waits, and stop.
 pub(crate) struct Applier {
     work: mpsc::Sender<Work>,
+    room: Arc<Semaphore>,
     thread: JoinHandle<Result<(), WriteError>>,
     /// Where the cache stood when the writer was opened.
     pub(crate) place: Place,
@@ -78,7 +91,10 @@ impl Applier {
     /// Takes the writer's place for the source, which blocks, and starts its thread.
     pub(crate) fn open(context: &Arc<Context>) -> Result<Self, SyncError> {
         let seat = Arc::clone(&context.seat).blocking_lock_owned();
-        let writer = Writer::open(&context.cache, &context.settings.name)?;
+        let writer = {
+            let _turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+            Writer::open(&context.cache, &context.settings.name)?
+        };
         if let Some(fault) = writer.fault() {
             let fault = crate::error::chain(fault);
             tracing::error!(source = %context.settings.name, "what is in force cannot be read, and is synced anew: {fault}");
@@ -99,12 +115,24 @@ impl Applier {
                 path: context.cache.clone(),
                 source,
             })?;
-        Ok(Self { work, thread, place })
+        let room = Arc::new(Semaphore::new(CHANGES_KIB_MAX));
+        Ok(Self { work, room, thread, place })
     }
 
     /// Hands over work; waits while too much of it waits.
     pub(crate) async fn send(&self, work: Work) -> Result<(), SyncError> {
         self.work.send(work).await.map_err(|_| SyncError::Stopped)
+    }
+
+    /// Hands over changes; waits while too much memory is taken by those before.
+    pub(crate) async fn change(&self, numbered: Vec<Numbered>) -> Result<(), SyncError> {
+        let bytes: usize = numbered.iter().map(weight).sum();
+        let kib = u32::try_from((bytes / 1024 + 1).min(BATCH_KIB_MAX)).unwrap_or(u32::MAX);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(kib) => room.map_err(|_| SyncError::Stopped)?,
+            () = self.stopped() => return Err(SyncError::Stopped),
+        };
+        self.send(Work::Changes(Changes { numbered, room })).await
     }
 
     /// Resolves when the applier has stopped because of an error.
@@ -158,18 +186,20 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, batch: Vec<Numbered>) -> Result<(), WriteError> {
+    fn apply(&mut self, batch: Changes) -> Result<(), WriteError> {
         let Some(head) = self.writer.head() else { return Ok(()) };
         let stamps = if self.held.is_some() { head.stamps } else { self.context.stamps() };
         let mut cursor = if self.held.is_some() { None } else { head.cursor.clone() };
-        let mut changes = Vec::with_capacity(batch.len());
-        for numbered in batch {
+        let Changes { numbered, room } = batch;
+        let mut changes = Vec::with_capacity(numbered.len());
+        for numbered in numbered {
             changes.push(self.judge(numbered.change));
             if let (None, Some(next)) = (&self.held, numbered.cursor) {
                 cursor = Some(self.context.sealed(&next));
             }
         }
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
+        drop(room);
         if applied != cache::Applied::default() {
             self.context.board.changed(&self.context.settings.name);
         }
@@ -345,15 +375,16 @@ fn unsealed(cursor: &str) -> (&str, &str) {
     cursor.split_once(':').unwrap_or_default()
 }
 
-/// Adds what else waits, up to the bounds of a batch; work of another kind comes back.
-fn gather(mut batch: Vec<Numbered>, queue: &mut mpsc::Receiver<Work>) -> (Vec<Numbered>, Option<Work>) {
-    let mut bytes = batch.iter().map(weight).sum::<usize>();
-    while batch.len() < BATCH_CHANGES_MAX && bytes < BATCH_BYTES_MAX {
+/// Adds what else waits, up to the bound of a batch; work of another kind comes back.
+fn gather(mut batch: Changes, queue: &mut mpsc::Receiver<Work>) -> (Changes, Option<Work>) {
+    while batch.room.num_permits() < BATCH_KIB_MAX {
         match queue.try_recv() {
-            Ok(Work::Changes(changes)) => {
-                bytes += changes.iter().map(weight).sum::<usize>();
-                batch.extend(changes);
+            Ok(Work::Changes(more)) => {
+                batch.numbered.extend(more.numbered);
+                batch.room.merge(more.room);
             }
+            // A word that the source was heard is implied by what it said.
+            Ok(Work::Contact) => {}
             Ok(other) => return (batch, Some(other)),
             Err(_) => break,
         }
@@ -361,9 +392,10 @@ fn gather(mut batch: Vec<Numbered>, queue: &mut mpsc::Receiver<Work>) -> (Vec<Nu
     (batch, None)
 }
 
+/// What a change takes of memory, its small allocations included.
 fn weight(numbered: &Numbered) -> usize {
     match &numbered.change {
-        Unjudged::Put(entry) => size_of::<feed::Entry>() + entry.key.len(),
+        Unjudged::Put(entry) => 2 * size_of::<feed::Entry>() + entry.key.len(),
         Unjudged::Remove(_) => size_of::<Numbered>(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 /// An editor writes a file in several steps; after so long without one it is done.
 const SETTLE: Duration = Duration::from_millis(50);
-/// A file that changes without an end is looked at anyway after so many steps.
-const SETTLE_STEPS_MAX: u32 = 20;
+/// Files that change without an end are looked at anyway after so long.
+const UNSETTLED_MAX: Duration = Duration::from_secs(1);
 
 /// A watch on some files or folders.
 ///
@@ -20,6 +20,8 @@ const SETTLE_STEPS_MAX: u32 = 20;
 /// folder that is removed and made again says nothing any more.
 pub(crate) struct Watch {
     changed: Arc<Notify>,
+    /// Since when something has been changing.
+    unsettled_since: Option<Instant>,
     _watcher: Option<RecommendedWatcher>,
 }
 
@@ -47,17 +49,22 @@ impl Watch {
                 None
             }
         };
-        Self { changed, _watcher: watcher }
+        Self { changed, unsettled_since: None, _watcher: watcher }
     }
 
-    /// Waits until something has changed and come to rest.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
-        for _ in 0..SETTLE_STEPS_MAX {
+    /// Waits until something has changed and come to rest. Whoever stops waiting in between misses nothing: the next
+    /// wait goes on from there.
+    pub(crate) async fn changed(&mut self) {
+        if self.unsettled_since.is_none() {
+            self.changed.notified().await;
+        }
+        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+        while since.elapsed() < UNSETTLED_MAX {
             if tokio::time::timeout(SETTLE, self.changed.notified()).await.is_err() {
-                return;
+                break;
             }
         }
+        self.unsettled_since = None;
     }
 }
 
@@ -80,4 +87,22 @@ fn is_change(event: &Event) -> bool {
             EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
             EventKind::Any | EventKind::Other => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_not_missed_by_whoever_stops_waiting_while_it_settles() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::on([folder.path()]);
+        std::fs::write(folder.path().join("file"), "x").unwrap();
+        // Polled once after the event has come, the wait is settling; then it is dropped.
+        while watch.unsettled_since.is_none() {
+            let _ = tokio::time::timeout(SETTLE / 10, watch.changed()).await;
+        }
+        watch.changed().await;
+        assert_eq!(watch.unsettled_since, None);
+    }
 }

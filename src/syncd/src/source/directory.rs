@@ -55,7 +55,7 @@ pub(super) async fn follow(
     loop {
         // Watching begins anew each time, since a folder that was removed and made again is another one; and it
         // begins before the look, so that no change falls between the two.
-        let watch = Watch::on([path]);
+        let mut watch = Watch::on([path]);
         let outcome = scan(context, applier, path).await;
         if let Ok(outcome) = &outcome {
             backoff.reset();

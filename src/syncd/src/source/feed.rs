@@ -147,7 +147,7 @@ impl<'a> Changes<'a> {
         }
         let is_in_step = self.heartbeats_behind == 0;
         if !changes.is_empty() {
-            self.applier.send(Work::Changes(changes)).await?;
+            self.applier.change(changes).await?;
         } else if is_in_step && end.is_none() {
             self.applier.send(Work::Contact).await?;
         }
