@@ -8,6 +8,8 @@ use keys::{AccountId, Fingerprint, KeyId, ParseFingerprintError, ParseIdError};
 use lexopt::{Arg, Parser, ValueExt as _};
 use thiserror::Error;
 
+use crate::settings::SETTINGS_FILE;
+
 /// Who is here, by which key, and where to look that up.
 #[derive(Debug)]
 pub(crate) struct Arguments {
@@ -15,6 +17,8 @@ pub(crate) struct Arguments {
     pub(crate) key_id: KeyId,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) cache: PathBuf,
+    /// The file that says how git is served.
+    pub(crate) settings: PathBuf,
 }
 
 /// Why an argv is none of a forced command.
@@ -39,7 +43,8 @@ impl Arguments {
     /// The identity in `argv`, which does not begin with the program's own name.
     pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Self, Misuse> {
         let mut parser = Parser::from_args(argv);
-        let (mut account, mut key_id, mut fingerprint, mut cache) = (None, None, None, None);
+        let (mut account, mut key_id, mut fingerprint) = (None, None, None);
+        let (mut cache, mut settings) = (None, None);
         while let Some(argument) = parser.next()? {
             match argument {
                 Arg::Long("account") => once(&mut account, "--account", id(&mut parser)?)?,
@@ -48,6 +53,7 @@ impl Arguments {
                     once(&mut fingerprint, "--fingerprint", parser.value()?.string()?.parse()?)?;
                 }
                 Arg::Long("cache") => once(&mut cache, "--cache", PathBuf::from(parser.value()?))?,
+                Arg::Long("config") => once(&mut settings, "--config", PathBuf::from(parser.value()?))?,
                 other => return Err(other.unexpected().into()),
             }
         }
@@ -56,6 +62,7 @@ impl Arguments {
             key_id: key_id.ok_or(Misuse::Missing("--key"))?,
             fingerprint: fingerprint.ok_or(Misuse::Missing("--fingerprint"))?,
             cache: cache.unwrap_or_else(|| PathBuf::from(cache::CACHE_DIRECTORY)),
+            settings: settings.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE)),
         })
     }
 }
@@ -88,8 +95,11 @@ mod tests {
         assert_eq!(arguments.key_id.as_str(), "key_42");
         assert_eq!(arguments.fingerprint.to_string(), FINGERPRINT);
         assert_eq!(arguments.cache, PathBuf::from(cache::CACHE_DIRECTORY));
-        let arguments = parse("--account=acct_7 --key=key_42 --fingerprint=FP --cache /tmp/c").unwrap();
+        assert_eq!(arguments.settings, PathBuf::from("/etc/pushkeys/shell.toml"));
+        let arguments =
+            parse("--account=acct_7 --key=key_42 --fingerprint=FP --cache /tmp/c --config /tmp/s").unwrap();
         assert_eq!(arguments.cache, PathBuf::from("/tmp/c"));
+        assert_eq!(arguments.settings, PathBuf::from("/tmp/s"));
     }
 
     #[test]

@@ -1,37 +1,51 @@
 //! `pushkeys-shell`: the forced command on every line that sshd gets.
 //!
 //! ```text
-//! pushkeys-shell --account ID --key ID --fingerprint SHA256:… [--cache DIR]
+//! pushkeys-shell --account ID --key ID --fingerprint SHA256:… [--cache DIR] [--config FILE]
 //! ```
 //!
-//! It owns what a session is answered: it looks its key up again, greets whoever asks for a shell, and refuses everything
-//! else. Who is here stands in argv, which syncd wrote; what the client sends arrives in the environment and
-//! is never interpreted, only shown, escaped and shortened. It opens no socket but the system log's, starts no
-//! process, takes no lock, writes no file, and asks no name service, so that it can be linked statically.
+//! It owns what a session is answered: it looks its key up again, greets whoever asks for a shell, serves git, and refuses
+//! everything else. Who is here stands in argv, which syncd wrote. What the client sends arrives in the environment: it is
+//! parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a repository's name, a path.
+//! It starts git, the operator's program and nothing else, in an environment built from nothing; it copies no byte between git
+//! and its client; and it ends git when the key no longer counts. It opens no socket but the system log's, takes no lock,
+//! and asks no name service, so that it can be linked statically.
 //!
 //! | status | meaning |
 //! |---|---|
-//! | 0 | greeted |
-//! | 1 | refused; stderr says why |
+//! | 0 | greeted, or git's own |
+//! | 1 | refused, or ended because the key no longer counts; stderr says why |
 //! | 2 | misuse: argv or environment are not those of a forced command |
-
-#![forbid(unsafe_code)]
+//! | other | git's own; 128 and the signal's number if a signal ended it |
 
 mod arguments;
+mod authorize;
+mod environment;
+mod git_command;
 mod greeting;
+mod program;
+mod refusal;
 mod registration;
+mod repository;
 mod request;
+mod serve;
 mod session;
+mod settings;
+mod signals;
+mod supervise;
+mod trusted;
+mod user_auth;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use arguments::{Arguments, Misuse};
 use jiff::Timestamp;
 use keys::Login;
 use request::Request;
-use session::Session;
+use session::{Answer, Session};
 
 const PROGRAM: &str = "pushkeys-shell";
 
@@ -53,8 +67,13 @@ fn main() -> ExitCode {
 fn begin() -> Result<Session, Misuse> {
     let arguments = Arguments::parse(std::env::args_os().skip(1))?;
     let login = login(std::env::var_os("LOGNAME"))?;
-    let request = Request::of(std::env::var_os("SSH_ORIGINAL_COMMAND"));
-    Ok(Session { arguments, login, request })
+    Ok(Session {
+        arguments,
+        login,
+        request: Request::of(std::env::var_os("SSH_ORIGINAL_COMMAND")),
+        user_auth: std::env::var_os("SSH_USER_AUTH"),
+        protocol: std::env::var_os("GIT_PROTOCOL"),
+    })
 }
 
 /// The login by what sshd set, which no client can: `AcceptEnv` lets nothing but `GIT_PROTOCOL` through.
@@ -64,21 +83,26 @@ fn login(logname: Option<OsString>) -> Result<Login, Misuse> {
 }
 
 fn serve(session: &Session) -> ExitCode {
+    let begin = Instant::now();
     let answer = session.answer(Timestamp::now());
-    let line = session.log_line(&answer);
+    let line = session.log_line(&answer, begin.elapsed());
+    match session::fault(&answer) {
+        Some(_) => authlog::error(PROGRAM, &line),
+        None => authlog::info(PROGRAM, &line),
+    }
     match answer {
-        Ok(greeting) => {
-            authlog::info(PROGRAM, &line);
+        Ok(Answer::Greeting(greeting)) => {
             // A client that has left is no error, and nobody is left to be told of any other.
             let _ = std::io::stdout().write_all(greeting.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(refusal) => {
-            if refusal.is_fault_of_host() {
-                authlog::error(PROGRAM, &line);
-            } else {
-                authlog::info(PROGRAM, &line);
+        Ok(Answer::Git(served)) => {
+            if let Some(refusal) = served.revoked {
+                tell(&format!("this session ends: {refusal}"));
             }
+            ExitCode::from(served.status)
+        }
+        Err(refusal) => {
             tell(&refusal.to_string());
             ExitCode::from(1)
         }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
+use crate::git_command::{GitCommand, ParseGitCommandError};
+
 /// At most so many bytes of a command are shown or logged; a client may send megabytes.
 const COMMAND_SHOWN_BYTES_MAX: usize = 200;
 
@@ -12,17 +14,33 @@ const COMMAND_SHOWN_BYTES_MAX: usize = 200;
 pub(crate) enum Request {
     /// A shell, which is answered with a greeting.
     Shell,
-    /// A command or a subsystem.
-    Command(Command),
+    /// What git clients ask for.
+    Git(GitCommand),
+    /// What begins like it, and is something else.
+    Malformed(Command, ParseGitCommandError),
+    /// Any other command or subsystem.
+    Other(Command),
 }
 
 impl Request {
     /// The request by `SSH_ORIGINAL_COMMAND`, which sshd leaves unset when the client wants a shell.
     pub(crate) fn of(original_command: Option<OsString>) -> Self {
-        match original_command {
-            None => Self::Shell,
-            Some(bytes) if bytes.is_empty() => Self::Shell,
-            Some(bytes) => Self::Command(Command(bytes)),
+        let Some(bytes) = original_command.filter(|bytes| !bytes.is_empty()) else { return Self::Shell };
+        match GitCommand::parse(bytes.as_bytes()) {
+            Some(Ok(command)) => Self::Git(command),
+            Some(Err(error)) => Self::Malformed(Command(bytes), error),
+            None => Self::Other(Command(bytes)),
+        }
+    }
+}
+
+/// The request for the log: the client's own text stands last, so that it can pass for nothing else.
+impl fmt::Display for Request {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shell => out.write_str("shell"),
+            Self::Git(command) => write!(out, "{} repository={}", command.service, command.repository),
+            Self::Malformed(command, _) | Self::Other(command) => write!(out, "command command={command}"),
         }
     }
 }
@@ -49,13 +67,22 @@ impl fmt::Display for Command {
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn no_command_is_a_request_for_a_shell() {
         assert_eq!(Request::of(None), Request::Shell);
         assert_eq!(Request::of(Some("".into())), Request::Shell);
-        assert!(matches!(Request::of(Some(" ".into())), Request::Command(_)));
+        assert!(matches!(Request::of(Some(" ".into())), Request::Other(_)));
+    }
+
+    #[test]
+    fn git_is_told_apart_from_what_only_looks_like_it() {
+        assert!(matches!(Request::of(Some("git-upload-pack 'app'".into())), Request::Git(_)));
+        assert!(matches!(Request::of(Some("git-upload-pack 'app';id".into())), Request::Malformed(..)));
+        assert!(matches!(Request::of(Some("git-shell 'app'".into())), Request::Other(_)));
     }
 
     #[test]
@@ -68,5 +95,14 @@ mod tests {
         check(vec![b'x'; 200], &"x".repeat(200));
         check(vec![b'x'; 9999], &format!("{}… (9999 bytes)", "x".repeat(200)));
         check("é".repeat(101).into_bytes(), &format!("{}… (202 bytes)", "é".repeat(100)));
+    }
+    proptest! {
+        #[test]
+        fn whatever_a_client_sends_is_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
+            let shown = keys::escape(&Command(OsString::from_vec(bytes)).to_string()).into_owned();
+            prop_assert!(!shown.chars().any(char::is_control));
+            // Each byte becomes at most the six of `\u{7f}`, and the length comes after them.
+            prop_assert!(shown.len() <= 6 * COMMAND_SHOWN_BYTES_MAX + 32, "{shown}");
+        }
     }
 }

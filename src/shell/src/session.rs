@@ -1,12 +1,18 @@
 //! One session: who asks for what, and what comes of it.
 
+use std::ffi::OsString;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use keys::Login;
 
 use crate::arguments::Arguments;
 use crate::greeting::greeting;
-use crate::registration::{self, Refusal};
+use crate::refusal::Refusal;
+use crate::registration;
 use crate::request::Request;
+use crate::serve::{Serve, Served};
+use crate::user_auth;
 
 /// Who asks for what.
 #[derive(Debug)]
@@ -14,37 +20,77 @@ pub(crate) struct Session {
     pub(crate) arguments: Arguments,
     pub(crate) login: Login,
     pub(crate) request: Request,
+    /// The file in which sshd says who signed, if it does.
+    pub(crate) user_auth: Option<OsString>,
+    /// `GIT_PROTOCOL` as the client wishes it.
+    pub(crate) protocol: Option<OsString>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The greeting, still to be shown.
+    Greeting(String),
+    /// git, which has ended.
+    Git(Served),
 }
 
 impl Session {
-    /// The greeting, or why there is none. The key is checked before the request is looked at.
-    pub(crate) fn answer(&self, now: Timestamp) -> Result<String, Refusal> {
-        let entry = registration::check(&self.arguments, &self.login, now)?;
+    /// Answers the request, or says why not. The key is checked before the request is looked at.
+    pub(crate) fn answer(&self, now: Timestamp) -> Result<Answer, Refusal> {
+        let entry = self.check(now)?;
         match &self.request {
-            Request::Shell => Ok(greeting(&entry)),
-            Request::Command(command) => Err(Refusal::Command(command.clone())),
+            Request::Shell => Ok(Answer::Greeting(greeting(&entry))),
+            Request::Git(command) => {
+                let (arguments, protocol) = (&self.arguments, self.protocol.clone());
+                let serve = Serve { arguments, entry: &entry, command, protocol };
+                serve.run(|| self.revoked(Timestamp::now())).map(Answer::Git)
+            }
+            Request::Malformed(command, why) => {
+                Err(Refusal::Malformed { command: command.clone(), why: *why })
+            }
+            Request::Other(command) => Err(Refusal::Command(command.clone())),
         }
+    }
+
+    /// The registration of the session's key, if both the cache and sshd say at `now` that the session is its.
+    fn check(&self, now: Timestamp) -> Result<cache::Entry, Refusal> {
+        user_auth::check(self.user_auth.as_deref(), &self.arguments.fingerprint)
+            .map_err(Refusal::OtherKey)?;
+        registration::check(&self.arguments, &self.login, now)
+    }
+
+    /// Why a session that has begun must end, if it must.
+    fn revoked(&self, now: Timestamp) -> Option<Refusal> {
+        registration::check(&self.arguments, &self.login, now).err().filter(Refusal::ends_session)
     }
 
     /// The session in one line of `key=value` pairs.
     ///
     /// What the client asked for stands last and runs to the end of the line, so that no bytes of a client's can pass for another
     /// pair. The log escapes what is not printable.
-    pub(crate) fn log_line(&self, answer: &Result<String, Refusal>) -> String {
+    pub(crate) fn log_line(&self, answer: &Result<Answer, Refusal>, duration: Duration) -> String {
         let Arguments { account, key_id, fingerprint, .. } = &self.arguments;
-        let answered = match answer {
-            Ok(_) => "greeted".to_owned(),
-            Err(Refusal::CannotAnswer(why)) => format!("cannot-answer why=\"{}\"", authlog::chain(why)),
-            Err(refusal) => refusal.word().to_owned(),
+        let (word, status) = match answer {
+            Ok(Answer::Greeting(_)) => ("greeted", 0),
+            Ok(Answer::Git(served)) => (served.word, served.status),
+            Err(refusal) => (refusal.word(), 1),
         };
-        let asked = match &self.request {
-            Request::Shell => "shell".to_owned(),
-            Request::Command(command) => format!("command command={command}"),
-        };
-        let login = &self.login;
+        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", authlog::chain(why)));
+        let (login, asked, duration_ms) = (&self.login, &self.request, duration.as_millis());
         format!(
-            "session login={login} account={account} key={key_id} fingerprint={fingerprint} answered={answered} asked={asked}"
+            "session login={login} account={account} key={key_id} fingerprint={fingerprint} answered={word}{why} \
+             status={status} duration_ms={duration_ms} asked={asked}"
         )
+    }
+}
+
+/// What the host's owner has to cure, if anything.
+pub(crate) fn fault(answer: &Result<Answer, Refusal>) -> Option<&dyn std::error::Error> {
+    match answer {
+        Ok(Answer::Greeting(_)) => None,
+        Ok(Answer::Git(served)) => served.revoked.as_ref()?.fault(),
+        Err(refusal) => refusal.fault(),
     }
 }
 
@@ -73,13 +119,9 @@ mod tests {
     }
 
     fn host(entries: impl IntoIterator<Item = Entry>) -> Host {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::open(&folder.path().join("cache"), &"api".parse().unwrap()).unwrap();
-        let mut next = writer.begin().unwrap();
-        entries.into_iter().for_each(|entry| next.push(entry).unwrap());
-        let stamps = Stamps { synced_at: at(NOW - 10), valid_until: Some(at(NOW + 10)) };
-        writer.commit(next.finish().unwrap(), None, stamps).unwrap();
-        Host { folder }
+        let host = Host { folder: tempfile::tempdir().unwrap() };
+        host.write("api", entries);
+        host
     }
 
     fn registered() -> Entry {
@@ -101,13 +143,25 @@ mod tests {
                 key_id: "key_42".parse().unwrap(),
                 fingerprint: Fingerprint::of(b"ana"),
                 cache: cache.to_owned(),
+                settings: "/nonexistent/shell.toml".into(),
             },
             login: "git".parse().unwrap(),
             request: Request::of(command.map(Into::into)),
+            user_auth: None,
+            protocol: None,
         }
     }
 
     impl Host {
+        fn write(&self, source: &str, entries: impl IntoIterator<Item = Entry>) {
+            let mut writer =
+                Writer::open(&self.folder.path().join("cache"), &source.parse().unwrap()).unwrap();
+            let mut next = writer.begin().unwrap();
+            entries.into_iter().for_each(|entry| next.push(entry).unwrap());
+            let stamps = Stamps { synced_at: at(NOW - 10), valid_until: Some(at(NOW + 10)) };
+            writer.commit(next.finish().unwrap(), None, stamps).unwrap();
+        }
+
         fn session(&self, command: Option<&str>) -> Session {
             session(&self.folder.path().join("cache"), command)
         }
@@ -155,14 +209,59 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_ends_no_session_that_runs_and_a_lost_right_does() {
+        let check = |host: &Host, expected: Option<&str>| {
+            let revoked = host.session(None).revoked(at(NOW));
+            assert_eq!(revoked.map(|refusal| refusal.word()), expected);
+        };
+        check(&host([registered()]), None);
+        check(&host([]), Some("key-removed"));
+        check(
+            &host([Entry { account: "acct_8".parse().unwrap(), ..registered() }]),
+            Some("registration-changed"),
+        );
+        check(
+            &host([Entry { line: line(",expiry-time=\"20270115080000Z\""), ..registered() }]),
+            Some("key-expired"),
+        );
+        let contested = host([registered()]);
+        contested.write("local", [Entry { account: "acct_8".parse().unwrap(), ..registered() }]);
+        check(&contested, Some("key-contested"));
+        let stale = host([registered()]);
+        assert!(stale.session(None).revoked(at(NOW + 10)).is_none());
+        std::fs::remove_dir_all(stale.folder.path().join("cache")).unwrap();
+        check(&stale, None);
+    }
+
+    #[test]
+    fn a_session_belongs_to_the_key_that_signed() {
+        let host = host([registered()]);
+        let check = |signed: &str, expected: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), signed).unwrap();
+            let session = Session { user_auth: Some(file.path().into()), ..host.session(None) };
+            assert_eq!(
+                session.answer(at(NOW)).map_or_else(|refusal| refusal.word(), |_| "greeted"),
+                expected
+            );
+        };
+        check("publickey ssh-ed25519 YW5h\n", "greeted");
+        check("publickey ssh-ed25519 YmVu\n", "other-key");
+    }
+
+    #[test]
     fn commands_and_subsystems_are_refused() {
         let host = host([registered()]);
-        for command in
-            ["id", "sftp", "scp -t .", "git-receive-pack 'x'", "git-upload-pack '../x'", "-c", "\n"]
-        {
+        let check = |command: &str, expected: &str| {
             let refusal = host.session(Some(command)).answer(at(NOW)).unwrap_err();
-            assert_eq!(refusal.word(), "command-refused", "{command:?}");
+            assert_eq!(refusal.word(), expected, "{command:?}");
+        };
+        for command in ["id", "sftp", "scp -t .", "git-shell", "-c", "\n"] {
+            check(command, "command-refused");
         }
+        check("git-upload-pack '../x'", "command-malformed");
+        check("git-upload-pack x", "command-malformed");
+        check("git-upload-pack 'x'", "cannot-serve");
         assert!(host.session(Some("")).answer(at(NOW)).is_ok());
     }
 
@@ -177,8 +276,8 @@ mod tests {
         let refusal = host([registered()]).session(Some("a\x1b[2J\n\u{202e}b")).answer(at(NOW)).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "`a\\u{1b}[2J\\n\\u{202e}b` is refused: there is no shell here, and no command is served\n\
-             hint: connect without a command to see whose key this is"
+            "`a\\u{1b}[2J\\n\\u{202e}b` is refused: there is no shell here, and no file transfer; this host serves \
+             `git push`, `git clone` and `git fetch`\nhint: connect without a command to see whose key this is"
         );
     }
 
@@ -190,16 +289,28 @@ mod tests {
         let host = host([registered()]);
         let check = |command, now, expected: &str| {
             let session = host.session(command);
-            assert_eq!(session.log_line(&session.answer(at(now))), format!("{begin}{expected}"));
+            let line = session.log_line(&session.answer(at(now)), Duration::from_millis(12));
+            assert_eq!(line, format!("{begin}{expected}"));
         };
-        check(None, NOW, "greeted asked=shell");
+        check(None, NOW, "greeted status=0 duration_ms=12 asked=shell");
         let forged = "id answered=greeted";
-        check(Some(forged), NOW, "command-refused asked=command command=id answered=greeted");
+        check(
+            Some(forged),
+            NOW,
+            "command-refused status=1 duration_ms=12 asked=command command=id answered=greeted",
+        );
+        check(
+            Some("git-upload-pack 'team/app.git'"),
+            NOW,
+            "cannot-serve why=\"git is not set up: there is no `/nonexistent/shell.toml`\nhint: install -D \
+             /usr/share/doc/pushkeys/examples/shell.toml /nonexistent/shell.toml\" status=1 duration_ms=12 \
+             asked=git-upload-pack repository=team/app",
+        );
         check(
             None,
             NOW + 10,
             "cannot-answer why=\"source `api` was last in step at 2027-01-15T07:59:50Z and was good until \
-             2027-01-15T08:00:10Z\" asked=shell",
+             2027-01-15T08:00:10Z\" status=1 duration_ms=12 asked=shell",
         );
     }
 }

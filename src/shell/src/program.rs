@@ -1,0 +1,182 @@
+//! Programs that run to their end within a limit, their output bounded: the operator's, and `git init`.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use thiserror::Error;
+
+/// So much of each stream is kept; a program that says more has not understood the question.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 4096;
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Why a program has no result.
+#[derive(Debug, Error)]
+pub(crate) enum ProgramError {
+    #[error("cannot run `{program}`")]
+    Run { program: String, source: io::Error },
+    #[error("`{program}` took more than {} ms", limit.as_millis())]
+    TimedOut { program: String, limit: Duration },
+    #[error("`{program}` printed more than {OUTPUT_BYTES_MAX} bytes")]
+    TooMuch { program: String },
+}
+
+/// One of the two streams until it ends.
+struct Stream<R> {
+    reader: Option<R>,
+    bytes: Vec<u8>,
+}
+
+/// How the wait for a program's streams ended.
+enum Collected {
+    Whole,
+    TimedOut,
+    TooMuch,
+}
+
+/// Runs `command` without input. Nothing of its process group lives on afterwards.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, ProgramError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |source| ProgramError::Run { program: program.clone(), source };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(failed)?;
+    let mut streams = Streams::of(&mut child);
+    let collected = streams.collect(&child, Instant::now() + limit);
+    // The child is not waited for yet, so that the group's number is still its own.
+    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    let status = child.wait().map_err(failed)?;
+    match collected.map_err(failed)? {
+        Collected::Whole => {
+            Ok(Finished { status, stdout: streams.stdout.bytes, stderr: streams.stderr.bytes })
+        }
+        Collected::TimedOut => Err(ProgramError::TimedOut { program, limit }),
+        Collected::TooMuch => Err(ProgramError::TooMuch { program }),
+    }
+}
+
+struct Streams {
+    stdout: Stream<ChildStdout>,
+    stderr: Stream<ChildStderr>,
+}
+
+impl Streams {
+    fn of(child: &mut Child) -> Self {
+        Self { stdout: Stream::new(child.stdout.take()), stderr: Stream::new(child.stderr.take()) }
+    }
+
+    /// Reads until the program has ended, at most to `end`. Whoever else holds its streams is not waited for.
+    fn collect(&mut self, child: &Child, end: Instant) -> io::Result<Collected> {
+        let exit = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        loop {
+            let Some(rest) = end.checked_duration_since(Instant::now()) else {
+                return Ok(Collected::TimedOut);
+            };
+            let mut polled = vec![PollFd::new(&exit, PollFlags::IN)];
+            polled.extend(self.stdout.poll());
+            polled.extend(self.stderr.poll());
+            wait(&mut polled, rest)?;
+            let has_ended = polled.first().is_some_and(|exit| !exit.revents().is_empty());
+            let read = (self.stdout.read_what_is_there()?, self.stderr.read_what_is_there()?);
+            match read {
+                (true, true) if has_ended => return Ok(Collected::Whole),
+                (true, true) => {}
+                _ => return Ok(Collected::TooMuch),
+            }
+        }
+    }
+}
+
+impl<R: Read + AsFd> Stream<R> {
+    fn new(reader: Option<R>) -> Self {
+        Self { reader, bytes: Vec::new() }
+    }
+
+    fn poll(&self) -> Option<PollFd<'_>> {
+        self.reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN))
+    }
+
+    /// Takes what can be read without waiting; whether that is within the bound.
+    fn read_what_is_there(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; OUTPUT_BYTES_MAX];
+        while let Some(reader) = &mut self.reader {
+            if wait(&mut [PollFd::new(reader, PollFlags::IN)], Duration::ZERO)? == 0 {
+                break;
+            }
+            match reader.read(&mut buffer)? {
+                0 => self.reader = None,
+                count => self.bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            }
+            if self.bytes.len() > OUTPUT_BYTES_MAX {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// poll(2) for at most `limit`; a signal that interrupts it is as good as a limit that is over.
+pub(crate) fn wait(polled: &mut [PollFd<'_>], limit: Duration) -> io::Result<usize> {
+    // Limits are seconds, far from where this fails.
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    match poll(polled, Some(&limit)) {
+        Err(rustix::io::Errno::INTR) => Ok(0),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn sh(script: &str, limit: Duration) -> Result<Finished, ProgramError> {
+        run(Command::new("/bin/sh").args(["-c", script]), limit)
+    }
+
+    #[test]
+    fn output_and_status_are_the_programs() {
+        let finished = sh("echo yes; echo no >&2; cat; exit 3", LONG).unwrap();
+        assert_eq!(
+            (finished.status.code(), finished.stdout, finished.stderr),
+            (Some(3), b"yes\n".into(), b"no\n".into())
+        );
+        assert!(matches!(run(&mut Command::new("/nonexistent"), LONG), Err(ProgramError::Run { .. })));
+    }
+
+    #[test]
+    fn a_program_that_hangs_or_floods_is_ended() {
+        let hung = sh("exec sleep 1000", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(hung.to_string(), "`/bin/sh` took more than 50 ms");
+        let mute = sh("exec >&- 2>&-; exec sleep 1000", Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(mute, ProgramError::TimedOut { .. }), "{mute}");
+        let flood = sh("yes", LONG).unwrap_err();
+        assert_eq!(flood.to_string(), "`/bin/sh` printed more than 4096 bytes");
+        assert!(sh("head -c 4096 /dev/zero", LONG).is_ok());
+    }
+
+    #[test]
+    fn what_a_program_leaves_in_the_background_is_neither_waited_for_nor_left() {
+        let finished = sh("sleep 1000 & echo $!", LONG).unwrap();
+        let pid = String::from_utf8(finished.stdout).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        // A killed process is gone or a zombie until init has reaped it.
+        let is_running = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let end = Instant::now() + LONG;
+        while is_running() {
+            assert!(Instant::now() < end, "still running");
+            std::thread::yield_now();
+        }
+    }
+}

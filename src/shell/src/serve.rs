@@ -1,0 +1,172 @@
+//! Serving git: from what a client asks for to the process that answers it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use cache::Entry;
+use rustix::fs::Mode;
+use thiserror::Error;
+
+use crate::arguments::Arguments;
+use crate::authorize::{self, AuthorizeError, Decision};
+use crate::environment;
+use crate::git_command::{Access, GitCommand, Service};
+use crate::program::{self, ProgramError};
+use crate::refusal::Refusal;
+use crate::repository::{RelativePath, Repository, RepositoryError, Root};
+use crate::settings::{Create, Locate, Settings, SettingsError};
+use crate::supervise::{self, Cut, Ending};
+use crate::trusted::{self, Untrusted};
+
+/// `git init` copies a few small files.
+const INITIALIZE_LIMIT: Duration = Duration::from_secs(8);
+/// New files are for the login and its group.
+const UMASK: Mode = Mode::from_raw_mode(0o027);
+/// The hook in `deploy.hooks` that git starts after a push.
+const HOOK: &str = "post-receive";
+/// What a shell gives for a program that a signal ended: this and the signal's number.
+const SIGNALLED: i32 = 128;
+
+/// Why git cannot be served, which is the host's fault.
+#[derive(Debug, Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    #[error(transparent)]
+    Authorize(#[from] AuthorizeError),
+    #[error("`{}` is no path below `{}`", path.display(), root.display())]
+    Path { path: PathBuf, root: PathBuf },
+    #[error("cannot make a repository")]
+    Initialize(#[from] ProgramError),
+    #[error("`git init` ended with {0}")]
+    Initialized(ExitStatus),
+    #[error("cannot deploy")]
+    Deploy(#[from] Untrusted),
+    #[error("cannot run git")]
+    Run(#[source] io::Error),
+}
+
+/// How a session with git ended.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// One word for the log.
+    pub(crate) word: &'static str,
+    /// This process's own exit status.
+    pub(crate) status: u8,
+    /// What the client is told of an end before its time.
+    pub(crate) revoked: Option<Refusal>,
+}
+
+/// A session's request for git, after its key was checked.
+pub(crate) struct Serve<'a> {
+    pub(crate) arguments: &'a Arguments,
+    pub(crate) entry: &'a Entry,
+    pub(crate) command: &'a GitCommand,
+    /// `GIT_PROTOCOL` as the client wishes it.
+    pub(crate) protocol: Option<OsString>,
+}
+
+impl Serve<'_> {
+    /// Serves git until it ends, or until `revoked` gives a reason.
+    pub(crate) fn run(&self, revoked: impl FnMut() -> Option<Refusal>) -> Result<Served, Refusal> {
+        let settings = Settings::read(&self.arguments.settings).map_err(cannot_serve)?;
+        if let Some(deploy) = &settings.deploy {
+            trusted::check_program(&deploy.program).map_err(cannot_serve)?;
+            trusted::check_program(&deploy.hooks.join(HOOK)).map_err(cannot_serve)?;
+        }
+        rustix::process::umask(UMASK);
+        let repository = self.repository(&settings)?;
+        repository.enter().map_err(cannot_serve)?;
+        let mut git = git(self.command.service.verb());
+        if self.command.service == Service::UploadPack {
+            git.arg("--strict");
+        }
+        git.arg(".");
+        let protocol = self.protocol.as_deref();
+        environment::set_for_git(&mut git, &settings, self.arguments, self.entry, self.command, protocol);
+        let ending =
+            supervise::run(&mut git, revoked).map_err(|error| cannot_serve(ServeError::Run(error)))?;
+        Ok(Served::of(ending))
+    }
+
+    /// The repository that is asked for, made if need be and allowed.
+    fn repository(&self, settings: &Settings) -> Result<Repository, Refusal> {
+        let path = self.path(settings)?;
+        let root = Root::open(&settings.root).map_err(cannot_serve)?;
+        if let Some(repository) =
+            root.repository(&path).map_err(cannot_serve)?.filter(Repository::is_initialized)
+        {
+            return Ok(repository);
+        }
+        let is_created_by_push = settings.create == Create::FirstPush;
+        if is_created_by_push && self.command.service.access() == Access::Write {
+            return root.create(&path, initialize).map_err(cannot_serve::<ServeError>);
+        }
+        Err(Refusal::NoRepository { repository: self.command.repository.clone(), is_created_by_push })
+    }
+
+    /// Where the repository is, if this account may have it.
+    fn path(&self, settings: &Settings) -> Result<RelativePath, Refusal> {
+        let GitCommand { service, repository } = self.command;
+        let path = match &settings.locate {
+            Locate::Template(template) => template.expand(&self.arguments.account, repository),
+            Locate::Program { path, limit } => {
+                match authorize::ask(path, *limit, self.arguments, repository, service.access()) {
+                    Ok(Decision::Yes(path)) => path,
+                    Ok(Decision::No(reason)) => {
+                        return Err(Refusal::NotAllowed { repository: repository.clone(), reason });
+                    }
+                    Err(error) => return Err(cannot_serve(error)),
+                }
+            }
+        };
+        RelativePath::parse(&path, &settings.root)
+            .ok_or_else(|| cannot_serve(ServeError::Path { path, root: settings.root.clone() }))
+    }
+}
+
+impl Served {
+    fn of(ending: Ending<Refusal>) -> Self {
+        let status = ending.status.map_or(1, exit_status);
+        match ending.cut {
+            Some(Cut::Revoked(refusal)) => Self { word: refusal.word(), status: 1, revoked: Some(refusal) },
+            Some(Cut::Signal(_)) => Self { word: "ended-by-signal", status, revoked: None },
+            // Who has everything and leaves first has been served.
+            Some(Cut::ClientLeft) if status != 0 => Self { word: "client-left", status, revoked: None },
+            _ => Self { word: "served", status, revoked: None },
+        }
+    }
+}
+
+/// The exit status that says the same as `status`.
+fn exit_status(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(SIGNALLED + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn initialize(repository: &Repository) -> Result<(), ServeError> {
+    repository.enter()?;
+    let mut git = git("init");
+    git.args(["--quiet", "--bare", "."]);
+    environment::clear(&mut git);
+    match program::run(&mut git, INITIALIZE_LIMIT)?.status {
+        status if status.success() => Ok(()),
+        status => Err(ServeError::Initialized(status)),
+    }
+}
+
+fn git(verb: &str) -> Command {
+    let mut command = Command::new("git");
+    command.arg(verb);
+    command
+}
+
+fn cannot_serve<E: Into<ServeError>>(error: E) -> Refusal {
+    Refusal::CannotServe(error.into())
+}

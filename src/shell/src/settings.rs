@@ -1,0 +1,281 @@
+//! `/etc/pushkeys/shell.toml`: where repositories are, who decides about them, and what happens after a push.
+//!
+//! Whoever can write this file decides whose repository is opened, so it must be root's own.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use keys::AccountId;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::git_command::RepositoryName;
+use crate::trusted::{self, Untrusted};
+
+/// Where a push host keeps its settings.
+pub(crate) const SETTINGS_FILE: &str = "/etc/pushkeys/shell.toml";
+/// Where packages put the hook that starts the operator's program after a push.
+const HOOKS_DIRECTORY: &str = "/usr/libexec/pushkeys/hooks";
+/// The settings are a few lines; a file of more bytes is a mistake.
+const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
+const PATH_TEMPLATE: &str = "{account}/{repository}.git";
+const AUTHORIZE_LIMIT_S: u64 = 5;
+/// While the operator's program is being asked nobody watches the client, whom no child outlives by ten seconds.
+const AUTHORIZE_LIMIT_S_MAX: u64 = 8;
+
+/// The settings as resolved.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The folder that no repository leads out of.
+    pub(crate) root: PathBuf,
+    pub(crate) locate: Locate,
+    pub(crate) create: Create,
+    /// Whether git checks every object that is pushed (`receive.fsckObjects`).
+    pub(crate) fsck: bool,
+    pub(crate) deploy: Option<Deploy>,
+}
+
+/// Who knows where a repository is, and whose it is.
+#[derive(Debug)]
+pub(crate) enum Locate {
+    /// The path below the root names the account, or whatever else the operator wrote.
+    Template(PathTemplate),
+    /// A program of the operator's is asked.
+    Program { path: PathBuf, limit: Duration },
+}
+
+/// When a repository comes into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Create {
+    /// When somebody who may pushes to it.
+    FirstPush,
+    /// When the operator makes it.
+    Never,
+}
+
+/// The operator's program after a push.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deploy {
+    pub(crate) program: PathBuf,
+    #[serde(default = "hooks_directory")]
+    pub(crate) hooks: PathBuf,
+}
+
+/// A relative path with `{repository}`, and with `{account}` unless accounts share their repositories.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct PathTemplate(String);
+
+/// Why there are no settings to serve git by.
+#[derive(Debug, Error)]
+pub(crate) enum SettingsError {
+    #[error("git is not set up: there is no `{}`\nhint: install -D /usr/share/doc/pushkeys/examples/shell.toml {}", .0.display(), .0.display())]
+    Missing(PathBuf),
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    #[error("`{}` is longer than {SETTINGS_BYTES_MAX} bytes", .0.display())]
+    TooLong(PathBuf),
+    #[error("cannot parse `{}`, line {line}: {message}", path.display())]
+    Parse { path: PathBuf, line: usize, message: String },
+    #[error("`{}`: {why}", path.display())]
+    Invalid { path: PathBuf, why: &'static str },
+}
+
+/// The settings as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    root: PathBuf,
+    path: Option<PathTemplate>,
+    authorize: Option<PathBuf>,
+    authorize_limit_s: Option<u64>,
+    #[serde(default = "never")]
+    create: Create,
+    #[serde(default)]
+    fsck: bool,
+    deploy: Option<Deploy>,
+}
+
+impl Settings {
+    /// The settings in the file `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = read_text(path)?;
+        let written: Written = toml::from_str(&text).map_err(|error| SettingsError::Parse {
+            path: path.to_owned(),
+            line: error.span().map_or(1, |span| line_of(&text, span.start)),
+            message: error.message().to_owned(),
+        })?;
+        written.resolve().map_err(|why| SettingsError::Invalid { path: path.to_owned(), why })
+    }
+}
+
+impl Written {
+    fn resolve(self) -> Result<Settings, &'static str> {
+        let programs = [self.authorize.as_ref(), self.deploy.as_ref().map(|deploy| &deploy.program)];
+        if !self.root.is_absolute() || !programs.into_iter().flatten().all(|path| path.is_absolute()) {
+            return Err("`root`, `authorize` and `deploy.program` are absolute paths");
+        }
+        let locate = match (self.authorize, self.path, self.authorize_limit_s) {
+            (Some(_), Some(_), _) => return Err("`authorize` and `path` exclude each other"),
+            (None, _, Some(_)) => return Err("`authorize_limit_s` needs `authorize`"),
+            (None, path, None) => {
+                Locate::Template(path.unwrap_or_else(|| PathTemplate(PATH_TEMPLATE.to_owned())))
+            }
+            (Some(path), None, limit_s) => match limit_s.unwrap_or(AUTHORIZE_LIMIT_S) {
+                limit_s @ 1..=AUTHORIZE_LIMIT_S_MAX => {
+                    Locate::Program { path, limit: Duration::from_secs(limit_s) }
+                }
+                _ => return Err("`authorize_limit_s` is from 1 to 8"),
+            },
+        };
+        Ok(Settings { root: self.root, locate, create: self.create, fsck: self.fsck, deploy: self.deploy })
+    }
+}
+
+impl PathTemplate {
+    /// The path of `repository` of `account` below the root.
+    pub(crate) fn expand(&self, account: &AccountId, repository: &RepositoryName) -> PathBuf {
+        // Neither value can contain a brace.
+        self.0.replace("{account}", account.as_str()).replace("{repository}", repository.as_str()).into()
+    }
+}
+
+impl TryFrom<String> for PathTemplate {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let literal = text.replace("{account}", "a").replace("{repository}", "r");
+        if !text.contains("{repository}") {
+            return Err("`path` contains `{repository}`");
+        }
+        if literal.contains(['{', '}']) {
+            return Err("`path` knows `{account}` and `{repository}` only");
+        }
+        let is_clean = Path::new(&literal).components().all(|part| matches!(part, Component::Normal(_)));
+        if is_clean { Ok(Self(text)) } else { Err("`path` is relative, and without `.` and `..`") }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, SettingsError> {
+    let failed = |source| SettingsError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(SettingsError::Missing(path.to_owned()));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    trusted::check(path, &file.metadata().map_err(failed)?)?;
+    let mut text = String::new();
+    let bytes = file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if bytes as u64 > SETTINGS_BYTES_MAX { Err(SettingsError::TooLong(path.to_owned())) } else { Ok(text) }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+fn hooks_directory() -> PathBuf {
+    PathBuf::from(HOOKS_DIRECTORY)
+}
+
+fn never() -> Create {
+    Create::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../packaging/examples/shell.toml");
+
+    fn read(text: &str) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shell.toml");
+        fs::write(&path, text).unwrap();
+        Settings::read(&path)
+    }
+
+    #[test]
+    fn a_root_is_all_that_must_be_set() {
+        let settings = read("root = \"/srv/git\"").unwrap();
+        assert_eq!(settings.root, PathBuf::from("/srv/git"));
+        assert_eq!((settings.create, settings.fsck), (Create::Never, false));
+        let Locate::Template(template) = settings.locate else { panic!("no template") };
+        let path = template.expand(&"acct_7".parse().unwrap(), &"team/app".parse().unwrap());
+        assert_eq!(path, PathBuf::from("acct_7/team/app.git"));
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let settings = read(
+            "root = \"/srv/git\"\nauthorize = \"/usr/local/bin/ask\"\nauthorize_limit_s = 8\ncreate = \"first-push\"\n\
+             fsck = true\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nhooks = \"/opt/hooks\"",
+        )
+        .unwrap();
+        assert_eq!((settings.create, settings.fsck), (Create::FirstPush, true));
+        assert!(matches!(settings.locate, Locate::Program { limit, .. } if limit == Duration::from_secs(8)));
+        assert_eq!(settings.deploy.unwrap().hooks, PathBuf::from("/opt/hooks"));
+    }
+
+    #[test]
+    fn the_example_that_is_shipped_is_right() {
+        let settings = read(EXAMPLE).unwrap();
+        assert_eq!(settings.create, Create::FirstPush);
+        // What is commented out must be right as well once somebody takes the sign away.
+        let all = EXAMPLE
+            .replace("\npath", "\n#path")
+            .replace("\n#authorize", "\nauthorize")
+            .replace("\n#fsck", "\nfsck");
+        let all = all.replace("\n#[deploy]", "\n[deploy]").replace("\n#program", "\nprogram");
+        assert!(read(&all).unwrap().deploy.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let check = |text: &str, expected: &str| {
+            let message = read(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        };
+        check("", "missing field `root`");
+        check("root = \"/srv/git\"\nroots = 1", "line 2: unknown field `roots`");
+        check("root = \"srv\"", "absolute");
+        check("root = \"/a\"\nauthorize = \"ask\"", "absolute");
+        check("root = \"/a\"\n[deploy]\nprogram = \"x\"", "absolute");
+        check("root = \"/a\"\npath = \"{account}\"", "line 2: `path` contains `{repository}`");
+        check("root = \"/a\"\npath = \"../{repository}\"", "line 2: `path` is relative");
+        check("root = \"/a\"\npath = \"/{repository}\"", "line 2: `path` is relative");
+        check("root = \"/a\"\npath = \"{login}/{repository}\"", "line 2: `path` knows");
+        check("root = \"/a\"\npath = \"{repository}\"\nauthorize = \"/b\"", "exclude each other");
+        check("root = \"/a\"\nauthorize_limit_s = 1", "needs `authorize`");
+        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 9", "from 1 to 8");
+        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 0", "from 1 to 8");
+        check("root = \"/a\"\ncreate = \"always\"", "line 2: unknown variant `always`");
+        check(&"#".repeat(70_000), "longer than 65536 bytes");
+    }
+
+    #[test]
+    fn settings_that_others_could_have_written_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shell.toml");
+        assert!(matches!(Settings::read(&path), Err(SettingsError::Missing(_))));
+        fs::write(&path, "root = \"/srv/git\"").unwrap();
+        for (mode, is_trusted) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Settings::read(&path).is_ok(), is_trusted, "{mode:o}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        assert!(matches!(Settings::read(&path), Err(SettingsError::Untrusted(_))));
+        assert!(matches!(Settings::read(folder.path()), Err(SettingsError::Untrusted(_))));
+    }
+}

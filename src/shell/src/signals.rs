@@ -1,0 +1,56 @@
+//! Signals that ask this process to end, as something to read: it has a child to end first.
+
+#![expect(
+    unsafe_code,
+    reason = "sigprocmask(2) and signalfd(2) have no safe wrapper among this program's dependencies"
+)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+use rustix::process::Signal;
+
+/// What a service manager, a terminal and an administrator send.
+const ASKED_TO_END: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::INT];
+/// signalfd(2): one record has so many bytes, and begins with the signal's number.
+const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
+
+/// The signals of [`ASKED_TO_END`], held back from their default action and readable.
+#[derive(Debug)]
+pub(crate) struct Signals(OwnedFd);
+
+impl Signals {
+    /// Holds them back from now on. Processes that are started later inherit this, so none may be.
+    pub(crate) fn hold() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset(3) initialises the set that the other calls read; no pointer is kept by any of them. The
+        // descriptor that signalfd(2) gives is new, and nobody else owns it.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in ASKED_TO_END {
+                libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+            }
+            if libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            match libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+                -1 => Err(io::Error::last_os_error()),
+                descriptor => Ok(Self(OwnedFd::from_raw_fd(descriptor))),
+            }
+        }
+    }
+
+    /// The descriptor that is readable when a signal has come.
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// A signal that has come, if any has.
+    pub(crate) fn next(&self) -> Option<Signal> {
+        let mut record = [0; RECORD_BYTES];
+        rustix::io::read(&self.0, &mut record).ok()?;
+        let number = i32::from_ne_bytes(*record.first_chunk()?);
+        ASKED_TO_END.into_iter().find(|signal| signal.as_raw() == number)
+    }
+}

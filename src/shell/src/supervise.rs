@@ -1,0 +1,182 @@
+//! A running git: what it is to its client is passed straight through, and it ends when the session does.
+//!
+//! The session's process stays as git's parent and sleeps; it wakes when git ends, when it is itself asked to end, when the
+//! client has gone, and twice a second to ask whether the key still counts.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::program::wait;
+use crate::signals::Signals;
+
+/// How often the key is looked up: a session ends within a second of the change.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// git sees by itself that its client has gone, as soon as it reads or writes. A hook may not.
+const AFTER_CLIENT: Duration = Duration::from_secs(5);
+/// What is asked to end has so long to remove its temporary files.
+const AFTER_ASKING: Duration = Duration::from_secs(2);
+/// Nothing survives SIGKILL, but a process in a system call of a dead disk may not end either.
+const AFTER_KILLING: Duration = Duration::from_secs(1);
+
+/// No child outlives its client by so long.
+const OUTLIVES_CLIENT_MAX: Duration = Duration::from_secs(10);
+const _: () = assert!(
+    AFTER_CLIENT.as_millis() + AFTER_ASKING.as_millis() + AFTER_KILLING.as_millis()
+        < OUTLIVES_CLIENT_MAX.as_millis()
+);
+const _: () = assert!(CHECK_EVERY.as_millis() * 2 <= 1000);
+
+/// How a process came to its end.
+#[derive(Debug)]
+pub(crate) struct Ending<R> {
+    /// `None` when even SIGKILL had not ended it in time.
+    pub(crate) status: Option<ExitStatus>,
+    /// Why it was made to end, if it was.
+    pub(crate) cut: Option<Cut<R>>,
+}
+
+/// Why a process was made to end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Cut<R> {
+    /// Its session lost its right.
+    Revoked(R),
+    /// Nobody reads what it says.
+    ClientLeft,
+    /// This process was asked to end.
+    Signal(Signal),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// The process, for as long as it takes.
+    Serving,
+    /// The process, which no longer has a client.
+    Left(Instant),
+    /// The process, which was asked to end.
+    Asked(Instant),
+    /// The process, which was killed.
+    Killed(Instant),
+}
+
+/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. Nothing of its process
+/// group lives on afterwards.
+pub(crate) fn run<R>(command: &mut Command, revoked: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
+    let mut child = command.process_group(0).spawn()?;
+    let watched = Watched::new(&child);
+    let ended =
+        watched.and_then(|watched| Supervisor { watched, revoked, cut: None, stage: Stage::Serving }.watch());
+    let group = Pid::from_child(&child);
+    // The child is not waited for yet, so that the group's number is still its own.
+    let stray = if matches!(ended, Ok((None, _))) { Signal::TERM } else { Signal::KILL };
+    let _ = kill_process_group(group, stray);
+    let (cut, has_ended) = ended?;
+    let status = if has_ended { Some(child.wait()?) } else { None };
+    Ok(Ending { status, cut })
+}
+
+/// The descriptors that tell what happens.
+struct Watched {
+    group: Pid,
+    exit: OwnedFd,
+    signals: Signals,
+}
+
+/// What happened.
+#[derive(Default)]
+struct Events {
+    has_ended: bool,
+    has_no_client: bool,
+    signal: Option<Signal>,
+}
+
+struct Supervisor<R, F> {
+    watched: Watched,
+    revoked: F,
+    cut: Option<Cut<R>>,
+    stage: Stage,
+}
+
+impl Watched {
+    fn new(child: &Child) -> io::Result<Self> {
+        let group = Pid::from_child(child);
+        Ok(Self { group, exit: pidfd_open(group, PidfdFlags::empty())?, signals: Signals::hold()? })
+    }
+
+    /// What happens within `limit`; whether the client has gone is asked only `with_client`, since it stays true.
+    fn next(&self, limit: Duration, with_client: bool) -> io::Result<Events> {
+        let stdout = rustix::stdio::stdout();
+        let mut polled =
+            vec![PollFd::new(&self.exit, PollFlags::IN), PollFd::new(self.signals.fd(), PollFlags::IN)];
+        if with_client {
+            // An error or a hang-up is reported without being asked for. A client that only ended its own input is neither.
+            polled.push(PollFd::from_borrowed_fd(stdout, PollFlags::empty()));
+        }
+        wait(&mut polled, limit)?;
+        let mut happened = polled.iter().map(|one| !one.revents().is_empty());
+        let mut next = || happened.next().unwrap_or_default();
+        let (has_ended, has_signal, has_no_client) = (next(), next(), next());
+        let signal = if has_signal { self.signals.next() } else { None };
+        Ok(Events { has_ended, has_no_client, signal })
+    }
+}
+
+impl<R, F: FnMut() -> Option<R>> Supervisor<R, F> {
+    /// Waits for the process; why it was made to end, and whether it has ended.
+    fn watch(mut self) -> io::Result<(Option<Cut<R>>, bool)> {
+        let mut next_check = Instant::now() + CHECK_EVERY;
+        loop {
+            let limit = self.stage.end().unwrap_or(next_check).saturating_duration_since(Instant::now());
+            let events = self.watched.next(limit, matches!(self.stage, Stage::Serving))?;
+            if events.has_ended {
+                return Ok((self.cut, true));
+            }
+            if let Some(signal) = events.signal {
+                self.ask(Cut::Signal(signal), signal);
+            } else if events.has_no_client {
+                self.cut = Some(Cut::ClientLeft);
+                self.stage = Stage::Left(Instant::now() + AFTER_CLIENT);
+            } else if self.stage.end().is_some_and(|end| end <= Instant::now()) {
+                match self.stage {
+                    Stage::Serving => {}
+                    Stage::Left(_) => self.ask(Cut::ClientLeft, Signal::TERM),
+                    Stage::Asked(_) => self.kill(),
+                    Stage::Killed(_) => return Ok((self.cut, false)),
+                }
+            } else if matches!(self.stage, Stage::Serving) && next_check <= Instant::now() {
+                if let Some(reason) = (self.revoked)() {
+                    self.ask(Cut::Revoked(reason), Signal::TERM);
+                }
+                next_check = Instant::now() + CHECK_EVERY;
+            }
+        }
+    }
+
+    fn ask(&mut self, cut: Cut<R>, signal: Signal) {
+        let _ = kill_process_group(self.watched.group, signal);
+        self.cut.get_or_insert(cut);
+        if !matches!(self.stage, Stage::Asked(_) | Stage::Killed(_)) {
+            self.stage = Stage::Asked(Instant::now() + AFTER_ASKING);
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = kill_process_group(self.watched.group, Signal::KILL);
+        self.stage = Stage::Killed(Instant::now() + AFTER_KILLING);
+    }
+}
+
+impl Stage {
+    fn end(self) -> Option<Instant> {
+        match self {
+            Self::Serving => None,
+            Self::Left(end) | Self::Asked(end) | Self::Killed(end) => Some(end),
+        }
+    }
+}
