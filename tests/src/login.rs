@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::sshd::HOST_KEY_ALIAS;
 use crate::{Account, Key, Process, Sshd, as_user, run};
 
 /// ssh's own failure, as opposed to the exit code of what ran on the host.
@@ -30,8 +31,15 @@ impl Login {
     /// An attempt as `login` at `sshd`, with no key yet.
     #[must_use]
     pub fn new(sshd: &Sshd, login: &str) -> Self {
+        Self::through(sshd, login, sshd.port())
+    }
+
+    /// An attempt that reaches `sshd` through somebody who listens on `port`.
+    #[must_use]
+    pub fn through(sshd: &Sshd, login: &str, port: u16) -> Self {
         let mut command = as_user("root", "ssh");
-        command.args(["-F", "none", "-p", &sshd.port().to_string(), "-l", login]);
+        command.args(["-F", "none", "-p", &port.to_string(), "-l", login]);
+        command.args(["-o", &format!("HostKeyAlias={HOST_KEY_ALIAS}")]);
         command.arg("-o").arg(format!("UserKnownHostsFile={}", sshd.known_hosts().display()));
         Self { command, log: sshd.room().join("ssh.log") }
     }

@@ -13,6 +13,9 @@ const DROP_IN: &str = include_str!("../../packaging/sshd_config.d/50-pushkeys.co
 /// The helper's path in it, which a test replaces by its own.
 const SHIPPED_HELPER: &str = "/usr/libexec/pushkeys/pushkeys-lookup";
 
+/// The host's name in the file of known hosts, whatever port it is reached by.
+pub(crate) const HOST_KEY_ALIAS: &str = "push";
+
 /// What differs from a push host as packages set it up.
 #[derive(Debug, Clone)]
 pub struct SshdSettings {
@@ -143,5 +146,5 @@ fn is_listening(process: &mut Process) -> Option<bool> {
 
 fn write_known_hosts(room: &Room, host_key: &Path, port: u16) -> PathBuf {
     let public = fs::read_to_string(host_key.with_extension("pub")).expect("ssh-keygen wrote the public key");
-    room.write("known_hosts", &format!("[127.0.0.1]:{port} {public}"))
+    room.write("known_hosts", &format!("{HOST_KEY_ALIAS},[127.0.0.1]:{port} {public}"))
 }

@@ -1,4 +1,4 @@
-//! What comparable programs got wrong, each a test of ours: see the table in `ARCHITECTURE.md` for the incidents.
+//! What comparable programs got wrong: each is a test of ours, under the name of what must hold.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 

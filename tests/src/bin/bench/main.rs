@@ -9,6 +9,7 @@ mod burst;
 mod first_sync;
 mod login;
 mod lookup;
+mod offer;
 mod propagation;
 mod report;
 mod world;

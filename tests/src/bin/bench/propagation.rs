@@ -1,42 +1,35 @@
 //! `bench propagation`: from a request at the API until real sshd accepts, or refuses, the key.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use cache::{Cache, Verdict};
 use clap::Args;
 use jiff::Timestamp;
-use pushkeys_tests::{
-    Account, Agent, Keeper, Login, PATIENCE, PushHost, Room, Service, SyntheticKey, SyntheticKeys,
-};
+use pushkeys_tests::{Account, PATIENCE, PushHost, Room, Service, SyntheticKey, SyntheticKeys};
 
+use crate::offer::{Outcome, offer};
 use crate::report::{Report, Samples, millis};
 use crate::world::{NEWCOMERS, RESIDENTS, import};
 
 const MEDIAN_MAX_MS: f64 = 10.0;
 const P99_MAX_MS: f64 = 50.0;
-/// A change that needs more connections than this until sshd follows it is lost.
-const CONNECTIONS_MAX: usize = 20;
+/// Between two look-ups, so that the one who waits leaves the processors to those who work.
+const PAUSE: Duration = Duration::from_micros(100);
 /// Changes before those that count, while connections and caches warm up.
 const WARM_UP_RUNS: usize = 10;
 
 #[derive(Args)]
 #[command(after_help = "\
-Stock ssh connects to real sshd, exchanges keys, and then asks its agent, which is ours, for keys to offer. At that moment
-the key is registered (or deleted) by a request to the API; when that is confirmed, the agent lets ssh offer the key. The time
-counts from the beginning of the request until ssh learns that sshd accepts (or refuses) the key, so sshd's own work
-counts too: some steps of its protocol, the helper, and for a refusal the 5 to 9 ms by which sshd always rounds it up.
-An offer that came before the change was on the host is made again on a new connection while the time runs on.
-`until the cache answers` is the same change without sshd: until a look-up in the cache knows of it.")]
+Stock ssh connects to real sshd through a proxy of ours, which holds back the packet in which ssh offers the key. At that
+moment the key is registered (or deleted) by a request to the API, and as soon as a look-up in the cache knows of it, the
+offer goes on. The time counts from the beginning of the request until ssh knows that sshd accepts (or refuses) the key. It
+is the earliest moment at which sshd could: it holds the service's commit, the daemon's work, that of sshd and of its
+helper, and for a refusal the 5 to 9 ms by which sshd always rounds it up.")]
 pub(crate) struct Arguments {
     /// Keys in the cache
     #[arg(long, default_value_t = 1_000_000)]
     keys: usize,
-    /// Additions, and deletions, that are measured in each way
+    /// Additions, and deletions, that are measured
     #[arg(long, default_value_t = 300)]
     runs: usize,
 }
@@ -48,11 +41,10 @@ enum Change {
     Deletion,
 }
 
-/// What sshd made of an offer, and when ssh knew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Accepted(Instant),
-    Refused(Instant),
+/// How long a change took until the cache answered, and until sshd did.
+struct Took {
+    in_cache: Duration,
+    at_sshd: Duration,
 }
 
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
@@ -60,34 +52,26 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     report.note(&format!("importing {} keys", arguments.keys));
     import(&service, &room, RESIDENTS, arguments.keys);
     let host = PushHost::start(&service);
-    let mut probe = Probe { account: service.account("ana"), host, early: 0 };
+    let probe = Probe { account: service.account("ana"), host, room };
     let mut keys = SyntheticKeys::new(NEWCOMERS);
-    let [mut added, mut deleted, mut known, mut unknown] = [(); 4].map(|()| Samples::default());
+    let mut additions = (Samples::default(), Samples::default());
+    let mut deletions = (Samples::default(), Samples::default());
     for number in 0..WARM_UP_RUNS + arguments.runs {
         let key = keys.next().expect("keys without end");
-        let at_sshd = [Change::Addition, Change::Deletion].map(|change| probe.at_sshd(&key, change));
-        let in_cache = [Change::Addition, Change::Deletion].map(|change| probe.in_cache(&key, change));
-        if number >= WARM_UP_RUNS {
-            for (samples, took) in [&mut added, &mut deleted].into_iter().zip(at_sshd) {
-                samples.push(took);
-            }
-            for (samples, took) in [&mut known, &mut unknown].into_iter().zip(in_cache) {
-                samples.push(took);
+        for (change, samples) in [(Change::Addition, &mut additions), (Change::Deletion, &mut deletions)] {
+            let took = probe.measure(&key, change);
+            if number >= WARM_UP_RUNS {
+                samples.0.push(took.in_cache);
+                samples.1.push(took.at_sshd);
             }
         }
     }
-    for (what, samples) in [
-        ("addition, until the cache answers", &known),
-        ("deletion, until the cache answers", &unknown),
-        ("addition, until sshd accepts", &added),
-        ("deletion, until sshd refuses", &deleted),
-    ] {
-        report.times(what, samples, &known);
-    }
-    report.note(&format!("{} offers came too early and were made again", probe.early));
+    report.times("addition, until the cache answers", &additions.0, &additions.0);
+    report.times("deletion, until the cache answers", &deletions.0, &additions.0);
     for (what, samples) in
-        [("addition, until sshd accepts", &added), ("deletion, until sshd refuses", &deleted)]
+        [("addition, until sshd accepts", &additions.1), ("deletion, until sshd refuses", &deletions.1)]
     {
+        report.times(what, samples, &additions.0);
         report.at_most(&format!("{what}, p50"), millis(samples.median()), MEDIAN_MAX_MS, "ms");
         report.at_most(&format!("{what}, p99"), millis(samples.percentile(99)), P99_MAX_MS, "ms");
     }
@@ -96,76 +80,43 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
 struct Probe {
     account: Account,
     host: PushHost,
-    early: usize,
+    room: Room,
 }
 
 impl Probe {
-    fn at_sshd(&mut self, key: &SyntheticKey, change: Change) -> Duration {
-        let started = Arc::new(Mutex::new(None));
-        let keeper = Messenger::new(&self.account, key, change, &started);
-        let agent = Agent::start(keeper);
-        for _ in 0..CONNECTIONS_MAX {
-            let outcome = offer(&self.host, &agent);
-            let start = started.lock().unwrap_or_else(PoisonError::into_inner).expect("ssh asked the agent");
-            match (change, outcome) {
-                (Change::Addition, Outcome::Accepted(end)) | (Change::Deletion, Outcome::Refused(end)) => {
-                    return end - start;
-                }
-                _ => self.early += 1,
+    fn measure(&self, key: &SyntheticKey, change: Change) -> Took {
+        // ssh offers a key whose public half it can read, and needs the private one only once sshd has accepted it.
+        let public_key = self.room.write("probe.pub", &key.text);
+        let (mut start, mut in_cache) = (None, None);
+        let outcome = offer(&self.host, &public_key, || {
+            start = Some(Instant::now());
+            make(&self.account, key, change);
+            self.wait_for_cache(key, change);
+            in_cache = Some(Instant::now());
+        });
+        let (start, in_cache) = (start.expect("ssh offered"), in_cache.expect("ssh offered"));
+        match (change, outcome) {
+            (Change::Addition, Outcome::Accepted(end)) | (Change::Deletion, Outcome::Refused(end)) => {
+                Took { in_cache: in_cache - start, at_sshd: end - start }
             }
+            _ => panic!("sshd does not follow the {change:?} that is in the cache: {}", self.host.sshd.log()),
         }
-        panic!("sshd does not follow the {change:?}: {}", self.host.syncd.log());
     }
 
-    fn in_cache(&self, key: &SyntheticKey, change: Change) -> Duration {
+    fn wait_for_cache(&self, key: &SyntheticKey, change: Change) {
         let login = "git".parse().expect("a login");
         let cache = Cache::open(self.host.cache()).expect("the cache");
-        let start = Instant::now();
-        make(&self.account, key, change);
-        loop {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
             let now = Timestamp::try_from(SystemTime::now()).expect("the clock is right");
             let consulted = cache.consult(&key.fingerprint).expect("the cache can be read");
             let verdict = Verdict::of(consulted, &login, now).expect("an answer");
             if matches!(verdict, Verdict::Known { .. }) == (change == Change::Addition) {
-                return start.elapsed();
+                return;
             }
-            assert!(start.elapsed() < PATIENCE, "the cache does not follow the {change:?}");
+            std::thread::sleep(PAUSE);
         }
-    }
-}
-
-/// An agent that makes a change when ssh first asks for keys, and then offers the changed key.
-struct Messenger {
-    account: Account,
-    key: SyntheticKey,
-    change: Option<Change>,
-    started: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Messenger {
-    fn new(
-        account: &Account,
-        key: &SyntheticKey,
-        change: Change,
-        started: &Arc<Mutex<Option<Instant>>>,
-    ) -> Self {
-        let (account, key) = (account.clone(), key.clone());
-        Self { account, key, change: Some(change), started: Arc::clone(started) }
-    }
-}
-
-impl Keeper for Messenger {
-    fn identities(&mut self) -> Vec<Vec<u8>> {
-        if let Some(change) = self.change.take() {
-            *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            make(&self.account, &self.key, change);
-        }
-        let base64 = self.key.text.split(' ').nth(1).expect("type base64");
-        vec![STANDARD.decode(base64).expect("base64")]
-    }
-
-    fn sign(&mut self, _: &[u8]) -> Option<Vec<u8>> {
-        None
+        panic!("the cache does not follow the {change:?}: {}", self.host.syncd.log());
     }
 }
 
@@ -176,31 +127,4 @@ fn make(account: &Account, key: &SyntheticKey, change: Change) {
     };
     let reply = reply.expect("the service answers");
     assert_eq!(reply.status, 200, "{reply:?}");
-}
-
-/// Connects with the agent's key, until ssh tells what sshd makes of it.
-fn offer(host: &PushHost, agent: &Agent) -> Outcome {
-    let identity_agent = format!("IdentityAgent={}", agent.socket().display());
-    let arguments = ["-v", "-o", "IdentitiesOnly=no", "-o", &identity_agent];
-    let mut command = Login::new(&host.sshd, "git").with_arguments(&arguments).into_command();
-    let mut ssh =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ssh");
-    let stderr = BufReader::new(ssh.stderr.take().expect("piped"));
-    let (mut is_offered, mut outcome, mut told) = (false, None, String::new());
-    for line in stderr.lines() {
-        let line = line.expect("ssh writes text");
-        is_offered |= line.contains("Offering public key");
-        if line.contains("Server accepts key") {
-            outcome = Some(Outcome::Accepted(Instant::now()));
-        } else if is_offered && line.contains("Authentications that can continue") {
-            outcome = Some(Outcome::Refused(Instant::now()));
-        }
-        if outcome.is_some() {
-            break;
-        }
-        told = told + &line + "\n";
-    }
-    let _ = ssh.kill();
-    let _ = ssh.wait();
-    outcome.unwrap_or_else(|| panic!("ssh ended before sshd answered: {told}"))
 }

@@ -1,0 +1,76 @@
+//! The demo holds what it shows, and leaves nothing behind.
+
+#![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use pushkeys_tests::{Room, eventually, run, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+const DEMO: &str = env!("CARGO_BIN_EXE_demo");
+
+/// Whatever the process `pid` made on the file system, or started with such a path in its command line.
+fn left_behind(pid: u32) -> Vec<String> {
+    let mark = format!("pushkeys-test-{pid}-");
+    let rooms = [std::env::temp_dir().as_path(), Path::new("/usr/local/lib")].map(|parent| {
+        let names = fs::read_dir(parent).expect("a directory").flatten().map(|entry| entry.file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name.starts_with(&mark))
+            .collect::<Vec<_>>()
+    });
+    let processes = fs::read_dir("/proc").expect("procfs").flatten();
+    let command_lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let command_lines = command_lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    rooms.concat().into_iter().chain(command_lines.filter(|line| line.contains(&mark))).collect()
+}
+
+#[test]
+fn the_demo_holds_from_the_first_step_to_the_last() {
+    let finished = run(Command::new(DEMO).arg("--once"));
+    assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    for step in [
+        "Hello ana, your key works.",
+        "Permission denied (publickey)",
+        "Hello bob, your key works.",
+        "every step held",
+    ] {
+        assert!(finished.stdout.contains(step), "`{step}` in: {}", finished.stdout);
+    }
+}
+
+/// Ends a demo that stays up, whatever becomes of the test.
+struct Staying(Child);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_demo_and_all_that_it_started() {
+    let room = Room::temporary();
+    let output = fs::File::create(room.join("output")).expect("own file");
+    let child = Command::new(DEMO)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the demo");
+    let mut demo = Staying(child);
+    let shown = || fs::read_to_string(room.join("output")).expect("own file");
+    until("the demo stays up", || {
+        assert!(demo.0.try_wait().expect("own child").is_none(), "{}", shown());
+        shown().contains("until Ctrl-C")
+    });
+    let pid = demo.0.id();
+    assert!(left_behind(pid).len() > 3, "server, daemon and sshd are up: {:?}", left_behind(pid));
+
+    kill_process(Pid::from_child(&demo.0), Signal::INT).expect("own child");
+    eventually("the demo ends", || demo.0.try_wait().expect("own child"));
+    until("nothing is left", || left_behind(pid).is_empty());
+}
