@@ -47,22 +47,22 @@ fn is_in_step(host: &PushHost) -> bool {
     host.pushkeys(&["status"]).status.success()
 }
 
+/// Gives a host in step the answer that `spoil` makes of the good one: nothing changes but status and log, which say `named`.
 #[track_caller]
-fn check(what: &str, spoil: impl FnOnce(&str) -> Vec<u8>) {
+fn check(named: &str, spoil: impl FnOnce(&str) -> Vec<u8>) {
     let keys = [Key::ed25519(), Key::ed25519(), Key::ed25519()];
     let (double, host, good) = in_step(&keys);
     until("the host is in step", || is_in_step(&host));
     let before = shards(host.cache());
 
     double.answers(spoil(&good));
-    until(&format!("status tells of an answer that is {what}"), || !is_in_step(&host));
-    assert_eq!(shards(host.cache()), before, "{what}");
-    let status = host.pushkeys(&["status", "--json"]).stdout;
-    assert!(status.contains("last_error"), "{what}: {status}");
-    assert!(host.syncd.log().contains("api"), "the log names the source");
+    let status = || host.pushkeys(&["status", "--json"]).stdout;
+    until(&format!("status says: {named}"), || !is_in_step(&host) && status().contains(named));
+    assert!(host.syncd.log().contains(named), "the log says: {named}");
+    assert_eq!(shards(host.cache()), before, "{named}");
     for key in &keys {
         let session = host.login("git", key).opens();
-        assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{what}: {session:?}");
+        assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{named}: {session:?}");
     }
 
     double.answers(response("200 OK", NDJSON, &good));
@@ -75,22 +75,24 @@ fn ok(body: &str) -> Vec<u8> {
 
 #[test]
 fn an_empty_answer_deletes_no_key() {
-    check("empty", |_| ok(""));
+    check("does not begin with the header of a snapshot", |_| ok(""));
 }
 
 #[test]
 fn a_snapshot_without_keys_deletes_no_key() {
-    check("a snapshot of nothing", |_| ok(&snapshot(&[])));
+    check("held back", |_| ok(&snapshot(&[])));
 }
 
 #[test]
 fn an_answer_cut_short_deletes_no_key() {
-    check("without its trailer", |good| ok(good.trim_end().rsplit_once('\n').expect("lines").0));
+    check("ended after 3 entries without a trailer", |good| {
+        ok(good.trim_end().rsplit_once('\n').expect("lines").0)
+    });
 }
 
 #[test]
 fn a_connection_cut_short_deletes_no_key() {
-    check("shorter than announced", |good| {
+    check("broke off", |good| {
         let whole = ok(good);
         let half = whole.len() - good.len() / 2;
         whole.get(..half).expect("half of it").to_vec()
@@ -99,7 +101,7 @@ fn a_connection_cut_short_deletes_no_key() {
 
 #[test]
 fn reordered_entries_are_refused() {
-    check("out of order", |good| {
+    check("is not above the one before it", |good| {
         let mut lines: Vec<&str> = good.lines().collect();
         lines.swap(1, 2);
         ok(&(lines.join("\n") + "\n"))
@@ -108,22 +110,24 @@ fn reordered_entries_are_refused() {
 
 #[test]
 fn a_wrong_digest_is_refused() {
-    check("with a wrong digest", |good| ok(&good.replace("\"name\":\"laptop\"", "\"name\":\"tower!\"")));
+    check("digest in the trailer", |good| ok(&good.replace("\"name\":\"laptop\"", "\"name\":\"tower!\"")));
 }
 
 #[test]
 fn another_type_of_document_is_refused() {
-    check("a web page", |_| response("200 OK", "text/html", "<!doctype html><title>Sign in</title>"));
+    check("content type `text/html`", |_| {
+        response("200 OK", "text/html", "<!doctype html><title>Sign in</title>")
+    });
 }
 
 #[test]
 fn a_throttled_answer_deletes_no_key() {
-    check("429", |_| response("429 Too Many Requests", "application/json", "{}"));
+    check("answered with status 429", |_| response("429 Too Many Requests", "application/json", "{}"));
 }
 
 #[test]
 fn a_failing_service_deletes_no_key() {
-    check("500", |good| response("500 Internal Server Error", NDJSON, good));
+    check("answered with status 500", |good| response("500 Internal Server Error", NDJSON, good));
 }
 
 #[test]
