@@ -1,0 +1,121 @@
+//! Whose repository it is, and who says so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::world::{Host, fails, run, succeeds, text};
+
+const URL: &str = "git@host:app.git";
+
+#[test]
+fn every_account_has_repositories_of_its_own() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    let message = fails(host.git_of("ben", copy.path(), &["ls-remote", "origin"]));
+    assert!(
+        message.contains("pushkeys: there is no repository `app` yet\nhint: git push creates it"),
+        "{message}"
+    );
+    succeeds(host.git_of("ben", copy.path(), &["push", "origin", "main:bens"]));
+    assert!(!succeeds(host.git(copy.path(), &["ls-remote", "origin"])).contains("bens"));
+    assert!(host.path("root/acct_8/app.git/HEAD").exists());
+}
+
+#[test]
+fn a_repository_is_created_only_where_that_is_configured_and_only_by_a_push() {
+    let host = Host::with_settings("");
+    let copy = host.copy("copy", URL);
+    let message = fails(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(
+        message.contains("pushkeys: there is no repository `app`\nhint: ask who runs this host"),
+        "{message}"
+    );
+    assert!(!host.path("root/acct_7").exists());
+    succeeds(host.git(&host.path("root"), &["init", "--quiet", "--bare", "acct_7/app.git"]));
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+}
+
+#[test]
+fn no_link_leads_out_of_the_root() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(&host.path(""), &["init", "--quiet", "--bare", "secret.git"]));
+    fs::create_dir(host.path("root/acct_7")).unwrap();
+    symlink(host.path("secret.git"), host.repository()).unwrap();
+    for arguments in [["push", "origin", "main"], ["fetch", "origin", "main"]] {
+        let message = fails(host.git(copy.path(), &arguments));
+        assert!(message.contains("pushkeys: this host cannot serve git at the moment"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+    fs::remove_file(host.repository()).unwrap();
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+}
+
+#[test]
+fn without_settings_git_is_refused_and_the_greeting_works() {
+    let host = Host::start();
+    fs::remove_file(host.path("shell.toml")).unwrap();
+    let refused = run(host.shell("git-upload-pack 'app'"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).starts_with("pushkeys: this host cannot serve git at the moment\nhint: "));
+    assert!(!text(&refused.stderr).contains("shell.toml"));
+    let greeted = run(host.shell(""));
+    assert!(greeted.status.success() && text(&greeted.stdout).starts_with("Hello ana"), "{greeted:?}");
+}
+
+fn host_that_asks(script: &str) -> Host {
+    let host = Host::start();
+    let program = host.write("ask", &format!("#!/bin/sh\n{script}\n"));
+    let (root, program) = (host.path("root"), program.display());
+    let settings =
+        format!("root = \"{}\"\nauthorize = \"{program}\"\ncreate = \"first-push\"", root.display());
+    host.write("shell.toml", &settings);
+    host
+}
+
+#[test]
+fn the_operators_program_decides() {
+    let host = host_that_asks(
+        "[ \"$4\" = read ] || [ \"$1\" = acct_7 ] || { echo \"$1 may only read\" >&2; exit 1; }; echo shared/$3.git",
+    );
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(host.path("root/shared/app.git/HEAD").exists());
+    succeeds(host.git_of("ben", copy.path(), &["ls-remote", "origin"]));
+    let message = fails(host.git_of("ben", copy.path(), &["push", "origin", "main:ben"]));
+    assert!(message.contains("pushkeys: `app` is refused\n  acct_8 may only read\n"), "{message}");
+}
+
+#[test]
+fn without_an_answer_of_the_operators_program_nobody_gets_in() {
+    for script in ["exit 2", "exit 0", "echo /etc", "echo ../app.git", "kill -9 $$"] {
+        let host = host_that_asks(script);
+        let refused = run(host.shell("git-receive-pack 'app'"));
+        assert_eq!(refused.status.code(), Some(1), "{script}");
+        let message = text(&refused.stderr);
+        assert!(
+            message.starts_with("pushkeys: this host cannot serve git at the moment\n"),
+            "{script}: {message}"
+        );
+    }
+}
+
+#[test]
+fn objects_are_checked_where_that_is_configured() {
+    let broken = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nno author\n";
+    for (settings, is_accepted) in
+        [("create = \"first-push\"", true), ("create = \"first-push\"\nfsck = true", false)]
+    {
+        let host = Host::with_settings(settings);
+        let copy = host.copy("copy", URL);
+        succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+        fs::write(host.path("commit"), broken).unwrap();
+        succeeds(host.git(copy.path(), &["hash-object", "-t", "tree", "-w", "/dev/null"]));
+        let file = host.path("commit");
+        let words = ["hash-object", "-t", "commit", "-w", "--literally", file.to_str().unwrap()];
+        let commit = text(&run(host.git(copy.path(), &words)).stdout);
+        let pushed = run(host.git(copy.path(), &["push", "origin", &format!("{commit}:refs/heads/broken")]));
+        assert_eq!(pushed.status.success(), is_accepted, "{settings}: {}", text(&pushed.stderr));
+    }
+}

@@ -1,0 +1,9 @@
+//! Real git against the real program, which stands where ssh and sshd would: git starts it by `GIT_SSH_COMMAND`.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+mod deciding;
+mod deploying;
+mod ending;
+mod serving;
+mod world;

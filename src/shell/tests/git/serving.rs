@@ -1,0 +1,158 @@
+//! push, clone, fetch and archive, as users type them.
+
+use std::fs;
+use std::process::Child;
+
+use crate::world::{Host, fails, revision, run, spawn, succeeds, text, until};
+
+const URL: &str = "git@host:app.git";
+/// As many as a busy team's machines push at the same moment.
+const PUSHES: usize = 50;
+
+#[test]
+fn what_is_pushed_is_cloned_and_fetched() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    assert_eq!(revision(&host, &host.repository(), "main"), copy.head(&host));
+
+    succeeds(host.git(&host.path(""), &["clone", "--branch", "main", URL, "clone"]));
+    assert_eq!(fs::read_to_string(host.path("clone/index.html")).unwrap(), "<p>hello</p>\n");
+
+    copy.commits(&host, "second", "2");
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    succeeds(host.git(&host.path("clone"), &["fetch", "origin"]));
+    assert_eq!(revision(&host, &host.path("clone"), "origin/main"), copy.head(&host));
+}
+
+#[test]
+fn every_url_that_users_have_names_the_same_repository() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    let expected = format!("{}\trefs/heads/main", copy.head(&host));
+    for url in [
+        "git@host:app.git",
+        "git@host:app",
+        "git@host:/app.git",
+        "ssh://git@host/app.git",
+        "ssh://git@host:2222/app/",
+        "git+ssh://git@host/app.git",
+    ] {
+        let listed = run(host.git(copy.path(), &["ls-remote", url]));
+        assert!(text(&listed.stdout).contains(&expected), "{url}: {}", text(&listed.stderr));
+    }
+    let message = fails(host.git(copy.path(), &["ls-remote", "git@host:it's/app.git"]));
+    assert!(message.contains("pushkeys: `git-upload-pack 'it'\\\\''s/app.git'` is refused: "), "{message}");
+}
+
+#[test]
+fn shallow_and_partial_clones_leave_out_what_they_may() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    copy.commits(&host, "second", "2");
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+
+    let clone = |arguments: &[&str], name: &str| {
+        let words = [&["clone", "--branch", "main"], arguments, &[URL, name]].concat();
+        succeeds(host.git(&host.path(""), &words));
+        host.path(name)
+    };
+    let shallow = clone(&["--depth", "1"], "shallow");
+    assert_eq!(text(&run(host.git(&shallow, &["rev-list", "--count", "HEAD"])).stdout), "1");
+    let partial = clone(&["--filter=blob:none", "--no-checkout"], "partial");
+    let missing = run(host.git(&partial, &["rev-list", "--objects", "--missing=print", "HEAD"]));
+    assert_eq!(text(&missing.stdout).matches('?').count(), 2);
+    succeeds(host.git(&partial, &["checkout", "main"]));
+    assert_eq!(fs::read_to_string(partial.join("second")).unwrap(), "2");
+}
+
+#[test]
+fn the_protocol_is_the_one_that_the_client_speaks() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    for (version, is_two) in [("2", true), ("0", false)] {
+        let option = format!("protocol.version={version}");
+        let mut git = host.git(copy.path(), &["-c", &option, "ls-remote", "origin"]);
+        git.env("GIT_TRACE_PACKET", "1");
+        let trace = succeeds(git);
+        assert_eq!(trace.contains("ls-remote< version 2"), is_two, "{trace}");
+        assert!(trace.contains("refs/heads/main"), "{trace}");
+    }
+}
+
+#[test]
+fn an_archive_is_made() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    let archive = succeeds(host.git(copy.path(), &["archive", "--remote", URL, "main"]));
+    assert!(archive.contains("<p>hello</p>"));
+}
+
+#[test]
+fn fifty_pushes_at_once_into_a_repository_that_is_not_there_yet() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    let push = |number| spawn(host.git(copy.path(), &["push", "origin", &format!("main:branch-{number}")]));
+    let pushes: Vec<Child> = (0..PUSHES).map(push).collect();
+    for push in pushes {
+        let output = push.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let branches = run(host.git(&host.repository(), &["for-each-ref", "--format=%(objectname)"]));
+    assert_eq!(text(&branches.stdout), vec![copy.head(&host); PUSHES].join("\n"));
+    let account = fs::read_dir(host.path("root/acct_7")).unwrap();
+    assert_eq!(account.count(), 1, "nothing is left of those that lost the race");
+}
+
+#[test]
+fn exit_statuses_are_gits() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    assert_eq!(
+        run(host.shell("git-upload-pack 'app'")).status.code(),
+        Some(128),
+        "a client that says nothing"
+    );
+    host.hook("pre-receive", "echo not on a Friday >&2; exit 1");
+    copy.commits(&host, "second", "2");
+    let message = fails(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(message.contains("remote: not on a Friday"), "{message}");
+}
+
+#[test]
+fn a_repository_of_another_user_of_the_host_is_served() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    std::os::unix::fs::chown(host.repository(), Some(65534), Some(65534)).unwrap();
+    succeeds(host.git(copy.path(), &["ls-remote", "origin"]));
+}
+
+#[test]
+fn the_environment_of_git_is_built_from_nothing() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    host.hook("post-receive", "env >../../../environment");
+    copy.commits(&host, "second", "2");
+    let mut push = host.git(copy.path(), &["push", "origin", "main"]);
+    push.env("GIT_PROTOCOL", "version=2;id");
+    succeeds(push);
+    until("the hook ran", || host.path("environment").exists());
+    let environment = fs::read_to_string(host.path("environment")).unwrap();
+    // What a shell and git itself set for a hook is none of ours.
+    let theirs = ["PWD", "OLDPWD", "SHLVL", "_", "GIT_DIR", "GIT_EXEC_PATH", "GIT_PUSH_OPTION_COUNT"];
+    let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.retain(|name| !name.starts_with("GIT_CONFIG_") && !theirs.contains(name));
+    names.sort_unstable();
+    let ours = ["PUSHKEYS_ACCOUNT", "PUSHKEYS_FINGERPRINT", "PUSHKEYS_KEY_ID", "PUSHKEYS_REPOSITORY"];
+    assert_eq!(names, [&["HOME", "PATH"], ours.as_slice()].concat());
+    assert_eq!(environment.matches("/nonexistent").count(), 1, "a home, and nothing that a client set");
+    for line in ["GIT_DIR=.", "HOME=/nonexistent", "PUSHKEYS_ACCOUNT=acct_7", "PUSHKEYS_REPOSITORY=app"] {
+        assert!(environment.lines().any(|other| other == line), "{line}: {environment}");
+    }
+}

@@ -1,0 +1,227 @@
+//! A push host without sshd, and a user's working copies.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use cache::{Change, Entry, Stamps, Writer};
+use jiff::Timestamp;
+use keys::{Fingerprint, Name};
+
+/// Far more than anything here takes on a machine that also compiles.
+const PATIENCE: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The settings of most tests.
+const SETTINGS: &str = "create = \"first-push\"\n";
+
+/// A cache with ana's key in it, settings, and a root for repositories.
+pub(crate) struct Host {
+    folder: tempfile::TempDir,
+}
+
+/// A working copy of ana's.
+pub(crate) struct Copy {
+    path: PathBuf,
+}
+
+impl Host {
+    /// A host on which repositories come into being at the first push.
+    pub(crate) fn start() -> Self {
+        Self::with_settings(SETTINGS)
+    }
+
+    /// A host with `settings` after the root's.
+    pub(crate) fn with_settings(settings: &str) -> Self {
+        let host = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(host.path("root")).unwrap();
+        host.write("shell.toml", &format!("root = \"{}\"\n{settings}", host.path("root").display()));
+        let mut writer = host.writer();
+        let mut next = writer.begin().unwrap();
+        next.push(entry("ana", "acct_7")).unwrap();
+        next.push(entry("ben", "acct_8")).unwrap();
+        let stamps = Stamps { synced_at: Timestamp::now(), valid_until: None };
+        writer.commit(next.finish().unwrap(), None, stamps).unwrap();
+        host.write_ssh("ana", "acct_7");
+        host.write_ssh("ben", "acct_8");
+        host
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that can be run.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// The repository of ana's that clients call `app`.
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.path("root/acct_7/app.git")
+    }
+
+    /// Puts a hook of the operator's into ana's repository.
+    pub(crate) fn hook(&self, name: &str, script: &str) {
+        self.write(&format!("root/acct_7/app.git/hooks/{name}"), &format!("#!/bin/sh\n{script}\n"));
+    }
+
+    /// Removes ana's key, as a change of the feed does.
+    pub(crate) fn removes_key(&self) {
+        let mut writer = self.writer();
+        let stamps = writer.head().unwrap().stamps;
+        writer.apply(&[Change::Remove(Fingerprint::of(b"ana"))], None, stamps).unwrap();
+    }
+
+    fn writer(&self) -> Writer {
+        Writer::open(&self.path("cache"), &"api".parse().unwrap()).unwrap()
+    }
+
+    /// What stands for ssh with `user`'s key: it takes the command from its last argument, as sshd does from the client.
+    fn write_ssh(&self, user: &str, account: &str) {
+        let shell = self.shell_line(user, account);
+        let script = format!(
+            "#!/bin/sh\nfor last; do :; done\n\
+             exec env -i LOGNAME=git PATH=/usr/bin:/bin GIT_DIR=/nonexistent GIT_EXEC_PATH=/nonexistent \
+             GIT_PROTOCOL=\"$GIT_PROTOCOL\" SSH_ORIGINAL_COMMAND=\"$last\" {shell}\n"
+        );
+        self.write(&format!("ssh-{user}"), &script);
+    }
+
+    fn shell_line(&self, user: &str, account: &str) -> String {
+        let fingerprint = Fingerprint::of(user.as_bytes());
+        let (cache, settings) = (self.path("cache"), self.path("shell.toml"));
+        format!(
+            "{} --account {account} --key key_42 --fingerprint {fingerprint} --cache {} --config {}",
+            env!("CARGO_BIN_EXE_pushkeys-shell"),
+            cache.display(),
+            settings.display()
+        )
+    }
+
+    /// The program for ana, asked for `command`, as sshd would start it.
+    pub(crate) fn shell(&self, command: &str) -> Command {
+        let mut shell = Command::new(self.path("ssh-ana"));
+        shell.arg(command);
+        shell
+    }
+
+    /// git of ana's, in the folder `path`.
+    pub(crate) fn git(&self, path: &Path, arguments: &[&str]) -> Command {
+        self.git_of("ana", path, arguments)
+    }
+
+    pub(crate) fn git_of(&self, user: &str, path: &Path, arguments: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        git.args([
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "user.name=ana",
+            "-c",
+            "user.email=ana@example.com",
+        ]);
+        git.args(arguments).current_dir(path);
+        git.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path());
+        git.env("GIT_SSH_COMMAND", self.path(&format!("ssh-{user}"))).env("GIT_SSH_VARIANT", "ssh");
+        git
+    }
+
+    /// A new working copy with one commit, whose remote `origin` is `url`.
+    pub(crate) fn copy(&self, name: &str, url: &str) -> Copy {
+        let path = self.path(name);
+        fs::create_dir(&path).unwrap();
+        let copy = Copy { path };
+        succeeds(self.git(copy.path(), &["init", "--quiet"]));
+        succeeds(self.git(copy.path(), &["remote", "add", "origin", url]));
+        copy.commits(self, "index.html", "<p>hello</p>\n");
+        copy
+    }
+}
+
+impl Copy {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn commits(&self, host: &Host, file: &str, text: &str) {
+        fs::write(self.path.join(file), text).unwrap();
+        succeeds(host.git(&self.path, &["add", "."]));
+        succeeds(host.git(&self.path, &["commit", "--quiet", "--message", file]));
+    }
+
+    pub(crate) fn head(&self, host: &Host) -> String {
+        revision(host, &self.path, "HEAD")
+    }
+}
+
+/// The commit that `name` stands for in the repository at `path`, or nothing.
+pub(crate) fn revision(host: &Host, path: &Path, name: &str) -> String {
+    text(&run(host.git(path, &["rev-parse", "--quiet", "--verify", &format!("{name}^{{object}}")])).stdout)
+}
+
+/// Runs `command` to its end, without input.
+pub(crate) fn run(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// What a command that succeeds printed to both streams.
+#[track_caller]
+pub(crate) fn succeeds(command: Command) -> String {
+    let output = run(command);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    said
+}
+
+/// What a command that fails printed to standard error.
+#[track_caller]
+pub(crate) fn fails(command: Command) -> String {
+    let output = run(command);
+    assert!(!output.status.success(), "{}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
+}
+
+/// Starts `command` with pipes on all of its streams.
+pub(crate) fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Returns once `condition` holds.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether the process of the file `path`, in which it wrote its number, still runs.
+pub(crate) fn is_running(path: &Path) -> bool {
+    let pid = fs::read_to_string(path).unwrap();
+    // A zombie is one that has ended, and whose parent does not look.
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn entry(user: &str, account: &str) -> Entry {
+    Entry {
+        fingerprint: Fingerprint::of(user.as_bytes()),
+        logins: vec!["git".parse().unwrap()],
+        account: account.parse().unwrap(),
+        key_id: "key_42".parse().unwrap(),
+        account_name: Name::nearest(user),
+        key_name: Name::nearest("my \"work\" laptop"),
+        line: "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap(),
+    }
+}
