@@ -11,6 +11,8 @@ use keys::{CompromisedList, ParseCompromisedListError, Policy};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::auth::PublicUrl;
+use crate::percent::is_unreserved;
 use crate::store::{DatabaseUrl, StoreLimits};
 
 /// The longest configuration file in bytes.
@@ -29,6 +31,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A file that is written with the address once it is bound.
     pub address_file: Option<PathBuf>,
+    /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<PublicUrl>,
     /// Where everything is kept.
     #[serde(deserialize_with = "parsed")]
     pub database: DatabaseUrl,
@@ -63,6 +68,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             address_file: None,
+            public_url: None,
             database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
             secret_file: "/var/lib/pushkeys-server/secret".into(),
             consumers: vec![Consumer::clever_tools()],
@@ -186,11 +192,6 @@ impl Config {
     }
 }
 
-/// RFC 3986, section 2.3: what OAuth's percent-encoding leaves as it is.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
 /// The text of a file that nobody but root and we ourselves could have written.
 fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
@@ -222,6 +223,14 @@ where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    parsed(deserializer).map(Some)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -272,6 +281,7 @@ mod tests {
             r#"
             listen = "[::1]:0"
             address_file = "/run/address"
+            public_url = "https://keys.example.com"
             database = "sqlite:///srv/keys.db"
             secret_file = "/srv/secret"
             heartbeat = "500ms"
@@ -286,6 +296,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.listen.port(), 0);
+        assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://keys.example.com");
         assert_eq!(config.database.path(), Path::new("/srv/keys.db"));
         assert_eq!(config.heartbeat, Duration::from_millis(500));
         assert_eq!(config.store_limits().changes_max, 5);
@@ -302,6 +313,7 @@ mod tests {
         check("\nlisten_on = 1", 0o600, "line 2");
         check("heartbeat = \"5 parsecs\"", 0o600, "is not a duration");
         check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
+        check("public_url = \"keys.example.com\"", 0o600, "is not a URL such as");
         check("database = \"sqlite://a.db\"", 0o600, "not absolute");
         check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
         check("", 0o620, "chmod go-w");

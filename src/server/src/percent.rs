@@ -1,4 +1,6 @@
-//! Percent-encoding (RFC 3986, section 2.1), decoded exactly once.
+//! Percent-encoding (RFC 3986, section 2.1): encoded as OAuth asks, and decoded exactly once.
+
+use std::fmt::Write as _;
 
 /// The text that `encoded` stands for; `None` where an escape is cut, is not hexadecimal, or the bytes
 /// are not UTF-8. A `+` stays a `+`: this is no form.
@@ -13,6 +15,27 @@ pub(crate) fn decode(encoded: &str) -> Option<String> {
         });
     }
     String::from_utf8(bytes).ok()
+}
+
+/// `text` with everything encoded but RFC 3986's unreserved characters (RFC 5849, section 3.6).
+#[must_use]
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_unreserved(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// RFC 3986, section 2.3.
+#[must_use]
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -35,6 +58,13 @@ mod tests {
         check("x%3By", "x;y");
         check("a+b", "a+b");
         check("", "");
+    }
+
+    #[test]
+    fn all_but_unreserved_characters_are_encoded_in_capitals() {
+        assert_eq!(encode("aZ09-._~"), "aZ09-._~");
+        assert_eq!(encode("a b&c=d/é+%"), "a%20b%26c%3Dd%2F%C3%A9%2B%25");
+        assert_eq!(decode(&encode("🔑 a+b")).as_deref(), Some("🔑 a+b"));
     }
 
     #[test]

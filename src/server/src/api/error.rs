@@ -68,7 +68,8 @@ impl ApiError {
         Self::busy("the key service took too long: look whether it was done, and try again in a minute")
     }
 
-    fn busy(message: &str) -> Self {
+    /// What may work in a minute.
+    pub(super) fn busy(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
     }
 

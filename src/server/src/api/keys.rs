@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
+use super::caller::Caller;
 use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::percent;
@@ -44,8 +45,10 @@ const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "suc
 const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success" };
 
 /// `GET /v2/self/keys`
-pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Vec<Row>>, ApiError> {
-    let account = api.account(&headers).await?;
+pub(super) async fn list(
+    State(api): State<Api>,
+    Caller(account): Caller,
+) -> Result<Json<Vec<Row>>, ApiError> {
     let keys = api.store.keys(&account).await.map_err(|error| ApiError::unavailable(&error))?;
     let keys = keys.into_iter().map(|key| Row {
         name: key.name,
@@ -59,21 +62,26 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<J
 pub(super) async fn put_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
+    Caller(account): Caller,
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let method = request.method().clone();
-    store_key(&api, &request_id, request).await.map_err(|error| error.for_method(&method))
+    store_key(&api, &request_id, &account, request).await.map_err(|error| error.for_method(&method))
 }
 
-async fn store_key(api: &Api, request_id: &RequestId, request: Request) -> Result<Json<Done>, ApiError> {
-    let account = api.account(request.headers()).await?;
+async fn store_key(
+    api: &Api,
+    request_id: &RequestId,
+    account: &AccountId,
+    request: Request,
+) -> Result<Json<Done>, ApiError> {
     let name = name_in(request.uri())?;
     let text = key_text(api, request).await?;
     let text = text.trim();
     let key =
         ValidKey::check(text, &api.policy).map_err(|refusal| ApiError::refused_put(refusal.to_string()))?;
-    for change in api.store.put_key(&account, &name, &key, text).await? {
-        log_change(&account, &change, request_id);
+    for change in api.store.put_key(account, &name, &key, text).await? {
+        log_change(account, &change, request_id);
     }
     Ok(Json(STORED))
 }
@@ -82,10 +90,9 @@ async fn store_key(api: &Api, request_id: &RequestId, request: Request) -> Resul
 pub(super) async fn delete_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
-    headers: HeaderMap,
+    Caller(account): Caller,
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
-    let account = api.account(&headers).await?;
     // No key has a name that cannot be read.
     let name = name_in(&uri).map_err(|_| ApiError::no_such_key())?;
     let removed =

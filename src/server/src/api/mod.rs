@@ -13,6 +13,7 @@
 //! | 405 | 4005 | a path that has other methods | the client is wrong |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
 
+mod caller;
 mod error;
 mod keys;
 mod request_id;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use ::keys::Policy;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
 
 use self::error::ApiError;
-use crate::auth::{AuthError, Authenticator};
+use crate::auth::Authenticator;
 use crate::store::Store;
 
 /// The longest that an API request may take, waiting for the database included.
@@ -88,13 +89,4 @@ async fn bound_time(request: Request, next: Next) -> Response {
     timeout(REQUEST_TIME_MAX, next.run(request))
         .await
         .unwrap_or_else(|_| ApiError::timed_out().for_method(&method).into_response())
-}
-
-impl Api {
-    async fn account(&self, headers: &HeaderMap) -> Result<::keys::AccountId, ApiError> {
-        self.authenticator.account(headers).await.map_err(|error| match error {
-            AuthError::Store(error) => ApiError::unavailable(&error),
-            other => ApiError::unauthorized(&other),
-        })
-    }
 }

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::Serialize;
 
+use super::caller::Caller;
 use super::{Api, ApiError};
 use crate::auth::AuthError;
 use crate::store::Email;
@@ -20,8 +20,7 @@ pub(super) struct SelfAccount {
 }
 
 /// `GET /v2/self`
-pub(super) async fn show(State(api): State<Api>, headers: HeaderMap) -> Result<Json<SelfAccount>, ApiError> {
-    let id = api.account(&headers).await?;
+pub(super) async fn show(State(api): State<Api>, Caller(id): Caller) -> Result<Json<SelfAccount>, ApiError> {
     let account = api.store.find_account(id.as_str()).await.map_err(|error| ApiError::unavailable(&error))?;
     let account = account.ok_or_else(|| ApiError::unauthorized(&AuthError::Unknown))?;
     Ok(Json(SelfAccount {

@@ -3,15 +3,25 @@
 //! The two kinds of credential are looked up in different tables: an account's never opens the feed, a
 //! host's never opens the API. What a client sent is neither logged nor repeated.
 
+mod base_string;
+mod base_url;
+mod nonces;
 mod oauth;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use base64ct::{Base64, Encoding as _};
+use hmac::{Hmac, Mac as _};
+use jiff::Timestamp;
 use keys::AccountId;
+use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use self::oauth::Plaintext;
+pub use self::base_url::{ParsePublicUrlError, PublicUrl};
+use self::nonces::Nonces;
+use self::oauth::{OauthCredential, SignatureMethod, Signed};
 use crate::config::Consumer;
 use crate::secret::{ServiceSecret, TokenDigest};
 use crate::store::{HostId, Store, StoreError};
@@ -23,15 +33,25 @@ pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
 #[derive(Debug, Error)]
 pub enum AuthError {
     /// No `Authorization` header, several, or one of a form that is not ours.
-    #[error(
-        "this needs a credential: send `Authorization: Bearer TOKEN` or an OAuth 1.0a PLAINTEXT credential"
-    )]
+    #[error("this needs a credential: send `Authorization: Bearer TOKEN` or an OAuth 1.0a credential")]
     Unreadable,
     /// A way to sign that is not served.
     #[error(
-        "the OAuth signature method `HMAC-SHA512` is not supported here: use PLAINTEXT or a bearer token"
+        "this OAuth signature method is not supported here: use HMAC-SHA512, PLAINTEXT or a bearer token"
     )]
     Method,
+    /// A signature that is too old, or from the future.
+    #[error(
+        "this request was signed more than {} s from now: set the clock of the computer that sends it right",
+        nonces::CLOCK_SKEW_S_MAX
+    )]
+    Clock,
+    /// A signature that was served before.
+    #[error("this signed request was served before: sign it anew, with another nonce")]
+    Replayed,
+    /// More signatures than can be remembered at once.
+    #[error("too many signed requests at the moment: try again in a minute, or use a bearer token")]
+    TooManySigned,
     /// Nobody's credential: wrong, revoked, or the CLI's literal `undefined`.
     #[error("this credential is not known here: log in again, or ask for a new token")]
     Unknown,
@@ -46,20 +66,28 @@ pub struct Authenticator {
     store: Store,
     secret: ServiceSecret,
     consumers: Vec<Consumer>,
+    public_url: Option<PublicUrl>,
+    nonces: Nonces,
 }
 
 impl Authenticator {
-    /// Recognises the accounts of `store` and clients that speak for one of `consumers`.
+    /// Recognises the accounts of `store` and clients that speak for one of `consumers`, who reach the service
+    /// at `public_url`, or else at the host that their requests name.
     #[must_use]
-    pub fn new(store: Store, secret: ServiceSecret, consumers: Vec<Consumer>) -> Self {
-        Self { store, secret, consumers }
+    pub fn new(
+        store: Store,
+        secret: ServiceSecret,
+        consumers: Vec<Consumer>,
+        public_url: Option<PublicUrl>,
+    ) -> Self {
+        Self { store, secret, consumers, public_url, nonces: Nonces::default() }
     }
 
-    /// The account whose credential is in `headers`.
-    pub async fn account(&self, headers: &HeaderMap) -> Result<AccountId, AuthError> {
-        let account = match Credential::of(headers)? {
+    /// The account whose credential is in `request`.
+    pub async fn account(&self, request: &Parts) -> Result<AccountId, AuthError> {
+        let account = match Credential::of(&request.headers)? {
             Credential::Bearer(token) => self.store.account_of_bearer(TokenDigest::of(token)).await?,
-            Credential::Oauth(plaintext) => self.account_of_oauth(&plaintext).await?,
+            Credential::Oauth(sent) => self.account_of_oauth(&sent, request).await?,
         };
         account.ok_or(AuthError::Unknown)
     }
@@ -74,20 +102,51 @@ impl Authenticator {
         }
     }
 
-    async fn account_of_oauth(&self, sent: &Plaintext) -> Result<Option<AccountId>, AuthError> {
+    async fn account_of_oauth(
+        &self,
+        sent: &OauthCredential,
+        request: &Parts,
+    ) -> Result<Option<AccountId>, AuthError> {
         let consumer = self.consumers.iter().find(|consumer| consumer.key == sent.consumer_key);
         let account = self.store.account_of_oauth_token(&sent.token).await?;
         let (Some(consumer), Some(account)) = (consumer, account) else { return Ok(None) };
-        let expected = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
-        let is_right = bool::from(expected.as_bytes().ct_eq(sent.signature.as_bytes()));
-        Ok(is_right.then_some(account))
+        // Both are made of characters that percent-encoding leaves as they are.
+        let key = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
+        let is_right = match &sent.method {
+            SignatureMethod::Plaintext => bool::from(key.as_bytes().ct_eq(sent.signature.as_bytes())),
+            SignatureMethod::HmacSha512(signed) => self.is_signed(&key, &sent.signature, signed, request),
+        };
+        if !is_right {
+            return Ok(None);
+        }
+        // Only now: a stranger could otherwise use up the nonces of others.
+        if let SignatureMethod::HmacSha512(signed) = &sent.method {
+            let now_s = Timestamp::now().as_second();
+            self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s)?;
+        }
+        Ok(Some(account))
     }
+
+    fn is_signed(&self, key: &str, signature: &str, signed: &Signed, request: &Parts) -> bool {
+        let Ok(signature) = Base64::decode_vec(signature) else { return false };
+        let query = request.uri.query().unwrap_or_default();
+        base_url::candidates(self.public_url.as_ref(), request).iter().any(|url| {
+            base_string::base_string(&request.method, url, query, &signed.parameters)
+                .is_some_and(|text| is_digest(key, &text, &signature))
+        })
+    }
+}
+
+fn is_digest(key: &str, text: &str, signature: &[u8]) -> bool {
+    // HMAC takes keys of every length.
+    let Ok(hmac) = Hmac::<Sha512>::new_from_slice(key.as_bytes()) else { return false };
+    hmac.chain_update(text).verify_slice(signature).is_ok()
 }
 
 /// What a client shows.
 enum Credential<'a> {
     Bearer(&'a str),
-    Oauth(Plaintext),
+    Oauth(OauthCredential),
 }
 
 impl<'a> Credential<'a> {

@@ -1,6 +1,6 @@
-//! OAuth 1.0a with the signature method PLAINTEXT (RFC 5849, sections 3.4.4 and 3.5.1).
+//! OAuth 1.0a credentials (RFC 5849, section 3.5.1), signed with PLAINTEXT or HMAC-SHA512.
 //!
-//! Known clients send it in two forms: the consumer key, the token and the signature alone, or with
+//! Known clients send PLAINTEXT in two forms: the consumer key, the token and the signature alone, or with
 //! method, nonce, timestamp and version as the standard asks. PLAINTEXT has no use for a nonce.
 
 use super::AuthError;
@@ -8,20 +8,39 @@ use crate::percent;
 
 /// The most parameters that a header may hold; the standard knows nine.
 const PARAMETERS_MAX: usize = 16;
+/// The longest nonce in bytes: known clients send 32.
+const NONCE_BYTES_MAX: usize = 256;
 
 /// A credential as it was sent, decoded.
 ///
-/// Deliberately without `Debug`: the signature is made of secrets.
-#[derive(Default)]
-pub(super) struct Plaintext {
+/// Deliberately without `Debug`: a PLAINTEXT signature is made of secrets.
+pub(super) struct OauthCredential {
     pub(super) consumer_key: String,
     pub(super) token: String,
-    /// `<consumer secret>&<token secret>`.
+    /// `<consumer secret>&<token secret>`, or the Base64 of what was made with it.
     pub(super) signature: String,
+    pub(super) method: SignatureMethod,
+}
+
+/// How the signature shows that the client knows the secrets.
+pub(super) enum SignatureMethod {
+    /// It is the secrets.
+    Plaintext,
+    /// It is a keyed digest of the request.
+    HmacSha512(Signed),
+}
+
+/// What only a signature over the request has.
+pub(super) struct Signed {
+    /// Seconds since 1970.
+    pub(super) timestamp_s: i64,
+    pub(super) nonce: String,
+    /// The parameters of the header that are signed: all but `realm` and the signature itself.
+    pub(super) parameters: Vec<(String, String)>,
 }
 
 /// Reads what follows `OAuth ` in the header.
-pub(super) fn parse(parameters: &str) -> Result<Plaintext, AuthError> {
+pub(super) fn parse(parameters: &str) -> Result<OauthCredential, AuthError> {
     let mut sent = Sent::default();
     for (at, parameter) in parameters.split(',').enumerate() {
         if at == PARAMETERS_MAX {
@@ -41,7 +60,10 @@ struct Sent {
     token: Option<String>,
     signature: Option<String>,
     method: Option<String>,
+    timestamp: Option<String>,
+    nonce: Option<String>,
     version: Option<String>,
+    signed: Vec<(String, String)>,
 }
 
 impl Sent {
@@ -51,10 +73,15 @@ impl Sent {
             "oauth_token" => &mut self.token,
             "oauth_signature" => &mut self.signature,
             "oauth_signature_method" => &mut self.method,
+            "oauth_timestamp" => &mut self.timestamp,
+            "oauth_nonce" => &mut self.nonce,
             "oauth_version" => &mut self.version,
-            "realm" | "oauth_nonce" | "oauth_timestamp" => return Ok(()),
+            "realm" => return Ok(()),
             _ => return Err(AuthError::Unreadable),
         };
+        if name != "oauth_signature" {
+            self.signed.push((name.to_owned(), value.clone()));
+        }
         // Of two values, a proxy may have read the other one.
         match field.replace(value) {
             None => Ok(()),
@@ -62,18 +89,36 @@ impl Sent {
         }
     }
 
-    fn finish(self) -> Result<Plaintext, AuthError> {
-        match self.method.as_deref() {
-            None | Some("PLAINTEXT") => {}
-            Some("HMAC-SHA512") => return Err(AuthError::Method),
-            Some(_) => return Err(AuthError::Unreadable),
-        }
+    fn finish(self) -> Result<OauthCredential, AuthError> {
+        let method = match self.method.as_deref() {
+            None | Some("PLAINTEXT") => SignatureMethod::Plaintext,
+            Some("HMAC-SHA512") => {
+                SignatureMethod::HmacSha512(Signed::of(self.timestamp, self.nonce, self.signed)?)
+            }
+            Some(_) => return Err(AuthError::Method),
+        };
         if self.version.is_some_and(|version| version != "1.0") {
             return Err(AuthError::Unreadable);
         }
         match (self.consumer_key, self.token, self.signature) {
             (Some(consumer_key), Some(token), Some(signature)) => {
-                Ok(Plaintext { consumer_key, token, signature })
+                Ok(OauthCredential { consumer_key, token, signature, method })
+            }
+            _ => Err(AuthError::Unreadable),
+        }
+    }
+}
+
+impl Signed {
+    fn of(
+        timestamp: Option<String>,
+        nonce: Option<String>,
+        parameters: Vec<(String, String)>,
+    ) -> Result<Self, AuthError> {
+        let timestamp_s: Option<u32> = timestamp.and_then(|text| text.parse().ok());
+        match (timestamp_s, nonce) {
+            (Some(timestamp_s), Some(nonce)) if (1..=NONCE_BYTES_MAX).contains(&nonce.len()) => {
+                Ok(Self { timestamp_s: timestamp_s.into(), nonce, parameters })
             }
             _ => Err(AuthError::Unreadable),
         }
@@ -116,8 +161,36 @@ mod tests {
     }
 
     #[test]
-    fn a_method_that_is_not_served_is_named() {
-        let header = r#"oauth_consumer_key="C", oauth_token="T", oauth_signature="x", oauth_signature_method="HMAC-SHA512""#;
+    fn a_signature_over_the_request_needs_a_nonce_and_a_timestamp() {
+        let check = |more: &str, is_read: bool| {
+            let header = format!(
+                r#"oauth_consumer_key="C", oauth_token="T", oauth_signature="x", oauth_signature_method="HMAC-SHA512"{more}"#
+            );
+            assert_eq!(parse(&header).is_ok(), is_read, "{header}");
+        };
+        check(r#", oauth_timestamp="1", oauth_nonce="n""#, true);
+        check(r#", oauth_timestamp="1""#, false);
+        check(r#", oauth_nonce="n""#, false);
+        check(r#", oauth_timestamp="1", oauth_nonce="""#, false);
+        check(r#", oauth_timestamp="-1", oauth_nonce="n""#, false);
+        check(r#", oauth_timestamp="soon", oauth_nonce="n""#, false);
+        let long = "n".repeat(NONCE_BYTES_MAX + 1);
+        check(&format!(r#", oauth_timestamp="1", oauth_nonce="{long}""#), false);
+    }
+
+    #[test]
+    fn all_of_the_header_but_realm_and_signature_is_signed() {
+        let header = r#"realm="r", oauth_consumer_key="C", oauth_token="T", oauth_signature="x",
+            oauth_signature_method="HMAC-SHA512", oauth_timestamp="1", oauth_nonce="n", oauth_version="1.0""#;
+        let SignatureMethod::HmacSha512(signed) = parse(header).ok().unwrap().method else { unreachable!() };
+        let names: Vec<&str> = signed.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = ["consumer_key", "token", "signature_method", "timestamp", "nonce", "version"];
+        assert_eq!(names, expected.map(|name| format!("oauth_{name}")));
+    }
+
+    #[test]
+    fn a_method_that_is_not_served_is_an_error_of_its_own() {
+        let header = r#"oauth_consumer_key="C", oauth_token="T", oauth_signature="x", oauth_signature_method="HMAC-SHA1""#;
         assert!(matches!(parse(header), Err(AuthError::Method)));
     }
 }

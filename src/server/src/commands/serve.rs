@@ -31,7 +31,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         .await
         .with_context(|| format!("cannot listen on `{}`", config.listen))?;
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
-    let authenticator = Authenticator::new(store.clone(), secret, config.consumers.clone());
+    let authenticator =
+        Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
     let api = Api { store: store.clone(), authenticator, policy };
     let router = api::with_request_ids(api::router(api).merge(host_feed::router(feed)));

@@ -11,5 +11,6 @@
 mod api;
 mod commands;
 mod host_feed;
+mod oauth;
 mod service;
 mod store;

@@ -59,6 +59,11 @@ impl Service {
         self.directory.path().join(name)
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushkeys-server"));
         command.arg("--config").arg(self.path("server.toml"));

@@ -1,0 +1,107 @@
+//! The address under which a client reaches the service, which is part of what it signs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use thiserror::Error;
+
+/// Scheme, host, port and perhaps a path before ours: `https://keys.example.com`, without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+/// Why a text is not such an address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{}` is not a URL such as https://keys.example.com, without query and slash at its end", keys::escape(.0))]
+pub struct ParsePublicUrlError(String);
+
+impl PublicUrl {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = ParsePublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePublicUrlError> {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@');
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        match rest {
+            Some(rest) if !rest.is_empty() && !rest.ends_with('/') && rest.bytes().all(is_plain) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(ParsePublicUrlError(text.chars().take(80).collect())),
+        }
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// The URLs, without query, that the client may mean by `request`.
+///
+/// Without a configured address there are two: whether a proxy in front ends TLS cannot be seen from here, and
+/// a signature for one of them is as good a proof as one for the other.
+pub(super) fn candidates(public_url: Option<&PublicUrl>, request: &Parts) -> Vec<String> {
+    let path = request.uri.path();
+    if let Some(url) = public_url {
+        return vec![format!("{url}{path}")];
+    }
+    let Some(host) = host(request) else { return Vec::new() };
+    // RFC 5849, section 3.4.1.2: the scheme's own port is left out.
+    let [http, https] = [":80", ":443"].map(|port| host.strip_suffix(port).unwrap_or(&host));
+    vec![format!("http://{http}{path}"), format!("https://{https}{path}")]
+}
+
+/// HTTP/2 has it in the URL.
+fn host(request: &Parts) -> Option<String> {
+    let host = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers.get(HOST)?.to_str().ok()?,
+    };
+    Some(host.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_public_url_has_a_scheme_and_a_host_and_no_slash_at_its_end() {
+        for text in ["https://keys.example.com", "http://127.0.0.1:8080", "https://example.com/keys"] {
+            assert_eq!(text.parse::<PublicUrl>().unwrap().as_str(), text);
+        }
+        for text in
+            ["", "keys.example.com", "https://", "https://a/", "ftp://a", "https://a?b", "https://a b"]
+        {
+            assert!(text.parse::<PublicUrl>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_means_the_configured_url_or_else_the_host_it_names() {
+        let check = |public_url: Option<&str>, host: &str, expected: &[&str]| {
+            let request = Request::get("/v2/self/keys/a%20b?c=d").header(HOST, host).body(()).unwrap();
+            let public_url = public_url.map(|url| url.parse().unwrap());
+            assert_eq!(candidates(public_url.as_ref(), &request.into_parts().0), expected);
+        };
+        let path = "/v2/self/keys/a%20b";
+        check(Some("https://x/y"), "h", &[&format!("https://x/y{path}")]);
+        check(
+            None,
+            "Keys.Example:8080",
+            &[&format!("http://keys.example:8080{path}"), &format!("https://keys.example:8080{path}")],
+        );
+        check(None, "h:443", &[&format!("http://h:443{path}"), &format!("https://h{path}")]);
+        check(None, "h:80", &[&format!("http://h{path}"), &format!("https://h:80{path}")]);
+    }
+}
