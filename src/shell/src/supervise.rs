@@ -18,7 +18,7 @@ use crate::signals::Signals;
 /// How often the key is looked up: a session ends within a second of the change.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// git sees by itself that its client has gone, as soon as it reads or writes. A hook may not.
-const AFTER_CLIENT: Duration = Duration::from_secs(5);
+const AFTER_CLIENT: Duration = Duration::from_secs(3);
 /// What is asked to end has so long to remove its temporary files.
 const AFTER_ASKING: Duration = Duration::from_secs(2);
 /// Nothing survives SIGKILL, but a process in a system call of a dead disk may not end either.
