@@ -1,12 +1,12 @@
 //! The keys of the account that asks.
 
 use ::keys::{AccountId, KEY_TEXT_BYTES_MAX, Name, Refusal, ValidKey};
-use axum::body::{Body, to_bytes};
+use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
-use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
@@ -18,9 +18,13 @@ use crate::store::KeyChange;
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
+/// How much of a longer body is read and dropped: a client that is still sending when the connection ends
+/// may never see the answer.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to send it.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
+const _: () = assert!(BODY_BYTES_MAX < DRAINED_BYTES_MAX);
 const _: () =
     assert!(BODY_TIME_MAX.as_secs() < super::REQUEST_TIME_MAX.as_secs(), "a slow body has its own answer");
 
@@ -164,19 +168,28 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
-    let too_long = || ApiError::refused_put(Refusal::TooLong.to_string());
-    if announced_length(request.headers()).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(too_long());
-    }
-    let body: Body = request.into_body();
-    match timeout(BODY_TIME_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_long()),
+async fn read_body(request: Request) -> Result<Vec<u8>, ApiError> {
+    let stream = request.into_body().into_data_stream();
+    match timeout(BODY_TIME_MAX, collect(stream)).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(ApiError::refused_put(Refusal::TooLong.to_string())),
+        Ok(Err(_)) => Err(ApiError::refused_put("the key was cut short on its way: try again")),
         Err(_) => Err(ApiError::refused_put("the key was sent too slowly: try again")),
     }
 }
 
-fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// `None`: it is too long.
+async fn collect(mut stream: BodyDataStream) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut body, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        length += chunk.len();
+        if length > DRAINED_BYTES_MAX {
+            break;
+        }
+        if length <= BODY_BYTES_MAX {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    Ok((length <= BODY_BYTES_MAX).then_some(body))
 }
