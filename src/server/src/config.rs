@@ -11,6 +11,7 @@ use keys::{CompromisedList, ParseCompromisedListError, Policy};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::api::Origin;
 use crate::auth::PublicUrl;
 use crate::percent::is_unreserved;
 use crate::store::{DatabaseUrl, StoreLimits};
@@ -34,6 +35,8 @@ pub struct Config {
     /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
     #[serde(deserialize_with = "optional")]
     pub public_url: Option<PublicUrl>,
+    /// Whose pages may use the API from a browser.
+    pub allowed_origins: Vec<Origin>,
     /// Where everything is kept.
     #[serde(deserialize_with = "parsed")]
     pub database: DatabaseUrl,
@@ -69,6 +72,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             address_file: None,
             public_url: None,
+            allowed_origins: Vec::new(),
             database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
             secret_file: "/var/lib/pushkeys-server/secret".into(),
             consumers: vec![Consumer::clever_tools()],
@@ -282,6 +286,7 @@ mod tests {
             listen = "[::1]:0"
             address_file = "/run/address"
             public_url = "https://keys.example.com"
+            allowed_origins = ["https://console.example.com"]
             database = "sqlite:///srv/keys.db"
             secret_file = "/srv/secret"
             heartbeat = "500ms"
@@ -297,6 +302,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen.port(), 0);
         assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://keys.example.com");
+        assert_eq!(config.allowed_origins, ["https://console.example.com".parse().unwrap()]);
         assert_eq!(config.database.path(), Path::new("/srv/keys.db"));
         assert_eq!(config.heartbeat, Duration::from_millis(500));
         assert_eq!(config.store_limits().changes_max, 5);
@@ -314,6 +320,7 @@ mod tests {
         check("heartbeat = \"5 parsecs\"", 0o600, "is not a duration");
         check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
         check("public_url = \"keys.example.com\"", 0o600, "is not a URL such as");
+        check("allowed_origins = [\"*\"]", 0o600, "is not an origin such as");
         check("database = \"sqlite://a.db\"", 0o600, "not absolute");
         check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
         check("", 0o620, "chmod go-w");

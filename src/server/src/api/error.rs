@@ -15,6 +15,7 @@ use crate::store::{PutKeyError, StoreError};
 const PUT_REFUSED: u32 = 505;
 const UNAUTHORIZED: u32 = 2001;
 const NOT_FOUND: u32 = 4004;
+const NO_GITHUB_ACCOUNT: u32 = 7301;
 const METHOD_NOT_ALLOWED: u32 = 4005;
 const UNAVAILABLE: u32 = 5003;
 
@@ -44,6 +45,11 @@ impl ApiError {
     /// The account has no key of the name.
     pub(super) fn no_such_key() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no key of this name")
+    }
+
+    /// There is nothing to import from.
+    pub(super) fn no_github_account() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, "no GitHub account is linked to this account")
     }
 
     /// Nothing is served there.

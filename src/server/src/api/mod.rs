@@ -9,12 +9,16 @@
 //! | 200 | 501 | a key was removed | the client prints success |
 //! | 400 | 505 | a PUT was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
 //! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
+//! | 204 | | `OPTIONS` | a browser sends the request it asked about, or does not |
+//! | 404 | 7301 | no GitHub account is linked | the client says how to link one |
 //! | 404 | 4004 | no such key or path | the person looks at the list |
 //! | 405 | 4005 | a path that has other methods | the client is wrong |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
 
 mod caller;
+mod cors;
 mod error;
+mod github;
 mod keys;
 mod request_id;
 mod self_account;
@@ -31,6 +35,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
 
+pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
 use crate::auth::Authenticator;
 use crate::store::Store;
@@ -47,6 +52,8 @@ pub struct Api {
     pub authenticator: Authenticator,
     /// What is a key.
     pub policy: Arc<Policy>,
+    /// Whose pages may use the API from a browser.
+    pub allowed_origins: Arc<[Origin]>,
 }
 
 /// All paths of the API.
@@ -59,10 +66,13 @@ pub fn router(api: Api) -> Router {
         .route("/v2/self/keys", get(keys::list).put(keys::put_key))
         .route("/v2/self/keys/", named_key.clone())
         .route("/v2/self/keys/{*name}", named_key)
+        .route("/v2/self/tokens/current", get(self_account::current_token))
+        .route("/v2/github/keys", get(github::keys))
         .route("/healthz", get(health))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(bound_time))
+        .layer(middleware::from_fn_with_state(api.allowed_origins.clone(), cors::allow))
         .with_state(api)
 }
 

@@ -30,3 +30,15 @@ pub(super) async fn show(State(api): State<Api>, Caller(id): Caller) -> Result<J
         oauth_apps: [],
     }))
 }
+
+#[derive(Serialize)]
+pub(super) struct CurrentToken {
+    /// `null`: it is good until it is revoked.
+    #[serde(rename = "expirationDate")]
+    expiration_date: Option<String>,
+}
+
+/// `GET /v2/self/tokens/current`
+pub(super) async fn current_token(_: Caller) -> Json<CurrentToken> {
+    Json(CurrentToken { expiration_date: None })
+}

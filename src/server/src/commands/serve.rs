@@ -34,7 +34,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
-    let api = Api { store: store.clone(), authenticator, policy };
+    let allowed_origins = config.allowed_origins.clone().into();
+    let api = Api { store: store.clone(), authenticator, policy, allowed_origins };
     let router = api::with_request_ids(api::router(api).merge(host_feed::router(feed)));
 
     announce(config, listener.local_addr()?)?;

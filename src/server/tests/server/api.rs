@@ -39,6 +39,19 @@ async fn an_account_sees_itself() {
 }
 
 #[tokio::test]
+async fn a_token_is_good_until_it_is_revoked_and_no_github_account_is_linked() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    let current = service.get("/v2/self/tokens/current", &ana.bearer).await;
+    assert_eq!(current, (StatusCode::OK, json!({ "expirationDate": null })));
+    let (status, body) = service.get("/v2/github/keys", &ana.bearer).await;
+    assert_eq!((status, &body["id"]), (StatusCode::NOT_FOUND, &json!(7301)));
+    for path in ["/v2/self/tokens/current", "/v2/github/keys"] {
+        assert_eq!(service.get(path, "Bearer undefined").await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_stored_listed_as_it_was_given_and_removed() {
     let service = Service::start();
     let ana = service.account("ana");

@@ -10,6 +10,7 @@
 
 mod api;
 mod commands;
+mod cors;
 mod host_feed;
 mod oauth;
 mod service;
