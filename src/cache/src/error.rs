@@ -115,6 +115,14 @@ impl ReadError {
         }
     }
 
+    /// The same, of a part of the generation in force, where nothing may be missing.
+    pub(crate) fn in_force(self) -> Self {
+        match self {
+            Self::Missing(path) => Self::Damaged { path, source: Damage::Gone },
+            other => other,
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, source: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), source }
     }

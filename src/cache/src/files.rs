@@ -172,6 +172,20 @@ impl Directory {
         Ok(file)
     }
 
+    /// Writes `bytes` over the file `name` from its beginning on, or makes it. Only for files that no reader is led to.
+    pub(crate) fn write_over(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
+            .map_err(|source| WriteError::io("open", &path, source))?;
+        let mut file = File::from(fd);
+        rustix::fs::fchmod(&file, FILE_MODE)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(bytes))
+            .and_then(|()| file.set_len(bytes.len() as u64))
+            .map_err(|source| WriteError::io("write", &path, source))
+    }
+
     /// A file that root writes is the cache's owner's too, or the daemon could not read it.
     fn give_to_owner(&self, file: &File) -> rustix::io::Result<()> {
         if rustix::process::geteuid().as_raw() == self.owner {

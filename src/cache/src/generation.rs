@@ -9,7 +9,8 @@ use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::{Head, Stamps};
 use crate::reader::{Source, generation_name};
-use crate::shard::{ShardId, bits_for, lines_by_fingerprint};
+use crate::shard::{ShardChanges, ShardId, bits_for, lines_by_fingerprint};
+use crate::writer::{Applied, Touched, read_merged};
 
 /// The number of keys is estimated when so many have come: fingerprints are spread evenly, so the share of
 /// their range that the first of them fill is the share of all keys that they are, within 2 %.
@@ -113,6 +114,55 @@ impl NextGeneration {
             }
         }
         Ok(())
+    }
+}
+
+/// A generation that is made of another by changes that touch most of its shards.
+#[derive(Debug)]
+pub(crate) struct ChangedGeneration {
+    folder: Folder,
+    bits: u8,
+    keys: u64,
+}
+
+impl ChangedGeneration {
+    /// Begins the generation in the folder `spare`, whose files are written over, or in a new one.
+    pub(crate) fn begin(
+        name: &SourceName,
+        source: &Directory,
+        generation: u64,
+        bits: u8,
+        spare: Option<&str>,
+    ) -> Result<Self, WriteError> {
+        let folder = match spare {
+            Some(spare) => Folder::reuse(name, source, generation, spare)?,
+            None => Folder::make(name, source, generation)?,
+        };
+        Ok(Self { folder, bits, keys: 0 })
+    }
+
+    /// Writes every shard of the generation of `head` in `old` as it is after the changes in `touched`.
+    pub(crate) fn merge(
+        &mut self,
+        old: &Directory,
+        head: &Head,
+        touched: &Touched<'_>,
+    ) -> Result<Applied, WriteError> {
+        let (mut applied, untouched) = (Applied::default(), ShardChanges::new());
+        for index in 0..1_u32 << self.bits {
+            let from = ShardId { generation: head.generation, bits: head.bits, index };
+            let to = ShardId { generation: self.folder.generation, bits: self.bits, index };
+            let merged = read_merged(old, &from, &to, touched.get(&index).unwrap_or(&untouched))?;
+            self.folder.directory.write_over(&to.file_name(), &merged.bytes)?;
+            self.keys += merged.count;
+            applied += merged.applied;
+        }
+        Ok(applied)
+    }
+
+    pub(crate) fn finish(self) -> Result<PreparedGeneration, WriteError> {
+        let Self { folder, bits, keys } = self;
+        PreparedGeneration { folder, bits, keys }.sync()
     }
 }
 
@@ -222,6 +272,20 @@ impl Folder {
         let folder = generation_name(generation);
         source.remove_directory(&folder)?;
         source.make_directory(&folder)?;
+        let directory = source.open_directory(&folder)?;
+        Ok(Self { name: name.clone(), source: source.again()?, generation, directory, is_temporary: true })
+    }
+}
+
+impl Folder {
+    fn reuse(
+        name: &SourceName,
+        source: &Directory,
+        generation: u64,
+        spare: &str,
+    ) -> Result<Self, WriteError> {
+        let folder = generation_name(generation);
+        source.rename(spare, &folder)?;
         let directory = source.open_directory(&folder)?;
         Ok(Self { name: name.clone(), source: source.again()?, generation, directory, is_temporary: true })
     }

@@ -125,10 +125,11 @@ impl Source {
             let shard = self.shard_of(fingerprint);
             match find_in(&self.generation, &shard, fingerprint) {
                 Ok(entry) => return Ok((self.head, entry)),
-                Err(ReadError::Missing(path)) => {
+                // Either the generation was replaced since HEAD was read, or there is something wrong with it.
+                Err(error @ (ReadError::Missing(_) | ReadError::Damaged { .. })) => {
                     let newer = Self::open(self.name, self.directory)?;
                     if newer.head.generation == self.head.generation {
-                        return Err(ReadError::damaged(&path, Damage::Gone));
+                        return Err(error.in_force());
                     }
                     self = newer;
                 }

@@ -14,6 +14,7 @@ use crate::entry::{
 };
 use crate::error::Damage;
 use crate::files::{append_at, read_at};
+use crate::writer::Applied;
 
 /// Keys per shard when a generation is made: more than half of it, at most all of it, on average.
 pub(crate) const KEYS_PER_SHARD: u64 = 256;
@@ -125,36 +126,52 @@ pub(crate) fn find(
         }
         let mut bytes = Vec::new();
         append_at(file, &mut bytes, length, region.start)?;
-        match scan(&bytes, shard, target)? {
-            Scan::Found(entry) => return Ok(Some(entry)),
-            Scan::Absent => return Ok(None),
-            Scan::CutShort => {}
-        }
+        let found = match scan(&bytes, shard, target)? {
+            Scan::Found(entry) => Some(entry),
+            Scan::Absent => None,
+            Scan::CutShort => continue,
+        };
+        check_still(file, shard)?;
+        return Ok(found);
     }
     Err(Damage::Sentinel.into())
 }
 
+/// A file is never edited while it is in force, but one that no longer is may be written over, from its first line
+/// on, to become another generation's. So what was read before the first line is found to be this shard's was
+/// all read from this shard.
+fn check_still(file: &File, shard: &ShardId) -> Result<(), Fault> {
+    let mut buffer = [0; SENTINEL_BYTES_MAX];
+    let filled = read_at(file, &mut buffer, 0)?;
+    let first = buffer.get(..filled).and_then(|bytes| bytes.split(|&byte| byte == b'\n').next());
+    shard.check_first(first.unwrap_or_default())?;
+    Ok(())
+}
+
+/// The last change of each key of a shard: what it is now, or that it is gone.
+pub(crate) type ShardChanges<'a> = BTreeMap<Fingerprint, Option<&'a Entry>>;
+
 /// A shard as it is after some changes, and what they did, in keys.
 pub(crate) struct Merged {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) added: u64,
-    pub(crate) changed: u64,
-    pub(crate) removed: u64,
+    pub(crate) count: u64,
+    pub(crate) applied: Applied,
 }
 
-/// Applies `changes` to the bytes of a shard, or `None` where they change nothing. Lines that stay are copied as
+/// Applies `changes` to `old`, the bytes of the shard `from`, which makes the shard `to`. Lines that stay are copied as
 /// they are, once each has proved itself: damage must not be given a new checksum.
 pub(crate) fn merge(
     old: &[u8],
-    shard: &ShardId,
-    changes: &BTreeMap<Fingerprint, Option<&Entry>>,
-) -> Result<Option<Merged>, Damage> {
+    from: &ShardId,
+    to: &ShardId,
+    changes: &ShardChanges<'_>,
+) -> Result<Merged, Damage> {
     let mut changes: Vec<_> =
         changes.iter().map(|(fingerprint, entry)| (fingerprint.to_text(), *entry)).collect();
     changes.sort_unstable_by_key(|(text, _)| *text);
     let mut changes = changes.into_iter().peekable();
     let mut merged = Merging { body: Vec::with_capacity(old.len() + 4096), ..Merging::default() };
-    for line in entry_lines(old, shard)? {
+    for line in entry_lines(old, from)? {
         let text = fingerprint_text(line).ok_or(Damage::Fields)?;
         while let Some((_, entry)) = changes.next_if(|(change, _)| change.as_bytes() < text) {
             merged.change(None, entry);
@@ -165,16 +182,14 @@ pub(crate) fn merge(
         }
     }
     changes.for_each(|(_, entry)| merged.change(None, entry));
-    Ok(merged.finish(shard))
+    Ok(merged.finish(to))
 }
 
 #[derive(Default)]
 struct Merging {
     body: Vec<u8>,
     count: u64,
-    added: u64,
-    changed: u64,
-    removed: u64,
+    applied: Applied,
 }
 
 impl Merging {
@@ -192,23 +207,20 @@ impl Merging {
         }
         let written = self.body.get(start..).and_then(|line| line.strip_suffix(b"\n"));
         match (old, written) {
-            (None, Some(_)) => self.added += 1,
-            (Some(_), None) => self.removed += 1,
-            (Some(old), Some(new)) if old != new => self.changed += 1,
+            (None, Some(_)) => self.applied.added += 1,
+            (Some(_), None) => self.applied.removed += 1,
+            (Some(old), Some(new)) if old != new => self.applied.changed += 1,
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
 
-    fn finish(self, shard: &ShardId) -> Option<Merged> {
-        let Self { body, count, added, changed, removed } = self;
-        if added + changed + removed == 0 {
-            return None;
-        }
+    fn finish(self, shard: &ShardId) -> Merged {
+        let Self { body, count, applied } = self;
         let mut bytes = Vec::with_capacity(body.len() + 2 * SENTINEL_BYTES_MAX);
         shard.write_first(count, &mut bytes);
         bytes.extend_from_slice(&body);
         shard.write_last(count, &mut bytes);
-        Some(Merged { bytes, added, changed, removed })
+        Merged { bytes, count, applied }
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::AddAssign;
 use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use keys::{Fingerprint, SourceName};
 use rustix::fs::FlockOperation;
@@ -14,14 +17,21 @@ use rustix::fs::FlockOperation;
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::{Directory, is_temporary, temporary_name};
-use crate::generation::{NextGeneration, PreparedGeneration, ordered_entries};
+use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration, ordered_entries};
 use crate::head::{Head, Stamps, is_cursor, to_second};
-use crate::reader::{Source, generation_name, read_head};
-use crate::shard::{KEYS_PER_SHARD, Merged, ShardId, merge};
+use crate::reader::{SHARD_BYTES_MAX, Source, generation_name, read_head};
+use crate::shard::{KEYS_PER_SHARD, Merged, ShardChanges, ShardId, merge};
 
 /// Up to so many shards are made durable one by one; more of them by one sync of the file system, which also waits
 /// for what others have written to it.
 const SHARDS_SYNCED_ONE_BY_ONE_MAX: usize = 32;
+
+/// When more than half of the shards are touched, and there are at least so many, the whole generation is replaced:
+/// its files are not renamed one by one over files that the file system then has to give back meanwhile.
+const SHARDS_REPLACED_AT_ONCE_MIN: usize = 64;
+
+/// How long the old generation is kept for the next such batch.
+const SPARE_KEPT_MAX: Duration = Duration::from_secs(30);
 
 /// A generation whose shards have grown to so many keys on average is made anew with more of them.
 const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
@@ -59,6 +69,31 @@ pub struct Writer {
     fault: Option<ReadError>,
     /// The newest generation that was ever begun here.
     generation_last: u64,
+    /// A generation that was in force a moment ago, for the next burst to write over.
+    spare: Option<Spare>,
+    /// Old generations on their way out.
+    removal: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Spare {
+    folder: String,
+    bits: u8,
+    kept_at: Instant,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.wait_for_removal();
+    }
+}
+
+impl AddAssign for Applied {
+    fn add_assign(&mut self, other: Self) {
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+    }
 }
 
 impl Writer {
@@ -67,8 +102,16 @@ impl Writer {
     pub fn open(cache: &Path, name: &SourceName) -> Result<Self, WriteError> {
         let directory = open_source(cache, name)?;
         let lock = lock(&directory)?;
-        let mut writer =
-            Self { name: name.clone(), directory, _lock: lock, head: None, fault: None, generation_last: 0 };
+        let mut writer = Self {
+            name: name.clone(),
+            directory,
+            _lock: lock,
+            head: None,
+            fault: None,
+            generation_last: 0,
+            spare: None,
+            removal: None,
+        };
         match read_head(&writer.directory) {
             Ok(head) => writer.head = Some(head),
             Err(ReadError::Missing(_)) => {}
@@ -100,7 +143,8 @@ impl Writer {
     }
 
     /// Ends the source: its readers no longer consult it, and its folder is removed.
-    pub fn remove_source(self) -> Result<(), WriteError> {
+    pub fn remove_source(mut self) -> Result<(), WriteError> {
+        self.wait_for_removal();
         let Some(cache) = self.directory.path().parent() else { return Ok(()) };
         let root = Directory::open_root(cache)?;
         // A source without HEAD is one that cannot answer, so it goes in one step: no reader asks for this name.
@@ -124,26 +168,17 @@ impl Writer {
         let head =
             self.head.clone().ok_or_else(|| WriteError::NoGeneration(self.directory.path().to_owned()))?;
         let folder = self.directory.open_directory(&generation_name(head.generation))?;
-        let mut applied = Applied::default();
-        let mut written = Vec::new();
         let touched = by_shard(changes, &head);
-        let result = write_shards(&folder, &head, &touched, &mut written, &mut applied)
-            .and_then(|()| {
-                if touched.len() > SHARDS_SYNCED_ONE_BY_ONE_MAX { folder.sync_file_system() } else { Ok(()) }
-            })
-            .and_then(|()| written.iter().try_for_each(|name| folder.rename(&temporary_name(name), name)));
-        if let Err(error) = result {
-            for name in &written {
-                // The error itself is what counts; leftovers are also removed when a writer opens.
-                let _ = folder.remove(&temporary_name(name));
-            }
-            return Err(error);
-        }
-        if !written.is_empty() {
-            folder.sync()?;
-        }
-        let keys = (head.keys + applied.added).saturating_sub(applied.removed);
-        self.write_head(Head { keys, ..head }, cursor, stamps)?;
+        let shards = 1_usize << head.bits;
+        let applied = if shards >= SHARDS_REPLACED_AT_ONCE_MIN && touched.len() > shards / 2 {
+            self.replace_generation(&folder, &head, &touched, cursor, stamps)?
+        } else {
+            let applied = replace_shards(&folder, &head, &touched)?;
+            let keys = (head.keys + applied.added).saturating_sub(applied.removed);
+            self.write_head(Head { keys, ..head }, cursor, stamps)?;
+            applied
+        };
+        self.drop_old_spare()?;
         self.grow()?;
         Ok(applied)
     }
@@ -153,6 +188,7 @@ impl Writer {
         let head =
             self.head.clone().ok_or_else(|| WriteError::NoGeneration(self.directory.path().to_owned()))?;
         let cursor = head.cursor.clone();
+        self.drop_old_spare()?;
         self.write_head(head, cursor.as_deref(), stamps)
     }
 
@@ -169,10 +205,14 @@ impl Writer {
 
     /// Begins a generation beside the one in force.
     pub fn begin(&mut self) -> Result<NextGeneration, WriteError> {
-        // A generation that is rebuilt takes the number after its own.
-        let generation = self.generation_last + 1;
-        self.generation_last += 2;
+        let generation = self.next_generation();
         NextGeneration::begin(&self.name, &self.directory, generation)
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        // A generation that is rebuilt takes the number after its own.
+        self.generation_last += 2;
+        self.generation_last - 1
     }
 
     /// Puts `prepared` in force and removes what was before.
@@ -182,12 +222,57 @@ impl Writer {
         cursor: Option<&str>,
         stamps: Stamps,
     ) -> Result<(), WriteError> {
+        self.put_in_force(prepared, cursor, stamps)?;
+        self.spare = None;
+        self.remove_others()
+    }
+
+    /// Puts a generation in force that is the one of `head` after some changes, and keeps the old one as the spare: in a
+    /// burst the file system then neither makes nor gives back a file.
+    fn replace_generation(
+        &mut self,
+        folder: &Directory,
+        head: &Head,
+        touched: &Touched<'_>,
+        cursor: Option<&str>,
+        stamps: Stamps,
+    ) -> Result<Applied, WriteError> {
+        let generation = self.next_generation();
+        let spare = self.spare.take().filter(|spare| spare.bits == head.bits).map(|spare| spare.folder);
+        let mut next =
+            ChangedGeneration::begin(&self.name, &self.directory, generation, head.bits, spare.as_deref())?;
+        let applied = next.merge(folder, head, touched)?;
+        self.put_in_force(next.finish()?, cursor, stamps)?;
+        self.spare = Some(Spare {
+            folder: generation_name(head.generation),
+            bits: head.bits,
+            kept_at: Instant::now(),
+        });
+        Ok(applied)
+    }
+
+    fn put_in_force(
+        &mut self,
+        prepared: PreparedGeneration,
+        cursor: Option<&str>,
+        stamps: Stamps,
+    ) -> Result<(), WriteError> {
         let (generation, bits, keys) = (prepared.generation(), prepared.bits(), prepared.keys());
         self.directory.sync()?;
-        self.write_head(Head { generation, bits, keys, cursor: None, stamps }, cursor, stamps)?;
+        // Even an error may leave the new HEAD in place, so from here on only the next writer may remove the folder.
         prepared.keep();
+        self.write_head(Head { generation, bits, keys, cursor: None, stamps }, cursor, stamps)?;
         self.fault = None;
-        self.tidy()
+        Ok(())
+    }
+
+    /// Gives the spare back once no burst has asked for it for some time.
+    fn drop_old_spare(&mut self) -> Result<(), WriteError> {
+        if self.spare.as_ref().is_some_and(|spare| spare.kept_at.elapsed() >= SPARE_KEPT_MAX) {
+            self.spare = None;
+            self.remove_others()?;
+        }
+        Ok(())
     }
 
     /// The folder of the source.
@@ -221,22 +306,44 @@ impl Writer {
         self.commit(next.finish()?, head.cursor.as_deref(), head.stamps)
     }
 
-    /// Removes every generation but the one in force, and every file that never got its place. While HEAD cannot be
-    /// read, no generation is removed: one of them may be all there is.
+    /// Removes what a killed writer left behind: every generation but the one in force, and every file that never got
+    /// its place. While HEAD cannot be read, no generation is removed: one of them may be all there is.
     fn tidy(&mut self) -> Result<(), WriteError> {
-        let in_force = self.head.as_ref().map(|head| head.generation);
         for name in self.directory.names()? {
             let Some(name) = name.to_str() else { continue };
-            if let Some(generation) = name.strip_prefix('g').and_then(|number| number.parse::<u64>().ok()) {
+            if let Some(generation) = generation_number(name) {
                 self.generation_last = self.generation_last.max(generation);
-                if in_force.is_some_and(|in_force| in_force != generation) {
-                    self.directory.remove_directory(name)?;
-                }
             } else if is_temporary(name) {
                 self.directory.remove(name)?;
             }
         }
+        remove_generations(&self.directory, &self.others()?)
+    }
+
+    /// Removes the generations that are not in force, while the next changes may already come: for a file system, giving
+    /// back thousands of files can take longer than writing them.
+    fn remove_others(&mut self) -> Result<(), WriteError> {
+        self.wait_for_removal();
+        let (directory, others) = (self.directory.again()?, self.others()?);
+        // What cannot be removed now is removed when a writer opens the source again.
+        let removal =
+            std::thread::Builder::new().spawn(move || drop(remove_generations(&directory, &others)));
+        self.removal = removal.ok();
         Ok(())
+    }
+
+    fn wait_for_removal(&mut self) {
+        if let Some(removal) = self.removal.take() {
+            let _ = removal.join();
+        }
+    }
+
+    fn others(&self) -> Result<Vec<String>, WriteError> {
+        let Some(head) = &self.head else { return Ok(Vec::new()) };
+        let names = self.directory.names()?.into_iter().filter_map(|name| name.into_string().ok());
+        let is_other =
+            |name: &String| generation_number(name).is_some_and(|number| number != head.generation);
+        Ok(names.filter(is_other).collect())
     }
 
     /// Sets the number of keys by what the shards say, which is right even if the last writer was killed between
@@ -276,7 +383,8 @@ fn lock(directory: &Directory) -> Result<File, WriteError> {
     }
 }
 
-type Touched<'a> = BTreeMap<u32, BTreeMap<Fingerprint, Option<&'a Entry>>>;
+/// The shards that some changes touch.
+pub(crate) type Touched<'a> = BTreeMap<u32, ShardChanges<'a>>;
 
 /// The last change of each key, shard by shard.
 fn by_shard<'a>(changes: &'a [Change], head: &Head) -> Touched<'a> {
@@ -291,7 +399,26 @@ fn by_shard<'a>(changes: &'a [Change], head: &Head) -> Touched<'a> {
     touched
 }
 
-/// Writes each touched shard under its temporary name, unless nothing in it changes.
+/// Replaces each touched shard, unless nothing in it changes.
+fn replace_shards(folder: &Directory, head: &Head, touched: &Touched<'_>) -> Result<Applied, WriteError> {
+    let mut applied = Applied::default();
+    let mut written = Vec::new();
+    let result = write_shards(folder, head, touched, &mut written, &mut applied)
+        .and_then(|()| written.iter().try_for_each(|name| folder.rename(&temporary_name(name), name)));
+    if let Err(error) = result {
+        for name in &written {
+            // The error itself is what counts; leftovers are also removed when a writer opens.
+            let _ = folder.remove(&temporary_name(name));
+        }
+        return Err(error);
+    }
+    if !written.is_empty() {
+        folder.sync()?;
+    }
+    Ok(applied)
+}
+
+/// Writes each touched shard durably under its temporary name, and its own name to `written`.
 fn write_shards(
     folder: &Directory,
     head: &Head,
@@ -303,18 +430,37 @@ fn write_shards(
     for (&index, changes) in touched {
         let shard = ShardId { generation: head.generation, bits: head.bits, index };
         let name = shard.file_name();
-        let old = folder.read_file(&name, crate::reader::SHARD_BYTES_MAX)?;
-        let merged = merge(&old, &shard, changes)
-            .map_err(|damage| ReadError::damaged(&folder.path().join(&name), damage))?;
-        let Some(Merged { bytes, added, changed, removed }) = merged else { continue };
-        let file = folder.write_new(&temporary_name(&name), &bytes)?;
-        if one_by_one {
-            file.sync_all().map_err(|source| WriteError::io("sync", &folder.path().join(&name), source))?;
+        let merged = read_merged(folder, &shard, &shard, changes)?;
+        if merged.applied == Applied::default() {
+            continue;
         }
+        let file = folder.write_new(&temporary_name(&name), &merged.bytes)?;
         written.push(name);
-        applied.added += added;
-        applied.changed += changed;
-        applied.removed += removed;
+        if one_by_one {
+            file.sync_all().map_err(|source| WriteError::io("sync", folder.path(), source))?;
+        }
+        *applied += merged.applied;
     }
-    Ok(())
+    if one_by_one { Ok(()) } else { folder.sync_file_system() }
+}
+
+/// The shard `from` in `folder` as it is after `changes`, under the name of `to`.
+pub(crate) fn read_merged(
+    folder: &Directory,
+    from: &ShardId,
+    to: &ShardId,
+    changes: &ShardChanges<'_>,
+) -> Result<Merged, WriteError> {
+    let name = from.file_name();
+    let old = folder.read_file(&name, SHARD_BYTES_MAX)?;
+    Ok(merge(&old, from, to, changes)
+        .map_err(|damage| ReadError::damaged(&folder.path().join(&name), damage))?)
+}
+
+fn generation_number(name: &str) -> Option<u64> {
+    name.strip_prefix('g')?.parse().ok()
+}
+
+fn remove_generations(directory: &Directory, names: &[String]) -> Result<(), WriteError> {
+    names.iter().try_for_each(|name| directory.remove_directory(name))
 }

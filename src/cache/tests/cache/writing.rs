@@ -263,6 +263,64 @@ fn readers_see_the_old_or_the_new_and_nothing_else() {
 }
 
 #[test]
+fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
+    const KEYS: u32 = 10_000;
+    let world = World::with((0..KEYS).map(|number| entry(number, 0)).collect());
+    let mut writer = world.writer();
+    assert_eq!(writer.head().unwrap().bits, 6);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut answers = 0;
+            while !stop.load(Ordering::Relaxed) || answers < 600 {
+                let number = answers * 17 % KEYS;
+                let found = world.find(&fingerprint(number)).unwrap().unwrap();
+                assert_eq!(found, entry(number, found.account.as_str()[5..].parse().unwrap()));
+                assert_eq!(world.find(&fingerprint(KEYS + number)).unwrap(), None);
+                answers += 1;
+            }
+        });
+        for round in 1..8_u32 {
+            let generation = writer.head().unwrap().generation;
+            let changes: Vec<Change> =
+                (0..KEYS).step_by(9).map(|number| Change::Put(entry(number, round))).collect();
+            let applied = apply(&mut writer, &changes, "e-2");
+            assert_eq!(applied, Applied { added: 0, changed: changes.len() as u64, removed: 0 });
+            assert_ne!(writer.head().unwrap().generation, generation, "one rewrite of everything");
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    let removed: Vec<Change> =
+        (0..KEYS).step_by(2).map(|number| Change::Remove(fingerprint(number))).collect();
+    apply(&mut writer, &removed, "e-3");
+    drop(writer);
+    drop(world.writer());
+    let holder = |number: u32| if number.is_multiple_of(9) { 7 } else { 0 };
+    let model = (0..KEYS).skip(1).step_by(2).map(|number| (number, entry(number, holder(number)))).collect();
+    check(&world, &model, KEYS);
+    let folders =
+        std::fs::read_dir(world.file("")).unwrap().filter(|file| file.as_ref().unwrap().path().is_dir());
+    assert_eq!(folders.count(), 1, "the spare does not outlive its writer");
+}
+
+#[test]
+fn a_file_that_becomes_another_generations_while_it_is_read_is_no_answer() {
+    let world = World::with((0..3).map(|number| entry(number, 0)).collect());
+    let source = Cache::open(&world.path()).unwrap().source(&api()).unwrap();
+    let shard = world.file(format!("g{}/0", source.head().generation));
+    let text = std::fs::read_to_string(&shard).unwrap();
+    // The first line of the next generation stands already, all other bytes are still the old ones.
+    let next = World::with((0..3).map(|number| entry(number, 0)).collect());
+    take(&mut next.writer(), (0..3).map(|number| entry(number, 0)).collect(), None).unwrap();
+    let next_shard = next.file(format!("g{}/0", next.writer().head().unwrap().generation));
+    let next_text = std::fs::read_to_string(next_shard).unwrap();
+    let (first, rest) = (next_text.lines().next().unwrap(), text.split_once('\n').unwrap().1);
+    std::fs::write(&shard, format!("{first}\n{rest}")).unwrap();
+    assert!(matches!(source.find(&fingerprint(1)), Err(ReadError::Damaged { .. })));
+}
+
+#[test]
 fn a_snapshot_that_is_held_back_waits_for_a_persons_word() {
     let world = World::with(vec![entry(1, 0)]);
     let mut writer = world.writer();
