@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 
 use keys::{Fingerprint, SourceName};
 
+use crate::batch::{Applied, Touched, read_merged};
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::{Head, Stamps};
 use crate::reader::{Source, generation_name};
 use crate::shard::{ShardChanges, ShardId, bits_for, lines_by_fingerprint};
-use crate::writer::{Applied, Touched, read_merged};
 
 /// The number of keys is estimated when so many have come: fingerprints are spread evenly, so the share of
 /// their range that the first of them fill is the share of all keys that they are, within 2 %.

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod entry;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ pub mod status;
 mod verdict;
 mod writer;
 
+pub use batch::{Applied, Change};
 pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, LOGINS_MAX};
 pub use error::{Damage, ReadError, WriteError};
 pub use files::CACHE_DIRECTORY;
@@ -33,4 +35,4 @@ pub use hold::{Acceptance, Held, accept, held};
 pub use reader::{Cache, Entries, ShardReport, Source};
 pub use shard::ShardId;
 pub use verdict::{Consulted, NoAnswer, Verdict};
-pub use writer::{Applied, Change, Writer};
+pub use writer::Writer;

@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use keys::Fingerprint;
 
+use crate::batch::Applied;
 use crate::entry::{
     ENTRY_LINE_BYTES_MAX, Entry, FINGERPRINT_TEXT_BYTES, check_line, checksum, fingerprint_text,
 };
 use crate::error::Damage;
 use crate::files::{append_at, read_at};
-use crate::writer::Applied;
 
 /// Keys per shard when a generation is made: more than half of it, at most all of it, on average.
 pub(crate) const KEYS_PER_SHARD: u64 = 256;

@@ -4,27 +4,21 @@
 //! made durable, and HEAD with the new cursor last. A crash in between leaves shards that are newer than HEAD; the changes since
 //! its cursor are then applied again, and change nothing.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::ops::AddAssign;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use keys::{Fingerprint, SourceName};
+use keys::SourceName;
 use rustix::fs::FlockOperation;
 
-use crate::entry::Entry;
+use crate::batch::{Applied, Change, Touched, by_shard, replace_shards};
 use crate::error::{ReadError, WriteError};
-use crate::files::{Directory, is_temporary, temporary_name};
+use crate::files::{Directory, is_temporary};
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration, ordered_entries};
 use crate::head::{Head, Stamps, is_cursor, to_second};
-use crate::reader::{SHARD_BYTES_MAX, Source, generation_name, read_head};
-use crate::shard::{KEYS_PER_SHARD, Merged, ShardChanges, ShardId, merge};
-
-/// Up to so many shards are made durable one by one; more of them by one sync of the file system, which also waits
-/// for what others have written to it.
-const SHARDS_SYNCED_ONE_BY_ONE_MAX: usize = 32;
+use crate::reader::{Source, generation_name, read_head};
+use crate::shard::KEYS_PER_SHARD;
 
 /// When more than half of the shards are touched, and there are at least so many, the whole generation is replaced:
 /// its files are not renamed one by one over files that the file system then has to give back meanwhile.
@@ -37,26 +31,6 @@ const SPARE_KEPT_MAX: Duration = Duration::from_secs(30);
 const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
 
 const LOCK_FILE: &str = "LOCK";
-
-/// One change of one key. Applying it twice changes nothing.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// The key is registered, or its registration has changed.
-    Put(Entry),
-    /// The key is gone.
-    Remove(Fingerprint),
-}
-
-/// What a batch of changes did, in keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Keys that were not there before.
-    pub added: u64,
-    /// Keys that were replaced by something different.
-    pub changed: u64,
-    /// Keys that are gone.
-    pub removed: u64,
-}
 
 /// The one writer of a source.
 #[derive(Debug)]
@@ -85,14 +59,6 @@ struct Spare {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.wait_for_removal();
-    }
-}
-
-impl AddAssign for Applied {
-    fn add_assign(&mut self, other: Self) {
-        self.added += other.added;
-        self.changed += other.changed;
-        self.removed += other.removed;
     }
 }
 
@@ -381,80 +347,6 @@ fn lock(directory: &Directory) -> Result<File, WriteError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(WriteError::Locked(directory.path().to_owned())),
         Err(source) => Err(WriteError::io("lock", &directory.path().join(LOCK_FILE), source)),
     }
-}
-
-/// The shards that some changes touch.
-pub(crate) type Touched<'a> = BTreeMap<u32, ShardChanges<'a>>;
-
-/// The last change of each key, shard by shard.
-fn by_shard<'a>(changes: &'a [Change], head: &Head) -> Touched<'a> {
-    let mut touched = Touched::new();
-    for change in changes {
-        let (fingerprint, entry) = match change {
-            Change::Put(entry) => (entry.fingerprint, Some(entry)),
-            Change::Remove(fingerprint) => (*fingerprint, None),
-        };
-        touched.entry(fingerprint.leading_bits(head.bits)).or_default().insert(fingerprint, entry);
-    }
-    touched
-}
-
-/// Replaces each touched shard, unless nothing in it changes.
-fn replace_shards(folder: &Directory, head: &Head, touched: &Touched<'_>) -> Result<Applied, WriteError> {
-    let mut applied = Applied::default();
-    let mut written = Vec::new();
-    let result = write_shards(folder, head, touched, &mut written, &mut applied)
-        .and_then(|()| written.iter().try_for_each(|name| folder.rename(&temporary_name(name), name)));
-    if let Err(error) = result {
-        for name in &written {
-            // The error itself is what counts; leftovers are also removed when a writer opens.
-            let _ = folder.remove(&temporary_name(name));
-        }
-        return Err(error);
-    }
-    if !written.is_empty() {
-        folder.sync()?;
-    }
-    Ok(applied)
-}
-
-/// Writes each touched shard durably under its temporary name, and its own name to `written`.
-fn write_shards(
-    folder: &Directory,
-    head: &Head,
-    touched: &Touched<'_>,
-    written: &mut Vec<String>,
-    applied: &mut Applied,
-) -> Result<(), WriteError> {
-    let one_by_one = touched.len() <= SHARDS_SYNCED_ONE_BY_ONE_MAX;
-    for (&index, changes) in touched {
-        let shard = ShardId { generation: head.generation, bits: head.bits, index };
-        let name = shard.file_name();
-        let merged = read_merged(folder, &shard, &shard, changes)?;
-        if merged.applied == Applied::default() {
-            continue;
-        }
-        let file = folder.write_new(&temporary_name(&name), &merged.bytes)?;
-        written.push(name);
-        if one_by_one {
-            file.sync_all().map_err(|source| WriteError::io("sync", folder.path(), source))?;
-        }
-        *applied += merged.applied;
-    }
-    if one_by_one { Ok(()) } else { folder.sync_file_system() }
-}
-
-/// The shard `from` in `folder` as it is after `changes`, under the name of `to`.
-pub(crate) fn read_merged(
-    folder: &Directory,
-    from: &ShardId,
-    to: &ShardId,
-    changes: &ShardChanges<'_>,
-) -> Result<Merged, WriteError> {
-    let name = from.file_name();
-    let old = folder.read_file(&name, SHARD_BYTES_MAX)?;
-    Ok(merge(&old, from, to, changes)
-        .map_err(|damage| ReadError::damaged(&folder.path().join(&name), damage))?)
 }
 
 fn generation_number(name: &str) -> Option<u64> {
