@@ -6,9 +6,11 @@ use cache::NoAnswer;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::authorize::AuthorizeError;
 use crate::git_command::{ParseGitCommandError, RepositoryName};
 use crate::request::Command;
 use crate::serve::ServeError;
+use crate::settings::SettingsError;
 use crate::user_auth::UserAuthError;
 
 /// Why a session ends, in words for its client. What only the host's owner may know is in the source.
@@ -48,6 +50,12 @@ pub(crate) enum Refusal {
     NoRepository { repository: RepositoryName, is_created_by_push: bool },
     #[error("`{repository}` is refused{}", as_lines(reason))]
     NotAllowed { repository: RepositoryName, reason: Vec<String> },
+    #[error(
+        "nobody could be asked whether `{repository}` is yours\nhint: try again later, and tell who runs this host"
+    )]
+    NotDecided { repository: RepositoryName, source: AuthorizeError },
+    #[error("git is not set up on this host\nhint: tell who runs it")]
+    NotSetUp(#[source] SettingsError),
     #[error("this host cannot serve git at the moment\nhint: try again later, and tell who runs this host")]
     CannotServe(#[source] ServeError),
 }
@@ -67,6 +75,8 @@ impl Refusal {
             Self::Malformed { .. } => "command-malformed",
             Self::NoRepository { .. } => "no-repository",
             Self::NotAllowed { .. } => "not-allowed",
+            Self::NotDecided { .. } => "not-decided",
+            Self::NotSetUp(_) => "not-set-up",
             Self::CannotServe(_) => "cannot-serve",
         }
     }
@@ -76,6 +86,8 @@ impl Refusal {
         match self {
             Self::CannotAnswer(why) | Self::Contested(why) => Some(why),
             Self::OtherKey(why) => Some(why),
+            Self::NotDecided { source, .. } => Some(source),
+            Self::NotSetUp(why) => Some(why),
             Self::CannotServe(why) => Some(why),
             _ => None,
         }

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use thiserror::Error;
 
 use crate::arguments::Arguments;
-use crate::authorize::{self, AuthorizeError, Decision};
+use crate::authorize::{self, Decision};
 use crate::environment;
 use crate::git_command::{Access, GitCommand, Service};
 use crate::program::{self, ProgramError};
@@ -38,8 +38,6 @@ pub(crate) enum ServeError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    #[error(transparent)]
-    Authorize(#[from] AuthorizeError),
     #[error("`{}` is no path below `{}`", path.display(), root.display())]
     Path { path: PathBuf, root: PathBuf },
     #[error("cannot make a repository")]
@@ -75,7 +73,10 @@ pub(crate) struct Serve<'a> {
 impl Serve<'_> {
     /// Serves git until it ends, or until `revoked` gives a reason.
     pub(crate) fn run(&self, revoked: impl FnMut() -> Option<Refusal>) -> Result<Served, Refusal> {
-        let settings = Settings::read(&self.arguments.settings).map_err(cannot_serve)?;
+        let settings = Settings::read(&self.arguments.settings).map_err(|error| match error {
+            SettingsError::Missing(_) => Refusal::NotSetUp(error),
+            error => cannot_serve(error),
+        })?;
         if let Some(deploy) = &settings.deploy {
             trusted::check_program(&deploy.program).map_err(cannot_serve)?;
             trusted::check_program(&deploy.hooks.join(HOOK)).map_err(cannot_serve)?;
@@ -122,7 +123,9 @@ impl Serve<'_> {
                     Ok(Decision::No(reason)) => {
                         return Err(Refusal::NotAllowed { repository: repository.clone(), reason });
                     }
-                    Err(error) => return Err(cannot_serve(error)),
+                    Err(source) => {
+                        return Err(Refusal::NotDecided { repository: repository.clone(), source });
+                    }
                 }
             }
         };

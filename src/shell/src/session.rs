@@ -261,7 +261,7 @@ mod tests {
         }
         check("git-upload-pack '../x'", "command-malformed");
         check("git-upload-pack x", "command-malformed");
-        check("git-upload-pack 'x'", "cannot-serve");
+        check("git-upload-pack 'x'", "not-set-up");
         assert!(host.session(Some("")).answer(at(NOW)).is_ok());
     }
 
@@ -302,7 +302,7 @@ mod tests {
         check(
             Some("git-upload-pack 'team/app.git'"),
             NOW,
-            "cannot-serve why=\"git is not set up: there is no `/nonexistent/shell.toml`\nhint: install -D \
+            "not-set-up why=\"git is not set up: there is no `/nonexistent/shell.toml`\nhint: install -D \
              /usr/share/doc/pushkeys/examples/shell.toml /nonexistent/shell.toml\" status=1 duration_ms=12 \
              asked=git-upload-pack repository=team/app",
         );
