@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use thiserror::Error;
 use crate::api::Origin;
 use crate::auth::PublicUrl;
 use crate::percent::is_unreserved;
+use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
 
 /// The longest configuration file in bytes.
@@ -37,6 +39,12 @@ pub struct Config {
     pub public_url: Option<PublicUrl>,
     /// Whose pages may use the API from a browser.
     pub allowed_origins: Vec<Origin>,
+    /// How often one account may use the API.
+    pub account_rate: Rate,
+    /// How often one address may, or one /64 of IPv6.
+    pub address_rate: Rate,
+    /// Proxies that are believed about the address of their peer.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Where everything is kept.
     #[serde(deserialize_with = "parsed")]
     pub database: DatabaseUrl,
@@ -73,6 +81,9 @@ impl Default for Config {
             address_file: None,
             public_url: None,
             allowed_origins: Vec::new(),
+            account_rate: rate(200, 5_000),
+            address_rate: rate(1_000, 20_000),
+            trusted_proxies: Vec::new(),
             database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
             secret_file: "/var/lib/pushkeys-server/secret".into(),
             consumers: vec![Consumer::clever_tools()],
@@ -82,6 +93,11 @@ impl Default for Config {
             compromised_keys_file: None,
         }
     }
+}
+
+fn rate(per_second: u32, burst: u32) -> Rate {
+    let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Rate { per_second: at_least_one(per_second), burst: at_least_one(burst) }
 }
 
 impl Consumer {
@@ -287,6 +303,8 @@ mod tests {
             address_file = "/run/address"
             public_url = "https://keys.example.com"
             allowed_origins = ["https://console.example.com"]
+            account_rate = { per_second = 3, burst = 4 }
+            trusted_proxies = ["::1"]
             database = "sqlite:///srv/keys.db"
             secret_file = "/srv/secret"
             heartbeat = "500ms"
@@ -303,6 +321,8 @@ mod tests {
         assert_eq!(config.listen.port(), 0);
         assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://keys.example.com");
         assert_eq!(config.allowed_origins, ["https://console.example.com".parse().unwrap()]);
+        assert_eq!(config.account_rate, rate(3, 4));
+        assert_eq!(config.trusted_proxies, ["::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(config.database.path(), Path::new("/srv/keys.db"));
         assert_eq!(config.heartbeat, Duration::from_millis(500));
         assert_eq!(config.store_limits().changes_max, 5);
@@ -321,6 +341,7 @@ mod tests {
         check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
         check("public_url = \"keys.example.com\"", 0o600, "is not a URL such as");
         check("allowed_origins = [\"*\"]", 0o600, "is not an origin such as");
+        check("account_rate = { per_second = 0, burst = 1 }", 0o600, "nonzero");
         check("database = \"sqlite://a.db\"", 0o600, "not absolute");
         check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
         check("", 0o620, "chmod go-w");

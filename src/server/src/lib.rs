@@ -14,5 +14,6 @@ pub mod host_feed;
 mod listen;
 pub mod log;
 mod percent;
+pub mod rate_limit;
 pub mod secret;
 pub mod store;

@@ -2,18 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
 /// Connections at once: 5,000 hosts with room for those that come back while their old ones time out.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -32,7 +33,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long accepting rests when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` until `stopping` is cancelled, and then what was begun.
+/// Serves `router`, whose requests carry their connection's address as an extension, until `stopping` is cancelled, and then what was begun.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
     raise_file_limit();
     let graceful = GracefulShutdown::new();
@@ -43,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: Cance
             () = stopping.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -51,7 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: Cance
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(Extension(peer).layer(router.clone()));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -69,12 +70,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: Cance
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _peer): (_, SocketAddr) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // An event is one small write that somebody waits for.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, peer, place))
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

@@ -19,6 +19,7 @@ impl FromRequestParts<Api> for Caller {
             AuthError::TooManySigned => ApiError::busy(&error.to_string()),
             _ => ApiError::unauthorized(&error),
         });
-        found.map(Self).map_err(|error| error.for_method(&request.method))
+        let checked = found.and_then(|account| api.limits.check_account(&account).map(|()| Self(account)));
+        checked.map_err(|error| error.for_method(&request.method))
     }
 }

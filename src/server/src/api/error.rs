@@ -1,8 +1,8 @@
 //! What a client is told when a request fails.
 
 use axum::Json;
-use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{Method, StatusCode};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keys::ParseNameError;
 use serde::Serialize;
@@ -17,6 +17,7 @@ const UNAUTHORIZED: u32 = 2001;
 const NOT_FOUND: u32 = 4004;
 const NO_GITHUB_ACCOUNT: u32 = 7301;
 const METHOD_NOT_ALLOWED: u32 = 4005;
+const TOO_MANY_REQUESTS: u32 = 4029;
 const UNAVAILABLE: u32 = 5003;
 
 /// A refusal, with a message for the person at the client.
@@ -25,11 +26,12 @@ pub(super) struct ApiError {
     status: StatusCode,
     id: u32,
     message: String,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, id: u32, message: impl Into<String>) -> Self {
-        Self { status, id, message: message.into() }
+        Self { status, id, message: message.into(), retry_after_s: None }
     }
 
     /// A key that is not stored, with cause and cure.
@@ -79,6 +81,13 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
     }
 
+    /// Somebody asks too often: `what` says who.
+    pub(super) fn too_many(what: &str, retry_after_s: u64) -> Self {
+        let message = format!("{what}: try again in {retry_after_s} s");
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS, message);
+        Self { retry_after_s: Some(retry_after_s), ..refusal }
+    }
+
     /// The same as the answer to `method`.
     pub(super) fn for_method(self, method: &Method) -> Self {
         if *method != Method::PUT {
@@ -86,7 +95,7 @@ impl ApiError {
         }
         let is_clients_fault = self.status.is_client_error() && self.status != StatusCode::UNAUTHORIZED;
         let status = if is_clients_fault { StatusCode::BAD_REQUEST } else { self.status };
-        Self { status, id: PUT_REFUSED, message: self.message }
+        Self { status, id: PUT_REFUSED, ..self }
     }
 }
 
@@ -115,9 +124,13 @@ struct Body<'a> {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = Json(Body { id: self.id, message: &self.message, r#type: "error" });
+        let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            return (self.status, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        (self.status, body).into_response()
+        if let Some(retry_after_s) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, retry_after_s.into());
+        }
+        response
     }
 }

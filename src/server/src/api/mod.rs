@@ -13,6 +13,7 @@
 //! | 404 | 7301 | no GitHub account is linked | the client says how to link one |
 //! | 404 | 4004 | no such key or path | the person looks at the list |
 //! | 405 | 4005 | a path that has other methods | the client is wrong |
+//! | 429 | 4029 | an account or an address asks too often; a PUT gets 400 and 505 | the client waits, as `Retry-After` says |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
 
 mod caller;
@@ -20,6 +21,7 @@ mod cors;
 mod error;
 mod github;
 mod keys;
+mod limits;
 mod request_id;
 mod self_account;
 
@@ -37,6 +39,7 @@ use tokio::time::{Duration, timeout};
 
 pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
+pub use self::limits::Limits;
 use crate::auth::Authenticator;
 use crate::store::Store;
 
@@ -54,6 +57,8 @@ pub struct Api {
     pub policy: Arc<Policy>,
     /// Whose pages may use the API from a browser.
     pub allowed_origins: Arc<[Origin]>,
+    /// How often it may be used.
+    pub limits: Limits,
 }
 
 /// All paths of the API.
@@ -72,6 +77,7 @@ pub fn router(api: Api) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(bound_time))
+        .layer(middleware::from_fn_with_state(api.limits.clone(), limits::check_peer))
         .layer(middleware::from_fn_with_state(api.allowed_origins.clone(), cors::allow))
         .with_state(api)
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, open_store};
-use crate::api::{self, Api};
+use crate::api::{self, Api, Limits};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::host_feed::{self, Feed, Hub};
@@ -35,7 +35,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
     let allowed_origins = config.allowed_origins.clone().into();
-    let api = Api { store: store.clone(), authenticator, policy, allowed_origins };
+    let api =
+        Api { store: store.clone(), authenticator, policy, allowed_origins, limits: Limits::new(config) };
     let router = api::with_request_ids(api::router(api).merge(host_feed::router(feed)));
 
     announce(config, listener.local_addr()?)?;

@@ -12,6 +12,7 @@ mod api;
 mod commands;
 mod cors;
 mod host_feed;
+mod limits;
 mod oauth;
 mod service;
 mod store;

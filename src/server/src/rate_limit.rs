@@ -1,0 +1,165 @@
+//! How often somebody may ask.
+//!
+//! A table has a fixed number of buckets, and whoever asks gets the one that a keyed hash picks: it never
+//! grows, forgets nobody who asked too often, and nobody can choose whom he shares a bucket with.
+
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed, StateStore};
+use governor::{Quota, RateLimiter};
+use serde::Deserialize;
+
+/// Buckets in a table, of 8 bytes each.
+const BUCKETS: usize = 65_536;
+/// The most proxies that a request may have come through.
+const HOPS_MAX: usize = 16;
+/// What proxies add the address of their own peer to.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How many requests are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: NonZeroU32,
+    /// At once, after a while without any.
+    pub burst: NonZeroU32,
+}
+
+/// Serves each `K` at a [`Rate`].
+pub(crate) struct Limiter<K: Hash + Eq + Clone>(RateLimiter<K, Buckets<K>, DefaultClock>);
+
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    pub(crate) fn new(rate: Rate) -> Self {
+        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        Self(RateLimiter::new(quota, Buckets::default(), DefaultClock::default()))
+    }
+
+    /// Counts a request of `who`. `Err`: it comes too early by so much.
+    pub(crate) fn check(&self, who: &K) -> Result<(), Duration> {
+        self.0.check_key(who).map_err(|refusal| refusal.wait_time_from(self.0.clock().now()))
+    }
+}
+
+struct Buckets<K> {
+    states: Box<[InMemoryState]>,
+    hasher: RandomState,
+    of: std::marker::PhantomData<fn(K)>,
+}
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        let states = std::iter::repeat_with(InMemoryState::default).take(BUCKETS).collect();
+        Self { states, hasher: RandomState::new(), of: std::marker::PhantomData }
+    }
+}
+
+impl<K: Hash> StateStore for Buckets<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let at = self.hasher.hash_one(key) % BUCKETS as u64;
+        let state = usize::try_from(at).ok().and_then(|at| self.states.get(at));
+        match state {
+            Some(state) => state.measure_and_replace(&NotKeyed::NonKey, measure),
+            // The remainder is always a place in the table.
+            None => measure(None).map(|(value, _)| value),
+        }
+    }
+}
+
+/// Who is at the other end, as far as addresses tell: one IPv4 address, or the 2^64 IPv6 addresses of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Peer(IpAddr);
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.into()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self([a, b, c, d, 0, 0, 0, 0].into())
+            }
+        }
+    }
+}
+
+/// The address that a request came from: the connection's, or, where that is a trusted proxy's, the last one in
+/// `X-Forwarded-For` that is not.
+pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpAddr]) -> IpAddr {
+    let values = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
+    let mut hops = values.flat_map(|value| value.rsplit(',')).take(HOPS_MAX);
+    let mut address = connection.to_canonical();
+    while trusted_proxies.contains(&address) {
+        match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+            Some(Ok(hop)) => address = hop.to_canonical(),
+            _ => break,
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_burst_is_served_and_then_one_request_is_told_how_long_to_wait() {
+        let rate = Rate { per_second: 1.try_into().unwrap(), burst: 3.try_into().unwrap() };
+        let limiter = Limiter::new(rate);
+        for _ in 0..3 {
+            assert_eq!(limiter.check(&"ana"), Ok(()));
+        }
+        let wait = limiter.check(&"ana").unwrap_err();
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(limiter.check(&"bob"), Ok(()));
+    }
+
+    #[test]
+    fn the_addresses_of_one_link_are_one_peer() {
+        let check = |a: &str, b: &str, is_same: bool| {
+            assert_eq!(Peer::from(address(a)) == Peer::from(address(b)), is_same, "{a} {b}");
+        };
+        check("2001:db8:1:2::1", "2001:db8:1:2:ffff::", true);
+        check("2001:db8:1:2::1", "2001:db8:1:3::1", false);
+        check("192.0.2.1", "192.0.2.2", false);
+        check("::ffff:192.0.2.1", "192.0.2.1", true);
+        check("::ffff:192.0.2.1", "::ffff:192.0.2.2", false);
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed_about_who_asks() {
+        let trusted = [address("10.0.0.1"), address("10.0.0.2")];
+        let check = |connection: &str, forwarded: &[&str], expected: &str| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
+            }
+            let found = client_address(address(connection), &headers, &trusted);
+            assert_eq!(found, address(expected), "{connection} {forwarded:?}");
+        };
+        check("192.0.2.1", &["198.51.100.7"], "192.0.2.1");
+        check("10.0.0.1", &["198.51.100.7"], "198.51.100.7");
+        check("::ffff:10.0.0.1", &["198.51.100.7"], "198.51.100.7");
+        check("10.0.0.1", &["203.0.113.9, 198.51.100.7"], "198.51.100.7");
+        check("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"], "198.51.100.7");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["unknown"], "10.0.0.1");
+        check("10.0.0.1", &[&["10.0.0.2"; 100].join(",")], "10.0.0.2");
+    }
+}
