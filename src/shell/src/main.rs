@@ -20,6 +20,7 @@
 
 mod arguments;
 mod authorize;
+mod birth;
 mod environment;
 mod git_command;
 mod greeting;

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -76,10 +77,10 @@ impl Root {
         initialize: impl FnOnce(&Repository) -> Result<(), E>,
     ) -> Result<Repository, E> {
         let parent = self.make_parents(&path.0)?;
-        // No client can name it: a segment of a repository's name begins with no dot.
-        let temporary = format!(".new-{}", std::process::id());
-        self.make_directory(parent.as_fd(), Path::new(&temporary))?;
+        let temporary = temporary_name();
         let place = path.0.with_file_name(&temporary);
+        rustix::fs::mkdirat(&parent, temporary.as_str(), DIRECTORY_MODE)
+            .map_err(|error| self.failed("make", &place, error))?;
         let made = self
             .open_beneath(&place)
             .map_err(|error| self.failed("open", &place, error).into())
@@ -144,6 +145,13 @@ impl Repository {
     pub(crate) fn is_initialized(&self) -> bool {
         rustix::fs::statat(&self.0, "HEAD", AtFlags::empty()).is_ok()
     }
+}
+
+/// A name that no client can give, since a segment of a repository's name begins with no dot, and that no other session takes,
+/// on another host of the same file system neither.
+fn temporary_name() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!(".new-{}-{}", std::process::id(), since.as_nanos())
 }
 
 fn failed(what: &'static str, path: &Path, error: Errno) -> RepositoryError {

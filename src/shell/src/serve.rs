@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use cache::Entry;
 use rustix::fs::Mode;
@@ -13,17 +12,16 @@ use thiserror::Error;
 
 use crate::arguments::Arguments;
 use crate::authorize::{self, Decision};
+use crate::birth;
 use crate::environment;
 use crate::git_command::{Access, GitCommand, Service};
-use crate::program::{self, ProgramError};
+use crate::program::ProgramError;
 use crate::refusal::Refusal;
 use crate::repository::{RelativePath, Repository, RepositoryError, Root};
 use crate::settings::{Create, Locate, Settings, SettingsError};
 use crate::supervise::{self, Cut, Ending};
 use crate::trusted::{self, Untrusted};
 
-/// `git init` copies a few small files.
-const INITIALIZE_LIMIT: Duration = Duration::from_secs(8);
 /// New files are for the login and its group.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
 /// The hook in `deploy.hooks` that git starts after a push.
@@ -82,9 +80,10 @@ impl Serve<'_> {
             trusted::check_program(&deploy.hooks.join(HOOK)).map_err(cannot_serve)?;
         }
         rustix::process::umask(UMASK);
-        let repository = self.repository(&settings)?;
+        let (repository, is_new) = self.repository(&settings)?;
         repository.enter().map_err(cannot_serve)?;
-        let mut git = git(self.command.service.verb());
+        let mut git = Command::new("git");
+        git.arg(self.command.service.verb());
         if self.command.service == Service::UploadPack {
             git.arg("--strict");
         }
@@ -93,21 +92,27 @@ impl Serve<'_> {
         environment::set_for_git(&mut git, &settings, self.arguments, self.entry, self.command, protocol);
         let ending =
             supervise::run(&mut git, revoked).map_err(|error| cannot_serve(ServeError::Run(error)))?;
-        Ok(Served::of(ending))
+        let served = Served::of(ending);
+        if is_new && served.status == 0 {
+            // What was pushed is there; a clone only has to name its branch.
+            let _ = birth::follow_first_branch();
+        }
+        Ok(served)
     }
 
-    /// The repository that is asked for, made if need be and allowed.
-    fn repository(&self, settings: &Settings) -> Result<Repository, Refusal> {
+    /// The repository that is asked for, and whether it had to be made and was allowed to.
+    fn repository(&self, settings: &Settings) -> Result<(Repository, bool), Refusal> {
         let path = self.path(settings)?;
         let root = Root::open(&settings.root).map_err(cannot_serve)?;
         if let Some(repository) =
             root.repository(&path).map_err(cannot_serve)?.filter(Repository::is_initialized)
         {
-            return Ok(repository);
+            return Ok((repository, false));
         }
         let is_created_by_push = settings.create == Create::FirstPush;
         if is_created_by_push && self.command.service.access() == Access::Write {
-            return root.create(&path, initialize).map_err(cannot_serve::<ServeError>);
+            let made = root.create(&path, birth::initialize).map_err(cannot_serve::<ServeError>)?;
+            return Ok((made, true));
         }
         Err(Refusal::NoRepository { repository: self.command.repository.clone(), is_created_by_push })
     }
@@ -153,23 +158,32 @@ fn exit_status(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-fn initialize(repository: &Repository) -> Result<(), ServeError> {
-    repository.enter()?;
-    let mut git = git("init");
-    git.args(["--quiet", "--bare", "."]);
-    environment::clear(&mut git);
-    match program::run(&mut git, INITIALIZE_LIMIT)?.status {
-        status if status.success() => Ok(()),
-        status => Err(ServeError::Initialized(status)),
-    }
-}
-
-fn git(verb: &str) -> Command {
-    let mut command = Command::new("git");
-    command.arg(verb);
-    command
-}
-
 fn cannot_serve<E: Into<ServeError>>(error: E) -> Refusal {
     Refusal::CannotServe(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_session_says_how_git_ended() {
+        let check = |raw: Option<i32>, cut: Option<Cut<Refusal>>, expected: (&str, u8)| {
+            let served = Served::of(Ending { status: raw.map(ExitStatus::from_raw), cut });
+            assert_eq!((served.word, served.status), expected);
+        };
+        let (success, failure, killed) = (Some(0), Some(128 << 8), Some(9));
+        check(success, None, ("served", 0));
+        check(failure, None, ("served", 128));
+        check(killed, None, ("served", 137));
+        check(success, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
+        check(killed, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
+        check(None, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
+        check(success, Some(Cut::ClientLeft), ("served", 0));
+        check(killed, Some(Cut::ClientLeft), ("client-left", 137));
+        check(None, Some(Cut::ClientLeft), ("client-left", 1));
+        check(Some(15), Some(Cut::Signal(Signal::TERM)), ("ended-by-signal", 143));
+    }
 }

@@ -23,7 +23,7 @@ const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 const PATH_TEMPLATE: &str = "{account}/{repository}.git";
 const AUTHORIZE_LIMIT_S: u64 = 5;
 /// While the operator's program is being asked nobody watches the client, whom no child outlives by ten seconds.
-const AUTHORIZE_LIMIT_S_MAX: u64 = 8;
+pub(crate) const AUTHORIZE_LIMIT_S_MAX: u64 = 5;
 
 /// The settings as resolved.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Written {
                 limit_s @ 1..=AUTHORIZE_LIMIT_S_MAX => {
                     Locate::Program { path, limit: Duration::from_secs(limit_s) }
                 }
-                _ => return Err("`authorize_limit_s` is from 1 to 8"),
+                _ => return Err("`authorize_limit_s` is from 1 to 5"),
             },
         };
         Ok(Settings { root: self.root, locate, create: self.create, fsck: self.fsck, deploy: self.deploy })
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn everything_can_be_set() {
         let settings = read(
-            "root = \"/srv/git\"\nauthorize = \"/usr/local/bin/ask\"\nauthorize_limit_s = 8\ncreate = \"first-push\"\n\
+            "root = \"/srv/git\"\nauthorize = \"/usr/local/bin/ask\"\nauthorize_limit_s = 3\ncreate = \"first-push\"\n\
              fsck = true\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nhooks = \"/opt/hooks\"",
         )
         .unwrap();
         assert_eq!((settings.create, settings.fsck), (Create::FirstPush, true));
-        assert!(matches!(settings.locate, Locate::Program { limit, .. } if limit == Duration::from_secs(8)));
+        assert!(matches!(settings.locate, Locate::Program { limit, .. } if limit == Duration::from_secs(3)));
         assert_eq!(settings.deploy.unwrap().hooks, PathBuf::from("/opt/hooks"));
     }
 
@@ -257,8 +257,8 @@ mod tests {
         check("root = \"/a\"\npath = \"{login}/{repository}\"", "line 2: `path` knows");
         check("root = \"/a\"\npath = \"{repository}\"\nauthorize = \"/b\"", "exclude each other");
         check("root = \"/a\"\nauthorize_limit_s = 1", "needs `authorize`");
-        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 9", "from 1 to 8");
-        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 0", "from 1 to 8");
+        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 6", "from 1 to 5");
+        check("root = \"/a\"\nauthorize = \"/b\"\nauthorize_limit_s = 0", "from 1 to 5");
         check("root = \"/a\"\ncreate = \"always\"", "line 2: unknown variant `always`");
         check(&"#".repeat(70_000), "longer than 65536 bytes");
     }

@@ -21,7 +21,7 @@ const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Holds them back from now on. Processes that are started later inherit this, so none may be.
+    /// Holds them back from now on. Processes that are started later inherit this, and end by SIGKILL alone.
     pub(crate) fn hold() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset(3) initialises the set that the other calls read; no pointer is kept by any of them. The

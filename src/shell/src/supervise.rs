@@ -25,7 +25,7 @@ const AFTER_ASKING: Duration = Duration::from_secs(2);
 const AFTER_KILLING: Duration = Duration::from_secs(1);
 
 /// No child outlives its client by so long.
-const OUTLIVES_CLIENT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const OUTLIVES_CLIENT_MAX: Duration = Duration::from_secs(10);
 const _: () = assert!(
     AFTER_CLIENT.as_millis() + AFTER_ASKING.as_millis() + AFTER_KILLING.as_millis()
         < OUTLIVES_CLIENT_MAX.as_millis()

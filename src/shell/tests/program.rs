@@ -106,6 +106,26 @@ fn an_identity_is_taken_from_argv_alone() {
 }
 
 #[test]
+fn c14_a_session_belongs_to_the_key_that_sshd_says_has_signed() {
+    let host = host();
+    let folder = tempfile::tempdir().unwrap();
+    let signed = |base64: &str| {
+        let path = folder.path().join("sshauth");
+        std::fs::write(&path, format!("publickey ssh-ed25519 {base64}\n")).unwrap();
+        let mut command = shell(&argv(&host.cache));
+        command.env("SSH_USER_AUTH", path);
+        command
+    };
+    check(signed("YW5h"), 0, "Hello ana, your key works.\n", "");
+    check(
+        signed("YmVu"),
+        1,
+        "",
+        "pushkeys: this connection was let in by another key than the session's\nhint: ",
+    );
+}
+
+#[test]
 fn a_client_that_has_left_is_no_panic() {
     let host = host();
     let (reader, writer) = std::io::pipe().unwrap();

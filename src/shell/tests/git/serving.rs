@@ -47,6 +47,18 @@ fn every_url_that_users_have_names_the_same_repository() {
 }
 
 #[test]
+fn a_clone_checks_out_what_was_pushed_first_whatever_its_name() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main:trunk"]));
+    copy.commits(&host, "second", "2");
+    succeeds(host.git(copy.path(), &["push", "origin", "main:another"]));
+    succeeds(host.git(&host.path(""), &["clone", URL, "clone"]));
+    assert_eq!(fs::read_to_string(host.path("clone/index.html")).unwrap(), "<p>hello</p>\n");
+    assert_eq!(text(&run(host.git(&host.path("clone"), &["branch", "--show-current"])).stdout), "trunk");
+}
+
+#[test]
 fn shallow_and_partial_clones_leave_out_what_they_may() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
