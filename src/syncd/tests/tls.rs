@@ -1,0 +1,158 @@
+//! Whom a host believes to be its key service, and how it says who it is itself.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at what it did not expect"
+)]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use support::{Host, Service, entry};
+
+/// An authority that signs whatever a test wants.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for `name`, and its key.
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        (certificate, key)
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        Arc::new(roots)
+    }
+}
+
+/// Speaks TLS for `service`, as a certificate of `authority`. `clients` sign the certificates that it asks for.
+fn front(service: &Service, authority: &Authority, clients: Option<&Authority>) -> String {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (certificate, key) = authority.sign("localhost");
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(clients.roots()).build().unwrap())
+        }
+    };
+    let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = service.address();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || {
+                // A client that does not believe the certificate leaves.
+                let _ = forward(stream.unwrap(), config, behind);
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+/// Hands one request to the service behind, and its answer back until either side ends it.
+fn forward(stream: TcpStream, config: Arc<ServerConfig>, behind: SocketAddr) -> std::io::Result<()> {
+    let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let mut client = StreamOwned::new(connection, stream);
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    let mut service = TcpStream::connect(behind)?;
+    service.write_all(&head)?;
+    let mut buffer = [0; 4096];
+    loop {
+        match service.read(&mut buffer)? {
+            0 => {
+                client.conn.send_close_notify();
+                return client.flush();
+            }
+            count => {
+                client.write_all(buffer.get(..count).unwrap_or_default())?;
+                client.flush()?;
+            }
+        }
+    }
+}
+
+fn source(url: &str, host: &Host, extra: &str) -> String {
+    let authority = host.path("ca.pem");
+    format!(
+        "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{url}\"\nca_file = \"{}\"\n{extra}\n",
+        authority.display()
+    )
+}
+
+fn service_with_keys() -> Service {
+    let service = Service::start();
+    service.holds(&[entry(1, "acct_ana"), entry(2, "acct_bob")]);
+    service
+}
+
+#[test]
+fn a_service_is_believed_by_its_authority_alone_and_a_new_authority_counts_at_once() {
+    let (service, right, wrong) = (service_with_keys(), Authority::new(), Authority::new());
+    let url = front(&service, &right, None);
+    let mut host = Host::new();
+    host.write("ca.pem", 0o644, &wrong.pem());
+    host.configure(&source(&url, &host, ""));
+    host.start();
+    host.wait_for("api", "a refusal of the certificate", |source| {
+        source.last_error.as_ref().is_some_and(|error| error.what.contains("certificate"))
+    });
+    assert!(service.requests().is_empty(), "nothing is said to a stranger, least of all a token");
+
+    host.write("ca.pem", 0o644, &right.pem());
+    host.wait_in_step("api", 2);
+    host.stop();
+}
+
+#[test]
+fn a_host_can_say_who_it_is_by_a_certificate() {
+    let (service, authority, clients) = (service_with_keys(), Authority::new(), Authority::new());
+    let url = front(&service, &authority, Some(&clients));
+    let mut host = Host::new();
+    host.write("ca.pem", 0o644, &authority.pem());
+    host.configure(&source(&url, &host, ""));
+    host.start();
+    host.wait_for("api", "a refusal without a certificate", |source| source.last_error.is_some());
+    assert!(service.requests().is_empty());
+    host.stop();
+
+    let (certificate, key) = clients.sign("push-1");
+    let certificate = host.write("host.pem", 0o644, &certificate.pem());
+    let key = host.write("host.key", 0o600, &key.serialize_pem());
+    let identity =
+        format!("client_certificate = \"{}\"\nclient_key = \"{}\"", certificate.display(), key.display());
+    host.configure(&source(&url, &host, &identity));
+    host.start();
+    host.wait_in_step("api", 2);
+    host.stop();
+}
