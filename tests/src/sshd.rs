@@ -13,6 +13,8 @@ const DROP_IN: &str = include_str!("../../packaging/sshd_config.d/50-pushkeys.co
 /// The helper's path in it, which a test replaces by its own.
 const SHIPPED_HELPER: &str = "/usr/libexec/pushkeys/pushkeys-lookup";
 
+const SHIPPED_FILE: &str = "AuthorizedKeysFile none";
+
 /// The host's name in the file of known hosts, whatever port it is reached by.
 pub(crate) const HOST_KEY_ALIAS: &str = "push";
 
@@ -21,6 +23,8 @@ pub(crate) const HOST_KEY_ALIAS: &str = "push";
 pub struct SshdSettings {
     /// The helper's path and its options, before `%u %f`.
     pub helper: String,
+    /// The value of `AuthorizedKeysFile` in the drop-in: `none`, or a file that is read before the helper is asked.
+    pub authorized_keys_file: String,
     /// Whether the drop-in is there at all.
     pub drop_in: bool,
     /// Global lines, after the drop-in, as a distribution or an operator may have them.
@@ -43,7 +47,13 @@ impl SshdSettings {
     /// A push host whose helper is `helper`.
     #[must_use]
     pub fn new(helper: &str) -> Self {
-        Self { helper: helper.to_owned(), drop_in: true, global: String::new(), prelude: None }
+        Self {
+            helper: helper.to_owned(),
+            authorized_keys_file: "none".to_owned(),
+            drop_in: true,
+            global: String::new(),
+            prelude: None,
+        }
     }
 }
 
@@ -111,8 +121,12 @@ impl Sshd {
 /// As Debian's own `sshd_config`: the drop-ins first, then settings more generous than a push host's.
 fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
     let shipped = if settings.drop_in { DROP_IN } else { "" };
-    assert!(!settings.drop_in || shipped.contains(SHIPPED_HELPER), "the drop-in names the helper");
-    let drop_in = room.write("50-pushkeys.conf", &shipped.replace(SHIPPED_HELPER, &settings.helper));
+    for value in [SHIPPED_HELPER, SHIPPED_FILE] {
+        assert!(!settings.drop_in || shipped.contains(value), "the drop-in has `{value}`");
+    }
+    let file = format!("AuthorizedKeysFile {}", settings.authorized_keys_file);
+    let text = shipped.replace(SHIPPED_HELPER, &settings.helper).replace(SHIPPED_FILE, &file);
+    let drop_in = room.write("50-pushkeys.conf", &text);
     let text = format!(
         "Include {}\nHostKey {}\nPidFile none\nLogLevel VERBOSE\nListenAddress 127.0.0.1\nMaxStartups 200\n\
          AcceptEnv LANG LC_*\nX11Forwarding yes\nAllowTcpForwarding yes\nPermitTunnel yes\n\

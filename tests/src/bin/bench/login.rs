@@ -13,8 +13,8 @@ const WARM_UP_RUNS: usize = 5;
 
 #[derive(Args)]
 #[command(after_help = "\
-Stock ssh logs in and is greeted, in turn: at an sshd that asks pushkeys-lookup among all keys, and at an sshd that reads
-the very same line, forced command included, from an authorized_keys file that holds nothing else.")]
+Stock ssh logs in and is greeted, in turn: at an sshd that asks pushkeys-lookup among all keys, and at an sshd of the same
+settings that reads the very same line, forced command included, from an authorized_keys file that holds nothing else.")]
 pub(crate) struct Arguments {
     /// Keys in the cache
     #[arg(long, default_value_t = 1_000_000)]
@@ -35,9 +35,9 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
 
     let line = host.lookup("git", &key.fingerprint()).stdout;
     let authorized_keys = room.write_with_mode("authorized_keys", &line, 0o644);
-    let mut settings = SshdSettings::new("");
-    settings.drop_in = false;
-    settings.global = format!("AuthorizedKeysFile {}", authorized_keys.display());
+    // Everything else is the same; a key that is in the file is not looked up.
+    let mut settings = SshdSettings::new("/nonexistent");
+    settings.authorized_keys_file = authorized_keys.display().to_string();
     let plain = Sshd::start(&settings);
 
     let (mut with_file, mut with_cache) = (Samples::default(), Samples::default());
