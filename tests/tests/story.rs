@@ -1,6 +1,6 @@
 //! What pushkeys promises, as the people who meet it would tell it.
 
-use pushkeys_tests::{Key, PushHost, Service};
+use pushkeys_tests::{Key, PushHost, Service, Syslog};
 
 #[test]
 fn an_added_key_is_accepted_and_a_deleted_key_is_refused() {
@@ -101,5 +101,27 @@ fn two_hosts_follow_one_service() {
     for host in [&first, &second] {
         host.forgets(&laptop);
         host.login("git", &laptop).is_refused();
+    }
+}
+
+#[test]
+fn every_session_is_one_line_in_the_system_log() {
+    let (service, syslog) = (Service::start(), Syslog::start());
+    let host = PushHost::start_with_syslog(&service, &syslog);
+    let (ana, laptop) = (service.account("ana"), Key::ed25519());
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+
+    host.login("git", &laptop).succeeds_as(&ana);
+    let hostile = "id\nFeb 30 00:00:00 push sshd[1]: Accepted publickey for root\u{1b}[2J";
+    assert_eq!(host.login("git", &laptop).runs(&[hostile]).code, Some(1));
+
+    let lines = syslog.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in &lines {
+        for word in ["pushkeys-shell", ana.id(), &laptop.fingerprint().to_string()] {
+            assert!(line.contains(word), "`{word}` in {line:?}");
+        }
+        assert!(!line.contains(char::is_control), "{line:?}");
     }
 }
