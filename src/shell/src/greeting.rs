@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use cache::Entry;
+use keys::Login;
 
-/// The greeting of whoever holds the key of `entry`. Names are safe to show because they are [`keys::Name`]s.
-pub(crate) fn greeting(entry: &Entry) -> String {
+/// The greeting of whoever holds the key of `entry`, and how to push as `login` if this host serves git. Names are safe to show
+/// because they are [`keys::Name`]s.
+pub(crate) fn greeting(entry: &Entry, login: &Login, serves_git: bool) -> String {
     let account = entry.account_name.as_ref().map_or(entry.account.as_str(), |name| name.as_str());
     let key = entry.key_name.as_ref().map_or(entry.key_id.as_str(), |name| name.as_str());
     let mut rows = vec![
@@ -20,6 +22,10 @@ pub(crate) fn greeting(entry: &Entry) -> String {
     for (what, value) in rows {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {what:<13}{value}");
+    }
+    if serves_git {
+        // The name by which the client knows this host is not known here.
+        let _ = write!(text, "\nTo push: git push {login}@HOST:app.git main\n");
     }
     text.push_str("\nThere is no shell here, so the connection ends now.\n");
     text
@@ -57,15 +63,24 @@ Hello ana, your key works.
   fingerprint  SHA256:JNS5b1jabUqFEjE7vQKijr8MqV3sbkyG73jOfwHniKw
   expires      2027-01-31T12:00:00Z
 
+To push: git push git@HOST:app.git main
+
 There is no shell here, so the connection ends now.
 ";
-        assert_eq!(greeting(&entry()), expected);
+        assert_eq!(greeting(&entry(), &"git".parse().unwrap(), true), expected);
+    }
+
+    #[test]
+    fn nobody_is_told_to_push_where_git_is_not_served() {
+        let text = greeting(&entry(), &"git".parse().unwrap(), false);
+        assert!(text.contains("There is no shell here") && !text.contains("push"), "{text}");
     }
 
     #[test]
     fn without_names_the_ids_stand_for_them() {
         let line = "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap();
-        let text = greeting(&Entry { account_name: None, key_name: None, line, ..entry() });
+        let nameless = Entry { account_name: None, key_name: None, line, ..entry() };
+        let text = greeting(&nameless, &"git".parse().unwrap(), false);
         assert!(
             text.starts_with(
                 "Hello acct_7, your key works.\n\n  account      acct_7\n  key          key_42\n"

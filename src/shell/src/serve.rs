@@ -142,12 +142,14 @@ impl Serve<'_> {
 impl Served {
     fn of(ending: Ending<Refusal>) -> Self {
         let status = ending.status.map_or(1, exit_status);
+        let ended = |word, status| Self { word, status, revoked: None };
         match ending.cut {
+            None => ended("served", status),
+            // Whoever has everything has been served, whatever happened in the same moment.
+            Some(_) if status == 0 => ended("served", status),
             Some(Cut::Revoked(refusal)) => Self { word: refusal.word(), status: 1, revoked: Some(refusal) },
-            Some(Cut::Signal(_)) => Self { word: "ended-by-signal", status, revoked: None },
-            // Who has everything and leaves first has been served.
-            Some(Cut::ClientLeft) if status != 0 => Self { word: "client-left", status, revoked: None },
-            _ => Self { word: "served", status, revoked: None },
+            Some(Cut::Signal(_)) => ended("ended-by-signal", status),
+            Some(Cut::ClientLeft) => ended("client-left", status),
         }
     }
 }
@@ -178,7 +180,7 @@ mod tests {
         check(success, None, ("served", 0));
         check(failure, None, ("served", 128));
         check(killed, None, ("served", 137));
-        check(success, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
+        check(success, Some(Cut::Revoked(Refusal::Removed)), ("served", 0));
         check(killed, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
         check(None, Some(Cut::Revoked(Refusal::Removed)), ("key-removed", 1));
         check(success, Some(Cut::ClientLeft), ("served", 0));

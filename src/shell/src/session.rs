@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use crate::registration;
 use crate::request::Request;
 use crate::serve::{Serve, Served};
+use crate::settings::Settings;
 use crate::user_auth;
 
 /// Who asks for what.
@@ -40,7 +41,10 @@ impl Session {
     pub(crate) fn answer(&self, now: Timestamp) -> Result<Answer, Refusal> {
         let entry = self.check(now)?;
         match &self.request {
-            Request::Shell => Ok(Answer::Greeting(greeting(&entry))),
+            Request::Shell => {
+                let serves_git = Settings::read(&self.arguments.settings).is_ok();
+                Ok(Answer::Greeting(greeting(&entry, &self.login, serves_git)))
+            }
             Request::Git(command) => {
                 let (arguments, protocol) = (&self.arguments, self.protocol.clone());
                 let serve = Serve { arguments, entry: &entry, command, protocol };
