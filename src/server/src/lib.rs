@@ -14,6 +14,7 @@ pub mod host_feed;
 mod listen;
 pub mod log;
 mod percent;
+pub mod proof;
 pub mod rate_limit;
 pub mod secret;
 pub mod store;

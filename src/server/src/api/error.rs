@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use crate::auth::AuthError;
 use crate::log::chain;
-use crate::store::{PutKeyError, StoreError};
+use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
 /// By this number alone a known client recognises that its PUT was refused.
 const PUT_REFUSED: u32 = 505;
 const UNAUTHORIZED: u32 = 2001;
+const REFUSED: u32 = 4000;
 const NOT_FOUND: u32 = 4004;
 const NO_GITHUB_ACCOUNT: u32 = 7301;
 const METHOD_NOT_ALLOWED: u32 = 4005;
@@ -44,6 +45,16 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, UNAUTHORIZED, error.to_string())
     }
 
+    /// What is not done because of how it was asked.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, REFUSED, message)
+    }
+
+    /// The account has no such warning.
+    pub(super) fn no_such_warning() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no warning of this id")
+    }
+
     /// The account has no key of the name.
     pub(super) fn no_such_key() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no key of this name")
@@ -66,6 +77,11 @@ impl ApiError {
 
     /// The store failed: the log says how, the client only that it may try again.
     pub(super) fn unavailable(error: &StoreError) -> Self {
+        Self::failed(error)
+    }
+
+    /// The same of anything else that only the operator may know.
+    pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!("a request failed: {}", chain(error));
         Self::busy("the key service cannot do this at the moment: try again in a minute")
     }
@@ -104,6 +120,16 @@ impl From<PutKeyError> for ApiError {
         match error {
             PutKeyError::Store(error) => Self::unavailable(&error),
             refusal => Self::refused_put(refusal.to_string()),
+        }
+    }
+}
+
+impl From<ReportKeyError> for ApiError {
+    fn from(error: ReportKeyError) -> Self {
+        match error {
+            ReportKeyError::Store(error) => Self::unavailable(&error),
+            ReportKeyError::NoSuchKey => Self::no_such_key(),
+            ReportKeyError::NotVerified => Self::refused(error.to_string()),
         }
     }
 }

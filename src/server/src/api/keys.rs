@@ -36,6 +36,8 @@ pub(super) struct Row {
     name: String,
     key: String,
     fingerprint: String,
+    /// Whether the account showed that it holds the private key.
+    verified: bool,
 }
 
 #[derive(Serialize)]
@@ -58,6 +60,7 @@ pub(super) async fn list(
         name: key.name,
         key: key.text,
         fingerprint: key.fingerprint.to_string(),
+        verified: key.verified,
     });
     Ok(Json(keys.collect()))
 }
@@ -79,18 +82,17 @@ async fn store_key(
     account: &AccountId,
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
-    let name = name_in(request.uri())?;
-    let text = key_text(api, request).await?;
+    let name = name_in_path(request.uri().path())?;
+    let text = json_string(api, request).await?;
     let text = text.trim();
-    let key =
-        ValidKey::check(text, &api.policy).map_err(|refusal| ApiError::refused_put(refusal.to_string()))?;
+    let key = check_key(api, text)?;
     for change in api.store.put_key(account, &name, &key, text).await? {
         log_change(account, &change, request_id);
     }
     Ok(Json(STORED))
 }
 
-/// `DELETE /v2/self/keys/{name}`
+/// `DELETE /v2/self/keys/{name}`, or with `?compromised=true` so that nobody can register it again.
 pub(super) async fn delete_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
@@ -98,15 +100,27 @@ pub(super) async fn delete_key(
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
     // No key has a name that cannot be read.
-    let name = name_in(&uri).map_err(|_| ApiError::no_such_key())?;
-    let removed =
-        api.store.delete_key(&account, &name).await.map_err(|error| ApiError::unavailable(&error))?;
-    let change = removed.ok_or_else(ApiError::no_such_key)?;
+    let name = name_in_path(uri.path()).map_err(|_| ApiError::no_such_key())?;
+    let change = if is_compromised(&uri)? {
+        api.store.report_key(&account, &name).await?
+    } else {
+        let removed = api.store.delete_key(&account, &name).await;
+        removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
+    };
     log_change(&account, &change, &request_id);
     Ok(Json(REMOVED))
 }
 
-fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
+/// A misspelt report must not look like one that was taken.
+fn is_compromised(uri: &Uri) -> Result<bool, ApiError> {
+    match uri.query() {
+        None | Some("" | "compromised=false") => Ok(false),
+        Some("compromised=true") => Ok(true),
+        Some(_) => Err(ApiError::refused("the query of a removal is `compromised=true` or nothing")),
+    }
+}
+
+pub(super) fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
     tracing::info!(
         %account,
         key = %change.key_id,
@@ -118,9 +132,14 @@ fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
     );
 }
 
+/// The key in `text`, one line.
+pub(super) fn check_key(api: &Api, text: &str) -> Result<ValidKey, ApiError> {
+    ValidKey::check(text, &api.policy).map_err(|refusal| ApiError::refused_put(refusal.to_string()))
+}
+
 /// The name at the end of the raw path, percent-decoded once.
-fn name_in(uri: &Uri) -> Result<Name, ApiError> {
-    let encoded = uri.path().strip_prefix(KEYS_PATH).unwrap_or_default();
+pub(super) fn name_in_path(path: &str) -> Result<Name, ApiError> {
+    let encoded = path.strip_prefix(KEYS_PATH).unwrap_or_default();
     if encoded.is_empty() {
         return Err(ApiError::refused_put(
             "the name of a key cannot be empty, `.` or `..`: choose another name for this key",
@@ -138,8 +157,8 @@ fn name_in(uri: &Uri) -> Result<Name, ApiError> {
     Ok(name)
 }
 
-/// The key's text in the body, which is a JSON string and nothing else.
-async fn key_text(api: &Api, request: Request) -> Result<String, ApiError> {
+/// The body, which is a JSON string and nothing else.
+pub(super) async fn json_string(api: &Api, request: Request) -> Result<String, ApiError> {
     if !is_json(request.headers()) {
         return Err(ApiError::refused_put(
             "the content type is not `application/json`: send the key as a JSON string",

@@ -7,7 +7,9 @@
 //! |---|---|---|---|
 //! | 200 | 500 | a key was stored | the client prints success |
 //! | 200 | 501 | a key was removed | the client prints success |
-//! | 400 | 505 | a PUT was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
+//! | 200 | 502 | a warning was dismissed | the console leaves it out |
+//! | 400 | 4000 | a removal asks for what it cannot have | the person reads the message |
+//! | 400 | 505 | a PUT, a challenge or a proof was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
 //! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
 //! | 204 | | `OPTIONS` | a browser sends the request it asked about, or does not |
 //! | 404 | 7301 | no GitHub account is linked | the client says how to link one |
@@ -22,6 +24,7 @@ mod error;
 mod github;
 mod keys;
 mod limits;
+mod ownership;
 mod request_id;
 mod self_account;
 
@@ -32,7 +35,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, put};
+use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
@@ -70,7 +73,9 @@ pub fn router(api: Api) -> Router {
         .route("/v2/self/", named_key.clone())
         .route("/v2/self/keys", get(keys::list).put(keys::put_key))
         .route("/v2/self/keys/", named_key.clone())
-        .route("/v2/self/keys/{*name}", named_key)
+        .route("/v2/self/keys/{*name}", named_key.post(ownership::post))
+        .route("/v2/self/warnings", get(ownership::warnings))
+        .route("/v2/self/warnings/{id}", delete(ownership::dismiss))
         .route("/v2/self/tokens/current", get(self_account::current_token))
         .route("/v2/github/keys", get(github::keys))
         .route("/healthz", get(health))

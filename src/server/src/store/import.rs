@@ -47,6 +47,9 @@ pub enum ImportRefusal {
     /// The account has the key under another name.
     #[error("the account already has this key under the name `{}`", ::keys::escape(.0))]
     UnderAnotherName(String),
+    /// Somebody removed it as such.
+    #[error("the key was reported as compromised: its owner needs a new one")]
+    Compromised,
     /// The account calls another key so. An import replaces nothing.
     #[error("the account already has another key of this name")]
     NameTaken,
@@ -73,9 +76,15 @@ impl Store {
         let mut outcomes = Vec::with_capacity(items.len());
         for items in items.chunks(ROWS_PER_STATEMENT) {
             let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
-            let all_are_stored = insert(&mut transaction, &rows).await? == rows.len() as u64;
+            let compromised = compromised(&mut transaction, &rows).await?;
+            let (refused, sound): (Vec<_>, Vec<_>) =
+                rows.iter().partition(|row| compromised.contains(row.new.fingerprint.as_bytes().as_slice()));
+            let all_are_stored =
+                insert(&mut transaction, &sound).await? == sound.len() as u64 && refused.is_empty();
             for row in rows {
-                let outcome = if all_are_stored {
+                let outcome = if compromised.contains(row.new.fingerprint.as_bytes().as_slice()) {
+                    ImportOutcome::Refused(ImportRefusal::Compromised)
+                } else if all_are_stored {
                     ImportOutcome::Stored
                 } else {
                     outcome(&mut transaction, &row).await?
@@ -152,8 +161,31 @@ async fn find_accounts(
     Ok(())
 }
 
+/// The fingerprints among those of `rows` that were reported as compromised.
+async fn compromised(
+    connection: &mut SqliteConnection,
+    rows: &[Row<'_>],
+) -> Result<HashSet<Vec<u8>>, StoreError> {
+    let mut statement =
+        QueryBuilder::<Sqlite>::new("SELECT fingerprint FROM compromised_keys WHERE fingerprint IN (");
+    let mut list = statement.separated(", ");
+    for row in rows {
+        list.push_bind(row.new.fingerprint.as_bytes().as_slice());
+    }
+    list.push_unseparated(")");
+    let found: Vec<Vec<u8>> = statement
+        .build_query_scalar()
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::of("look for compromised keys"))?;
+    Ok(found.into_iter().collect())
+}
+
 /// Stores what no unique index refuses; gives how many that are.
-async fn insert(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<u64, StoreError> {
+async fn insert(connection: &mut SqliteConnection, rows: &[&Row<'_>]) -> Result<u64, StoreError> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let mut statement = QueryBuilder::<Sqlite>::new(
         "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) ",
     );

@@ -2,10 +2,12 @@
 
 use ::keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
 use feed::Entry;
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
 use super::changes::Numbering;
+use super::ownership::check_not_compromised;
+use super::warnings::{WarningKind, warn};
 use super::{KeyChange, Store, StoreError, is_taken, now_ms, to_sql};
 use crate::secret;
 
@@ -18,6 +20,8 @@ pub struct StoredKey {
     pub text: String,
     /// Its SHA-256.
     pub fingerprint: Fingerprint,
+    /// Whether the account showed that it holds the private key.
+    pub verified: bool,
 }
 
 /// Why a key was not stored. What is shown is for the account that asked.
@@ -25,7 +29,7 @@ pub struct StoredKey {
 pub enum PutKeyError {
     /// Which account it is must not be known to the one that asks.
     #[error(
-        "this key is registered to another account, and a key belongs to one account only: remove it there, or make a new key with `ssh-keygen -t ed25519`"
+        "this key is registered to another account, and a key belongs to one account only: remove it there, prove that it is yours with a POST to …/challenge, or make a new key with `ssh-keygen -t ed25519`"
     )]
     OfAnotherAccount,
     /// A second name would suggest that removing one of the two locks the key out.
@@ -45,6 +49,16 @@ pub enum PutKeyError {
         /// The most keys.
         max: u64,
     },
+    /// See [`Store::report_key`].
+    #[error(
+        "this key was reported as compromised and cannot be registered again: make a new one with `ssh-keygen -t ed25519`"
+    )]
+    Compromised,
+    /// A proof of something else, too late, or for the second time.
+    #[error(
+        "no challenge waits for this signature: ask for one with a POST to …/challenge, and sign it within 10 minutes"
+    )]
+    NoChallenge,
     /// It was removed since its credential was checked.
     #[error("this account no longer exists")]
     AccountGone,
@@ -56,21 +70,25 @@ pub enum PutKeyError {
 impl Store {
     /// The keys of `account` in the order of their names.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
-        let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
-            "SELECT k.name, k.text, k.fingerprint FROM keys k JOIN accounts a ON a.number = k.account
-             WHERE a.id = $1 ORDER BY k.name",
+        let rows: Vec<(String, String, Vec<u8>, Option<i64>)> = sqlx::query_as(
+            "SELECT k.name, k.text, k.fingerprint, k.verified_at FROM keys k
+             JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name",
         )
         .bind(account.as_str())
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::of("list keys"))?;
         rows.into_iter()
-            .map(|(name, text, digest)| Ok(StoredKey { name, text, fingerprint: fingerprint(&digest)? }))
+            .map(|(name, text, digest, verified_at)| {
+                let fingerprint = fingerprint(&digest)?;
+                Ok(StoredKey { name, text, fingerprint, verified: verified_at.is_some() })
+            })
             .collect()
     }
 
     /// Registers `key`, given as `text`, to `account` under `name`, in place of the key that had the name.
-    /// Gives the changes that hosts are told of: none when they know the key already.
+    /// Gives the changes that hosts are told of: none when they know the key already. When it is another
+    /// account's key, both are warned.
     pub async fn put_key(
         &self,
         account: &AccountId,
@@ -80,18 +98,44 @@ impl Store {
     ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
-        if is_held(&mut transaction, &owner, name, key.fingerprint()).await? {
-            rewrite_text(&mut transaction, key.fingerprint(), text).await?;
-            self.commit(transaction).await?;
-            return Ok(Vec::new());
+        let fingerprint = key.fingerprint();
+        check_not_compromised(&mut transaction, fingerprint).await?;
+        match holder(&mut transaction, &owner, fingerprint).await? {
+            Holder::Nobody => {
+                let new = Registration { name, key, text, verified_at: None };
+                self.register(transaction, account, &owner, &new).await
+            }
+            Holder::Owner { name: held } if held == name.as_str() => {
+                rewrite_text(&mut transaction, fingerprint, text).await?;
+                self.commit(transaction).await?;
+                Ok(Vec::new())
+            }
+            Holder::Owner { name } => Err(PutKeyError::UnderAnotherName { name }),
+            Holder::Other { account, name: held } => {
+                let kind = WarningKind::Contested;
+                warn(&mut transaction, account, kind, fingerprint, &held).await?;
+                warn(&mut transaction, owner.number, kind, fingerprint, name.as_str()).await?;
+                self.commit(transaction).await?;
+                Err(PutKeyError::OfAnotherAccount)
+            }
         }
+    }
+
+    /// Stores a key that nobody holds, and commits.
+    pub(super) async fn register(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        account: &AccountId,
+        owner: &Owner,
+        registration: &Registration<'_>,
+    ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut numbering = Numbering::default();
-        match take_key(&mut transaction, &owner, name).await? {
+        match take_key(&mut transaction, owner, registration.name).await? {
             Some((key_id, fingerprint)) => numbering.remove(key_id, fingerprint),
-            None => self.check_room(&mut transaction, &owner).await?,
+            None => self.check_room(&mut transaction, owner).await?,
         }
-        let new = NewKey::of(account, &owner.name, name, key)?;
-        new.insert(&mut transaction, &owner, name, text).await?;
+        let new = NewKey::of(account, &owner.name, registration.name, registration.key)?;
+        new.insert(&mut transaction, owner, registration).await?;
         numbering.put(new.id, new.fingerprint, new.entry);
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
@@ -127,12 +171,31 @@ impl Store {
     }
 }
 
-struct Owner {
-    number: i64,
+/// The account that asks.
+pub(super) struct Owner {
+    pub(super) number: i64,
     name: String,
 }
 
-async fn owner(connection: &mut SqliteConnection, id: &AccountId) -> Result<Option<Owner>, StoreError> {
+/// What is stored of a key beside what hosts are told.
+pub(super) struct Registration<'a> {
+    pub(super) name: &'a Name,
+    pub(super) key: &'a ValidKey,
+    pub(super) text: &'a str,
+    pub(super) verified_at: Option<i64>,
+}
+
+/// Who has a key, and under which name.
+pub(super) enum Holder {
+    Nobody,
+    Owner { name: String },
+    Other { account: i64, name: String },
+}
+
+pub(super) async fn owner(
+    connection: &mut SqliteConnection,
+    id: &AccountId,
+) -> Result<Option<Owner>, StoreError> {
     let row: Option<(i64, String)> = sqlx::query_as("SELECT number, name FROM accounts WHERE id = $1")
         .bind(id.as_str())
         .fetch_optional(connection)
@@ -141,25 +204,22 @@ async fn owner(connection: &mut SqliteConnection, id: &AccountId) -> Result<Opti
     Ok(row.map(|(number, name)| Owner { number, name }))
 }
 
-/// Whether `owner` holds the key under just this name; holding it otherwise is an error.
-async fn is_held(
+pub(super) async fn holder(
     connection: &mut SqliteConnection,
     owner: &Owner,
-    name: &Name,
     fingerprint: Fingerprint,
-) -> Result<bool, PutKeyError> {
-    let holder: Option<(i64, String)> =
+) -> Result<Holder, StoreError> {
+    let found: Option<(i64, String)> =
         sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
             .bind(fingerprint.as_bytes().as_slice())
             .fetch_optional(connection)
             .await
             .map_err(StoreError::of("look up a key"))?;
-    match holder {
-        None => Ok(false),
-        Some((number, _)) if number != owner.number => Err(PutKeyError::OfAnotherAccount),
-        Some((_, held)) if held != name.as_str() => Err(PutKeyError::UnderAnotherName { name: held }),
-        Some(_) => Ok(true),
-    }
+    Ok(match found {
+        None => Holder::Nobody,
+        Some((account, name)) if account == owner.number => Holder::Owner { name },
+        Some((account, name)) => Holder::Other { account, name },
+    })
 }
 
 /// The same key with another comment: nothing that a host would be told.
@@ -177,7 +237,7 @@ async fn rewrite_text(
     Ok(())
 }
 
-async fn take_key(
+pub(super) async fn take_key(
     connection: &mut SqliteConnection,
     owner: &Owner,
     name: &Name,
@@ -226,20 +286,20 @@ impl NewKey {
         &self,
         connection: &mut SqliteConnection,
         owner: &Owner,
-        name: &Name,
-        text: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), PutKeyError> {
         let inserted = sqlx::query(
-            "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, verified_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(self.fingerprint.as_bytes().as_slice())
         .bind(owner.number)
         .bind(self.id.as_str())
-        .bind(name.as_str())
-        .bind(text)
+        .bind(registration.name.as_str())
+        .bind(registration.text)
         .bind(self.entry.as_str())
         .bind(now_ms())
+        .bind(registration.verified_at)
         .execute(connection)
         .await;
         match inserted {

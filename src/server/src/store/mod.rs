@@ -1,7 +1,8 @@
 //! The database: the one place that holds SQL, behind methods in the words of the service.
 //!
 //! - A method is one transaction. What it returned `Ok` for is on disk (`synchronous=FULL`) and
-//!   survives a power cut; what it returned `Err` for did not happen.
+//!   survives a power cut; what it returned `Err` for did not happen. (A contested registration leaves
+//!   its warnings.)
 //! - Every change to keys is numbered in the transaction that makes it. The number comes from a row
 //!   of `service`, which also puts writers in order, so the sequence has no holes and no number is
 //!   seen before a smaller one.
@@ -14,8 +15,10 @@ mod hosts;
 mod import;
 mod keys;
 mod open;
+mod ownership;
 mod snapshot;
 mod tokens;
+mod warnings;
 
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
@@ -28,8 +31,10 @@ pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::{PutKeyError, StoredKey};
 pub use self::open::{DatabaseUrl, Open, OpenError, ParseDatabaseUrlError};
+pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::snapshot::{Page, Snapshot};
 pub use self::tokens::{NewToken, TokenInfo};
+pub use self::warnings::{Warning, WarningKind};
 
 use crate::secret::NewIdError;
 

@@ -57,8 +57,7 @@ async fn a_key_is_stored_listed_as_it_was_given_and_removed() {
     let ana = service.account("ana");
     check_stored(&service.put(&ana, "laptop", &format!("  {KEY} me@laptop\r\n")).await);
     let (_, keys) = service.get("/v2/self/keys", &ana.bearer).await;
-    let expected =
-        json!([{ "name": "laptop", "key": format!("{KEY} me@laptop"), "fingerprint": FINGERPRINT }]);
+    let expected = json!([{ "name": "laptop", "key": format!("{KEY} me@laptop"), "fingerprint": FINGERPRINT, "verified": false }]);
     assert_eq!(keys, expected);
 
     let (status, body) = service.delete(&ana, "laptop").await;

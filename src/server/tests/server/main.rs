@@ -14,5 +14,6 @@ mod cors;
 mod host_feed;
 mod limits;
 mod oauth;
+mod ownership;
 mod service;
 mod store;

@@ -1,0 +1,142 @@
+//! Proof that a key is the account's, and what becomes of contests.
+
+use ::keys::AccountId;
+use axum::extract::{Path, Request, State};
+use axum::{Extension, Json};
+use serde::Serialize;
+
+use super::caller::Caller;
+use super::keys::{check_key, json_string, log_change, name_in_path};
+use super::request_id::RequestId;
+use super::{Api, ApiError};
+use crate::proof::{self, Proof};
+use crate::store::PutKeyError;
+
+const CHALLENGE: &str = "challenge";
+const PROOF: &str = "proof";
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Answer {
+    Challenge {
+        challenge: String,
+        namespace: &'static str,
+        /// What prints the signature.
+        command: String,
+        expires_at: String,
+    },
+    Proved {
+        id: u32,
+        message: &'static str,
+        r#type: &'static str,
+    },
+}
+
+const PROVED: Answer =
+    Answer::Proved { id: 500, message: "The key is proved to be yours, and stored", r#type: "success" };
+
+/// `POST /v2/self/keys/{name}/challenge` with the key, and `POST /v2/self/keys/{name}/proof` with the signature.
+pub(super) async fn post(
+    State(api): State<Api>,
+    Extension(request_id): Extension<RequestId>,
+    Caller(account): Caller,
+    request: Request,
+) -> Result<Json<Answer>, ApiError> {
+    // The slash of a name is percent-encoded, so the last one is ours.
+    let path = request.uri().path().to_owned();
+    match path.rsplit_once('/') {
+        Some((_, CHALLENGE)) => ask(&api, &account, request).await,
+        Some((key_path, PROOF)) => answer(&api, &request_id, &account, key_path, request).await,
+        _ => Err(ApiError::unknown_method()),
+    }
+    .map(Json)
+}
+
+async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer, ApiError> {
+    let text = json_string(api, request).await?;
+    let text = text.trim();
+    let fingerprint = check_key(api, text)?.fingerprint();
+    let challenge = proof::new_challenge(account, fingerprint).map_err(|error| ApiError::failed(&error))?;
+    let expires_at = api.store.add_challenge(account, fingerprint, text, &challenge).await?;
+    Ok(Answer::Challenge {
+        command: proof::command(&challenge),
+        challenge,
+        namespace: proof::NAMESPACE,
+        expires_at: expires_at.to_string(),
+    })
+}
+
+async fn answer(
+    api: &Api,
+    request_id: &RequestId,
+    account: &AccountId,
+    key_path: &str,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let name = name_in_path(key_path)?;
+    let text = json_string(api, request).await?;
+    let proof = Proof::parse(&text).map_err(|error| ApiError::refused_put(error.to_string()))?;
+    let waiting = api.store.challenge(account, proof.fingerprint()).await;
+    let waiting = waiting.map_err(|error| ApiError::unavailable(&error))?;
+    let challenge = waiting.ok_or(PutKeyError::NoChallenge)?;
+    if !proof.is_of(&challenge.challenge) {
+        return Err(ApiError::refused_put(format!(
+            "this signature is not one of the last challenge for this key: run its command again, {}",
+            proof::command(&challenge.challenge)
+        )));
+    }
+    let key = check_key(api, &challenge.key_text)?;
+    for change in api.store.prove_key(account, &name, &key, &challenge).await? {
+        log_change(account, &change, request_id);
+    }
+    tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved");
+    Ok(PROVED)
+}
+
+#[derive(Serialize)]
+pub(super) struct Row {
+    id: String,
+    kind: String,
+    fingerprint: String,
+    name: String,
+    date: String,
+}
+
+/// `GET /v2/self/warnings`
+pub(super) async fn warnings(
+    State(api): State<Api>,
+    Caller(account): Caller,
+) -> Result<Json<Vec<Row>>, ApiError> {
+    let warnings = api.store.warnings(&account).await.map_err(|error| ApiError::unavailable(&error))?;
+    let rows = warnings.into_iter().map(|warning| Row {
+        id: warning.id,
+        kind: warning.kind,
+        fingerprint: warning.fingerprint.to_string(),
+        name: warning.name,
+        date: warning.date.to_string(),
+    });
+    Ok(Json(rows.collect()))
+}
+
+#[derive(Serialize)]
+pub(super) struct Dismissed {
+    id: u32,
+    message: &'static str,
+    r#type: &'static str,
+}
+
+const DISMISSED: Dismissed = Dismissed { id: 502, message: "The warning was dismissed", r#type: "success" };
+
+/// `DELETE /v2/self/warnings/{id}`
+pub(super) async fn dismiss(
+    State(api): State<Api>,
+    Caller(account): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Dismissed>, ApiError> {
+    let dismissed = api.store.dismiss_warning(&account, &id).await;
+    if dismissed.map_err(|error| ApiError::unavailable(&error))? {
+        Ok(Json(DISMISSED))
+    } else {
+        Err(ApiError::no_such_warning())
+    }
+}

@@ -1,0 +1,87 @@
+//! Proof that somebody holds a private key: a signature of `ssh-keygen -Y sign` (PROTOCOL.sshsig).
+
+use aws_lc_rs::signature::{
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+};
+use keys::{AccountId, Fingerprint};
+use ssh_key::public::{KeyData, RsaPublicKey};
+use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
+use thiserror::Error;
+
+use crate::secret::{self, RandomError};
+
+/// What keeps a signature for us from serving elsewhere, and one from elsewhere from serving here.
+pub const NAMESPACE: &str = "key-ownership@pushkeys";
+
+/// The text to sign so that the key of `fingerprint` goes to `account`: whoever is asked to sign it can read
+/// what for. It stands between single quotes in a shell, and has none.
+pub fn new_challenge(account: &AccountId, fingerprint: Fingerprint) -> Result<String, RandomError> {
+    Ok(format!("pushkeys ties {fingerprint} to {account}, {}", secret::random_id("once")?))
+}
+
+/// The command that signs `challenge`, for a POSIX shell; `KEYFILE` stands for the private key's file.
+#[must_use]
+pub fn command(challenge: &str) -> String {
+    format!("printf %s '{challenge}' | ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE")
+}
+
+/// A signature, and the public key that it is to be checked with.
+pub struct Proof {
+    signature: SshSig,
+    fingerprint: Fingerprint,
+}
+
+/// Why a text is not a signature.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "this is not the signature that `ssh-keygen -Y sign` prints: send all of it, from `-----BEGIN SSH SIGNATURE-----` on"
+)]
+pub struct ParseProofError;
+
+impl Proof {
+    /// The signature in `text`, with whatever ends of lines.
+    pub fn parse(text: &str) -> Result<Self, ParseProofError> {
+        let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
+        let signature = SshSig::from_pem(lines.join("\n") + "\n").map_err(|_| ParseProofError)?;
+        let digest = signature.public_key().fingerprint(HashAlg::Sha256).sha256().ok_or(ParseProofError)?;
+        Ok(Self { signature, fingerprint: Fingerprint::from_bytes(digest) })
+    }
+
+    /// Which key it is of.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Whether `challenge` was signed for us with that key.
+    #[must_use]
+    pub fn is_of(&self, challenge: &str) -> bool {
+        match self.signature.public_key() {
+            KeyData::Rsa(key) => self.is_of_rsa(key, challenge.as_bytes()),
+            key => {
+                let key = PublicKey::from(key.clone());
+                key.verify(NAMESPACE, challenge.as_bytes(), &self.signature).is_ok()
+            }
+        }
+    }
+
+    fn is_of_rsa(&self, key: &RsaPublicKey, challenge: &[u8]) -> bool {
+        let Some(parameters) = rsa_parameters(&self.signature.algorithm()) else { return false };
+        let (Some(n), Some(e)) = (key.n.as_positive_bytes(), key.e.as_positive_bytes()) else { return false };
+        // The namespace is part of what was signed: a signature for another one does not fit.
+        let Ok(signed) = SshSig::signed_data(NAMESPACE, self.signature.hash_alg(), challenge) else {
+            return false;
+        };
+        let key = RsaPublicKeyComponents { n, e };
+        key.verify(parameters, &signed, self.signature.signature_bytes()).is_ok()
+    }
+}
+
+/// RFC 8332; with SHA-1, a signature proves nothing.
+fn rsa_parameters(algorithm: &Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::Rsa { hash: Some(HashAlg::Sha256) } => Some(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rsa { hash: Some(HashAlg::Sha512) } => Some(&RSA_PKCS1_2048_8192_SHA512),
+        _ => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! Keys that go to the account that proves to hold the private key, and keys that go to nobody any more.
+
+use std::time::Duration;
+
+use ::keys::{AccountId, Fingerprint, Name, ValidKey};
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use thiserror::Error;
+
+use super::accounts::account_number;
+use super::changes::Numbering;
+use super::keys::{Holder, Registration, holder, owner, take_key};
+use super::warnings::{WarningKind, settle_contest, warn};
+use super::{KeyChange, PutKeyError, Store, StoreError, instant, now_ms};
+
+/// How long a challenge can be answered.
+pub const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
+/// The most open challenges of an account; the oldest go first.
+const CHALLENGES_MAX: u32 = 100;
+
+/// A challenge that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// What is to be signed.
+    pub challenge: String,
+    /// The key's text, as it was given.
+    pub key_text: String,
+}
+
+/// Why a key was not reported as compromised.
+#[derive(Debug, Error)]
+pub enum ReportKeyError {
+    /// The account has no such key.
+    #[error("this account has no key of this name")]
+    NoSuchKey,
+    /// Whoever copies a public key from elsewhere could otherwise take it from its owner for good.
+    #[error(
+        "only who has proved to hold a key can report it as compromised: prove it with a POST to …/challenge, or remove the key without `compromised`"
+    )]
+    NotVerified,
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Waits for `account` to sign `challenge` with the key `fingerprint`, given as `key_text`, in place of
+    /// what it waited for before. Gives until when.
+    pub async fn add_challenge(
+        &self,
+        account: &AccountId,
+        fingerprint: Fingerprint,
+        key_text: &str,
+        challenge: &str,
+    ) -> Result<Timestamp, PutKeyError> {
+        let mut transaction = self.begin_write().await?;
+        let number = account_number(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        drop_challenges(&mut transaction, number, fingerprint).await?;
+        let expires_at = now_ms().saturating_add_unsigned(CHALLENGE_AGE_MAX.as_secs() * 1_000);
+        sqlx::query(
+            "INSERT INTO challenges (account, fingerprint, text, challenge, expires_at)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(number)
+        .bind(fingerprint.as_bytes().as_slice())
+        .bind(key_text)
+        .bind(challenge)
+        .bind(expires_at)
+        .execute(&mut *transaction)
+        .await
+        .map_err(StoreError::of("store a challenge"))?;
+        self.commit(transaction).await?;
+        Ok(instant(expires_at)?)
+    }
+
+    /// What `account` is to sign with the key `fingerprint`.
+    pub async fn challenge(
+        &self,
+        account: &AccountId,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let row: Option<(String, String)> = sqlx::query_as(
+            "SELECT c.challenge, c.text FROM challenges c JOIN accounts a ON a.number = c.account
+             WHERE a.id = $1 AND c.fingerprint = $2 AND c.expires_at > $3",
+        )
+        .bind(account.as_str())
+        .bind(fingerprint.as_bytes().as_slice())
+        .bind(now_ms())
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::of("look up a challenge"))?;
+        Ok(row.map(|(challenge, key_text)| Challenge { challenge, key_text }))
+    }
+
+    /// Gives `key` to `account`, which signed `challenge` with it, whoever had it; a former account is warned.
+    pub async fn prove_key(
+        &self,
+        account: &AccountId,
+        name: &Name,
+        key: &ValidKey,
+        challenge: &Challenge,
+    ) -> Result<Vec<KeyChange>, PutKeyError> {
+        let mut transaction = self.begin_write().await?;
+        let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        let fingerprint = key.fingerprint();
+        if !use_challenge(&mut transaction, owner.number, &challenge.challenge).await? {
+            return Err(PutKeyError::NoChallenge);
+        }
+        check_not_compromised(&mut transaction, fingerprint).await?;
+        let found = holder(&mut transaction, &owner, fingerprint).await?;
+        settle_contest(&mut transaction, owner.number, fingerprint).await?;
+        match found {
+            Holder::Nobody => {}
+            Holder::Other { account, name } => {
+                remove_key(&mut transaction, fingerprint).await?;
+                warn(&mut transaction, account, WarningKind::TakenOver, fingerprint, &name).await?;
+            }
+            Holder::Owner { name: held } if held == name.as_str() => {
+                verify(&mut transaction, fingerprint).await?;
+                self.commit(transaction).await?;
+                return Ok(Vec::new());
+            }
+            Holder::Owner { name } => return Err(PutKeyError::UnderAnotherName { name }),
+        }
+        let new = Registration { name, key, text: &challenge.key_text, verified_at: Some(now_ms()) };
+        self.register(transaction, account, &owner, &new).await
+    }
+
+    /// Removes the key that `account` calls `name`, so that nobody can register it again.
+    pub async fn report_key(&self, account: &AccountId, name: &Name) -> Result<KeyChange, ReportKeyError> {
+        let mut transaction = self.begin_write().await?;
+        let owner = owner(&mut transaction, account).await?.ok_or(ReportKeyError::NoSuchKey)?;
+        let verified_at: Option<Option<i64>> =
+            sqlx::query_scalar("SELECT verified_at FROM keys WHERE account = $1 AND name = $2")
+                .bind(owner.number)
+                .bind(name.as_str())
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(StoreError::of("look up a key"))?;
+        verified_at.ok_or(ReportKeyError::NoSuchKey)?.ok_or(ReportKeyError::NotVerified)?;
+        let taken = take_key(&mut transaction, &owner, name).await?;
+        let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
+        sqlx::query("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)")
+            .bind(fingerprint.as_bytes().as_slice())
+            .bind(now_ms())
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::of("report a key as compromised"))?;
+        let mut numbering = Numbering::default();
+        numbering.remove(key_id, fingerprint);
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        changes.into_iter().next().ok_or(ReportKeyError::NoSuchKey)
+    }
+}
+
+/// Refuses a key that was reported as compromised.
+pub(super) async fn check_not_compromised(
+    connection: &mut SqliteConnection,
+    fingerprint: Fingerprint,
+) -> Result<(), PutKeyError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT created_at FROM compromised_keys WHERE fingerprint = $1")
+            .bind(fingerprint.as_bytes().as_slice())
+            .fetch_optional(connection)
+            .await
+            .map_err(StoreError::of("look for compromised keys"))?;
+    match found {
+        None => Ok(()),
+        Some(_) => Err(PutKeyError::Compromised),
+    }
+}
+
+/// Makes room for one more: what is too old, what the new one replaces, and the oldest of too many.
+async fn drop_challenges(
+    connection: &mut SqliteConnection,
+    account: i64,
+    fingerprint: Fingerprint,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM challenges WHERE account = $1 AND (fingerprint = $2 OR expires_at <= $3 OR number <=
+             (SELECT number FROM challenges WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $4))",
+    )
+    .bind(account)
+    .bind(fingerprint.as_bytes().as_slice())
+    .bind(now_ms())
+    .bind(CHALLENGES_MAX - 1)
+    .execute(connection)
+    .await
+    .map_err(StoreError::of("drop old challenges"))?;
+    Ok(())
+}
+
+async fn use_challenge(
+    connection: &mut SqliteConnection,
+    account: i64,
+    challenge: &str,
+) -> Result<bool, StoreError> {
+    let used =
+        sqlx::query("DELETE FROM challenges WHERE account = $1 AND challenge = $2 AND expires_at > $3")
+            .bind(account)
+            .bind(challenge)
+            .bind(now_ms())
+            .execute(connection)
+            .await
+            .map_err(StoreError::of("use a challenge"))?;
+    Ok(used.rows_affected() == 1)
+}
+
+/// Hosts are not told: what they are told next is whose the key is now.
+async fn remove_key(connection: &mut SqliteConnection, fingerprint: Fingerprint) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM keys WHERE fingerprint = $1")
+        .bind(fingerprint.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .map_err(StoreError::of("move a key"))?;
+    Ok(())
+}
+
+async fn verify(connection: &mut SqliteConnection, fingerprint: Fingerprint) -> Result<(), StoreError> {
+    sqlx::query("UPDATE keys SET verified_at = $1 WHERE fingerprint = $2")
+        .bind(now_ms())
+        .bind(fingerprint.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .map_err(StoreError::of("note a proof"))?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What accounts are to know of contests for their keys, until they dismiss it.
+
+use ::keys::{AccountId, Fingerprint};
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::keys::fingerprint;
+use super::{Store, StoreError, instant, now_ms};
+use crate::secret::{self, NewIdError};
+
+/// The most warnings of an account; the oldest go first.
+const WARNINGS_MAX: u32 = 1_000;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarningKind {
+    /// Another account has, or tried to register, the same key.
+    Contested,
+    /// Another account proved that it holds the private key, and has the key now.
+    TakenOver,
+}
+
+impl WarningKind {
+    /// The name on the wire and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Contested => "contested",
+            Self::TakenOver => "taken_over",
+        }
+    }
+}
+
+/// One warning, as its account sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// By which it is dismissed.
+    pub id: String,
+    /// [`WarningKind::as_str`].
+    pub kind: String,
+    /// Which key it is about.
+    pub fingerprint: Fingerprint,
+    /// What this account calls it, or wanted to.
+    pub name: String,
+    /// When it happened last.
+    pub date: Timestamp,
+}
+
+impl Store {
+    /// The warnings of `account`, the newest first.
+    pub async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
+        let rows: Vec<(String, String, Vec<u8>, String, i64)> = sqlx::query_as(
+            "SELECT w.id, w.kind, w.fingerprint, w.name, w.created_at
+             FROM warnings w JOIN accounts a ON a.number = w.account
+             WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC",
+        )
+        .bind(account.as_str())
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::of("list warnings"))?;
+        rows.into_iter()
+            .map(|(id, kind, digest, name, created_at)| {
+                let fingerprint = fingerprint(&digest)?;
+                Ok(Warning { id, kind, fingerprint, name, date: instant(created_at)? })
+            })
+            .collect()
+    }
+
+    /// Forgets the warning `id` of `account`. `false`: it has no such warning.
+    pub async fn dismiss_warning(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM warnings WHERE id = $1 AND account = (SELECT number FROM accounts WHERE id = $2)",
+        )
+        .bind(id)
+        .bind(account.as_str())
+        .execute(&self.write)
+        .await;
+        Ok(done.map_err(StoreError::of("dismiss a warning"))?.rows_affected() > 0)
+    }
+}
+
+/// Warns the account of number `account`; of what it was warned of before, only the date changes.
+pub(super) async fn warn(
+    connection: &mut SqliteConnection,
+    account: i64,
+    kind: WarningKind,
+    fingerprint: Fingerprint,
+    name: &str,
+) -> Result<(), StoreError> {
+    let id = secret::random_id("warn").map_err(NewIdError::from)?;
+    sqlx::query(
+        "INSERT INTO warnings (id, account, kind, fingerprint, name, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (account, kind, fingerprint)
+         DO UPDATE SET name = excluded.name, created_at = excluded.created_at",
+    )
+    .bind(id)
+    .bind(account)
+    .bind(kind.as_str())
+    .bind(fingerprint.as_bytes().as_slice())
+    .bind(name)
+    .bind(now_ms())
+    .execute(&mut *connection)
+    .await
+    .map_err(StoreError::of("write a warning"))?;
+    sqlx::query(
+        "DELETE FROM warnings WHERE account = $1 AND number <=
+             (SELECT number FROM warnings WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(account)
+    .bind(WARNINGS_MAX)
+    .execute(connection)
+    .await
+    .map_err(StoreError::of("drop old warnings"))?;
+    Ok(())
+}
+
+/// The contest for the key is over for the account of number `account`.
+pub(super) async fn settle_contest(
+    connection: &mut SqliteConnection,
+    account: i64,
+    fingerprint: Fingerprint,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM warnings WHERE account = $1 AND kind = $2 AND fingerprint = $3")
+        .bind(account)
+        .bind(WarningKind::Contested.as_str())
+        .bind(fingerprint.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .map_err(StoreError::of("settle a contest"))?;
+    Ok(())
+}
