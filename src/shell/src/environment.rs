@@ -83,7 +83,8 @@ fn is_protocol(text: &OsStr) -> bool {
 
 /// Who pushes to what, in one line of JSON: the first line of the operator's program's input.
 ///
-/// It is the only variable with text of a user's in it. The hook that is shipped writes it out and does nothing else with it.
+/// It is the only variable with text of a user's in it. The hook that is shipped writes it out and does nothing else
+/// with it.
 fn session(entry: &Entry, command: &GitCommand) -> String {
     let name = |name: &Option<keys::Name>| name.as_ref().map(|name| name.as_str().to_owned());
     let fields = [

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use cache::Entry;
 use keys::Login;
 
-/// The greeting of whoever holds the key of `entry`, and how to push as `login` if this host serves git. Names are safe to show
-/// because they are [`keys::Name`]s.
+/// The greeting of whoever holds the key of `entry`, and how to push as `login` if this host serves git. Names are
+/// safe to show because they are [`keys::Name`]s.
 pub(crate) fn greeting(entry: &Entry, login: &Login, serves_git: bool) -> String {
     let account = entry.account_name.as_ref().map_or(entry.account.as_str(), |name| name.as_str());
     let key = entry.key_name.as_ref().map_or(entry.key_id.as_str(), |name| name.as_str());

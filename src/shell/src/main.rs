@@ -4,12 +4,12 @@
 //! pushkeys-shell --account ID --key ID --fingerprint SHA256:… [--cache DIR] [--config FILE]
 //! ```
 //!
-//! It owns what a session is answered: it looks its key up again, greets whoever asks for a shell, serves git, and refuses
-//! everything else. Who is here stands in argv, which syncd wrote. What the client sends arrives in the environment: it is
-//! parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a repository's name, a path.
-//! It starts git, the operator's program and nothing else, in an environment built from nothing; it copies no byte between git
-//! and its client; and it ends git when the key no longer counts. It opens no socket but the system log's, takes no lock,
-//! and asks no name service, so that it can be linked statically.
+//! It owns what a session is answered: it looks its key up again, greets whoever asks for a shell, serves git, and
+//! refuses everything else. Who is here stands in argv, which syncd wrote. What the client sends arrives in the
+//! environment: it is parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a
+//! repository's name, a path. It starts git, the operator's program and nothing else, in an environment built from
+//! nothing; it copies no byte between git and its client; and it ends git when the key no longer counts. It opens no
+//! socket but the system log's, takes no lock, and asks no name service, so that it can be linked statically.
 //!
 //! | status | meaning |
 //! |---|---|

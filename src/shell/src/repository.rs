@@ -147,8 +147,8 @@ impl Repository {
     }
 }
 
-/// A name that no client can give, since a segment of a repository's name begins with no dot, and that no other session takes,
-/// on another host of the same file system neither.
+/// A name that no client can give, since a segment of a repository's name begins with no dot, and that no other
+/// session takes, nor one on another host of the same file system.
 fn temporary_name() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!(".new-{}-{}", std::process::id(), since.as_nanos())

@@ -71,8 +71,8 @@ impl Session {
 
     /// The session in one line of `key=value` pairs.
     ///
-    /// What the client asked for stands last and runs to the end of the line, so that no bytes of a client's can pass for another
-    /// pair. The log escapes what is not printable.
+    /// What the client asked for stands last and runs to the end of the line, so that no bytes of a client's can pass
+    /// for another pair. The log escapes what is not printable.
     pub(crate) fn log_line(&self, answer: &Result<Answer, Refusal>, duration: Duration) -> String {
         let Arguments { account, key_id, fingerprint, .. } = &self.arguments;
         let (word, status) = match answer {

@@ -65,8 +65,8 @@ enum Stage {
     Killed(Instant),
 }
 
-/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. Nothing of its process
-/// group lives on afterwards.
+/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. Nothing
+/// of its process group lives on afterwards.
 pub(crate) fn run<R>(command: &mut Command, revoked: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
     let mut child = command.process_group(0).spawn()?;
     let watched = Watched::new(&child);
