@@ -59,6 +59,9 @@ install: dist
 	install -D -m 0755 target/dist/pushkeys-syncd "$(DESTDIR)$(PREFIX)/sbin/pushkeys-syncd"
 	for program in pushkeys-lookup pushkeys-shell; do install -D -m 0755 \
 		target/$(TARGET)/dist/$$program "$(DESTDIR)$(PREFIX)/libexec/pushkeys/$$program" || exit 1; done
+	install -D -m 0755 packaging/hooks/post-receive "$(DESTDIR)$(PREFIX)/libexec/pushkeys/hooks/post-receive"
+	for example in packaging/examples/*; do install -D -m 0644 \
+		$$example "$(DESTDIR)$(PREFIX)/share/doc/pushkeys/examples/$${example##*/}" || exit 1; done
 
 .PHONY: bench-build
 bench-build:
