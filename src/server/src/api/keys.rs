@@ -1,12 +1,13 @@
 //! The keys of the account that asks.
 
-use ::keys::{AccountId, KEY_TEXT_BYTES_MAX, Name, Refusal, ValidKey};
+use ::keys::{AccountId, Expiry, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
@@ -38,6 +39,9 @@ pub(super) struct Row {
     fingerprint: String,
     /// Whether the account showed that it holds the private key.
     verified: bool,
+    /// From when on hosts refuse it; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,11 +65,12 @@ pub(super) async fn list(
         key: key.text,
         fingerprint: key.fingerprint.to_string(),
         verified: key.verified,
+        expires_at: key.expires_at.map(|instant| instant.to_string()),
     });
     Ok(Json(keys.collect()))
 }
 
-/// `PUT /v2/self/keys/{name}`
+/// `PUT /v2/self/keys/{name}`, or with `?expires_at=` and an instant of RFC 3339
 pub(super) async fn put_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
@@ -83,10 +88,11 @@ async fn store_key(
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let name = name_in_path(request.uri().path())?;
+    let expires_at = expiry(request.uri())?;
     let text = json_string(api, request).await?;
     let text = text.trim();
     let key = check_key(api, text)?;
-    for change in api.store.put_key(account, &name, &key, text).await? {
+    for change in api.store.put_key(account, &name, &key, text, expires_at).await? {
         log_change(account, &change, request_id);
     }
     Ok(Json(STORED))
@@ -109,6 +115,21 @@ pub(super) async fn delete_key(
     };
     log_change(&account, &change, &request_id);
     Ok(Json(REMOVED))
+}
+
+/// A misspelt expiry must not look like one that was taken.
+fn expiry(uri: &Uri) -> Result<Option<Expiry>, ApiError> {
+    let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return Ok(None) };
+    let text = query.strip_prefix("expires_at=").and_then(percent::decode);
+    let text = text.ok_or_else(|| {
+        ApiError::refused_put("the query is not an expiry such as `expires_at=2027-01-31T12:00:00Z`")
+    })?;
+    let expiry: Expiry =
+        text.parse().map_err(|error: ParseExpiryError| ApiError::refused_put(error.to_string()))?;
+    if expiry.instant() <= Timestamp::now() {
+        return Err(ApiError::refused_put("the expiry of this key is in the past: choose a later one"));
+    }
+    Ok(Some(expiry))
 }
 
 /// A misspelt report must not look like one that was taken.

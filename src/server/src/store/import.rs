@@ -110,7 +110,9 @@ struct Row<'a> {
 fn row<'a>(accounts: &Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreError> {
     let (number, id) =
         accounts.get(item.account.as_str()).ok_or_else(|| StoreError::malformed("an account's name"))?;
-    Ok(Row { account: *number, item, new: NewKey::of(id, item.account.as_str(), &item.name, &item.key)? })
+    let key_id = secret::new_key_id()?;
+    let new = NewKey::of(key_id, id, item.account.as_str(), &item.name, &item.key, None)?;
+    Ok(Row { account: *number, item, new })
 }
 
 /// By name: number and id.

@@ -1,14 +1,15 @@
 //! The keys of accounts.
 
-use ::keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
+use ::keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
 use feed::Entry;
+use jiff::Timestamp;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
 use super::changes::Numbering;
 use super::ownership::check_not_compromised;
 use super::warnings::{WarningKind, warn};
-use super::{KeyChange, Store, StoreError, is_taken, now_ms, to_sql};
+use super::{KeyChange, Store, StoreError, instant, is_taken, now_ms, to_sql};
 use crate::secret;
 
 /// A key, as its account gets it back.
@@ -22,6 +23,8 @@ pub struct StoredKey {
     pub fingerprint: Fingerprint,
     /// Whether the account showed that it holds the private key.
     pub verified: bool,
+    /// From when on hosts refuse it.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Why a key was not stored. What is shown is for the account that asked.
@@ -67,50 +70,45 @@ pub enum PutKeyError {
     Store(#[from] StoreError),
 }
 
+/// Name, text, fingerprint, and when it was verified and expires.
+type StoredKeyRow = (String, String, Vec<u8>, Option<i64>, Option<i64>);
+
 impl Store {
     /// The keys of `account` in the order of their names.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
-        let rows: Vec<(String, String, Vec<u8>, Option<i64>)> = sqlx::query_as(
-            "SELECT k.name, k.text, k.fingerprint, k.verified_at FROM keys k
+        let rows: Vec<StoredKeyRow> = sqlx::query_as(
+            "SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at FROM keys k
              JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name",
         )
         .bind(account.as_str())
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::of("list keys"))?;
-        rows.into_iter()
-            .map(|(name, text, digest, verified_at)| {
-                let fingerprint = fingerprint(&digest)?;
-                Ok(StoredKey { name, text, fingerprint, verified: verified_at.is_some() })
-            })
-            .collect()
+        rows.into_iter().map(stored_key).collect()
     }
 
-    /// Registers `key`, given as `text`, to `account` under `name`, in place of the key that had the name.
-    /// Gives the changes that hosts are told of: none when they know the key already. When it is another
-    /// account's key, both are warned.
+    /// Registers `key`, given as `text`, to `account` under `name` until `expires_at`, in place of the key that
+    /// had the name. Gives the changes that hosts are told of: none when they know all of it already. When it
+    /// is another account's key, both are warned.
     pub async fn put_key(
         &self,
         account: &AccountId,
         name: &Name,
         key: &ValidKey,
         text: &str,
+        expires_at: Option<Expiry>,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
         let fingerprint = key.fingerprint();
+        let new = Registration { account, name, key, text, expires_at, verified_at: None };
         check_not_compromised(&mut transaction, fingerprint).await?;
         match holder(&mut transaction, &owner, fingerprint).await? {
-            Holder::Nobody => {
-                let new = Registration { name, key, text, verified_at: None };
-                self.register(transaction, account, &owner, &new).await
+            Holder::Nobody => self.register(transaction, &owner, &new).await,
+            Holder::Owner { name: held, key_id } if held == name.as_str() => {
+                Ok(self.renew(transaction, &owner, key_id, &new).await?)
             }
-            Holder::Owner { name: held } if held == name.as_str() => {
-                rewrite_text(&mut transaction, fingerprint, text).await?;
-                self.commit(transaction).await?;
-                Ok(Vec::new())
-            }
-            Holder::Owner { name } => Err(PutKeyError::UnderAnotherName { name }),
+            Holder::Owner { name, .. } => Err(PutKeyError::UnderAnotherName { name }),
             Holder::Other { account, name: held } => {
                 let kind = WarningKind::Contested;
                 warn(&mut transaction, account, kind, fingerprint, &held).await?;
@@ -125,7 +123,6 @@ impl Store {
     pub(super) async fn register(
         &self,
         mut transaction: Transaction<'static, Sqlite>,
-        account: &AccountId,
         owner: &Owner,
         registration: &Registration<'_>,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
@@ -134,9 +131,29 @@ impl Store {
             Some((key_id, fingerprint)) => numbering.remove(key_id, fingerprint),
             None => self.check_room(&mut transaction, owner).await?,
         }
-        let new = NewKey::of(account, &owner.name, registration.name, registration.key)?;
+        let id = secret::new_key_id().map_err(StoreError::from)?;
+        let new = registration.entry(id, &owner.name)?;
         new.insert(&mut transaction, owner, registration).await?;
         numbering.put(new.id, new.fingerprint, new.entry);
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(changes)
+    }
+
+    /// Stores the comment and the expiry of a key that its owner holds under its name, and commits.
+    async fn renew(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        owner: &Owner,
+        key_id: KeyId,
+        registration: &Registration<'_>,
+    ) -> Result<Vec<KeyChange>, StoreError> {
+        let new = registration.entry(key_id, &owner.name)?;
+        let mut numbering = Numbering::default();
+        // Of another comment, hosts need not be told.
+        if new.replace(&mut transaction, registration).await? {
+            numbering.put(new.id, new.fingerprint, new.entry);
+        }
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
         Ok(changes)
@@ -171,6 +188,16 @@ impl Store {
     }
 }
 
+fn stored_key((name, text, digest, verified_at, expires_at): StoredKeyRow) -> Result<StoredKey, StoreError> {
+    Ok(StoredKey {
+        name,
+        text,
+        fingerprint: fingerprint(&digest)?,
+        verified: verified_at.is_some(),
+        expires_at: expires_at.map(instant).transpose()?,
+    })
+}
+
 /// The account that asks.
 pub(super) struct Owner {
     pub(super) number: i64,
@@ -179,16 +206,28 @@ pub(super) struct Owner {
 
 /// What is stored of a key beside what hosts are told.
 pub(super) struct Registration<'a> {
+    pub(super) account: &'a AccountId,
     pub(super) name: &'a Name,
     pub(super) key: &'a ValidKey,
     pub(super) text: &'a str,
+    pub(super) expires_at: Option<Expiry>,
     pub(super) verified_at: Option<i64>,
+}
+
+impl Registration<'_> {
+    fn entry(&self, id: KeyId, account_name: &str) -> Result<NewKey, StoreError> {
+        NewKey::of(id, self.account, account_name, self.name, self.key, self.expires_at)
+    }
+
+    fn expires_at_ms(&self) -> Option<i64> {
+        self.expires_at.map(|expiry| expiry.instant().as_millisecond())
+    }
 }
 
 /// Who has a key, and under which name.
 pub(super) enum Holder {
     Nobody,
-    Owner { name: String },
+    Owner { name: String, key_id: KeyId },
     Other { account: i64, name: String },
 }
 
@@ -209,32 +248,17 @@ pub(super) async fn holder(
     owner: &Owner,
     fingerprint: Fingerprint,
 ) -> Result<Holder, StoreError> {
-    let found: Option<(i64, String)> =
-        sqlx::query_as("SELECT account, name FROM keys WHERE fingerprint = $1")
+    let found: Option<(i64, String, String)> =
+        sqlx::query_as("SELECT account, name, id FROM keys WHERE fingerprint = $1")
             .bind(fingerprint.as_bytes().as_slice())
             .fetch_optional(connection)
             .await
             .map_err(StoreError::of("look up a key"))?;
     Ok(match found {
         None => Holder::Nobody,
-        Some((account, name)) if account == owner.number => Holder::Owner { name },
-        Some((account, name)) => Holder::Other { account, name },
+        Some((account, name, id)) if account == owner.number => Holder::Owner { name, key_id: key_id(&id)? },
+        Some((account, name, _)) => Holder::Other { account, name },
     })
-}
-
-/// The same key with another comment: nothing that a host would be told.
-async fn rewrite_text(
-    connection: &mut SqliteConnection,
-    fingerprint: Fingerprint,
-    text: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE keys SET text = $1 WHERE fingerprint = $2")
-        .bind(text)
-        .bind(fingerprint.as_bytes().as_slice())
-        .execute(connection)
-        .await
-        .map_err(StoreError::of("store a key's text"))?;
-    Ok(())
 }
 
 pub(super) async fn take_key(
@@ -261,12 +285,13 @@ pub(super) struct NewKey {
 
 impl NewKey {
     pub(super) fn of(
+        id: KeyId,
         account: &AccountId,
         account_name: &str,
         name: &Name,
         key: &ValidKey,
+        expires_at: Option<Expiry>,
     ) -> Result<Self, StoreError> {
-        let id = secret::new_key_id()?;
         let fingerprint = key.fingerprint();
         let entry = Entry {
             fingerprint,
@@ -276,7 +301,7 @@ impl NewKey {
             account_name: Some(account_name.to_owned()),
             name: Some(name.as_str().to_owned()),
             logins: None,
-            expires_at: None,
+            expires_at,
         };
         let entry = String::from_utf8(entry.to_json()).map_err(|_| StoreError::malformed("a name"))?;
         Ok(Self { id, fingerprint, entry })
@@ -289,8 +314,8 @@ impl NewKey {
         registration: &Registration<'_>,
     ) -> Result<(), PutKeyError> {
         let inserted = sqlx::query(
-            "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, verified_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, verified_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(self.fingerprint.as_bytes().as_slice())
         .bind(owner.number)
@@ -300,6 +325,7 @@ impl NewKey {
         .bind(self.entry.as_str())
         .bind(now_ms())
         .bind(registration.verified_at)
+        .bind(registration.expires_at_ms())
         .execute(connection)
         .await;
         match inserted {
@@ -308,6 +334,29 @@ impl NewKey {
             Err(error) if is_taken(&error) => Err(PutKeyError::OfAnotherAccount),
             Err(error) => Err(StoreError::of("store a key")(error).into()),
         }
+    }
+
+    /// Stores what may change of a key that is stored; gives whether that is news for hosts.
+    async fn replace(
+        &self,
+        connection: &mut SqliteConnection,
+        registration: &Registration<'_>,
+    ) -> Result<bool, StoreError> {
+        let digest = self.fingerprint.as_bytes().as_slice();
+        let before: String = sqlx::query_scalar("SELECT entry FROM keys WHERE fingerprint = $1")
+            .bind(digest)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::of("look up a key"))?;
+        sqlx::query("UPDATE keys SET text = $1, entry = $2, expires_at = $3 WHERE fingerprint = $4")
+            .bind(registration.text)
+            .bind(self.entry.as_str())
+            .bind(registration.expires_at_ms())
+            .bind(digest)
+            .execute(connection)
+            .await
+            .map_err(StoreError::of("store a key's text"))?;
+        Ok(before != self.entry)
     }
 }
 

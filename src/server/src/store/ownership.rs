@@ -111,19 +111,21 @@ impl Store {
         settle_contest(&mut transaction, owner.number, fingerprint).await?;
         match found {
             Holder::Nobody => {}
-            Holder::Other { account, name } => {
+            Holder::Other { account: former, name } => {
                 remove_key(&mut transaction, fingerprint).await?;
-                warn(&mut transaction, account, WarningKind::TakenOver, fingerprint, &name).await?;
+                warn(&mut transaction, former, WarningKind::TakenOver, fingerprint, &name).await?;
             }
-            Holder::Owner { name: held } if held == name.as_str() => {
+            Holder::Owner { name: held, .. } if held == name.as_str() => {
                 verify(&mut transaction, fingerprint).await?;
                 self.commit(transaction).await?;
                 return Ok(Vec::new());
             }
-            Holder::Owner { name } => return Err(PutKeyError::UnderAnotherName { name }),
+            Holder::Owner { name, .. } => return Err(PutKeyError::UnderAnotherName { name }),
         }
-        let new = Registration { name, key, text: &challenge.key_text, verified_at: Some(now_ms()) };
-        self.register(transaction, account, &owner, &new).await
+        let text = challenge.key_text.as_str();
+        let verified_at = Some(now_ms());
+        let new = Registration { account, name, key, text, expires_at: None, verified_at };
+        self.register(transaction, &owner, &new).await
     }
 
     /// Removes the key that `account` calls `name`, so that nobody can register it again.

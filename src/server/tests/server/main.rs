@@ -11,6 +11,7 @@
 mod api;
 mod commands;
 mod cors;
+mod expiry;
 mod host_feed;
 mod limits;
 mod oauth;

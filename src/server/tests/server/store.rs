@@ -35,7 +35,7 @@ async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
         let id = account(&store, &format!("account{number}")).await;
         attempts.spawn(async move {
             let name = Name::parse("laptop").unwrap();
-            (store.put_key(&id, &name, &key(), KEY).await, id)
+            (store.put_key(&id, &name, &key(), KEY, None).await, id)
         });
     }
     let (mut winners, mut refused) = (Vec::new(), 0);
@@ -68,7 +68,7 @@ async fn changes_of_many_writers_are_numbered_without_a_hole() {
             let mut sequences = Vec::new();
             for _ in 0..10 {
                 // All of them fight for one key, so that refusals and rollbacks come in between.
-                if let Ok(changes) = store.put_key(&id, &name, &key(), KEY).await {
+                if let Ok(changes) = store.put_key(&id, &name, &key(), KEY, None).await {
                     sequences.extend(changes.iter().map(|change| change.sequence));
                     sequences
                         .extend(store.delete_key(&id, &name).await.unwrap().map(|change| change.sequence));
@@ -92,7 +92,7 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
     let store = open(&directory).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
-    store.put_key(&id, &name, &key(), KEY).await.unwrap();
+    store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
     let mut before = store.snapshot().await.unwrap();
     store.delete_key(&id, &name).await.unwrap();
     let mut after = store.snapshot().await.unwrap();
@@ -110,7 +110,7 @@ async fn old_changes_are_dropped_and_a_reader_is_told_so() {
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     for _ in 0..3 {
-        store.put_key(&id, &name, &key(), KEY).await.unwrap();
+        store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
         store.delete_key(&id, &name).await.unwrap();
     }
     let state = store.feed_state().await.unwrap();
@@ -128,7 +128,7 @@ async fn names_that_are_sql_are_names() {
     let hostile = "x'); DROP TABLE keys; --\"`";
     let id = account(&store, hostile).await;
     let name = Name::parse(hostile).unwrap();
-    store.put_key(&id, &name, &key(), KEY).await.unwrap();
+    store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
     assert_eq!(store.keys(&id).await.unwrap()[0].name, hostile);
     assert_eq!(store.find_account(hostile).await.unwrap().unwrap().id, id);
 }
