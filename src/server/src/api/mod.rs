@@ -20,6 +20,7 @@
 
 mod caller;
 mod cors;
+mod document;
 mod error;
 mod github;
 mod keys;
@@ -78,6 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/v2/self/warnings/{id}", delete(ownership::dismiss))
         .route("/v2/self/tokens/current", get(self_account::current_token))
         .route("/v2/github/keys", get(github::keys))
+        .route("/openapi.json", get(document::show))
         .route("/healthz", get(health))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -11,6 +11,7 @@
 mod api;
 mod commands;
 mod cors;
+mod document;
 mod expiry;
 mod host_feed;
 mod limits;

@@ -1,0 +1,94 @@
+//! The served description of the API, held to what the service answers.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::service::{Service, answer, new_key};
+
+const DOCUMENT: &str = include_str!("../../openapi.json");
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).unwrap()
+}
+
+/// The members of an answer are those of its schema: all that are required, and none that it does not know.
+#[track_caller]
+fn check_members(schema: &str, answer: &Value) {
+    let document = document();
+    let schema = &document["components"]["schemas"][schema];
+    let members: BTreeSet<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    let known = schema["properties"].as_object().unwrap();
+    let required: Vec<&str> =
+        schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(required.iter().all(|name| members.contains(name)), "{answer} lacks one of {required:?}");
+    assert!(members.iter().all(|name| known.contains_key(*name)), "{answer} has more than {known:?}");
+}
+
+#[tokio::test]
+async fn the_document_is_served_to_everybody() {
+    let service = Service::start();
+    let response =
+        service.client.get(format!("http://{}/openapi.json", service.address())).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.text().await.unwrap(), DOCUMENT);
+}
+
+#[tokio::test]
+async fn every_path_and_method_of_the_document_is_served_and_asks_for_its_credential() {
+    let service = Service::start();
+    let document = document();
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{name}", "laptop").replace("{id}", "warn_1");
+        for (method, operation) in methods.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let response = service.request(method.clone(), &path, "Bearer undefined").send().await.unwrap();
+            let is_open = operation["security"] == json!([]);
+            let expected = if is_open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            assert_eq!(response.status(), expected, "{method} {path}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 13, "{asked}");
+}
+
+#[tokio::test]
+async fn answers_have_the_members_of_their_schemas() {
+    let service = Service::start();
+    let (ana, bob) = (service.account("ana"), service.account("bob"));
+    let key = new_key(&service, "laptop");
+    check_members("Success", &service.put(&ana, "k?expires_at=2997-01-31T12:00:00Z", &key).await.1);
+    check_members("Error", &service.put(&bob, "k", &key).await.1);
+    check_members("Account", &service.get("/v2/self", &ana.bearer).await.1);
+    check_members("CurrentToken", &service.get("/v2/self/tokens/current", &ana.bearer).await.1);
+    check_members("Key", &service.get("/v2/self/keys", &ana.bearer).await.1[0]);
+    check_members("Warning", &service.get("/v2/self/warnings", &ana.bearer).await.1[0]);
+    check_members("Error", &service.get("/v2/github/keys", &ana.bearer).await.1);
+    let ask = service.request(Method::POST, "/v2/self/keys/k/challenge", &bob.bearer).json(&key);
+    check_members("Challenge", &answer(ask).await.1);
+    let host = service.host("push1");
+    let snapshot = service.request(Method::GET, feed::SNAPSHOT_PATH, &host).send().await.unwrap();
+    let snapshot = snapshot.text().await.unwrap();
+    check_members("Entry", &serde_json::from_str(snapshot.lines().nth(1).unwrap()).unwrap());
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere() {
+    fn check(value: &Value, document: &Value) {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        match value {
+            Value::Object(members) => members.values().for_each(|value| check(value, document)),
+            Value::Array(items) => items.iter().for_each(|value| check(value, document)),
+            _ => {}
+        }
+    }
+    let document = document();
+    assert!(document["paths"].get(feed::SNAPSHOT_PATH).is_some());
+    assert!(document["paths"].get(feed::CHANGES_PATH).is_some());
+    check(&document, &document);
+}
