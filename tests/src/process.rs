@@ -57,7 +57,7 @@ impl Process {
     }
 
     /// Sends it `signal`, and nobody else.
-    pub fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let _ = kill_process(pid_of(&self.child), signal);
     }
 
