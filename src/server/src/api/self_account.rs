@@ -12,6 +12,8 @@ use crate::store::Email;
 #[derive(Serialize)]
 pub(super) struct SelfAccount {
     id: String,
+    /// Absent where there is none: `clever login` cannot read a `null` back from what it stores.
+    #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     name: String,
     /// Clients search this array for `"github"`; nothing can be linked yet.
@@ -31,14 +33,16 @@ pub(super) async fn show(State(api): State<Api>, Caller(id): Caller) -> Result<J
     }))
 }
 
+/// A token is good until it is revoked. Of `null`, a known client makes 1970.
+const NEVER: &str = "9999-12-31T23:59:59Z";
+
 #[derive(Serialize)]
 pub(super) struct CurrentToken {
-    /// `null`: it is good until it is revoked.
     #[serde(rename = "expirationDate")]
-    expiration_date: Option<String>,
+    expiration_date: &'static str,
 }
 
 /// `GET /v2/self/tokens/current`
 pub(super) async fn current_token(_: Caller) -> Json<CurrentToken> {
-    Json(CurrentToken { expiration_date: None })
+    Json(CurrentToken { expiration_date: NEVER })
 }

@@ -36,6 +36,9 @@ async fn an_account_sees_itself() {
     let (status, body) = service.get("/v2/self", &bearer).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body, json!({ "id": "acct_ana", "email": "ana@example.com", "name": "ana", "oauthApps": [] }));
+    let bob = service.account("bob");
+    let (_, body) = service.get("/v2/self", &bob.bearer).await;
+    assert_eq!(body, json!({ "id": bob.id, "name": "bob", "oauthApps": [] }));
 }
 
 #[tokio::test]
@@ -43,7 +46,7 @@ async fn a_token_is_good_until_it_is_revoked_and_no_github_account_is_linked() {
     let service = Service::start();
     let ana = service.account("ana");
     let current = service.get("/v2/self/tokens/current", &ana.bearer).await;
-    assert_eq!(current, (StatusCode::OK, json!({ "expirationDate": null })));
+    assert_eq!(current, (StatusCode::OK, json!({ "expirationDate": "9999-12-31T23:59:59Z" })));
     let (status, body) = service.get("/v2/github/keys", &ana.bearer).await;
     assert_eq!((status, &body["id"]), (StatusCode::NOT_FOUND, &json!(7301)));
     for path in ["/v2/self/tokens/current", "/v2/github/keys"] {
