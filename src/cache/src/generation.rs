@@ -328,7 +328,7 @@ impl ShardWriter {
         while self.index < index {
             let shard = ShardId { generation: self.generation, bits: self.bits, index: self.index };
             let mut entries = std::mem::take(&mut self.entries);
-            entries.sort_unstable_by_key(|entry| entry.fingerprint.to_text());
+            entries.sort_by_cached_key(|entry| entry.fingerprint.to_text());
             let count = entries.len() as u64;
             let mut bytes = Vec::with_capacity(256 + entries.len() * 512);
             shard.write_first(count, &mut bytes);
