@@ -20,10 +20,13 @@ use crate::source::{Context, Place};
 /// How many pieces of work wait before a source has to, and how much memory the changes among them and in the
 /// batch at hand may take.
 const QUEUE_MAX: usize = 4096;
-const CHANGES_KIB_MAX: usize = 32 * 1024;
+const CHANGES_KIB_MAX: usize = 48 * 1024;
 /// How much of that becomes one batch. At a million keys a batch of this size touches every shard once; a larger
 /// one would take longer, and leave no room for the next one to gather meanwhile.
-const BATCH_KIB_MAX: usize = 16 * 1024;
+const BATCH_KIB_MAX: usize = 32 * 1024;
+
+/// What an entry's logins, ids and names take besides its line.
+const ENTRY_HEAP_BYTES: usize = 256;
 
 const _: () = assert!(BATCH_KIB_MAX < CHANGES_KIB_MAX, "the next batch gathers while one is applied");
 /// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
@@ -51,14 +54,8 @@ pub(crate) struct Changes {
 
 /// A change and the place in the source's history after it.
 pub(crate) struct Numbered {
-    pub(crate) change: Unjudged,
+    pub(crate) change: Change,
     pub(crate) cursor: Option<String>,
-}
-
-/// A change as the source states it.
-pub(crate) enum Unjudged {
-    Put(Box<feed::Entry>),
-    Remove(Fingerprint),
 }
 
 /// A part of a new state.
@@ -193,7 +190,7 @@ impl Worker {
         let Changes { numbered, room } = batch;
         let mut changes = Vec::with_capacity(numbered.len());
         for numbered in numbered {
-            changes.push(self.judge(numbered.change));
+            changes.push(numbered.change);
             if let (None, Some(next)) = (&self.held, numbered.cursor) {
                 cursor = Some(self.context.sealed(&next));
             }
@@ -209,23 +206,6 @@ impl Worker {
             .touched(&self.context.settings.name, Touched::Keys(changes.iter().map(fingerprint).collect()));
         self.in_step();
         Ok(())
-    }
-
-    /// A change that cannot be used takes the key away: its old registration is no longer what the source says.
-    fn judge(&self, change: Unjudged) -> Change {
-        match change {
-            Unjudged::Remove(fingerprint) => Change::Remove(fingerprint),
-            Unjudged::Put(entry) => {
-                let fingerprint = entry.fingerprint;
-                match self.context.judge.entry(*entry) {
-                    Ok(entry) => Change::Put(entry),
-                    Err(skip) => {
-                        self.context.board.skipped(&self.context.settings.name, &skip);
-                        Change::Remove(fingerprint)
-                    }
-                }
-            }
-        }
     }
 
     fn touch(&mut self) -> Result<(), WriteError> {
@@ -394,10 +374,11 @@ fn gather(mut batch: Changes, queue: &mut mpsc::Receiver<Work>) -> (Changes, Opt
 
 /// What a change takes of memory, its small allocations included.
 fn weight(numbered: &Numbered) -> usize {
-    match &numbered.change {
-        Unjudged::Put(entry) => 2 * size_of::<feed::Entry>() + entry.key.len(),
-        Unjudged::Remove(_) => size_of::<Numbered>(),
-    }
+    let in_heap = match &numbered.change {
+        Change::Put(entry) => ENTRY_HEAP_BYTES + entry.line.as_str().len(),
+        Change::Remove(_) => 0,
+    };
+    2 * size_of::<Numbered>() + in_heap
 }
 
 fn fingerprint(change: &Change) -> Fingerprint {

@@ -1,6 +1,7 @@
 //! The host feed of a key service: a snapshot, then its changes, for ever.
 
 use bytes::Bytes;
+use cache::Change;
 use cache::status::State;
 use feed::{
     CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
@@ -10,7 +11,7 @@ use reqwest::Url;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
-use crate::applier::{Applier, Numbered, Outcome, Unjudged, Work};
+use crate::applier::{Applier, Numbered, Outcome, Work};
 use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::error::SyncError;
@@ -159,8 +160,8 @@ impl<'a> Changes<'a> {
         let change = match received.event {
             Ok(Event::Reset) => return Ok(true),
             Ok(Event::Heartbeat { sequence }) => return self.heartbeat(sequence).map(|()| false),
-            Ok(Event::Put(entry)) => Unjudged::Put(Box::new(entry)),
-            Ok(Event::Remove(fingerprint)) => Unjudged::Remove(fingerprint),
+            Ok(Event::Put(entry)) => self.judged(entry),
+            Ok(Event::Remove(fingerprint)) => Change::Remove(fingerprint),
             Err(error) => match self.unreadable(&error) {
                 Some(change) => change,
                 None => return Ok(true),
@@ -175,15 +176,28 @@ impl<'a> Changes<'a> {
         Ok(false)
     }
 
+    /// A registration that cannot be used takes the key away: the old one is no longer what the source says.
+    /// Judging here leaves the applier to its files, while the next changes come.
+    fn judged(&self, entry: feed::Entry) -> Change {
+        let fingerprint = entry.fingerprint;
+        match self.context.judge.entry(entry) {
+            Ok(entry) => Change::Put(entry),
+            Err(skip) => {
+                self.context.board.skipped(&self.context.settings.name, &skip);
+                Change::Remove(fingerprint)
+            }
+        }
+    }
+
     /// An entry that cannot be read takes its key away. Whose key another event was about cannot be known, so
     /// only a snapshot brings the cache in step again.
-    fn unreadable(&self, error: &EventError) -> Option<Unjudged> {
+    fn unreadable(&self, error: &EventError) -> Option<Change> {
         let fingerprint = match error {
             EventError::Put(entry) => entry.fingerprint,
             EventError::Data { .. } | EventError::Id { .. } => None,
         };
         self.context.board.skipped(&self.context.settings.name, &Skip::new(fingerprint, error));
-        fingerprint.map(Unjudged::Remove)
+        fingerprint.map(Change::Remove)
     }
 
     fn heartbeat(&mut self, there: u64) -> Result<(), SyncError> {
