@@ -66,7 +66,7 @@ install: dist
 .PHONY: bench-build
 bench-build:
 	@$(CARGO) build --quiet --locked --release --bin bench $(DYNAMIC)
-	@$(STATIC) --quiet --release
+	@$(STATIC) --quiet --profile dist
 
 .PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-burst
 bench-lookup bench-first-sync bench-propagation bench-login bench-burst: bench-%: bench-build

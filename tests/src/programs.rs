@@ -44,6 +44,8 @@ pub fn program(program: Program) -> PathBuf {
     let profile = profile_directory();
     let path = if program.is_static() {
         let name = profile.file_name().expect("target/PROFILE");
+        // Benchmarks measure what sshd starts as packages ship it.
+        let name = if name == "release" { OsStr::new("dist") } else { name };
         target_directory(&profile).join(name).join(program.name())
     } else {
         profile.join(program.name())
