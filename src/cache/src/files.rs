@@ -61,7 +61,7 @@ impl Directory {
     /// The folder `name` in this one.
     pub(crate) fn open_directory(&self, name: &str) -> Result<Self, ReadError> {
         let path = self.path.join(name);
-        let fd = self.open_at(name, &path, OFlags::DIRECTORY)?;
+        let (fd, _) = self.open_at(name, &path, OFlags::DIRECTORY)?;
         Ok(Self { fd, path, owner: self.owner })
     }
 
@@ -69,11 +69,7 @@ impl Directory {
     pub(crate) fn open_file(&self, name: &str) -> Result<(File, u64), ReadError> {
         let path = self.path.join(name);
         // A FIFO in place of a file would make the reader wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
-            .map_err(|source| ReadError::io(&path, source))?;
-        let stat = rustix::fs::fstat(&fd).map_err(|source| ReadError::io(&path, source))?;
-        check(&path, &stat, self.owner)?;
+        let (fd, stat) = self.open_at(name, &path, OFlags::NONBLOCK)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ReadError::Unsafe { path, why: "it is not a regular file".to_owned() });
         }
@@ -132,13 +128,14 @@ impl Directory {
         Ok(Self { fd, path: self.path.clone(), owner: self.owner })
     }
 
-    fn open_at(&self, name: &str, path: &Path, flags: OFlags) -> Result<OwnedFd, ReadError> {
+    /// Opens `name` without following it, and trusts it as far as its owner and mode go.
+    fn open_at(&self, name: &str, path: &Path, flags: OFlags) -> Result<(OwnedFd, Stat), ReadError> {
         let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map_err(|source| ReadError::io(path, source))?;
         let stat = rustix::fs::fstat(&fd).map_err(|source| ReadError::io(path, source))?;
         check(path, &stat, self.owner)?;
-        Ok(fd)
+        Ok((fd, stat))
     }
 
     /// Makes the folder `name` in this one, unless it is there, for the cache's group to read.
