@@ -174,8 +174,8 @@ impl Config {
     /// The configuration in the file at `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_trusted(path, CONFIG_BYTES_MAX)?;
-        let config: Self =
-            toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: shown(source, &text) })?;
         match config.wrong_value() {
             None => Ok(config),
             Some((setting, expected)) => Err(ConfigError::Value { path: path.to_owned(), setting, expected }),
@@ -210,6 +210,14 @@ impl Config {
         }
         None
     }
+}
+
+/// `error` without the line of `text` that is wrong, where that line may be a URL with a password.
+fn shown(mut error: toml::de::Error, text: &str) -> toml::de::Error {
+    if error.span().and_then(|span| text.get(span)).is_some_and(|wrong| wrong.contains('@')) {
+        error.set_input(None);
+    }
+    error
 }
 
 /// The text of a file that nobody but root and we ourselves could have written.
@@ -323,10 +331,18 @@ mod tests {
         assert_eq!(config.allowed_origins, ["https://console.example.com".parse().unwrap()]);
         assert_eq!(config.account_rate, rate(3, 4));
         assert_eq!(config.trusted_proxies, ["::1".parse::<IpAddr>().unwrap()]);
-        assert_eq!(config.database.path(), Path::new("/srv/keys.db"));
+        assert_eq!(config.database, DatabaseUrl::at("/srv/keys.db"));
         assert_eq!(config.heartbeat, Duration::from_millis(500));
         assert_eq!(config.store_limits().changes_max, 5);
         assert_eq!(config.consumers, [Consumer { key: "k".into(), secret: "s".into() }]);
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        for url in ["postgres://ana:hunter2@db/keys", "postgress://ana:hunter2@db/keys"] {
+            let error = load(&format!("database = \"{url}\""), 0o600).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
@@ -343,6 +359,7 @@ mod tests {
         check("allowed_origins = [\"*\"]", 0o600, "is not an origin such as");
         check("account_rate = { per_second = 0, burst = 1 }", 0o600, "nonzero");
         check("database = \"sqlite://a.db\"", 0o600, "not absolute");
+        check("database = \"postgres://ana:pw@db/keys\"", 0o600, "holds a password");
         check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
         check("", 0o620, "chmod go-w");
     }

@@ -63,7 +63,7 @@ fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {
 }
 
 fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
-    tracing::info!(%address, database = %config.database.path().display(), "listening");
+    tracing::info!(%address, database = %config.database, "listening");
     if let Some(path) = &config.address_file {
         write_address(path, address).with_context(|| format!("cannot write `{}`", path.display()))?;
     }

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use ::keys::{AccountId, Name};
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 use thiserror::Error;
 
 use super::changes::Numbering;
 use super::keys::key_id;
+use super::sql::{Transaction, sql};
 use super::{KeyChange, Store, StoreError, from_sql, instant, is_taken, now_ms};
 use crate::secret;
 
@@ -100,12 +100,12 @@ impl Store {
         id: Option<AccountId>,
     ) -> Result<AccountId, AddAccountError> {
         let id = id.map_or_else(secret::new_account_id, Ok).map_err(StoreError::from)?;
-        let added = sqlx::query("INSERT INTO accounts (id, name, email, created_at) VALUES ($1, $2, $3, $4)")
+        let added = sql("INSERT INTO accounts (id, name, email, created_at) VALUES ($1, $2, $3, $4)")
             .bind(id.as_str())
             .bind(name.as_str())
             .bind(email.map(Email::as_str))
             .bind(now_ms())
-            .execute(&self.write)
+            .execute(&self.database)
             .await;
         match added {
             Ok(_) => Ok(id),
@@ -116,13 +116,13 @@ impl Store {
 
     /// At most `limit` accounts in the order of their names, beginning after `after`.
     pub async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let rows: Vec<AccountRow> = sqlx::query_as(
+        let rows: Vec<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
              FROM accounts a WHERE a.name > $1 ORDER BY a.name LIMIT $2",
         )
         .bind(after)
         .bind(limit)
-        .fetch_all(&self.read)
+        .fetch_all(&self.database)
         .await
         .map_err(StoreError::of("list accounts"))?;
         rows.into_iter().map(account).collect()
@@ -130,12 +130,12 @@ impl Store {
 
     /// The account with the id `wanted`, or else with that name.
     pub async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
-        let row: Option<AccountRow> = sqlx::query_as(
+        let row: Option<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
              FROM accounts a WHERE a.id = $1 OR a.name = $1 ORDER BY (a.id = $1) DESC LIMIT 1",
         )
         .bind(wanted)
-        .fetch_optional(&self.read)
+        .fetch_optional(&self.database)
         .await
         .map_err(StoreError::of("find an account"))?;
         row.map(account).transpose()
@@ -146,14 +146,14 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, id).await? else { return Ok(None) };
         let rows: Vec<(String, Vec<u8>)> =
-            sqlx::query_as("DELETE FROM keys WHERE account = $1 RETURNING id, fingerprint")
+            sql("DELETE FROM keys WHERE account = $1 RETURNING id, fingerprint")
                 .bind(number)
-                .fetch_all(&mut *transaction)
+                .fetch_all(&mut transaction)
                 .await
                 .map_err(StoreError::of("remove an account's keys"))?;
-        sqlx::query("DELETE FROM accounts WHERE number = $1")
+        sql("DELETE FROM accounts WHERE number = $1")
             .bind(number)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await
             .map_err(StoreError::of("remove an account"))?;
         let mut numbering = Numbering::default();
@@ -168,12 +168,12 @@ impl Store {
 
 /// The number by which other tables know the account `id`.
 pub(super) async fn account_number(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     id: &AccountId,
 ) -> Result<Option<i64>, StoreError> {
-    sqlx::query_scalar("SELECT number FROM accounts WHERE id = $1")
+    sql("SELECT number FROM accounts WHERE id = $1")
         .bind(id.as_str())
-        .fetch_optional(connection)
+        .fetch_optional_value(transaction)
         .await
         .map_err(StoreError::of("find an account"))
 }

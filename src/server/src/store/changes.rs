@@ -2,8 +2,8 @@
 
 use ::keys::{Fingerprint, KeyId};
 use feed::{Cursor, Epoch, Event, EventKind};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::sql::{Transaction, Value, many, sql};
 use super::{Store, StoreError, from_sql, to_sql};
 
 /// Rows in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
@@ -64,11 +64,10 @@ impl FeedState {
 impl Store {
     /// Where the feed stands now.
     pub async fn feed_state(&self) -> Result<FeedState, StoreError> {
-        let row: (String, i64, i64, i64) =
-            sqlx::query_as("SELECT epoch, sequence, pruned, hosts_version FROM service")
-                .fetch_one(&self.read)
-                .await
-                .map_err(StoreError::of("read where the feed stands"))?;
+        let row: (String, i64, i64, i64) = sql("SELECT epoch, sequence, pruned, hosts_version FROM service")
+            .fetch_one(&self.database)
+            .await
+            .map_err(StoreError::of("read where the feed stands"))?;
         let (epoch, sequence, pruned, hosts_version) = row;
         Ok(FeedState {
             head: cursor(&epoch, sequence)?,
@@ -79,14 +78,13 @@ impl Store {
 
     /// At most `limit` changes after the number `sequence`.
     pub async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Changes, StoreError> {
-        let rows: Vec<(i64, String, String)> = sqlx::query_as(
-            "SELECT sequence, event, data FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2",
-        )
-        .bind(to_sql(sequence))
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await
-        .map_err(StoreError::of("read changes"))?;
+        let rows: Vec<(i64, String, String)> =
+            sql("SELECT sequence, event, data FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2")
+                .bind(to_sql(sequence))
+                .bind(limit)
+                .fetch_all(&self.database)
+                .await
+                .map_err(StoreError::of("read changes"))?;
         let changes = rows.into_iter().map(change).collect::<Result<Vec<_>, _>>()?;
         match changes.first() {
             Some(first) if first.sequence == sequence + 1 => Ok(Changes::Next(changes)),
@@ -138,19 +136,19 @@ impl Numbering {
     /// Numbers the changes, writes them, and drops those that are older than the last `changes_max`.
     pub(super) async fn write(
         self,
-        connection: &mut SqliteConnection,
+        transaction: &mut Transaction,
         changes_max: u64,
     ) -> Result<Vec<KeyChange>, StoreError> {
         if self.changes.is_empty() {
             return Ok(Vec::new());
         }
         let count = self.changes.len() as u64;
-        let first = reserve(connection, count, changes_max).await? + 1;
+        let first = reserve(transaction, count, changes_max).await? + 1;
         let mut written = Vec::with_capacity(self.changes.len());
         for (rows, first) in
             self.changes.chunks(ROWS_PER_STATEMENT).zip((first..).step_by(ROWS_PER_STATEMENT))
         {
-            insert(connection, rows, first).await?;
+            insert(transaction, rows, first).await?;
             written.extend(rows.iter().zip(first..).map(|(row, sequence)| KeyChange {
                 sequence,
                 event: row.event,
@@ -158,42 +156,38 @@ impl Numbering {
                 fingerprint: row.fingerprint,
             }));
         }
-        prune(connection).await?;
+        prune(transaction).await?;
         Ok(written)
     }
 }
 
 /// Takes the next `count` numbers; gives the last one that was taken before.
-async fn reserve(connection: &mut SqliteConnection, count: u64, changes_max: u64) -> Result<u64, StoreError> {
-    let last: i64 = sqlx::query_scalar(
-        "UPDATE service SET sequence = sequence + $1,
+async fn reserve(transaction: &mut Transaction, count: u64, changes_max: u64) -> Result<u64, StoreError> {
+    let last: i64 = sql("UPDATE service SET sequence = sequence + $1,
              pruned = CASE WHEN sequence + $1 - $2 > pruned THEN sequence + $1 - $2 ELSE pruned END
-         RETURNING sequence",
-    )
+         RETURNING sequence")
     .bind(to_sql(count))
     .bind(to_sql(changes_max))
-    .fetch_one(connection)
+    .fetch_value(transaction)
     .await
     .map_err(StoreError::of("number a change"))?;
     Ok(from_sql(last)?.saturating_sub(count))
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    rows: &[Unnumbered],
-    first: u64,
-) -> Result<(), StoreError> {
-    let mut statement = QueryBuilder::<Sqlite>::new("INSERT INTO changes (sequence, event, data) ");
-    statement.push_values(rows.iter().zip(first..), |mut values, (row, sequence)| {
-        values.push_bind(to_sql(sequence)).push_bind(row.event.as_str()).push_bind(row.data.as_str());
+async fn insert(transaction: &mut Transaction, rows: &[Unnumbered], first: u64) -> Result<(), StoreError> {
+    let values = rows.iter().zip(first..).map(|(row, sequence)| {
+        [Value::from(to_sql(sequence)), row.event.as_str().into(), row.data.as_str().into()]
     });
-    statement.build().execute(connection).await.map_err(StoreError::of("write changes"))?;
+    many("INSERT INTO changes (sequence, event, data) {rows}", values)
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("write changes"))?;
     Ok(())
 }
 
-async fn prune(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM changes WHERE sequence <= (SELECT pruned FROM service)")
-        .execute(connection)
+async fn prune(transaction: &mut Transaction) -> Result<(), StoreError> {
+    sql("DELETE FROM changes WHERE sequence <= (SELECT pruned FROM service)")
+        .execute(transaction)
         .await
         .map_err(StoreError::of("drop old changes"))?;
     Ok(())

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::sql::{Transaction, sql};
 use super::{Store, StoreError, instant, is_taken, now_ms};
 use crate::secret::{self, NewIdError, TokenDigest};
 
@@ -86,14 +87,13 @@ impl Store {
     pub async fn add_host(&self, name: &HostName, digest: TokenDigest) -> Result<HostId, AddHostError> {
         let id = secret::random_id("host").map_err(|error| StoreError::from(NewIdError::from(error)))?;
         let mut transaction = self.begin_write().await?;
-        let added =
-            sqlx::query("INSERT INTO hosts (id, name, token_sha256, created_at) VALUES ($1, $2, $3, $4)")
-                .bind(&id)
-                .bind(name.as_str())
-                .bind(digest.as_bytes())
-                .bind(now_ms())
-                .execute(&mut *transaction)
-                .await;
+        let added = sql("INSERT INTO hosts (id, name, token_sha256, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(&id)
+            .bind(name.as_str())
+            .bind(digest.as_bytes())
+            .bind(now_ms())
+            .execute(&mut transaction)
+            .await;
         match added {
             Err(error) if is_taken(&error) => return Err(AddHostError::Taken { name: name.clone() }),
             other => other.map_err(StoreError::of("add a host"))?,
@@ -105,11 +105,10 @@ impl Store {
 
     /// All hosts in the order of their names.
     pub async fn hosts(&self) -> Result<Vec<Host>, StoreError> {
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT id, name, created_at FROM hosts ORDER BY name")
-                .fetch_all(&self.read)
-                .await
-                .map_err(StoreError::of("list hosts"))?;
+        let rows: Vec<(String, String, i64)> = sql("SELECT id, name, created_at FROM hosts ORDER BY name")
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("list hosts"))?;
         rows.into_iter()
             .map(|(id, name, created_at)| {
                 Ok(Host { id: HostId(id.into()), name, created_at: instant(created_at)? })
@@ -119,8 +118,8 @@ impl Store {
 
     /// The ids of all hosts.
     pub async fn host_ids(&self) -> Result<HashSet<HostId>, StoreError> {
-        let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM hosts")
-            .fetch_all(&self.read)
+        let ids: Vec<String> = sql("SELECT id FROM hosts")
+            .fetch_values(&self.database)
             .await
             .map_err(StoreError::of("list hosts"))?;
         Ok(ids.into_iter().map(|id| HostId(id.into())).collect())
@@ -129,12 +128,12 @@ impl Store {
     /// Makes the host's token worthless and ends its streams. `false`: there is no such host.
     pub async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let done = sqlx::query("DELETE FROM hosts WHERE name = $1")
+        let done = sql("DELETE FROM hosts WHERE name = $1")
             .bind(name.as_str())
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await
             .map_err(StoreError::of("revoke a host"))?;
-        if done.rows_affected() == 0 {
+        if done == 0 {
             return Ok(false);
         }
         count_host_change(&mut transaction).await?;
@@ -144,9 +143,9 @@ impl Store {
 
     /// Which host shows the token of `digest`.
     pub async fn host_of_token(&self, digest: TokenDigest) -> Result<Option<HostId>, StoreError> {
-        let id: Option<String> = sqlx::query_scalar("SELECT id FROM hosts WHERE token_sha256 = $1")
+        let id: Option<String> = sql("SELECT id FROM hosts WHERE token_sha256 = $1")
             .bind(digest.as_bytes())
-            .fetch_optional(&self.read)
+            .fetch_optional_value(&self.database)
             .await
             .map_err(StoreError::of("look up a host's token"))?;
         Ok(id.map(|id| HostId(id.into())))
@@ -154,9 +153,9 @@ impl Store {
 }
 
 /// By this number a server notices what another process did to the hosts.
-async fn count_host_change(connection: &mut sqlx::SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("UPDATE service SET hosts_version = hosts_version + 1")
-        .execute(connection)
+async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
+    sql("UPDATE service SET hosts_version = hosts_version + 1")
+        .execute(transaction)
         .await
         .map_err(StoreError::of("count a change to the hosts"))?;
     Ok(())

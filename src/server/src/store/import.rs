@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use ::keys::{AccountId, Name, ValidKey};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use thiserror::Error;
 
 use super::accounts::account_id;
 use super::changes::Numbering;
 use super::keys::NewKey;
+use super::sql::{Database, Transaction, Value, many, sql};
 use super::{Store, StoreError, now_ms};
 use crate::secret;
 
@@ -56,14 +56,14 @@ pub enum ImportRefusal {
 }
 
 impl Store {
-    /// Gives this process's writer memory, and the write-ahead log length, for many keys: they land all over
+    /// Gives this process's writer to SQLite memory, and the write-ahead log length, for many keys: they land all over
     /// the index of fingerprints, and with the usual 2 MiB each batch would write most of it several times.
     pub async fn expect_import(&self) -> Result<(), StoreError> {
+        if let Database::Postgres { .. } = self.database {
+            return Ok(());
+        }
         for setting in ["PRAGMA cache_size = -131072", "PRAGMA wal_autocheckpoint = 65536"] {
-            sqlx::query(setting)
-                .execute(&self.write)
-                .await
-                .map_err(StoreError::of("prepare for an import"))?;
+            sql(setting).execute(&self.database).await.map_err(StoreError::of("prepare for an import"))?;
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ fn row<'a>(accounts: &Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreEr
 type Accounts = HashMap<String, (i64, AccountId)>;
 
 async fn ensure_accounts(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     items: &[ImportItem],
 ) -> Result<Accounts, StoreError> {
     let mut seen = HashSet::new();
@@ -127,36 +127,33 @@ async fn ensure_accounts(
         items.iter().map(|item| item.account.as_str()).filter(|name| seen.insert(*name)).collect();
     let mut accounts = Accounts::with_capacity(names.len());
     for names in names.chunks(ROWS_PER_STATEMENT) {
-        make_accounts(connection, names).await?;
-        find_accounts(connection, names, &mut accounts).await?;
+        make_accounts(transaction, names).await?;
+        find_accounts(transaction, names, &mut accounts).await?;
     }
     Ok(accounts)
 }
 
-async fn make_accounts(connection: &mut SqliteConnection, names: &[&str]) -> Result<(), StoreError> {
+async fn make_accounts(transaction: &mut Transaction, names: &[&str]) -> Result<(), StoreError> {
     let ids = names.iter().map(|_| secret::new_account_id()).collect::<Result<Vec<_>, _>>()?;
-    let mut statement = QueryBuilder::<Sqlite>::new("INSERT INTO accounts (id, name, created_at) ");
-    statement.push_values(names.iter().zip(&ids), |mut values, (name, id)| {
-        values.push_bind(id.as_str()).push_bind(*name).push_bind(now_ms());
-    });
-    statement.push(" ON CONFLICT (name) DO NOTHING");
-    statement.build().execute(connection).await.map_err(StoreError::of("add accounts"))?;
+    let rows = names.iter().zip(&ids).map(|(name, id)| [id.as_str().into(), (*name).into(), now_ms().into()]);
+    many("INSERT INTO accounts (id, name, created_at) {rows} ON CONFLICT (name) DO NOTHING", rows)
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("add accounts"))?;
     Ok(())
 }
 
 async fn find_accounts(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     names: &[&str],
     accounts: &mut Accounts,
 ) -> Result<(), StoreError> {
-    let mut statement = QueryBuilder::<Sqlite>::new("SELECT number, id, name FROM accounts WHERE name IN (");
-    let mut list = statement.separated(", ");
-    for name in names {
-        list.push_bind(*name);
-    }
-    list.push_unseparated(")");
+    let wanted = names.iter().map(|name| [Value::from(*name)]);
     let rows: Vec<(i64, String, String)> =
-        statement.build_query_as().fetch_all(connection).await.map_err(StoreError::of("find accounts"))?;
+        many("SELECT number, id, name FROM accounts WHERE name IN ({rows})", wanted)
+            .fetch_all(transaction)
+            .await
+            .map_err(StoreError::of("find accounts"))?;
     for (number, id, name) in rows {
         accounts.insert(name, (number, account_id(&id)?));
     }
@@ -165,55 +162,52 @@ async fn find_accounts(
 
 /// The fingerprints among those of `rows` that were reported as compromised.
 async fn compromised(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     rows: &[Row<'_>],
 ) -> Result<HashSet<Vec<u8>>, StoreError> {
-    let mut statement =
-        QueryBuilder::<Sqlite>::new("SELECT fingerprint FROM compromised_keys WHERE fingerprint IN (");
-    let mut list = statement.separated(", ");
-    for row in rows {
-        list.push_bind(row.new.fingerprint.as_bytes().as_slice());
-    }
-    list.push_unseparated(")");
-    let found: Vec<Vec<u8>> = statement
-        .build_query_scalar()
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::of("look for compromised keys"))?;
+    let fingerprints = rows.iter().map(|row| [Value::from(row.new.fingerprint.as_bytes().as_slice())]);
+    let found: Vec<Vec<u8>> =
+        many("SELECT fingerprint FROM compromised_keys WHERE fingerprint IN ({rows})", fingerprints)
+            .fetch_values(transaction)
+            .await
+            .map_err(StoreError::of("look for compromised keys"))?;
     Ok(found.into_iter().collect())
 }
 
 /// Stores what no unique index refuses; gives how many that are.
-async fn insert(connection: &mut SqliteConnection, rows: &[&Row<'_>]) -> Result<u64, StoreError> {
+async fn insert(transaction: &mut Transaction, rows: &[&Row<'_>]) -> Result<u64, StoreError> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let mut statement = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) ",
-    );
     let now = now_ms();
-    statement.push_values(rows, |mut values, row| {
-        values
-            .push_bind(row.new.fingerprint.as_bytes().as_slice())
-            .push_bind(row.account)
-            .push_bind(row.new.id.as_str())
-            .push_bind(row.item.name.as_str())
-            .push_bind(row.item.text.as_str())
-            .push_bind(row.new.entry.as_str())
-            .push_bind(now);
+    let values = rows.iter().map(|row| {
+        [
+            row.new.fingerprint.as_bytes().as_slice().into(),
+            row.account.into(),
+            row.new.id.as_str().into(),
+            row.item.name.as_str().into(),
+            row.item.text.as_str().into(),
+            row.new.entry.as_str().into(),
+            now.into(),
+        ]
     });
-    statement.push(" ON CONFLICT DO NOTHING");
-    let done = statement.build().execute(connection).await.map_err(StoreError::of("store keys"))?;
-    Ok(done.rows_affected())
+    many(
+        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) {rows}
+         ON CONFLICT DO NOTHING",
+        values,
+    )
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("store keys"))
 }
 
 /// What became of `row` in a statement that stored only some of its rows. The id tells two rows apart that
 /// have one key: which of them was stored can depend on their names.
-async fn outcome(connection: &mut SqliteConnection, row: &Row<'_>) -> Result<ImportOutcome, StoreError> {
+async fn outcome(transaction: &mut Transaction, row: &Row<'_>) -> Result<ImportOutcome, StoreError> {
     let holder: Option<(String, i64, String)> =
-        sqlx::query_as("SELECT id, account, name FROM keys WHERE fingerprint = $1")
+        sql("SELECT id, account, name FROM keys WHERE fingerprint = $1")
             .bind(row.new.fingerprint.as_bytes().as_slice())
-            .fetch_optional(connection)
+            .fetch_optional(transaction)
             .await
             .map_err(StoreError::of("look up a key"))?;
     Ok(match holder {

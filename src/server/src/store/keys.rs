@@ -3,11 +3,11 @@
 use ::keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
 use feed::Entry;
 use jiff::Timestamp;
-use sqlx::{Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
 
 use super::changes::Numbering;
 use super::ownership::check_not_compromised;
+use super::sql::{Transaction, sql};
 use super::warnings::{WarningKind, warn};
 use super::{KeyChange, Store, StoreError, instant, is_taken, now_ms, to_sql};
 use crate::secret;
@@ -76,14 +76,13 @@ type StoredKeyRow = (String, String, Vec<u8>, Option<i64>, Option<i64>);
 impl Store {
     /// The keys of `account` in the order of their names.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
-        let rows: Vec<StoredKeyRow> = sqlx::query_as(
-            "SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at FROM keys k
-             JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name",
-        )
-        .bind(account.as_str())
-        .fetch_all(&self.read)
-        .await
-        .map_err(StoreError::of("list keys"))?;
+        let rows: Vec<StoredKeyRow> =
+            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at FROM keys k
+             JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name")
+            .bind(account.as_str())
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("list keys"))?;
         rows.into_iter().map(stored_key).collect()
     }
 
@@ -122,7 +121,7 @@ impl Store {
     /// Stores a key that nobody holds, and commits.
     pub(super) async fn register(
         &self,
-        mut transaction: Transaction<'static, Sqlite>,
+        mut transaction: Transaction,
         owner: &Owner,
         registration: &Registration<'_>,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
@@ -143,7 +142,7 @@ impl Store {
     /// Stores the comment and the expiry of a key that its owner holds under its name, and commits.
     async fn renew(
         &self,
-        mut transaction: Transaction<'static, Sqlite>,
+        mut transaction: Transaction,
         owner: &Owner,
         key_id: KeyId,
         registration: &Registration<'_>,
@@ -177,11 +176,11 @@ impl Store {
         Ok(changes.into_iter().next())
     }
 
-    async fn check_room(&self, connection: &mut SqliteConnection, owner: &Owner) -> Result<(), PutKeyError> {
+    async fn check_room(&self, transaction: &mut Transaction, owner: &Owner) -> Result<(), PutKeyError> {
         let max = self.limits.keys_per_account_max;
-        let held: i64 = sqlx::query_scalar("SELECT count(*) FROM keys WHERE account = $1")
+        let held: i64 = sql("SELECT count(*) FROM keys WHERE account = $1")
             .bind(owner.number)
-            .fetch_one(connection)
+            .fetch_value(transaction)
             .await
             .map_err(StoreError::of("count an account's keys"))?;
         if held < to_sql(max) { Ok(()) } else { Err(PutKeyError::TooMany { max }) }
@@ -232,26 +231,26 @@ pub(super) enum Holder {
 }
 
 pub(super) async fn owner(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     id: &AccountId,
 ) -> Result<Option<Owner>, StoreError> {
-    let row: Option<(i64, String)> = sqlx::query_as("SELECT number, name FROM accounts WHERE id = $1")
+    let row: Option<(i64, String)> = sql("SELECT number, name FROM accounts WHERE id = $1")
         .bind(id.as_str())
-        .fetch_optional(connection)
+        .fetch_optional(transaction)
         .await
         .map_err(StoreError::of("find an account"))?;
     Ok(row.map(|(number, name)| Owner { number, name }))
 }
 
 pub(super) async fn holder(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     owner: &Owner,
     fingerprint: Fingerprint,
 ) -> Result<Holder, StoreError> {
     let found: Option<(i64, String, String)> =
-        sqlx::query_as("SELECT account, name, id FROM keys WHERE fingerprint = $1")
+        sql("SELECT account, name, id FROM keys WHERE fingerprint = $1")
             .bind(fingerprint.as_bytes().as_slice())
-            .fetch_optional(connection)
+            .fetch_optional(transaction)
             .await
             .map_err(StoreError::of("look up a key"))?;
     Ok(match found {
@@ -262,15 +261,15 @@ pub(super) async fn holder(
 }
 
 pub(super) async fn take_key(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     owner: &Owner,
     name: &Name,
 ) -> Result<Option<(KeyId, Fingerprint)>, StoreError> {
     let row: Option<(String, Vec<u8>)> =
-        sqlx::query_as("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint")
+        sql("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint")
             .bind(owner.number)
             .bind(name.as_str())
-            .fetch_optional(connection)
+            .fetch_optional(transaction)
             .await
             .map_err(StoreError::of("remove a key"))?;
     row.map(|(id, digest)| Ok((key_id(&id)?, fingerprint(&digest)?))).transpose()
@@ -309,11 +308,11 @@ impl NewKey {
 
     async fn insert(
         &self,
-        connection: &mut SqliteConnection,
+        transaction: &mut Transaction,
         owner: &Owner,
         registration: &Registration<'_>,
     ) -> Result<(), PutKeyError> {
-        let inserted = sqlx::query(
+        let inserted = sql(
             "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, verified_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
@@ -326,7 +325,7 @@ impl NewKey {
         .bind(now_ms())
         .bind(registration.verified_at)
         .bind(registration.expires_at_ms())
-        .execute(connection)
+        .execute(transaction)
         .await;
         match inserted {
             Ok(_) => Ok(()),
@@ -339,21 +338,21 @@ impl NewKey {
     /// Stores what may change of a key that is stored; gives whether that is news for hosts.
     async fn replace(
         &self,
-        connection: &mut SqliteConnection,
+        transaction: &mut Transaction,
         registration: &Registration<'_>,
     ) -> Result<bool, StoreError> {
         let digest = self.fingerprint.as_bytes().as_slice();
-        let before: String = sqlx::query_scalar("SELECT entry FROM keys WHERE fingerprint = $1")
+        let before: String = sql("SELECT entry FROM keys WHERE fingerprint = $1")
             .bind(digest)
-            .fetch_one(&mut *connection)
+            .fetch_value(&mut *transaction)
             .await
             .map_err(StoreError::of("look up a key"))?;
-        sqlx::query("UPDATE keys SET text = $1, entry = $2, expires_at = $3 WHERE fingerprint = $4")
+        sql("UPDATE keys SET text = $1, entry = $2, expires_at = $3 WHERE fingerprint = $4")
             .bind(registration.text)
             .bind(self.entry.as_str())
             .bind(registration.expires_at_ms())
             .bind(digest)
-            .execute(connection)
+            .execute(transaction)
             .await
             .map_err(StoreError::of("store a key's text"))?;
         Ok(before != self.entry)

@@ -7,7 +7,9 @@
 //!   of `service`, which also puts writers in order, so the sequence has no holes and no number is
 //!   seen before a smaller one.
 //! - The unique indexes decide who holds a key and a name, whatever was looked up before.
-//! - SQL is kept to what PostgreSQL reads too: `$1`, `RETURNING`, `ON CONFLICT`; times in milliseconds.
+//! - SQLite and PostgreSQL are asked in the same words: see [`sql`], which also says how to add a query or a
+//!   migration. On PostgreSQL, whoever writes more than one statement first locks the row of `service`, so
+//!   that writers of all replicas stand in one queue.
 
 mod accounts;
 mod changes;
@@ -16,12 +18,14 @@ mod import;
 mod keys;
 mod open;
 mod ownership;
+mod postgres;
 mod snapshot;
+mod sql;
+mod sqlite;
 mod tokens;
+mod url;
 mod warnings;
 
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -30,12 +34,14 @@ pub use self::changes::{Change, Changes, FeedState, KeyChange};
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::{PutKeyError, StoredKey};
-pub use self::open::{DatabaseUrl, Open, OpenError, ParseDatabaseUrlError};
+pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::snapshot::{Page, Snapshot};
 pub use self::tokens::{NewToken, TokenInfo};
+pub use self::url::{DatabaseUrl, ParseDatabaseUrlError, PostgresUrl};
 pub use self::warnings::{Warning, WarningKind};
 
+use self::sql::{Database, Transaction};
 use crate::secret::NewIdError;
 
 /// What an operator decides about the store.
@@ -50,9 +56,7 @@ pub struct StoreLimits {
 /// The database of accounts, keys, hosts and changes.
 #[derive(Clone)]
 pub struct Store {
-    read: SqlitePool,
-    /// One connection: its queue is where this process's writers wait for each other.
-    write: SqlitePool,
+    database: Database,
     limits: StoreLimits,
     committed: watch::Sender<()>,
 }
@@ -99,16 +103,15 @@ impl Store {
 
     /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
     pub async fn close(&self) {
-        self.read.close().await;
-        self.write.close().await;
+        self.database.close().await;
     }
 
     /// A transaction that holds the one right to write from its beginning, so that what it reads stays true.
-    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::of("begin a transaction"))
+    async fn begin_write(&self) -> Result<Transaction, StoreError> {
+        self.database.begin_write().await.map_err(StoreError::of("begin a transaction"))
     }
 
-    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
+    async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
         transaction.commit().await.map_err(StoreError::of("commit"))?;
         // Nobody need be listening.
         self.committed.send_replace(());
@@ -116,7 +119,7 @@ impl Store {
     }
 }
 
-/// SQLite's integers are signed; numbers of ours begin at 0 and are counted up by one.
+/// The databases' integers are signed; numbers of ours begin at 0 and are counted up by one.
 fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

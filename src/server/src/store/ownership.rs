@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use ::keys::{AccountId, Fingerprint, Name, ValidKey};
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 use thiserror::Error;
 
 use super::accounts::account_number;
 use super::changes::Numbering;
 use super::keys::{Holder, Registration, holder, owner, take_key};
+use super::sql::{Transaction, sql};
 use super::warnings::{WarningKind, settle_contest, warn};
 use super::{KeyChange, PutKeyError, Store, StoreError, instant, now_ms};
 
@@ -57,16 +57,14 @@ impl Store {
         let number = account_number(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
         drop_challenges(&mut transaction, number, fingerprint).await?;
         let expires_at = now_ms().saturating_add_unsigned(CHALLENGE_AGE_MAX.as_secs() * 1_000);
-        sqlx::query(
-            "INSERT INTO challenges (account, fingerprint, text, challenge, expires_at)
-             VALUES ($1, $2, $3, $4, $5)",
-        )
+        sql("INSERT INTO challenges (account, fingerprint, text, challenge, expires_at)
+             VALUES ($1, $2, $3, $4, $5)")
         .bind(number)
         .bind(fingerprint.as_bytes().as_slice())
         .bind(key_text)
         .bind(challenge)
         .bind(expires_at)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await
         .map_err(StoreError::of("store a challenge"))?;
         self.commit(transaction).await?;
@@ -79,16 +77,15 @@ impl Store {
         account: &AccountId,
         fingerprint: Fingerprint,
     ) -> Result<Option<Challenge>, StoreError> {
-        let row: Option<(String, String)> = sqlx::query_as(
-            "SELECT c.challenge, c.text FROM challenges c JOIN accounts a ON a.number = c.account
-             WHERE a.id = $1 AND c.fingerprint = $2 AND c.expires_at > $3",
-        )
-        .bind(account.as_str())
-        .bind(fingerprint.as_bytes().as_slice())
-        .bind(now_ms())
-        .fetch_optional(&self.read)
-        .await
-        .map_err(StoreError::of("look up a challenge"))?;
+        let row: Option<(String, String)> =
+            sql("SELECT c.challenge, c.text FROM challenges c JOIN accounts a ON a.number = c.account
+             WHERE a.id = $1 AND c.fingerprint = $2 AND c.expires_at > $3")
+            .bind(account.as_str())
+            .bind(fingerprint.as_bytes().as_slice())
+            .bind(now_ms())
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a challenge"))?;
         Ok(row.map(|(challenge, key_text)| Challenge { challenge, key_text }))
     }
 
@@ -133,19 +130,19 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(ReportKeyError::NoSuchKey)?;
         let verified_at: Option<Option<i64>> =
-            sqlx::query_scalar("SELECT verified_at FROM keys WHERE account = $1 AND name = $2")
+            sql("SELECT verified_at FROM keys WHERE account = $1 AND name = $2")
                 .bind(owner.number)
                 .bind(name.as_str())
-                .fetch_optional(&mut *transaction)
+                .fetch_optional_value(&mut transaction)
                 .await
                 .map_err(StoreError::of("look up a key"))?;
         verified_at.ok_or(ReportKeyError::NoSuchKey)?.ok_or(ReportKeyError::NotVerified)?;
         let taken = take_key(&mut transaction, &owner, name).await?;
         let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
-        sqlx::query("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)")
+        sql("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)")
             .bind(fingerprint.as_bytes().as_slice())
             .bind(now_ms())
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await
             .map_err(StoreError::of("report a key as compromised"))?;
         let mut numbering = Numbering::default();
@@ -158,15 +155,14 @@ impl Store {
 
 /// Refuses a key that was reported as compromised.
 pub(super) async fn check_not_compromised(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     fingerprint: Fingerprint,
 ) -> Result<(), PutKeyError> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT created_at FROM compromised_keys WHERE fingerprint = $1")
-            .bind(fingerprint.as_bytes().as_slice())
-            .fetch_optional(connection)
-            .await
-            .map_err(StoreError::of("look for compromised keys"))?;
+    let found: Option<i64> = sql("SELECT created_at FROM compromised_keys WHERE fingerprint = $1")
+        .bind(fingerprint.as_bytes().as_slice())
+        .fetch_optional_value(transaction)
+        .await
+        .map_err(StoreError::of("look for compromised keys"))?;
     match found {
         None => Ok(()),
         Some(_) => Err(PutKeyError::Compromised),
@@ -175,55 +171,52 @@ pub(super) async fn check_not_compromised(
 
 /// Makes room for one more: what is too old, what the new one replaces, and the oldest of too many.
 async fn drop_challenges(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     account: i64,
     fingerprint: Fingerprint,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM challenges WHERE account = $1 AND (fingerprint = $2 OR expires_at <= $3 OR number <=
-             (SELECT number FROM challenges WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $4))",
-    )
+    sql("DELETE FROM challenges WHERE account = $1 AND (fingerprint = $2 OR expires_at <= $3 OR number <=
+             (SELECT number FROM challenges WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $4))")
     .bind(account)
     .bind(fingerprint.as_bytes().as_slice())
     .bind(now_ms())
     .bind(CHALLENGES_MAX - 1)
-    .execute(connection)
+    .execute(transaction)
     .await
     .map_err(StoreError::of("drop old challenges"))?;
     Ok(())
 }
 
 async fn use_challenge(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     account: i64,
     challenge: &str,
 ) -> Result<bool, StoreError> {
-    let used =
-        sqlx::query("DELETE FROM challenges WHERE account = $1 AND challenge = $2 AND expires_at > $3")
-            .bind(account)
-            .bind(challenge)
-            .bind(now_ms())
-            .execute(connection)
-            .await
-            .map_err(StoreError::of("use a challenge"))?;
-    Ok(used.rows_affected() == 1)
+    let used = sql("DELETE FROM challenges WHERE account = $1 AND challenge = $2 AND expires_at > $3")
+        .bind(account)
+        .bind(challenge)
+        .bind(now_ms())
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("use a challenge"))?;
+    Ok(used == 1)
 }
 
 /// Hosts are not told: what they are told next is whose the key is now.
-async fn remove_key(connection: &mut SqliteConnection, fingerprint: Fingerprint) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM keys WHERE fingerprint = $1")
+async fn remove_key(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<(), StoreError> {
+    sql("DELETE FROM keys WHERE fingerprint = $1")
         .bind(fingerprint.as_bytes().as_slice())
-        .execute(connection)
+        .execute(transaction)
         .await
         .map_err(StoreError::of("move a key"))?;
     Ok(())
 }
 
-async fn verify(connection: &mut SqliteConnection, fingerprint: Fingerprint) -> Result<(), StoreError> {
-    sqlx::query("UPDATE keys SET verified_at = $1 WHERE fingerprint = $2")
+async fn verify(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<(), StoreError> {
+    sql("UPDATE keys SET verified_at = $1 WHERE fingerprint = $2")
         .bind(now_ms())
         .bind(fingerprint.as_bytes().as_slice())
-        .execute(connection)
+        .execute(transaction)
         .await
         .map_err(StoreError::of("note a proof"))?;
     Ok(())

@@ -1,16 +1,23 @@
 //! All keys at one moment, for hosts that begin anew.
 
 use feed::Cursor;
-use sqlx::{Sqlite, Transaction};
+use sqlx::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 
 use super::changes::cursor;
+use super::sql::{Database, Transaction, sql};
 use super::{Store, StoreError, from_sql};
+
+/// A host may be slow to take the pages: the connection is idle meanwhile, and holds no lock of a row.
+const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// A read transaction that sees the keys as they are at [`Snapshot::cursor`], whatever is written meanwhile.
 ///
-/// While it lives, the write-ahead log cannot be brought into the database: its holder bounds the time.
+/// While it lives, what was written since cannot be cleaned up (SQLite's write-ahead log, PostgreSQL's old rows):
+/// its holder bounds the time.
 pub struct Snapshot {
-    transaction: Transaction<'static, Sqlite>,
+    transaction: Transaction,
     cursor: Cursor,
     after: Vec<u8>,
 }
@@ -24,12 +31,21 @@ pub struct Page {
     pub count: u64,
 }
 
+/// A page and the fingerprint of its last entry.
+type Read = (Option<Vec<u8>>, i64, Option<String>);
+
 impl Store {
     /// Begins a snapshot of now.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut transaction = self.read.begin().await.map_err(StoreError::of("begin a snapshot"))?;
-        let (epoch, sequence): (String, i64) = sqlx::query_as("SELECT epoch, sequence FROM service")
-            .fetch_one(&mut *transaction)
+        let begun = match &self.database {
+            Database::Sqlite { read, .. } => read.begin().await.map(Transaction::Sqlite),
+            Database::Postgres { read, .. } => {
+                read.begin_with(BEGIN_ON_POSTGRES).await.map(Transaction::Postgres)
+            }
+        };
+        let mut transaction = begun.map_err(StoreError::of("begin a snapshot"))?;
+        let (epoch, sequence): (String, i64) = sql("SELECT epoch, sequence FROM service")
+            .fetch_one(&mut transaction)
             .await
             .map_err(StoreError::of("begin a snapshot"))?;
         Ok(Snapshot { transaction, cursor: cursor(&epoch, sequence)?, after: Vec::new() })
@@ -47,17 +63,38 @@ impl Snapshot {
     ///
     /// The database joins the entries itself: a row by row transfer would cost several times as much.
     pub async fn next_page(&mut self, limit: u32) -> Result<Option<Page>, StoreError> {
-        let row: (Option<Vec<u8>>, i64, Option<String>) = sqlx::query_as(
-            "SELECT max(fingerprint), count(*), group_concat(entry, char(10)) FROM
-                 (SELECT fingerprint, entry FROM keys WHERE fingerprint > $1 ORDER BY fingerprint LIMIT $2)",
-        )
-        .bind(self.after.as_slice())
-        .bind(limit)
-        .fetch_one(&mut *self.transaction)
-        .await
-        .map_err(StoreError::of("read a snapshot"))?;
-        let (Some(last), count, Some(entries)) = row else { return Ok(None) };
+        let read = match &mut self.transaction {
+            Transaction::Sqlite(transaction) => from_sqlite(transaction, &self.after, limit).await,
+            Transaction::Postgres(transaction) => from_postgres(transaction, &self.after, limit).await,
+        };
+        let (Some(last), count, Some(entries)) = read.map_err(StoreError::of("read a snapshot"))? else {
+            return Ok(None);
+        };
         self.after = last;
         Ok(Some(Page { entries, count: from_sql(count)? }))
     }
+}
+
+async fn from_sqlite(connection: &mut SqliteConnection, after: &[u8], limit: u32) -> sqlx::Result<Read> {
+    sqlx::query_as(
+        "SELECT max(fingerprint), count(*), group_concat(entry, char(10)) FROM
+             (SELECT fingerprint, entry FROM keys WHERE fingerprint > $1 ORDER BY fingerprint LIMIT $2)",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_one(connection)
+    .await
+}
+
+/// PostgreSQL before 18 has no greatest of `bytea`: the last of the page is the last of those in its order.
+async fn from_postgres(connection: &mut PgConnection, after: &[u8], limit: u32) -> sqlx::Result<Read> {
+    sqlx::query_as(
+        "SELECT (array_agg(fingerprint ORDER BY fingerprint DESC))[1], count(*),
+                string_agg(entry, chr(10) ORDER BY fingerprint) FROM
+             (SELECT fingerprint, entry FROM keys WHERE fingerprint > $1 ORDER BY fingerprint LIMIT $2) page",
+    )
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_one(connection)
+    .await
 }

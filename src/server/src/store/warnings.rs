@@ -2,9 +2,9 @@
 
 use ::keys::{AccountId, Fingerprint};
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
 use super::keys::fingerprint;
+use super::sql::{Transaction, sql};
 use super::{Store, StoreError, instant, now_ms};
 use crate::secret::{self, NewIdError};
 
@@ -49,15 +49,14 @@ pub struct Warning {
 impl Store {
     /// The warnings of `account`, the newest first.
     pub async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
-        let rows: Vec<(String, String, Vec<u8>, String, i64)> = sqlx::query_as(
-            "SELECT w.id, w.kind, w.fingerprint, w.name, w.created_at
+        let rows: Vec<(String, String, Vec<u8>, String, i64)> =
+            sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.created_at
              FROM warnings w JOIN accounts a ON a.number = w.account
-             WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC",
-        )
-        .bind(account.as_str())
-        .fetch_all(&self.read)
-        .await
-        .map_err(StoreError::of("list warnings"))?;
+             WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC")
+            .bind(account.as_str())
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("list warnings"))?;
         rows.into_iter()
             .map(|(id, kind, digest, name, created_at)| {
                 let fingerprint = fingerprint(&digest)?;
@@ -68,48 +67,44 @@ impl Store {
 
     /// Forgets the warning `id` of `account`. `false`: it has no such warning.
     pub async fn dismiss_warning(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = sql(
             "DELETE FROM warnings WHERE id = $1 AND account = (SELECT number FROM accounts WHERE id = $2)",
         )
         .bind(id)
         .bind(account.as_str())
-        .execute(&self.write)
+        .execute(&self.database)
         .await;
-        Ok(done.map_err(StoreError::of("dismiss a warning"))?.rows_affected() > 0)
+        Ok(done.map_err(StoreError::of("dismiss a warning"))? > 0)
     }
 }
 
 /// Warns the account of number `account`; of what it was warned of before, only the date changes.
 pub(super) async fn warn(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     account: i64,
     kind: WarningKind,
     fingerprint: Fingerprint,
     name: &str,
 ) -> Result<(), StoreError> {
     let id = secret::random_id("warn").map_err(NewIdError::from)?;
-    sqlx::query(
-        "INSERT INTO warnings (id, account, kind, fingerprint, name, created_at)
+    sql("INSERT INTO warnings (id, account, kind, fingerprint, name, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (account, kind, fingerprint)
-         DO UPDATE SET name = excluded.name, created_at = excluded.created_at",
-    )
+         DO UPDATE SET name = excluded.name, created_at = excluded.created_at")
     .bind(id)
     .bind(account)
     .bind(kind.as_str())
     .bind(fingerprint.as_bytes().as_slice())
     .bind(name)
     .bind(now_ms())
-    .execute(&mut *connection)
+    .execute(&mut *transaction)
     .await
     .map_err(StoreError::of("write a warning"))?;
-    sqlx::query(
-        "DELETE FROM warnings WHERE account = $1 AND number <=
-             (SELECT number FROM warnings WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
-    )
+    sql("DELETE FROM warnings WHERE account = $1 AND number <=
+             (SELECT number FROM warnings WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)")
     .bind(account)
     .bind(WARNINGS_MAX)
-    .execute(connection)
+    .execute(transaction)
     .await
     .map_err(StoreError::of("drop old warnings"))?;
     Ok(())
@@ -117,15 +112,15 @@ pub(super) async fn warn(
 
 /// The contest for the key is over for the account of number `account`.
 pub(super) async fn settle_contest(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     account: i64,
     fingerprint: Fingerprint,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM warnings WHERE account = $1 AND kind = $2 AND fingerprint = $3")
+    sql("DELETE FROM warnings WHERE account = $1 AND kind = $2 AND fingerprint = $3")
         .bind(account)
         .bind(WarningKind::Contested.as_str())
         .bind(fingerprint.as_bytes().as_slice())
-        .execute(connection)
+        .execute(transaction)
         .await
         .map_err(StoreError::of("settle a contest"))?;
     Ok(())

@@ -1,0 +1,2 @@
+-- From when on hosts refuse the key; NULL: never. `entry` says the same to them.
+ALTER TABLE keys ADD COLUMN expires_at BIGINT;

@@ -1,0 +1,61 @@
+//! SQLite: the file, its modes and its settings.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::open::{ACQUIRE_TIMEOUT, Open, OpenError, READ_CONNECTIONS};
+use super::sql::Database;
+
+/// How long a writer waits for one of another process, such as a command or an import's batch.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens the file at `path`; gives what sqlx says when it is no database.
+pub(super) async fn connect(path: &Path) -> sqlx::Result<Database> {
+    let options = connect_options(path);
+    // A reader that could write would take part in the queue of writers without waiting in it.
+    let reader = options.clone().pragma("query_only", "ON");
+    let write = pool_options(1).connect_with(options).await?;
+    let read = pool_options(READ_CONNECTIONS).connect_lazy_with(reader);
+    Ok(Database::Sqlite { read, write })
+}
+
+/// The write-ahead log and the shared memory beside the database take over its mode.
+pub(super) fn prepare_file(path: &Path, open: Open) -> Result<(), OpenError> {
+    let failed = |source| OpenError::File { path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(open == Open::Prepare)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(OpenError::Mode { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("trusted_schema", "OFF")
+}
+
+fn pool_options(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}

@@ -1,0 +1,127 @@
+//! Where the database is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use sqlx::postgres::PgConnectOptions;
+use thiserror::Error;
+
+/// Where the database is: `sqlite:///absolute/path`, or `postgres://user@host/name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// In a file, whose path is absolute.
+    Sqlite(PathBuf),
+    /// In a PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+/// The address of a PostgreSQL database. Invariant: sqlx reads it, and no password is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+/// Why a text is not a database URL. None repeats what may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ParseDatabaseUrlError {
+    /// Another kind of database, or none.
+    #[error("a database URL begins with sqlite:///path or postgres://host")]
+    Scheme,
+    /// It would depend on where the service was started.
+    #[error("the path of `{}` is not absolute, hint: sqlite:///path has three slashes", ::keys::escape(.0))]
+    Relative(String),
+    /// Whoever reads the configuration, or a list of processes, would read it.
+    #[error(
+        "the database URL holds a password, hint: put it into a file, and name that in `database_password_file` or PGPASSFILE"
+    )]
+    Password,
+    /// Not what sqlx reads.
+    #[error(
+        "the database URL is not such as postgres://pushkeys@db.example.com/pushkeys?sslmode=verify-full"
+    )]
+    Postgres,
+}
+
+impl DatabaseUrl {
+    /// The SQLite database in the file at `path`, which is absolute.
+    pub(crate) fn at(path: &str) -> Self {
+        Self::Sqlite(path.into())
+    }
+}
+
+impl PostgresUrl {
+    /// How to connect, as far as the URL and the environment (`PGPASSFILE`, …) say.
+    pub(super) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        self.0.parse()
+    }
+
+    /// The URL, as PostgreSQL's own programs take it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = ParseDatabaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDatabaseUrlError> {
+        if let Some(path) = text.strip_prefix("sqlite://") {
+            if !path.starts_with('/') {
+                return Err(ParseDatabaseUrlError::Relative(text.into()));
+            }
+            return Ok(Self::Sqlite(path.into()));
+        }
+        let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+        let rest = rest.ok_or(ParseDatabaseUrlError::Scheme)?;
+        if has_password(rest) {
+            return Err(ParseDatabaseUrlError::Password);
+        }
+        text.parse::<PgConnectOptions>().map_err(|_| ParseDatabaseUrlError::Postgres)?;
+        Ok(Self::Postgres(PostgresUrl(text.into())))
+    }
+}
+
+/// Whether what follows the scheme has `user:password@`, or a parameter that is one.
+fn has_password(rest: &str) -> bool {
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || parameters.split('&').any(|parameter| parameter.starts_with("password="))
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(out, "sqlite://{}", path.display()),
+            Self::Postgres(url) => out.write_str(&url.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_file_by_its_absolute_path_or_a_server() {
+        assert_eq!("sqlite:///var/lib/a.db".parse(), Ok(DatabaseUrl::at("/var/lib/a.db")));
+        for text in ["postgres://db/pushkeys", "postgresql://ana@db:5433/keys?sslmode=verify-full"] {
+            assert_eq!(text.parse::<DatabaseUrl>().unwrap().to_string(), text);
+        }
+        for text in ["sqlite://a.db", "sqlite://", "mysql://host/db", "/var/lib/a.db", "", "postgres://db:x/"]
+        {
+            assert!(text.parse::<DatabaseUrl>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_no_error_repeats_it() {
+        for text in ["postgres://ana:hunter2@db/keys", "postgres://db/keys?sslmode=require&password=hunter2"]
+        {
+            assert_eq!(text.parse::<DatabaseUrl>(), Err(ParseDatabaseUrlError::Password), "{text:?}");
+        }
+        for text in ["postgres://ana:hunter2@db:x/", "postgress://ana:hunter2@db/keys"] {
+            let error = text.parse::<DatabaseUrl>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}
