@@ -26,7 +26,7 @@ const FIRST: &str = "#shard";
 const LAST: &str = "~end";
 
 /// When no more than this many bytes are left to search, they are read and scanned.
-const SCAN_BYTES: u64 = 3 * 1024;
+const SCAN_BYTES: u64 = 1536;
 /// Lines of Ed25519 and ECDSA keys are shorter than this.
 const MOST_LINES_BYTES: usize = 1024;
 /// What is left to scan is at most this long: one line that spans the middle of it, and its neighbours.
