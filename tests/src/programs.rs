@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest as _, Sha256};
+
 /// A program of this workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
@@ -61,6 +63,12 @@ fn profile_directory() -> PathBuf {
     let is_deps = directory.file_name() == Some(OsStr::new("deps"));
     let profile = if is_deps { directory.parent().expect("target/PROFILE/deps") } else { directory };
     profile.to_owned()
+}
+
+/// A short name of this build's directory, unlike that of another clone.
+pub(crate) fn target_name() -> String {
+    let digest = Sha256::digest(profile_directory().as_os_str().as_encoded_bytes());
+    digest.iter().take(4).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn target_directory(profile: &Path) -> PathBuf {

@@ -7,7 +7,6 @@ use std::process::Command;
 use feed::Event;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, SqliteConnection};
 
 use crate::service::{Account, Service, answer, text};
 
@@ -204,14 +203,10 @@ async fn a_challenge_is_good_for_its_ten_minutes_only() {
     let ana = service.account("ana");
     let key = KeyPair::ed25519(&service, "key");
     let command = challenge(&service, &ana, &key).await;
-    let url = format!("sqlite://{}", service.path("keys.db").display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
-    let left_ms: i64 =
-        sqlx::query_scalar("SELECT expires_at FROM challenges").fetch_one(&mut database).await.unwrap();
+    let left_ms = service.database().ask("SELECT expires_at FROM challenges").await.unwrap();
     let left_ms = left_ms - jiff::Timestamp::now().as_millisecond();
     assert!((1..=600_000).contains(&left_ms), "{left_ms}");
-    let expire = "UPDATE challenges SET expires_at = expires_at - 600000";
-    sqlx::query(expire).execute(&mut database).await.unwrap();
+    service.database().ask("UPDATE challenges SET expires_at = expires_at - 600000").await;
     let refused = post(&service, &ana, "mine/proof", &run(&command, &key.private)).await;
     check_refused(&refused, "no challenge waits");
     assert_eq!(prove(&service, &ana, &key).await.0, StatusCode::OK);

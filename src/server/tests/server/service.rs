@@ -7,18 +7,73 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use feed::{EventReader, Received};
+use pushkeys_tests::PostgresDatabase;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Whether this is the suite on PostgreSQL: one folder of tests, of which the other is a link, makes two programs.
+pub(crate) fn is_on_postgres() -> bool {
+    env!("CARGO_CRATE_NAME") == "server_on_postgres"
+}
+
+/// An empty database of the kind that this suite is about.
+pub(crate) enum Database {
+    Sqlite(TempDir),
+    Postgres(PostgresDatabase),
+}
+
+impl Database {
+    pub(crate) fn new() -> Self {
+        if is_on_postgres() {
+            Self::Postgres(PostgresDatabase::shared())
+        } else {
+            Self::Sqlite(tempfile::tempdir().unwrap())
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(directory) => format!("sqlite://{}/keys.db", directory.path().display()),
+            Self::Postgres(database) => database.url(),
+        }
+    }
+
+    /// The number that `statement`, which both kinds read, gives; `None` when it gives nothing.
+    pub(crate) async fn ask(&self, statement: &'static str) -> Option<i64> {
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                sqlx::query_scalar(statement).fetch_optional(&mut connection).await.unwrap()
+            }
+            Self::Postgres(database) => {
+                database.query(statement).lines().next().map(|line| line.parse().unwrap())
+            }
+        }
+    }
+
+    /// All that is in it, as bytes.
+    pub(crate) fn contents(&self) -> Vec<u8> {
+        match self {
+            Self::Sqlite(directory) => {
+                let files = fs::read_dir(directory.path()).unwrap();
+                files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+            }
+            Self::Postgres(database) => database.dump().into_bytes(),
+        }
+    }
+}
+
 /// `pushkeys-server serve` in a directory of its own, ended with it.
 pub(crate) struct Service {
     directory: TempDir,
+    database: Database,
     process: Option<Child>,
     address: String,
     pub(crate) client: Client,
@@ -41,22 +96,27 @@ impl Service {
     /// Starts with more settings than the paths.
     pub(crate) fn start_with(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let database = Database::new();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
-            "listen = \"127.0.0.1:0\"\naddress_file = \"{}\"\ndatabase = \"sqlite://{}\"\nsecret_file = \"{}\"\n{settings}",
+            "listen = \"127.0.0.1:0\"\naddress_file = \"{}\"\ndatabase = \"{}\"\nsecret_file = \"{}\"\n{settings}",
             path("address"),
-            path("keys.db"),
+            database.url(),
             path("secret"),
         );
         fs::write(directory.path().join("server.toml"), config).unwrap();
         let client = Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap();
-        let mut service = Self { directory, process: None, address: String::new(), client };
+        let mut service = Self { directory, database, process: None, address: String::new(), client };
         service.restart();
         service
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Host and port.

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use keys::{AccountId, Name, Policy, ValidKey};
 use pushkeys_server::store::{Changes, Open, PutKeyError, Store, StoreLimits};
-use tempfile::TempDir;
 use tokio::task::JoinSet;
+
+use crate::service::Database;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
 const LIMITS: StoreLimits = StoreLimits { changes_max: 1_000, keys_per_account_max: 100 };
 
-async fn open(directory: &TempDir) -> Store {
-    let url = format!("sqlite://{}/keys.db", directory.path().display()).parse().unwrap();
-    Store::open(&url, Open::Prepare, LIMITS).await.unwrap()
+async fn open(database: &Database) -> Store {
+    open_with(database, LIMITS).await
+}
+
+async fn open_with(database: &Database, limits: StoreLimits) -> Store {
+    Store::open(&database.url().parse().unwrap(), Open::Prepare, limits).await.unwrap()
 }
 
 async fn account(store: &Store, name: &str) -> AccountId {
@@ -26,9 +30,9 @@ fn key() -> ValidKey {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let database = Database::new();
     // Two stores are two processes to the database.
-    let stores = [Arc::new(open(&directory).await), Arc::new(open(&directory).await)];
+    let stores = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
     let mut attempts = JoinSet::new();
     for number in 0..40 {
         let store = stores[number % 2].clone();
@@ -57,8 +61,8 @@ async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_many_writers_are_numbered_without_a_hole() {
-    let directory = tempfile::tempdir().unwrap();
-    let stores = [Arc::new(open(&directory).await), Arc::new(open(&directory).await)];
+    let database = Database::new();
+    let stores = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
     let mut writers = JoinSet::new();
     for number in 0..8 {
         let store = stores[number % 2].clone();
@@ -88,8 +92,8 @@ async fn changes_of_many_writers_are_numbered_without_a_hole() {
 
 #[tokio::test]
 async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+    let database = Database::new();
+    let store = open(&database).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
@@ -103,10 +107,8 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
 
 #[tokio::test]
 async fn old_changes_are_dropped_and_a_reader_is_told_so() {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/keys.db", directory.path().display()).parse().unwrap();
-    let limits = StoreLimits { changes_max: 3, ..LIMITS };
-    let store = Store::open(&url, Open::Prepare, limits).await.unwrap();
+    let database = Database::new();
+    let store = open_with(&database, StoreLimits { changes_max: 3, ..LIMITS }).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     for _ in 0..3 {
@@ -123,8 +125,8 @@ async fn old_changes_are_dropped_and_a_reader_is_told_so() {
 
 #[tokio::test]
 async fn names_that_are_sql_are_names() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+    let database = Database::new();
+    let store = open(&database).await;
     let hostile = "x'); DROP TABLE keys; --\"`";
     let id = account(&store, hostile).await;
     let name = Name::parse(hostile).unwrap();
