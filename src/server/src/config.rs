@@ -17,11 +17,14 @@ use crate::auth::PublicUrl;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
+use crate::{github, oidc};
 
 /// The longest configuration file in bytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// The longest list of compromised keys in bytes: about a million fingerprints.
 const COMPROMISED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The longest file with the secret of another service, in bytes.
+const SECRET_BYTES_MAX: u64 = 4096;
 /// The shortest and the longest time between two heartbeats.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
@@ -62,6 +65,10 @@ pub struct Config {
     pub keys_per_account_max: u64,
     /// More keys that are known to be compromised: one fingerprint or public key a line.
     pub compromised_keys_file: Option<PathBuf>,
+    /// Where keys can be imported from.
+    pub github: Option<github::Settings>,
+    /// By whose word people sign in, beside their password.
+    pub oidc: Option<oidc::Settings>,
 }
 
 /// A program that speaks OAuth 1.0a for accounts.
@@ -91,6 +98,8 @@ impl Default for Config {
             changes_max: 1_000_000,
             keys_per_account_max: 1_000,
             compromised_keys_file: None,
+            github: None,
+            oidc: None,
         }
     }
 }
@@ -125,6 +134,20 @@ pub enum ConfigError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// Others could have read a secret.
+    #[error("`{}` holds a secret and can be read by everybody (mode {mode:04o}), hint: chmod o= {}", path.display(), path.display())]
+    Readable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Empty, or not one word.
+    #[error("`{}` is to hold a secret: one line, without blanks", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
     },
     /// Somebody who is neither root nor the service's user could decide what it does.
     #[error("`{}` belongs to user {owner}, who is neither root nor the user of this process, hint: chown root {}", path.display(), path.display())]
@@ -208,7 +231,8 @@ impl Config {
         if !self.consumers.iter().all(|consumer| is_token(&consumer.key) && is_token(&consumer.secret)) {
             return Some(("consumer", "made of A-Z, a-z, 0-9, `-`, `.`, `_` and `~`"));
         }
-        None
+        let github = self.github.as_ref().and_then(github::Settings::wrong_value);
+        github.or_else(|| self.oidc.as_ref().and_then(oidc::Settings::wrong_value))
     }
 }
 
@@ -220,20 +244,38 @@ fn shown(mut error: toml::de::Error, text: &str) -> toml::de::Error {
     error
 }
 
+/// The secret that another service gave us, in a file that only root, we and a group of ours may read.
+pub(crate) fn read_secret(path: &Path) -> Result<String, ConfigError> {
+    let (text, mode) = read_with_mode(path, SECRET_BYTES_MAX)?;
+    if mode & 0o007 != 0 {
+        return Err(ConfigError::Readable { path: path.to_owned(), mode });
+    }
+    let secret = text.trim();
+    if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConfigError::Secret { path: path.to_owned() });
+    }
+    Ok(secret.to_owned())
+}
+
 /// The text of a file that nobody but root and we ourselves could have written.
 fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    read_with_mode(path, bytes_max).map(|(text, _)| text)
+}
+
+/// The same with the file's permission bits.
+fn read_with_mode(path: &Path, bytes_max: u64) -> Result<(String, u32), ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    check_trusted(path, &file.metadata().map_err(failed)?)?;
+    let mode = check_trusted(path, &file.metadata().map_err(failed)?)?;
     let mut text = String::new();
     file.take(bytes_max + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > bytes_max {
         return Err(ConfigError::TooLong { path: path.to_owned(), max: bytes_max });
     }
-    Ok(text)
+    Ok((text, mode))
 }
 
-fn check_trusted(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
+fn check_trusted(path: &Path, metadata: &fs::Metadata) -> Result<u32, ConfigError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o022 != 0 {
         return Err(ConfigError::Mode { path: path.to_owned(), mode });
@@ -242,7 +284,7 @@ fn check_trusted(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(ConfigError::Owner { path: path.to_owned(), owner });
     }
-    Ok(())
+    Ok(mode)
 }
 
 fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>

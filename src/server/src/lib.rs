@@ -8,13 +8,18 @@
 
 pub mod api;
 pub mod auth;
+mod code_flow;
 pub mod commands;
 pub mod config;
+pub mod github;
 pub mod host_feed;
 mod listen;
 pub mod log;
+pub mod oidc;
+pub mod outbound;
 mod percent;
 pub mod proof;
 pub mod rate_limit;
+pub mod seal;
 pub mod secret;
 pub mod store;

@@ -13,6 +13,8 @@ use keys::{AccountId, KeyId, ParseIdError};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::seal::{SealError, Sealer};
+
 /// Random characters of an identifier: 36^20 is more than 2^103.
 const ID_CHARACTERS: usize = 20;
 const ID_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -118,7 +120,7 @@ impl TokenDigest {
     }
 }
 
-/// The service's secret, from which the secrets of OAuth tokens are derived.
+/// The service's secret, from which the secrets of OAuth tokens and the keys that seal are derived.
 ///
 /// Deliberately without `Debug`.
 #[derive(Clone)]
@@ -193,15 +195,27 @@ impl ServiceSecret {
     /// The secret that belongs to the OAuth token `oauth_token`: 64 hexadecimal digits.
     #[must_use]
     pub fn oauth_secret(&self, oauth_token: &str) -> String {
+        hex(&self.derived("oauth token secret", oauth_token))
+    }
+
+    /// What seals for `purpose`, which no two uses share.
+    pub fn sealer(&self, purpose: &str) -> Result<Sealer, SealError> {
+        Sealer::new(&self.derived("sealing key", purpose))
+    }
+
+    /// 256 bits that tell nothing of the secret, one value for each pair. `label` is a constant without NUL.
+    fn derived(&self, label: &str, input: &str) -> [u8; SECRET_BYTES] {
         // RFC 2104: a key that is shorter than a block is filled up with zeros.
         let mut block = [0; SHA256_BLOCK_BYTES];
         for (byte, &secret) in block.iter_mut().zip(&self.0) {
             *byte = secret;
         }
         let mut hmac = <Hmac<Sha256> as KeyInit>::new(&block.into());
-        hmac.update(b"pushkeys oauth token secret\0");
-        hmac.update(oauth_token.as_bytes());
-        hex(&hmac.finalize().into_bytes())
+        hmac.update(b"pushkeys ");
+        hmac.update(label.as_bytes());
+        hmac.update(b"\0");
+        hmac.update(input.as_bytes());
+        hmac.finalize().into_bytes().into()
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod accounts;
 mod changes;
+mod github;
 mod hosts;
 mod import;
 mod keys;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 pub use self::accounts::{Account, AddAccountError, Email, ParseEmailError, RemovedAccount};
 pub use self::changes::{Change, Changes, FeedState, KeyChange};
+pub use self::github::GithubLink;
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::{PutKeyError, StoredKey};

@@ -1,0 +1,285 @@
+//! What is asked of GitHub's REST API, and how its answers are read.
+//!
+//! Titles of keys are told only to their owner's token (`GET /user/keys`, scope `read:public_key`); the public list
+//! at `/users/LOGIN/keys` has none, allows 60 requests an hour from one address, and follows a login that GitHub may
+//! give to somebody else.
+
+use std::time::{Duration, SystemTime};
+
+use axum::http::header::{ACCEPT, ETAG, IF_NONE_MATCH, LINK, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use reqwest::RequestBuilder;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use thiserror::Error;
+
+use crate::outbound::{Answer, Outbound, OutboundError, RemoteUrl};
+
+/// The scope without which GitHub does not tell an account's keys.
+pub(crate) const SCOPE: &str = "read:public_key";
+/// Scopes that include it.
+const SCOPES_TOO: [&str; 2] = ["write:public_key", "admin:public_key"];
+/// Keys in one answer, which is the most that GitHub gives.
+const PAGE_KEYS: usize = 100;
+/// The most pages: an account here may hold no more keys than they have.
+const PAGES_MAX: usize = 10;
+/// How long all pages together may take.
+const LISTING_TIME_MAX: Duration = Duration::from_secs(12);
+/// What GitHub says when it should have said how long to wait, and the longest that is believed, in seconds.
+const WAIT_S: u64 = 60;
+const WAIT_S_MAX: u64 = 3600;
+
+const ACCEPTED: &str = "application/vnd.github+json";
+const VERSION_HEADER: HeaderName = HeaderName::from_static("x-github-api-version");
+const VERSION: &str = "2022-11-28";
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// An account at GitHub. Its login may change and be given to another; its id stays.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct User {
+    /// By which GitHub knows it for ever.
+    pub id: i64,
+    /// By which people know it at the moment.
+    pub login: String,
+}
+
+/// A key that somebody gave to GitHub. Nothing of it is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct GithubKey {
+    /// GitHub's own number.
+    pub id: i64,
+    /// What its owner calls it.
+    #[serde(default)]
+    pub title: String,
+    /// Type and base64.
+    pub key: String,
+}
+
+/// All keys of one account, as GitHub told them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    pub(crate) keys: Vec<GithubKey>,
+    /// By which GitHub says that nothing has changed; only where there is one page.
+    pub(crate) etag: Option<String>,
+}
+
+/// Why GitHub told nothing.
+#[derive(Debug, Error)]
+pub enum GithubError {
+    /// The person took the permission back, or never gave it.
+    #[error("GitHub no longer accepts the link to this account: link it again")]
+    LinkAgain,
+    /// For this account, or for the whole app.
+    #[error("GitHub asks to wait: try again in {wait_s} s")]
+    RateLimited {
+        /// As GitHub says, in seconds.
+        wait_s: u64,
+    },
+    /// See [`OutboundError`].
+    #[error("GitHub cannot be reached at the moment: try again in a minute")]
+    Unreachable(#[from] OutboundError),
+    /// See [`LISTING_TIME_MAX`].
+    #[error("GitHub takes too long to list the keys: try again in a minute")]
+    TooSlow,
+    /// Neither of the above.
+    #[error("GitHub failed (status {status}): try again in a minute")]
+    Status {
+        /// The status of its answer.
+        status: u16,
+    },
+    /// Not what its documentation says.
+    #[error("GitHub's answer cannot be read: try again in a minute")]
+    Malformed,
+    /// See [`PAGES_MAX`].
+    #[error("GitHub lists more than {} keys, which is more than can be imported", PAGES_MAX * PAGE_KEYS)]
+    TooMany,
+    /// The next page would be at another service.
+    #[error("GitHub's list of keys goes on at another address, which is not asked")]
+    Elsewhere,
+}
+
+/// The REST API.
+#[derive(Clone)]
+pub(crate) struct Api {
+    outbound: Outbound,
+    url: RemoteUrl,
+}
+
+impl Api {
+    pub(crate) fn new(outbound: Outbound, url: RemoteUrl) -> Self {
+        Self { outbound, url }
+    }
+
+    /// Whose `token` is.
+    pub(crate) async fn user(&self, token: &str) -> Result<User, GithubError> {
+        let answer = self.outbound.send(self.get(&self.url.join("/user"), token)).await?;
+        read(&check(answer)?)
+    }
+
+    /// The keys of the account whose `token` is. `None`: they are those of the listing that had `etag`.
+    pub(crate) async fn keys(&self, token: &str, etag: Option<&str>) -> Result<Option<Listing>, GithubError> {
+        let listing = tokio::time::timeout(LISTING_TIME_MAX, self.pages(token, etag)).await;
+        listing.map_err(|_| GithubError::TooSlow)?
+    }
+
+    async fn pages(&self, token: &str, etag: Option<&str>) -> Result<Option<Listing>, GithubError> {
+        let mut url = self.url.join(&format!("/user/keys?per_page={PAGE_KEYS}"));
+        let mut listing = Listing::default();
+        for page in 0..PAGES_MAX {
+            let mut request = self.get(&url, token);
+            if let Some(etag) = etag.filter(|_| page == 0) {
+                request = request.header(IF_NONE_MATCH, etag);
+            }
+            let answer = self.outbound.send(request).await?;
+            if page == 0 && etag.is_some() && answer.status == StatusCode::NOT_MODIFIED {
+                return Ok(None);
+            }
+            // GitHub says so, and not 403, to a token without the scope.
+            if answer.status == StatusCode::NOT_FOUND {
+                return Err(GithubError::LinkAgain);
+            }
+            let answer = check(answer)?;
+            listing.keys.extend(read::<Vec<GithubKey>>(&answer)?);
+            let Some(next) = next_page(&answer.headers) else {
+                let etag = answer.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+                listing.etag = etag.filter(|_| page == 0).map(str::to_owned);
+                return Ok(Some(listing));
+            };
+            url = self.url.beneath(&next).ok_or(GithubError::Elsewhere)?.into();
+        }
+        Err(GithubError::TooMany)
+    }
+
+    /// Takes `token` back, and no other of the same person: another account here may be linked by it.
+    pub(crate) async fn revoke(
+        &self,
+        client_id: &str,
+        client_secret: &str,
+        token: &str,
+    ) -> Result<(), GithubError> {
+        let url = self.url.join(&format!("/applications/{client_id}/token"));
+        let request = self.outbound.client().delete(url).basic_auth(client_id, Some(client_secret));
+        let answer =
+            self.outbound.send(with_headers(request).json(&json!({ "access_token": token }))).await?;
+        match answer.status {
+            // It was taken back before.
+            StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Ok(()),
+            _ => check(answer).map(|_| ()),
+        }
+    }
+
+    fn get(&self, url: &str, token: &str) -> RequestBuilder {
+        with_headers(self.outbound.client().get(url).bearer_auth(token))
+    }
+}
+
+/// Whether `scopes`, as granted, let keys be listed.
+pub(crate) fn suffice(scopes: Option<&[String]>) -> bool {
+    let is_one = |scope: &String| scope == SCOPE || SCOPES_TOO.contains(&scope.as_str());
+    scopes.is_none_or(|scopes| scopes.iter().any(is_one))
+}
+
+fn with_headers(request: RequestBuilder) -> RequestBuilder {
+    request.header(ACCEPT, ACCEPTED).header(VERSION_HEADER, VERSION)
+}
+
+fn check(answer: Answer) -> Result<Answer, GithubError> {
+    let is_limited =
+        number(&answer.headers, &REMAINING) == Some(0) || answer.headers.contains_key(RETRY_AFTER);
+    match answer.status {
+        status if status.is_success() => Ok(answer),
+        StatusCode::TOO_MANY_REQUESTS => Err(limited(&answer.headers)),
+        StatusCode::FORBIDDEN if is_limited => Err(limited(&answer.headers)),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(GithubError::LinkAgain),
+        status => Err(GithubError::Status { status: status.as_u16() }),
+    }
+}
+
+/// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+fn limited(headers: &HeaderMap) -> GithubError {
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let until_reset = || number(headers, &RESET).map(|reset_s| reset_s.saturating_sub(now_s));
+    let wait_s = number(headers, &RETRY_AFTER).or_else(until_reset).unwrap_or(WAIT_S);
+    GithubError::RateLimited { wait_s: wait_s.clamp(1, WAIT_S_MAX) }
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, GithubError> {
+    serde_json::from_slice(&answer.body).map_err(|_| GithubError::Malformed)
+}
+
+/// The URL of `rel="next"` (RFC 8288), in the form that GitHub writes.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let mut links = values.flat_map(|value| value.split(','));
+    links.find_map(|link| {
+        let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next = parameters.split(';').any(|parameter| parameter.trim() == "rel=\"next\"");
+        is_next.then(|| url.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(HeaderName, &'static str)]) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, headers: headers.collect(), body: Vec::new() }
+    }
+
+    #[test]
+    fn the_next_page_is_where_the_link_header_says() {
+        let check = |link: &'static str, expected: Option<&str>| {
+            assert_eq!(next_page(&answer(200, &[(LINK, link)]).headers).as_deref(), expected, "{link}");
+        };
+        check(
+            "<https://a/?page=2>; rel=\"next\", <https://a/?page=9>; rel=\"last\"",
+            Some("https://a/?page=2"),
+        );
+        check(
+            "<https://a/?page=1>; rel=\"prev\", <https://a/?page=3>; rel=\"next\"",
+            Some("https://a/?page=3"),
+        );
+        check("<https://a/?page=1>; rel=\"first\"", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_as_what_the_person_can_do() {
+        let check = |status: u16, headers: &[(HeaderName, &'static str)], expected: &str| {
+            let error = check(answer(status, headers)).err().unwrap().to_string();
+            assert!(error.contains(expected), "{status}: {error}");
+        };
+        check(401, &[], "link it again");
+        check(403, &[], "link it again");
+        check(403, &[(RETRY_AFTER, "7")], "in 7 s");
+        check(429, &[(RETRY_AFTER, "0")], "in 1 s");
+        check(429, &[(RETRY_AFTER, "99999999")], "in 3600 s");
+        check(403, &[(REMAINING, "0"), (RESET, "0")], "in 1 s");
+        check(429, &[], "in 60 s");
+        check(500, &[], "status 500");
+    }
+
+    #[test]
+    fn a_wider_scope_suffices_and_another_does_not() {
+        let check = |scopes: Option<&[&str]>, expected: bool| {
+            let scopes =
+                scopes.map(|scopes| scopes.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>());
+            assert_eq!(suffice(scopes.as_deref()), expected, "{scopes:?}");
+        };
+        check(None, true);
+        check(Some(&["read:public_key"]), true);
+        check(Some(&["user", "admin:public_key"]), true);
+        check(Some(&["user"]), false);
+        check(Some(&[]), false);
+    }
+}

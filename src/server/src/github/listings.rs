@@ -1,0 +1,80 @@
+//! What GitHub said last, kept for a moment: pages are loaded more often than keys change, and GitHub counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::keys::AccountId;
+
+use super::api::Listing;
+
+/// The most listings that are remembered, and the most keys in one: at most about 20 MiB, seldom a thousandth of it.
+const LISTINGS_MAX: usize = 256;
+const KEYS_MAX: usize = 100;
+/// For how long GitHub is not asked again.
+const FRESH_FOR: Duration = Duration::from_secs(20);
+
+/// A bounded memory of listings; each replica has its own.
+#[derive(Default)]
+pub(super) struct Listings(Mutex<HashMap<AccountId, Remembered>>);
+
+#[derive(Clone)]
+pub(super) struct Remembered {
+    pub(super) listing: Arc<Listing>,
+    /// Another link is another list.
+    user: i64,
+    read_at: Instant,
+}
+
+impl Remembered {
+    pub(super) fn is_fresh(&self) -> bool {
+        self.read_at.elapsed() < FRESH_FOR
+    }
+}
+
+impl Listings {
+    /// What GitHub said last of the keys of `user`, to whom `account` is linked.
+    pub(super) fn of(&self, account: &AccountId, user: i64) -> Option<Remembered> {
+        let listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listings.get(account).filter(|remembered| remembered.user == user).cloned()
+    }
+
+    pub(super) fn remember(&self, account: &AccountId, user: i64, listing: &Arc<Listing>) {
+        let mut listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listings.remove(account);
+        if listing.keys.len() > KEYS_MAX {
+            return;
+        }
+        if listings.len() >= LISTINGS_MAX {
+            let oldest = listings.iter().min_by_key(|(_, listing)| listing.read_at);
+            if let Some(oldest) = oldest.map(|(account, _)| account.clone()) {
+                listings.remove(&oldest);
+            }
+        }
+        let listing = Arc::clone(listing);
+        listings.insert(account.clone(), Remembered { listing, user, read_at: Instant::now() });
+    }
+
+    pub(super) fn forget(&self, account: &AccountId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_of_one_link_and_the_oldest_goes_first() {
+        let listings = Listings::default();
+        let account = |number: usize| format!("acct_{number}").parse::<AccountId>().unwrap();
+        for number in 0..=LISTINGS_MAX {
+            listings.remember(&account(number), 7, &Arc::default());
+        }
+        assert!(listings.of(&account(0), 7).is_none());
+        assert!(listings.of(&account(LISTINGS_MAX), 7).is_some_and(|listing| listing.is_fresh()));
+        assert!(listings.of(&account(LISTINGS_MAX), 8).is_none());
+        listings.forget(&account(LISTINGS_MAX));
+        assert!(listings.of(&account(LISTINGS_MAX), 7).is_none());
+    }
+}

@@ -1,0 +1,160 @@
+//! Accounts that are linked to one at GitHub, and the keys that can be imported from there.
+//!
+//! The proof that a person holds an account at GitHub says nothing about who holds the private keys that it lists, so a
+//! key that comes from there is judged, and refused where another account has it, like any other.
+
+mod api;
+mod listings;
+mod proposal;
+mod settings;
+
+use std::sync::Arc;
+
+use ::keys::AccountId;
+use thiserror::Error;
+
+use self::api::{Api, Listing, SCOPE, suffice};
+pub use self::api::{GithubError, GithubKey, User};
+use self::listings::Listings;
+pub use self::proposal::{Candidate, Proposal, RefusedKey};
+pub use self::settings::Settings;
+use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties};
+use crate::config::ConfigError;
+use crate::outbound::{Outbound, OutboundError};
+use crate::seal::{SealError, Sealer};
+use crate::secret::ServiceSecret;
+use crate::store::GithubLink;
+
+/// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
+pub(crate) const CALLBACK_PATH: &str = "/users/me/github/callback";
+
+/// Everything that is said to GitHub.
+pub struct GitHub {
+    api: Api,
+    outbound: Outbound,
+    parties: Parties,
+    attempts: Sealer,
+    tokens: Sealer,
+    listings: Listings,
+}
+
+/// Why GitHub cannot be used.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// The app's secret.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`SealError`].
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// See [`OutboundError`].
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+}
+
+/// Why an account was not linked.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The browser brought nothing.
+    #[error(transparent)]
+    Flow(#[from] CodeFlowError),
+    /// GitHub does not say whose the token is.
+    #[error(transparent)]
+    Github(#[from] GithubError),
+    /// The person unticked it, or the app at GitHub is of the other kind.
+    #[error("GitHub did not give the permission to read the keys ({SCOPE}): link again and grant it")]
+    Scope,
+    /// See [`SealError`].
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl GitHub {
+    /// The app of `settings`, for browsers that reach us at `base_url`.
+    pub fn new(settings: &Settings, secret: &ServiceSecret, base_url: &str) -> Result<Self, PrepareError> {
+        let outbound = Outbound::new()?;
+        let parties = Parties {
+            authorization_url: settings.base_url.join("/login/oauth/authorize"),
+            token_url: settings.base_url.join("/login/oauth/access_token"),
+            redirect_url: format!("{}{CALLBACK_PATH}", base_url.trim_end_matches('/')),
+            client_id: settings.client_id.clone(),
+            client_secret: settings.client_secret()?,
+            is_secret_in_body: true,
+            scopes: vec![SCOPE.to_owned()],
+        };
+        Ok(Self {
+            api: Api::new(outbound.clone(), settings.api_url.clone()),
+            outbound,
+            parties,
+            attempts: secret.sealer("link to GitHub")?,
+            tokens: secret.sealer("token of GitHub")?,
+            listings: Listings::default(),
+        })
+    }
+
+    /// Where the browser of `session` goes to link an account, and the cookie that it is to bring back.
+    pub(crate) fn begin(&self, session: &str) -> Result<(String, String), CodeFlowError> {
+        let (url, attempt) = self.parties.begin()?;
+        Ok((url.into(), attempt.seal(&self.attempts, session)?))
+    }
+
+    /// The link of `account` to whoever signed in at GitHub in the browser of `session`.
+    pub(crate) async fn finish(
+        &self,
+        account: &AccountId,
+        session: &str,
+        cookie: &str,
+        callback: &Callback,
+    ) -> Result<GithubLink, LinkError> {
+        let attempt = Attempt::open(&self.attempts, session, cookie)?;
+        let granted = self.parties.redeem(&self.outbound, &attempt, callback).await?;
+        if !suffice(granted.scopes.as_deref()) {
+            return Err(LinkError::Scope);
+        }
+        let user = self.api.user(&granted.access_token).await?;
+        let sealed_token = self.tokens.seal(account.as_str(), granted.access_token.as_bytes())?;
+        self.listings.forget(account);
+        Ok(GithubLink { user: user.id, login: shown_login(&user.login), sealed_token })
+    }
+
+    /// The keys that GitHub lists for the account that `account` is linked to.
+    pub(crate) async fn keys(
+        &self,
+        account: &AccountId,
+        link: &GithubLink,
+    ) -> Result<Arc<Listing>, GithubError> {
+        let remembered = self.listings.of(account, link.user);
+        if let Some(remembered) = remembered.as_ref().filter(|remembered| remembered.is_fresh()) {
+            return Ok(Arc::clone(&remembered.listing));
+        }
+        let token = self.token(account, link).ok_or(GithubError::LinkAgain)?;
+        let etag = remembered.as_ref().and_then(|remembered| remembered.listing.etag.as_deref());
+        let listing = match (self.api.keys(&token, etag).await?, remembered) {
+            (Some(listing), _) => Arc::new(listing),
+            (None, Some(remembered)) => remembered.listing,
+            // Nothing was asked that this could be the answer to.
+            (None, None) => return Err(GithubError::Malformed),
+        };
+        self.listings.remember(account, link.user, &listing);
+        Ok(listing)
+    }
+
+    /// Gives the token of a link that `account` no longer has back to GitHub.
+    pub(crate) async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
+        self.listings.forget(account);
+        let Some(token) = self.token(account, link) else { return Ok(()) };
+        self.api.revoke(&self.parties.client_id, &self.parties.client_secret, &token).await
+    }
+
+    /// `None`: it was sealed by another secret of the service.
+    fn token(&self, account: &AccountId, link: &GithubLink) -> Option<String> {
+        let token = self.tokens.open(account.as_str(), &link.sealed_token)?;
+        String::from_utf8(token).ok()
+    }
+}
+
+/// GitHub's logins are letters, digits and hyphens; whatever comes is shown to people.
+fn shown_login(login: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    ::keys::escape(login).chars().take(CHARACTERS_MAX).collect()
+}

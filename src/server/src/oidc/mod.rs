@@ -1,0 +1,155 @@
+//! Sign-in by OpenID Connect: the authorization code flow with PKCE, state and nonce.
+//!
+//! A person is known by the provider's name and the subject in its token, never by an address of mail: addresses change
+//! hands, and a provider may let people write their own.
+
+mod id_token;
+mod provider;
+mod settings;
+
+use thiserror::Error;
+
+use self::id_token::Expected;
+pub use self::id_token::IdTokenError;
+pub use self::provider::ProviderError;
+use self::provider::{Directory, Provider};
+pub use self::settings::Settings;
+use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties};
+use crate::config::ConfigError;
+use crate::outbound::{Outbound, OutboundError};
+use crate::seal::{SealError, Sealer};
+use crate::secret::ServiceSecret;
+
+/// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
+pub(crate) const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
+
+/// Everything that is said to the provider.
+pub struct Oidc {
+    settings: Settings,
+    client_secret: String,
+    redirect_url: String,
+    outbound: Outbound,
+    directory: Directory,
+    attempts: Sealer,
+}
+
+/// Who signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// By which it knows the person for ever.
+    pub subject: String,
+    /// What the person goes by there, to name a new account with.
+    pub name: Option<String>,
+    /// Where the person is reached, if the provider made sure of it.
+    pub email: Option<String>,
+}
+
+/// Why OpenID Connect cannot be used.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// Our secret at the provider.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`SealError`].
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// See [`OutboundError`].
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+}
+
+/// Why nobody is signed in.
+#[derive(Debug, Error)]
+pub enum SignInError {
+    /// The browser brought nothing.
+    #[error(transparent)]
+    Flow(#[from] CodeFlowError),
+    /// See [`ProviderError`].
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// See [`IdTokenError`].
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+    /// The answer is another provider's (RFC 9207).
+    #[error("another OpenID provider answered")]
+    Issuer,
+}
+
+impl Oidc {
+    /// The client of `settings`, for browsers that reach us at `base_url`.
+    pub fn new(settings: &Settings, secret: &ServiceSecret, base_url: &str) -> Result<Self, PrepareError> {
+        let outbound = Outbound::new()?;
+        Ok(Self {
+            client_secret: settings.client_secret()?,
+            redirect_url: format!("{}{CALLBACK_PATH}", base_url.trim_end_matches('/')),
+            directory: Directory::new(
+                outbound.clone(),
+                settings.issuer.clone(),
+                settings.allow_http_loopback,
+            ),
+            outbound,
+            attempts: secret.sealer("sign-in by OpenID Connect")?,
+            settings: settings.clone(),
+        })
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where the browser goes, and the cookie that it is to bring back. `context` says what for, and binds the attempt
+    /// to the session that begins it, where there is one.
+    pub(crate) async fn begin(&self, context: &str) -> Result<(String, String), SignInError> {
+        let provider = self.directory.provider().await?;
+        let (url, attempt) = self.parties(&provider).begin()?;
+        Ok((url.into(), attempt.seal(&self.attempts, context)?))
+    }
+
+    /// Who signed in at the provider, in the browser that began with `context`.
+    pub(crate) async fn finish(
+        &self,
+        context: &str,
+        cookie: &str,
+        callback: &Callback,
+    ) -> Result<Identity, SignInError> {
+        let attempt = Attempt::open(&self.attempts, context, cookie)?;
+        let issuer = self.settings.issuer.as_str();
+        if callback.iss.as_ref().is_some_and(|answering| answering != issuer) {
+            return Err(SignInError::Issuer);
+        }
+        let provider = self.directory.provider().await?;
+        let granted = self.parties(&provider).redeem(&self.outbound, &attempt, callback).await?;
+        let token = granted.id_token.ok_or(IdTokenError::Missing)?;
+        let expected = Expected { issuer, client_id: &self.settings.client_id, nonce: &attempt.nonce };
+        let claims = match id_token::check(&token, &provider.keys, &expected) {
+            // The provider may have changed its keys since it was asked.
+            Err(IdTokenError::NoKey) => {
+                id_token::check(&token, &self.directory.provider_anew().await?.keys, &expected)
+            }
+            checked => checked,
+        }?;
+        let is_verified = claims.is_true("email_verified");
+        Ok(Identity {
+            issuer: issuer.to_owned(),
+            subject: claims.text("sub").unwrap_or_default().to_owned(),
+            name: claims.text(&self.settings.account_claim).map(str::to_owned),
+            email: claims.text("email").filter(|_| is_verified).map(str::to_owned),
+        })
+    }
+
+    fn parties(&self, provider: &Provider) -> Parties {
+        Parties {
+            authorization_url: provider.authorization_endpoint.clone(),
+            token_url: provider.token_endpoint.clone(),
+            redirect_url: self.redirect_url.clone(),
+            client_id: self.settings.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            is_secret_in_body: provider.is_secret_in_body,
+            scopes: self.settings.scopes.clone(),
+        }
+    }
+}

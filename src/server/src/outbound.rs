@@ -1,0 +1,262 @@
+//! Requests to services of others: over TLS, no redirects, nothing unbounded.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode};
+use reqwest::{Client, RequestBuilder, Url};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// How long a connection may take to open, and a whole request with its answer. A person waits for it.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
+/// The longest answer in bytes, after decompression: a hundred of the longest keys fit.
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+const USER_AGENT: &str = concat!("pushkeys-server/", env!("CARGO_PKG_VERSION"));
+
+const _: () = assert!(CONNECT_TIME_MAX.as_millis() < ANSWER_TIME_MAX.as_millis());
+
+/// Where a service of others is: https, or http on this machine, without query, fragment and credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RemoteUrl(Cow<'static, str>);
+
+/// Why a text is not such a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{}` is not a URL such as https://api.example.com, without query and credentials", keys::escape(.0))]
+pub struct ParseRemoteUrlError(String);
+
+impl RemoteUrl {
+    /// A URL that is written in this program.
+    pub(crate) const fn constant(url: &'static str) -> Self {
+        Self(Cow::Borrowed(url))
+    }
+
+    /// The text, as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether what is sent there can be read on its way: only ever on this machine.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.0.starts_with("https:")
+    }
+
+    /// The URL of `path`, which begins with a slash, beneath this one.
+    #[must_use]
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0.trim_end_matches('/'))
+    }
+
+    /// `text` as a URL of the same scheme, host and port, beneath this one's path. A service must not send us
+    /// elsewhere with the credential it got.
+    #[must_use]
+    pub fn beneath(&self, text: &str) -> Option<Url> {
+        let (base, url) = (Url::parse(&self.0).ok()?, Url::parse(text).ok()?);
+        let rest = url.path().strip_prefix(base.path().trim_end_matches('/'))?;
+        let is_beneath = rest.is_empty() || rest.starts_with('/');
+        (url.origin() == base.origin() && url.username().is_empty() && is_beneath).then_some(url)
+    }
+}
+
+impl FromStr for RemoteUrl {
+    type Err = ParseRemoteUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRemoteUrlError> {
+        let refused = || ParseRemoteUrlError(text.chars().take(80).collect());
+        let url = Url::parse(text).map_err(|_| refused())?;
+        let is_bare = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if is_bare && is_private(text, true) { Ok(Self(text.to_owned().into())) } else { Err(refused()) }
+    }
+}
+
+/// Whether nobody can read on its way what is sent to `url`: it is https, or, where that is allowed, http on this
+/// machine.
+pub(crate) fn is_private(url: &str, is_plain_allowed: bool) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_plain_allowed && is_loopback(&url),
+        _ => false,
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+impl TryFrom<String> for RemoteUrl {
+    type Error = ParseRemoteUrlError;
+
+    fn try_from(text: String) -> Result<Self, ParseRemoteUrlError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum OutboundError {
+    /// No client; the system's certificates cannot be read.
+    #[error("cannot prepare requests to other services")]
+    Prepare(#[source] reqwest::Error),
+    /// Nobody answered, or the answer broke off.
+    #[error("cannot get an answer of `{url}`")]
+    Send {
+        /// The URL without its query.
+        url: String,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// See [`ANSWER_TIME_MAX`].
+    #[error("`{url}` did not answer within {} s", ANSWER_TIME_MAX.as_secs())]
+    TooSlow {
+        /// The URL without its query.
+        url: String,
+    },
+    /// See [`ANSWER_BYTES_MAX`].
+    #[error("the answer of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
+    TooLong {
+        /// The URL without its query.
+        url: String,
+    },
+    /// Nothing that was meant for this service is sent to another.
+    #[error(
+        "`{url}` redirects elsewhere (status {status}), which is not followed, hint: configure the address that answers itself"
+    )]
+    Redirected {
+        /// The URL without its query.
+        url: String,
+        /// The status of the answer.
+        status: u16,
+    },
+}
+
+/// A whole answer that is no redirect.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The client of all such requests; clones share its connections.
+#[derive(Clone)]
+pub struct Outbound(Client);
+
+impl Outbound {
+    /// A client that trusts the system's certificate authorities, and uses the proxy that the environment names.
+    pub fn new() -> Result<Self, OutboundError> {
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIME_MAX)
+            .build();
+        client.map(Self).map_err(OutboundError::Prepare)
+    }
+
+    /// Of which requests for [`Self::send`] are made.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+
+    /// The whole answer to `request`, whatever its status, unless it is a redirect.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
+        let request = request.build().map_err(OutboundError::Prepare)?;
+        let url = shown(request.url());
+        match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(request, &url)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(OutboundError::TooSlow { url }),
+        }
+    }
+
+    async fn answer(&self, request: reqwest::Request, url: &str) -> Result<Answer, OutboundError> {
+        let failed = |source: reqwest::Error| OutboundError::Send {
+            url: url.to_owned(),
+            source: source.without_url(),
+        };
+        let mut response = self.0.execute(request).await.map_err(failed)?;
+        let status = response.status();
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            return Err(OutboundError::Redirected { url: url.to_owned(), status: status.as_u16() });
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(OutboundError::TooLong { url: url.to_owned() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers: response.headers().clone(), body })
+    }
+}
+
+/// A query can hold what nobody may read in a log.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_url_is_https_or_on_this_machine() {
+        for text in [
+            "https://api.github.com",
+            "https://ghe.example.com/api/v3",
+            "http://127.0.0.1:8080",
+            "http://[::1]",
+        ] {
+            assert!(text.parse::<RemoteUrl>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "api.github.com",
+            "http://api.github.com",
+            "http://127.0.0.1.example.com",
+            "https://a@example.com",
+            "https://example.com/?a=b",
+            "https://example.com/#a",
+            "file:///etc/passwd",
+        ] {
+            assert!(text.parse::<RemoteUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_service_names_is_beneath_it_or_refused() {
+        let base: RemoteUrl = "https://ghe.example.com/api/v3".parse().unwrap();
+        assert_eq!(base.join("/user/keys"), "https://ghe.example.com/api/v3/user/keys");
+        assert!(base.beneath("https://ghe.example.com/api/v3/user/keys?page=2").is_some());
+        for text in [
+            "https://evil.example.com/api/v3/user/keys",
+            "http://ghe.example.com/api/v3/user/keys",
+            "https://ghe.example.com:8443/api/v3/user/keys",
+            "https://ghe.example.com/other",
+            "https://ghe.example.com/api/v3evil",
+            "https://ghe.example.com/api/v3/../../other",
+            "https://a@ghe.example.com/api/v3/user/keys",
+            "/user/keys?page=2",
+        ] {
+            assert!(base.beneath(text).is_none(), "{text}");
+        }
+    }
+}
