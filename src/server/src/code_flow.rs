@@ -31,26 +31,33 @@ const PARAMETER_BYTES_MAX: usize = 4096;
 const REASON_CHARACTERS_MAX: usize = 200;
 
 /// What the flow needs to know of the other service and of us.
-#[derive(Debug, Clone)]
-pub(crate) struct Parties {
-    pub(crate) authorization_url: String,
-    pub(crate) token_url: String,
-    /// Where the browser comes back to.
-    pub(crate) redirect_url: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: String,
+///
+/// Deliberately without `Debug`: it holds a secret.
+#[derive(Clone)]
+pub struct Parties {
+    /// Where a person says yes or no.
+    pub authorization_url: String,
+    /// Where a code is exchanged.
+    pub token_url: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there.
+    pub client_secret: String,
     /// Whether the secret goes into the body of the request (`client_secret_post`) or its header.
-    pub(crate) is_secret_in_body: bool,
-    pub(crate) scopes: Vec<String>,
+    pub is_secret_in_body: bool,
+    /// What is asked for.
+    pub scopes: Vec<String>,
 }
 
 /// What is remembered while the browser is away.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Attempt {
+pub struct Attempt {
     state: String,
     verifier: String,
-    /// Also in the ID token that answers this attempt (OpenID Connect Core, section 3.1.2.1).
-    pub(crate) nonce: String,
+    /// Also in the ID token that answers this attempt (`OpenID` Connect Core, section 3.1.2.1).
+    pub nonce: String,
+    /// Where the browser comes back to; the token is asked for with the same.
+    redirect_url: String,
     expires_at_ms: i64,
 }
 
@@ -62,16 +69,17 @@ pub struct Callback {
     error: Option<String>,
     error_description: Option<String>,
     /// Who answers (RFC 9207).
-    pub(crate) iss: Option<String>,
+    pub iss: Option<String>,
 }
 
 /// What the other service gives for a code.
-pub(crate) struct Granted {
-    pub(crate) access_token: String,
+pub struct Granted {
+    /// By which we ask in the person's name.
+    pub access_token: String,
     /// `None`: exactly those that were asked for.
-    pub(crate) scopes: Option<Vec<String>>,
-    /// Only OpenID Connect has one.
-    pub(crate) id_token: Option<String>,
+    pub scopes: Option<Vec<String>>,
+    /// Only `OpenID` Connect has one.
+    pub id_token: Option<String>,
 }
 
 /// Why a browser that came back brought nothing.
@@ -121,20 +129,21 @@ type Client = oauth2::Client<
 >;
 
 impl Parties {
-    /// Where the browser is sent to, and what to remember until it comes back.
-    pub(crate) fn begin(&self) -> Result<(Url, Attempt), CodeFlowError> {
+    /// Where the browser is sent to, and what to remember until it comes back to `redirect_url`.
+    pub fn begin(&self, redirect_url: String) -> Result<(Url, Attempt), CodeFlowError> {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let nonce = CsrfToken::new_random().into_secret();
         let scopes = self.scopes.iter().cloned().map(Scope::new);
-        let client = self.client()?;
+        let client = self.client(&redirect_url)?;
         let request = client.authorize_url(CsrfToken::new_random).add_scopes(scopes);
         let (url, state) = request.add_extra_param("nonce", &nonce).set_pkce_challenge(challenge).url();
         let (state, verifier) = (state.into_secret(), verifier.into_secret());
-        Ok((url, Attempt { state, verifier, nonce, expires_at_ms: now_ms() + ATTEMPT_AGE_MS_MAX }))
+        let expires_at_ms = now_ms() + ATTEMPT_AGE_MS_MAX;
+        Ok((url, Attempt { state, verifier, nonce, redirect_url, expires_at_ms }))
     }
 
     /// What the other service gives for the code that `callback` brings in answer to `attempt`.
-    pub(crate) async fn redeem(
+    pub async fn redeem(
         &self,
         outbound: &Outbound,
         attempt: &Attempt,
@@ -143,12 +152,12 @@ impl Parties {
         let code = callback.code_for(attempt)?;
         let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
         let send = |request| send(outbound, request);
-        let client = self.client()?;
+        let client = self.client(&attempt.redirect_url)?;
         let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
         let granted = request.request_async(&send).await.map_err(|error| match error {
             RequestTokenError::Request(error) => error.into(),
             RequestTokenError::ServerResponse(refusal) => CodeFlowError::Refused(reason(
-                &refusal.error().to_string(),
+                refusal.error().as_ref(),
                 refusal.error_description().map(String::as_str),
             )),
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => CodeFlowError::Malformed,
@@ -160,28 +169,28 @@ impl Parties {
         })
     }
 
-    fn client(&self) -> Result<Client, CodeFlowError> {
+    fn client(&self, redirect_url: &str) -> Result<Client, CodeFlowError> {
         let auth_type = if self.is_secret_in_body { AuthType::RequestBody } else { AuthType::BasicAuth };
         Ok(oauth2::Client::new(ClientId::new(self.client_id.clone()))
             .set_client_secret(ClientSecret::new(self.client_secret.clone()))
             .set_auth_type(auth_type)
             .set_auth_uri(AuthUrl::new(self.authorization_url.clone())?)
             .set_token_uri(TokenUrl::new(self.token_url.clone())?)
-            .set_redirect_uri(RedirectUrl::new(self.redirect_url.clone())?))
+            .set_redirect_uri(RedirectUrl::new(redirect_url.to_owned())?))
     }
 }
 
 impl Attempt {
     /// The value of a cookie that only `context`, the purpose and the session, can open.
-    pub(crate) fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
+    pub fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
         let text = serde_json::to_vec(self).map_err(|_| CodeFlowError::Malformed)?;
         Ok(Base64UrlUnpadded::encode_string(&sealer.seal(context, &text)?))
     }
 
     /// The attempt in the value of a cookie, if it was begun for `context` and not long ago.
-    pub(crate) fn open(sealer: &Sealer, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
-        let sealed = Base64UrlUnpadded::decode_vec(cookie).map_err(|_| CodeFlowError::NoAttempt)?;
-        let text = sealer.open(context, &sealed).ok_or(CodeFlowError::NoAttempt)?;
+    pub fn open(sealer: &Sealer, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
+        let bytes = Base64UrlUnpadded::decode_vec(cookie).map_err(|_| CodeFlowError::NoAttempt)?;
+        let text = sealer.open(context, &bytes).ok_or(CodeFlowError::NoAttempt)?;
         let attempt: Self = serde_json::from_slice(&text).map_err(|_| CodeFlowError::NoAttempt)?;
         if attempt.expires_at_ms > now_ms() { Ok(attempt) } else { Err(CodeFlowError::NoAttempt) }
     }
@@ -243,7 +252,6 @@ mod tests {
         Parties {
             authorization_url: "https://id.example.com/authorize?tenant=a".into(),
             token_url: "https://id.example.com/token".into(),
-            redirect_url: "https://keys.example.com/back".into(),
             client_id: "us".into(),
             client_secret: "hush".into(),
             is_secret_in_body: true,
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_browser_is_sent_with_a_state_a_nonce_and_a_challenge_and_without_any_secret() {
-        let (url, attempt) = parties().begin().unwrap();
+        let (url, attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
         let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
         let expected = [
             ("tenant", "a"),
@@ -278,7 +286,7 @@ mod tests {
     #[test]
     fn an_attempt_goes_on_only_in_the_session_that_began_it_and_not_for_long() {
         let sealer = Sealer::new(&[1; 32]).unwrap();
-        let (_, mut attempt) = parties().begin().unwrap();
+        let (_, mut attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
         let cookie = attempt.seal(&sealer, "link session_1").unwrap();
         assert_eq!(Attempt::open(&sealer, "link session_1", &cookie).unwrap().state, attempt.state);
         assert!(Attempt::open(&sealer, "link session_2", &cookie).is_err());
@@ -290,9 +298,9 @@ mod tests {
 
     #[test]
     fn a_code_is_taken_with_the_state_of_its_attempt_and_with_no_other() {
-        let (_, attempt) = parties().begin().unwrap();
+        let (_, attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
         assert_eq!(callback(&attempt.state).code_for(&attempt).unwrap(), "code");
-        for state in ["", "x", &attempt.state[1..]] {
+        for state in ["", "x", &attempt.nonce] {
             assert!(matches!(callback(state).code_for(&attempt), Err(CodeFlowError::NoAttempt)), "{state}");
         }
         assert!(matches!(Callback::default().code_for(&attempt), Err(CodeFlowError::NoAttempt)));

@@ -364,6 +364,19 @@ mod tests {
             [[consumer]]
             key = "k"
             secret = "s"
+            [github]
+            client_id = "app"
+            client_secret_file = "/etc/pushkeys/github.secret"
+            base_url = "https://ghe.example.com"
+            api_url = "https://ghe.example.com/api/v3"
+            [oidc]
+            issuer = "https://id.example.com/realms/a"
+            label = "Example"
+            client_id = "us"
+            client_secret_file = "/etc/pushkeys/oidc.secret"
+            scopes = ["openid"]
+            account_claim = "nickname"
+            create_accounts = true
             "#,
             0o600,
         )
@@ -377,6 +390,8 @@ mod tests {
         assert_eq!(config.heartbeat, Duration::from_millis(500));
         assert_eq!(config.store_limits().changes_max, 5);
         assert_eq!(config.consumers, [Consumer { key: "k".into(), secret: "s".into() }]);
+        assert_eq!(config.github.unwrap().api_url.as_str(), "https://ghe.example.com/api/v3");
+        assert!(config.oidc.unwrap().create_accounts);
     }
 
     #[test]
@@ -384,6 +399,23 @@ mod tests {
         for url in ["postgres://ana:hunter2@db/keys", "postgress://ana:hunter2@db/keys"] {
             let error = load(&format!("database = \"{url}\""), 0o600).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_one_word_in_a_file_that_not_everybody_can_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let read = |text: &str, mode: u32| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_secret(&path)
+        };
+        assert_eq!(read("hush\n", 0o640).unwrap(), "hush");
+        assert!(matches!(read("hush", 0o644), Err(ConfigError::Readable { mode: 0o644, .. })));
+        assert!(matches!(read("hush", 0o660), Err(ConfigError::Mode { .. })));
+        for text in ["", "\n", "two words", "two\nlines"] {
+            assert!(matches!(read(text, 0o600), Err(ConfigError::Secret { .. })), "{text:?}");
         }
     }
 
@@ -404,5 +436,11 @@ mod tests {
         check("database = \"postgres://ana:pw@db/keys\"", 0o600, "holds a password");
         check("[[consumer]]\nkey = \"a&b\"\nsecret = \"s\"", 0o600, "consumer");
         check("", 0o620, "chmod go-w");
+        let github = "[github]\nclient_id = \"a\"\nclient_secret_file = \"/b\"\n";
+        check(&format!("{github}api_url = \"http://api.github.com\""), 0o600, "is not a URL such as https");
+        check(&format!("{github}api_url = \"http://127.0.0.1:1\""), 0o600, "github.api_url");
+        let oidc = "[oidc]\nclient_id = \"a\"\nclient_secret_file = \"/b\"\n";
+        check(&format!("{oidc}issuer = \"http://127.0.0.1:1\""), 0o600, "oidc.issuer");
+        check(&format!("{oidc}issuer = \"https://a\"\nscopes = [\"email\"]"), 0o600, "oidc.scopes");
     }
 }

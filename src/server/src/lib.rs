@@ -8,7 +8,7 @@
 
 pub mod api;
 pub mod auth;
-mod code_flow;
+pub mod code_flow;
 pub mod commands;
 pub mod config;
 pub mod github;

@@ -81,7 +81,8 @@ impl FromStr for RemoteUrl {
 
 /// Whether nobody can read on its way what is sent to `url`: it is https, or, where that is allowed, http on this
 /// machine.
-pub(crate) fn is_private(url: &str, is_plain_allowed: bool) -> bool {
+#[must_use]
+pub fn is_private(url: &str, is_plain_allowed: bool) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     match url.scheme() {
         "https" => url.has_host(),
@@ -149,7 +150,7 @@ pub enum OutboundError {
 }
 
 /// A whole answer that is no redirect.
-pub(crate) struct Answer {
+pub struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -171,12 +172,13 @@ impl Outbound {
     }
 
     /// Of which requests for [`Self::send`] are made.
-    pub(crate) fn client(&self) -> &Client {
+    #[must_use]
+    pub fn client(&self) -> &Client {
         &self.0
     }
 
     /// The whole answer to `request`, whatever its status, unless it is a redirect.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
         let request = request.build().map_err(OutboundError::Prepare)?;
         let url = shown(request.url());
         match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(request, &url)).await {

@@ -52,22 +52,22 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_for_its_context_and_for_no_other() {
         let sealer = Sealer::new(&[7; 32]).unwrap();
-        let sealed = sealer.seal("acct_ana", b"token").unwrap();
-        assert_eq!(sealer.open("acct_ana", &sealed).as_deref(), Some(b"token".as_slice()));
-        assert_eq!(sealer.open("acct_bob", &sealed), None);
-        assert_eq!(Sealer::new(&[8; 32]).unwrap().open("acct_ana", &sealed), None);
-        assert_ne!(sealer.seal("acct_ana", b"token").unwrap(), sealed);
+        let bytes = sealer.seal("acct_ana", b"token").unwrap();
+        assert_eq!(sealer.open("acct_ana", &bytes).as_deref(), Some(b"token".as_slice()));
+        assert_eq!(sealer.open("acct_bob", &bytes), None);
+        assert_eq!(Sealer::new(&[8; 32]).unwrap().open("acct_ana", &bytes), None);
+        assert_ne!(sealer.seal("acct_ana", b"token").unwrap(), bytes);
     }
 
     #[test]
     fn what_was_changed_or_cut_does_not_open() {
         let sealer = Sealer::new(&[7; 32]).unwrap();
-        let sealed = sealer.seal("", b"token").unwrap();
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
+        let bytes = sealer.seal("", b"token").unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
             changed[at] ^= 1;
             assert_eq!(sealer.open("", &changed), None, "byte {at}");
-            assert_eq!(sealer.open("", &sealed[..at]), None, "cut at {at}");
+            assert_eq!(sealer.open("", &bytes[..at]), None, "cut at {at}");
         }
     }
 }

@@ -8,6 +8,7 @@ use keys::ParseNameError;
 use serde::Serialize;
 
 use crate::auth::AuthError;
+use crate::github::GithubError;
 use crate::log::chain;
 use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
@@ -63,6 +64,19 @@ impl ApiError {
     /// There is nothing to import from.
     pub(super) fn no_github_account() -> Self {
         Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, "no GitHub account is linked to this account")
+    }
+
+    /// GitHub does not tell which keys there are.
+    pub(super) fn github(error: &GithubError) -> Self {
+        tracing::warn!("GitHub's keys cannot be listed: {}", chain(error));
+        match error {
+            // A status of 401 would tell the client that its own credential is worthless.
+            GithubError::LinkAgain => Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, error.to_string()),
+            GithubError::RateLimited { wait_s } => {
+                Self { retry_after_s: Some(*wait_s), ..Self::busy(&error.to_string()) }
+            }
+            _ => Self::busy(&error.to_string()),
+        }
     }
 
     /// Nothing is served there.

@@ -1,9 +1,43 @@
 //! Keys that an account could import from GitHub.
 
-use super::ApiError;
-use super::caller::Caller;
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
 
-/// `GET /v2/github/keys`: no account here is linked to one at GitHub.
-pub(super) async fn keys(_: Caller) -> ApiError {
-    ApiError::no_github_account()
+use super::caller::Caller;
+use super::{Api, ApiError};
+use crate::github::ProposeError;
+
+#[derive(Serialize)]
+pub(super) struct Row {
+    /// A name that no key of the account has: a client that imports it under this name replaces nothing.
+    name: String,
+    key: String,
+    fingerprint: String,
+}
+
+/// `GET /v2/github/keys`: what an import could add. Keys that no account can have are left out, since a client would
+/// import all it is told of.
+pub(super) async fn keys(
+    State(api): State<Api>,
+    Caller(account): Caller,
+) -> Result<Json<Vec<Row>>, ApiError> {
+    let github = api.github.as_ref().ok_or_else(ApiError::no_github_account)?;
+    let proposal = github.propose(&api.store, &api.policy, &account).await?;
+    let proposal = proposal.ok_or_else(ApiError::no_github_account)?;
+    let rows = proposal.importable.into_iter().map(|candidate| Row {
+        name: candidate.name.to_string(),
+        key: candidate.key.canonical_text().to_owned(),
+        fingerprint: candidate.key.fingerprint().to_string(),
+    });
+    Ok(Json(rows.collect()))
+}
+
+impl From<ProposeError> for ApiError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Store(error) => Self::unavailable(&error),
+            ProposeError::Github(error) => Self::github(&error),
+        }
+    }
 }

@@ -12,10 +12,11 @@
 //! | 400 | 505 | a PUT, a challenge or a proof was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
 //! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
 //! | 204 | | `OPTIONS` | a browser sends the request it asked about, or does not |
-//! | 404 | 7301 | no GitHub account is linked | the client says how to link one |
+//! | 404 | 7301 | no GitHub account is linked, or GitHub no longer accepts the link | the client says how to link one |
 //! | 404 | 4004 | no such key or path | the person looks at the list |
 //! | 405 | 4005 | a path that has other methods | the client is wrong |
 //! | 429 | 4029 | an account or an address asks too often; a PUT gets 400 and 505 | the client waits, as `Retry-After` says |
+//! | 503 | 5003 | GitHub cannot be asked, or asks to wait (`Retry-After`) | the client tries again later |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
 
 mod caller;
@@ -45,6 +46,7 @@ pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
 pub use self::limits::Limits;
 use crate::auth::Authenticator;
+use crate::github::GitHub;
 use crate::store::Store;
 
 /// The longest that an API request may take, waiting for the database included.
@@ -63,6 +65,8 @@ pub struct Api {
     pub allowed_origins: Arc<[Origin]>,
     /// How often it may be used.
     pub limits: Limits,
+    /// Where keys can be imported from.
+    pub github: Option<Arc<GitHub>>,
 }
 
 /// All paths of the API.

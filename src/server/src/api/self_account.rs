@@ -16,20 +16,21 @@ pub(super) struct SelfAccount {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     name: String,
-    /// Clients search this array for `"github"`; nothing can be linked yet.
+    /// Clients search this array for `"github"`.
     #[serde(rename = "oauthApps")]
-    oauth_apps: [&'static str; 0],
+    oauth_apps: Vec<&'static str>,
 }
 
 /// `GET /v2/self`
 pub(super) async fn show(State(api): State<Api>, Caller(id): Caller) -> Result<Json<SelfAccount>, ApiError> {
     let account = api.store.find_account(id.as_str()).await.map_err(|error| ApiError::unavailable(&error))?;
     let account = account.ok_or_else(|| ApiError::unauthorized(&AuthError::Unknown))?;
+    let link = api.store.github_link(&id).await.map_err(|error| ApiError::unavailable(&error))?;
     Ok(Json(SelfAccount {
         id: account.id.to_string(),
         email: account.email.as_ref().map(Email::to_string),
         name: account.name.to_string(),
-        oauth_apps: [],
+        oauth_apps: link.map(|_| "github").into_iter().collect(),
     }))
 }
 

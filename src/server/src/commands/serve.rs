@@ -14,6 +14,7 @@ use super::{Answer, open_store};
 use crate::api::{self, Api, Limits};
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen;
 use crate::log;
@@ -23,6 +24,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     log::start()?;
     let policy = Arc::new(config.policy()?);
     let secret = ServiceSecret::load_or_make(&config.secret_file)?;
+    let github = config.github.as_ref().map(|settings| GitHub::new(settings, &secret)).transpose()?;
     let store = open_store(config).await?;
     let stopping = CancellationToken::new();
     stop_on_signal(stopping.clone())?;
@@ -34,9 +36,14 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
-    let allowed_origins = config.allowed_origins.clone().into();
-    let api =
-        Api { store: store.clone(), authenticator, policy, allowed_origins, limits: Limits::new(config) };
+    let api = Api {
+        store: store.clone(),
+        authenticator,
+        policy,
+        allowed_origins: config.allowed_origins.clone().into(),
+        limits: Limits::new(config),
+        github: github.map(Arc::new),
+    };
     let router = api::with_request_ids(api::router(api).merge(host_feed::router(feed)));
 
     announce(config, listener.local_addr()?)?;

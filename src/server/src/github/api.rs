@@ -59,7 +59,7 @@ pub struct GithubKey {
 
 /// All keys of one account, as GitHub told them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Listing {
+pub(super) struct Listing {
     pub(crate) keys: Vec<GithubKey>,
     /// By which GitHub says that nothing has changed; only where there is one page.
     pub(crate) etag: Option<String>,
@@ -102,24 +102,24 @@ pub enum GithubError {
 
 /// The REST API.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub(super) struct Api {
     outbound: Outbound,
     url: RemoteUrl,
 }
 
 impl Api {
-    pub(crate) fn new(outbound: Outbound, url: RemoteUrl) -> Self {
+    pub(super) fn new(outbound: Outbound, url: RemoteUrl) -> Self {
         Self { outbound, url }
     }
 
     /// Whose `token` is.
-    pub(crate) async fn user(&self, token: &str) -> Result<User, GithubError> {
+    pub(super) async fn user(&self, token: &str) -> Result<User, GithubError> {
         let answer = self.outbound.send(self.get(&self.url.join("/user"), token)).await?;
         read(&check(answer)?)
     }
 
     /// The keys of the account whose `token` is. `None`: they are those of the listing that had `etag`.
-    pub(crate) async fn keys(&self, token: &str, etag: Option<&str>) -> Result<Option<Listing>, GithubError> {
+    pub(super) async fn keys(&self, token: &str, etag: Option<&str>) -> Result<Option<Listing>, GithubError> {
         let listing = tokio::time::timeout(LISTING_TIME_MAX, self.pages(token, etag)).await;
         listing.map_err(|_| GithubError::TooSlow)?
     }
@@ -153,7 +153,7 @@ impl Api {
     }
 
     /// Takes `token` back, and no other of the same person: another account here may be linked by it.
-    pub(crate) async fn revoke(
+    pub(super) async fn revoke(
         &self,
         client_id: &str,
         client_secret: &str,
@@ -176,7 +176,7 @@ impl Api {
 }
 
 /// Whether `scopes`, as granted, let keys be listed.
-pub(crate) fn suffice(scopes: Option<&[String]>) -> bool {
+pub(super) fn suffice(scopes: Option<&[String]>) -> bool {
     let is_one = |scope: &String| scope == SCOPE || SCOPES_TOO.contains(&scope.as_str());
     scopes.is_none_or(|scopes| scopes.iter().any(is_one))
 }

@@ -10,7 +10,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use ::keys::AccountId;
+use ::keys::{AccountId, Policy};
 use thiserror::Error;
 
 use self::api::{Api, Listing, SCOPE, suffice};
@@ -23,10 +23,10 @@ use crate::config::ConfigError;
 use crate::outbound::{Outbound, OutboundError};
 use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
-use crate::store::GithubLink;
+use crate::store::{GithubLink, Store, StoreError};
 
 /// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
-pub(crate) const CALLBACK_PATH: &str = "/users/me/github/callback";
+pub const CALLBACK_PATH: &str = "/users/me/github/callback";
 
 /// Everything that is said to GitHub.
 pub struct GitHub {
@@ -69,14 +69,24 @@ pub enum LinkError {
     Seal(#[from] SealError),
 }
 
+/// Why nothing is proposed.
+#[derive(Debug, Error)]
+pub enum ProposeError {
+    /// See [`GithubError`].
+    #[error(transparent)]
+    Github(#[from] GithubError),
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl GitHub {
-    /// The app of `settings`, for browsers that reach us at `base_url`.
-    pub fn new(settings: &Settings, secret: &ServiceSecret, base_url: &str) -> Result<Self, PrepareError> {
+    /// The app of `settings`.
+    pub fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
         let outbound = Outbound::new()?;
         let parties = Parties {
             authorization_url: settings.base_url.join("/login/oauth/authorize"),
             token_url: settings.base_url.join("/login/oauth/access_token"),
-            redirect_url: format!("{}{CALLBACK_PATH}", base_url.trim_end_matches('/')),
             client_id: settings.client_id.clone(),
             client_secret: settings.client_secret()?,
             is_secret_in_body: true,
@@ -92,14 +102,15 @@ impl GitHub {
         })
     }
 
-    /// Where the browser of `session` goes to link an account, and the cookie that it is to bring back.
-    pub(crate) fn begin(&self, session: &str) -> Result<(String, String), CodeFlowError> {
-        let (url, attempt) = self.parties.begin()?;
+    /// Where the browser of `session`, which reaches us at `origin`, goes to link an account, and the cookie that it is
+    /// to bring back.
+    pub fn begin(&self, session: &str, origin: &str) -> Result<(String, String), CodeFlowError> {
+        let (url, attempt) = self.parties.begin(format!("{origin}{CALLBACK_PATH}"))?;
         Ok((url.into(), attempt.seal(&self.attempts, session)?))
     }
 
     /// The link of `account` to whoever signed in at GitHub in the browser of `session`.
-    pub(crate) async fn finish(
+    pub async fn finish(
         &self,
         account: &AccountId,
         session: &str,
@@ -118,11 +129,7 @@ impl GitHub {
     }
 
     /// The keys that GitHub lists for the account that `account` is linked to.
-    pub(crate) async fn keys(
-        &self,
-        account: &AccountId,
-        link: &GithubLink,
-    ) -> Result<Arc<Listing>, GithubError> {
+    async fn keys(&self, account: &AccountId, link: &GithubLink) -> Result<Arc<Listing>, GithubError> {
         let remembered = self.listings.of(account, link.user);
         if let Some(remembered) = remembered.as_ref().filter(|remembered| remembered.is_fresh()) {
             return Ok(Arc::clone(&remembered.listing));
@@ -139,8 +146,22 @@ impl GitHub {
         Ok(listing)
     }
 
+    /// What GitHub's list means for `account`. `None`: it is not linked.
+    pub async fn propose(
+        &self,
+        store: &Store,
+        policy: &Policy,
+        account: &AccountId,
+    ) -> Result<Option<Proposal>, ProposeError> {
+        let Some(link) = store.github_link(account).await? else { return Ok(None) };
+        let listing = self.keys(account, &link).await?;
+        let imported = store.imported_from_github(account, link.user).await?;
+        let held = store.keys(account).await?;
+        Ok(Some(Proposal::of(&listing.keys, held, &imported, policy)))
+    }
+
     /// Gives the token of a link that `account` no longer has back to GitHub.
-    pub(crate) async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
+    pub async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
         self.listings.forget(account);
         let Some(token) = self.token(account, link) else { return Ok(()) };
         self.api.revoke(&self.parties.client_id, &self.parties.client_secret, &token).await

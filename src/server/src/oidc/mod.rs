@@ -1,4 +1,4 @@
-//! Sign-in by OpenID Connect: the authorization code flow with PKCE, state and nonce.
+//! Sign-in by `OpenID` Connect: the authorization code flow with PKCE, state and nonce.
 //!
 //! A person is known by the provider's name and the subject in its token, never by an address of mail: addresses change
 //! hands, and a provider may let people write their own.
@@ -21,13 +21,12 @@ use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
 
 /// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
-pub(crate) const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
+pub const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
 
 /// Everything that is said to the provider.
 pub struct Oidc {
     settings: Settings,
     client_secret: String,
-    redirect_url: String,
     outbound: Outbound,
     directory: Directory,
     attempts: Sealer,
@@ -46,7 +45,7 @@ pub struct Identity {
     pub email: Option<String>,
 }
 
-/// Why OpenID Connect cannot be used.
+/// Why `OpenID` Connect cannot be used.
 #[derive(Debug, Error)]
 pub enum PrepareError {
     /// Our secret at the provider.
@@ -78,12 +77,11 @@ pub enum SignInError {
 }
 
 impl Oidc {
-    /// The client of `settings`, for browsers that reach us at `base_url`.
-    pub fn new(settings: &Settings, secret: &ServiceSecret, base_url: &str) -> Result<Self, PrepareError> {
+    /// The client of `settings`.
+    pub fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
         let outbound = Outbound::new()?;
         Ok(Self {
             client_secret: settings.client_secret()?,
-            redirect_url: format!("{}{CALLBACK_PATH}", base_url.trim_end_matches('/')),
             directory: Directory::new(
                 outbound.clone(),
                 settings.issuer.clone(),
@@ -101,16 +99,16 @@ impl Oidc {
         &self.settings
     }
 
-    /// Where the browser goes, and the cookie that it is to bring back. `context` says what for, and binds the attempt
+    /// Where the browser, which reaches us at `origin`, goes, and the cookie that it is to bring back. `context` says what for, and binds the attempt
     /// to the session that begins it, where there is one.
-    pub(crate) async fn begin(&self, context: &str) -> Result<(String, String), SignInError> {
+    pub async fn begin(&self, context: &str, origin: &str) -> Result<(String, String), SignInError> {
         let provider = self.directory.provider().await?;
-        let (url, attempt) = self.parties(&provider).begin()?;
+        let (url, attempt) = self.parties(&provider).begin(format!("{origin}{CALLBACK_PATH}"))?;
         Ok((url.into(), attempt.seal(&self.attempts, context)?))
     }
 
     /// Who signed in at the provider, in the browser that began with `context`.
-    pub(crate) async fn finish(
+    pub async fn finish(
         &self,
         context: &str,
         cookie: &str,
@@ -145,7 +143,6 @@ impl Oidc {
         Parties {
             authorization_url: provider.authorization_endpoint.clone(),
             token_url: provider.token_endpoint.clone(),
-            redirect_url: self.redirect_url.clone(),
             client_id: self.settings.client_id.clone(),
             client_secret: self.client_secret.clone(),
             is_secret_in_body: provider.is_secret_in_body,

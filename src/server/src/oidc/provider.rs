@@ -1,4 +1,4 @@
-//! What the provider says of itself: its addresses and its keys (OpenID Connect Discovery, section 4).
+//! What the provider says of itself: its addresses and its keys (`OpenID` Connect Discovery, section 4).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::outbound::{Outbound, OutboundError, RemoteUrl, is_private};
 /// The most keys that are looked at.
 const KEYS_MAX: usize = 64;
 /// For how long a provider is believed without being asked again.
-const FRESH_FOR: Duration = Duration::from_secs(15 * 60);
+const FRESH_FOR: Duration = Duration::from_mins(15);
 /// How long it is left alone after a token of a key that it did not publish.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 

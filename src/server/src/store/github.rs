@@ -1,5 +1,14 @@
 //! Which accounts are linked to one at GitHub, and which keys came from there.
 
+use std::collections::HashSet;
+
+use ::keys::{AccountId, Fingerprint, KeyId};
+
+use super::accounts::account_number;
+use super::keys::fingerprint;
+use super::sql::sql;
+use super::{Store, StoreError, now_ms};
+
 /// The link of an account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GithubLink {
@@ -9,4 +18,100 @@ pub struct GithubLink {
     pub login: String,
     /// By which its keys are listed; sealed, since the database may be read by more people than the secret.
     pub sealed_token: Vec<u8>,
+}
+
+impl Store {
+    /// What `account` is linked to at GitHub.
+    pub async fn github_link(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
+        let row: Option<(i64, String, Vec<u8>)> =
+            sql("SELECT l.github_user, l.login, l.sealed_token FROM github_links l
+             JOIN accounts a ON a.number = l.account WHERE a.id = $1")
+            .bind(account.as_str())
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a link to GitHub"))?;
+        Ok(row.map(|(user, login, sealed_token)| GithubLink { user, login, sealed_token }))
+    }
+
+    /// Links `account`, in place of what it was linked to. `false`: there is no such account.
+    pub async fn link_github(&self, account: &AccountId, link: &GithubLink) -> Result<bool, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(number) = account_number(&mut transaction, account).await? else { return Ok(false) };
+        sql("INSERT INTO github_links (account, github_user, login, sealed_token, linked_at)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (account) DO UPDATE SET github_user = excluded.github_user, login = excluded.login,
+                 sealed_token = excluded.sealed_token, linked_at = excluded.linked_at")
+        .bind(number)
+        .bind(link.user)
+        .bind(&link.login)
+        .bind(link.sealed_token.as_slice())
+        .bind(now_ms())
+        .execute(&mut transaction)
+        .await
+        .map_err(StoreError::of("link an account to GitHub"))?;
+        self.commit(transaction).await?;
+        Ok(true)
+    }
+
+    /// Forgets the link of `account`, and gives what it was. Keys that were imported stay.
+    pub async fn unlink_github(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let row: Option<(i64, String, Vec<u8>)> =
+            sql("DELETE FROM github_links WHERE account = (SELECT number FROM accounts WHERE id = $1)
+             RETURNING github_user, login, sealed_token")
+            .bind(account.as_str())
+            .fetch_optional(&mut transaction)
+            .await
+            .map_err(StoreError::of("unlink an account from GitHub"))?;
+        self.commit(transaction).await?;
+        Ok(row.map(|(user, login, sealed_token)| GithubLink { user, login, sealed_token }))
+    }
+
+    /// Remembers that `key` of `account` is the one of number `github_key` of `user` at GitHub, and forgets the same
+    /// of keys that the account no longer has.
+    pub async fn remember_import(
+        &self,
+        account: &AccountId,
+        key: &KeyId,
+        user: i64,
+        github_key: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(number) = account_number(&mut transaction, account).await? else { return Ok(()) };
+        sql("DELETE FROM github_imports WHERE account = $1
+             AND key_id NOT IN (SELECT id FROM keys WHERE account = $1)")
+        .bind(number)
+        .execute(&mut transaction)
+        .await
+        .map_err(StoreError::of("forget where keys came from"))?;
+        sql("INSERT INTO github_imports (key_id, account, github_user, github_key, imported_at)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+        .bind(key.as_str())
+        .bind(number)
+        .bind(user)
+        .bind(github_key)
+        .bind(now_ms())
+        .execute(&mut transaction)
+        .await
+        .map_err(StoreError::of("remember where a key came from"))?;
+        self.commit(transaction).await
+    }
+
+    /// The keys of `account` that came from `user` at GitHub.
+    pub async fn imported_from_github(
+        &self,
+        account: &AccountId,
+        user: i64,
+    ) -> Result<HashSet<Fingerprint>, StoreError> {
+        let digests: Vec<Vec<u8>> = sql("SELECT k.fingerprint FROM keys k
+             JOIN accounts a ON a.number = k.account
+             JOIN github_imports i ON i.key_id = k.id AND i.account = k.account
+             WHERE a.id = $1 AND i.github_user = $2")
+        .bind(account.as_str())
+        .bind(user)
+        .fetch_values(&self.database)
+        .await
+        .map_err(StoreError::of("list keys that came from GitHub"))?;
+        digests.iter().map(|digest| fingerprint(digest)).collect()
+    }
 }
