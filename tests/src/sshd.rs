@@ -15,6 +15,9 @@ const SHIPPED_HELPER: &str = "/usr/libexec/pushkeys/pushkeys-lookup";
 
 const SHIPPED_FILE: &str = "AuthorizedKeysFile none";
 
+/// The host key's file in the room.
+const HOST_KEY: &str = "host_key";
+
 /// The host's name in the file of known hosts, whatever port it is reached by.
 pub(crate) const HOST_KEY_ALIAS: &str = "push";
 
@@ -62,13 +65,10 @@ impl Sshd {
     #[must_use]
     pub fn start(settings: &SshdSettings) -> Self {
         let room = Room::temporary();
-        let host_key = room.join("host_key");
-        let _ = run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key))
-            .output();
-        let configuration = configure(&room, settings);
+        let configuration = Self::configure(&room, settings);
         for _ in 0..ATTEMPTS_MAX {
             let port = free_port();
-            let known_hosts = write_known_hosts(&room, &host_key, port);
+            let known_hosts = write_known_hosts(&room, port);
             let log = room.join(&format!("sshd-{port}.log"));
             let mut process = Process::spawn("sshd", command(settings, &configuration, port), &log);
             if eventually("sshd listens or gives up", || is_listening(&mut process)) {
@@ -105,6 +105,15 @@ impl Sshd {
         self.process.log()
     }
 
+    /// Writes what an sshd of `settings` would be started with, and gives the main file.
+    #[must_use]
+    pub fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
+        let host_key = room.join(HOST_KEY);
+        let _ = run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key))
+            .output();
+        configure(room, settings)
+    }
+
     /// The settings in force for `login`, one `keyword value` a line, as `sshd -T` tells them.
     #[must_use]
     pub fn settings_for(&self, login: &str) -> String {
@@ -132,7 +141,7 @@ fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
          AcceptEnv LANG LC_*\nX11Forwarding yes\nAllowTcpForwarding yes\nPermitTunnel yes\n\
          Subsystem sftp internal-sftp\n{}\n",
         drop_in.display(),
-        room.join("host_key").display(),
+        room.join(HOST_KEY).display(),
         settings.global
     );
     room.write("sshd_config", &text)
@@ -158,7 +167,8 @@ fn is_listening(process: &mut Process) -> Option<bool> {
     process.ended().map(|_| false)
 }
 
-fn write_known_hosts(room: &Room, host_key: &Path, port: u16) -> PathBuf {
+fn write_known_hosts(room: &Room, port: u16) -> PathBuf {
+    let host_key = room.join(HOST_KEY);
     let public = fs::read_to_string(host_key.with_extension("pub")).expect("ssh-keygen wrote the public key");
     room.write("known_hosts", &format!("{HOST_KEY_ALIAS},[127.0.0.1]:{port} {public}"))
 }

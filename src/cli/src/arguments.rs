@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use keys::{AccountId, Login, SourceName};
 
+use crate::commands::doctor::DoctorOptions;
 use crate::prefix::FingerprintPrefix;
 
 const EXIT_STATUS: &str =
@@ -69,6 +70,13 @@ pub(crate) enum Command {
         With --json, every fault is an object on a line of its own, and the last line is a summary.\n\
         Exits 0 when nothing is wrong.")]
     Verify,
+
+    /// Examine sshd, users, files, sources and the cache, and name the command that cures each fault
+    #[command(after_help = "Examples:\n  sudo pushkeys doctor\n  \
+        sudo pushkeys doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .cure'\n\n\
+        Changes nothing. sshd's settings are those of `sshd -T -C user=LOGIN,...`.\n\
+        Exits 0 when nothing is wrong, 1 after an error, and 3 when there are only warnings.")]
+    Doctor(DoctorOptions),
 
     /// Let a snapshot be taken that is held back because it removes many keys
     #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\

@@ -1,10 +1,10 @@
 //! `pushkeys`: what a sysadmin asks of the cache of a push host.
 //!
 //! It owns how the cache is shown, and decides nothing: what sshd is told is decided in `cache`, for this program as
-//! for the look-up. It reads what the reader reads, talks to no daemon and to no network, and writes one file: a
-//! person's word that a held-back snapshot may be taken.
+//! for the look-up. It reads what the reader reads, opens no socket (what a source says is asked by syncd's own program),
+//! and writes one file: a person's word that a held-back snapshot may be taken.
 //!
-//! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse.
+//! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse; 3 is a doctor's doubt.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod hint;
 mod key;
 mod output;
 mod prefix;
+mod program;
 mod record;
 
 use std::io::{self, BufWriter, Write as _};
@@ -24,7 +25,7 @@ use clap::Parser as _;
 use jiff::Timestamp;
 
 use arguments::{Arguments, Command};
-use commands::{Context, Outcome, accept, explain, list, show, status, verify};
+use commands::{Context, Outcome, accept, doctor, explain, list, show, status, verify};
 use key::KeyArgumentError;
 use output::BAD;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
+        Ok(Outcome::Doubtful) => ExitCode::from(3),
         Err(error) => {
             // What was found before the error is still worth reading, and nobody is left to be told if that fails.
             let _ = out.flush();
@@ -53,6 +55,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::List(filter) => list::run(context, &filter, out),
         Command::Show { key } => show::run(context, key::fingerprint_of(&key)?, out),
         Command::Explain { login, key } => explain::run(context, &login, key::fingerprint_of(&key)?, out),
+        Command::Doctor(options) => doctor::run(context, &options, out),
         Command::Verify => verify::run(context, out),
         Command::Accept { source, yes } => accept::run(context, &source, yes, out),
     }

@@ -1,4 +1,4 @@
-//! `--check`: what can be said against a configuration without contacting anybody.
+//! `--check`: what can be said against a configuration, without contacting anybody unless that is asked for.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -7,15 +7,22 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings, UnsafeFile, check_program};
+use crate::contact::{self, Sample};
 use crate::credentials::Credentials;
 use crate::error::chain;
 use crate::source::check_directory;
+
+/// Certificates, tokens and expiries are judged by clocks; one that is off by more than this will be noticed.
+const CLOCK_DIFFERENCE_S_MAX: u64 = 5;
 
 /// One line of the result.
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
     what: String,
+    /// A key that the source has, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<Sample>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,10 +34,10 @@ enum Level {
 }
 
 /// Checks the configuration and the files that it names.
-pub(crate) fn run(path: &Path, json: bool) -> ExitCode {
+pub(crate) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     let findings = match Config::load(path) {
-        Ok(config) => of_config(path, &config),
-        Err(error) => vec![Finding { level: Level::Error, what: chain(&error) }],
+        Ok(config) => of_config(path, &config, contact).await,
+        Err(error) => vec![Finding::new(Level::Error, chain(&error))],
     };
     // A closed pipe is the reader's decision.
     let _ = print(&findings, json);
@@ -38,38 +45,62 @@ pub(crate) fn run(path: &Path, json: bool) -> ExitCode {
     if has_error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn of_config(path: &Path, config: &Config) -> Vec<Finding> {
+async fn of_config(path: &Path, config: &Config, contact: bool) -> Vec<Finding> {
     let read = format!(
         "`{}` is understood: {} sources, cache in `{}`",
         path.display(),
         config.sources.len(),
         config.cache.display()
     );
-    let mut findings = vec![Finding { level: Level::Ok, what: read }];
+    let mut findings = vec![Finding::new(Level::Ok, read)];
     for settings in &config.sources {
         findings.push(of_program(settings));
-        findings.push(of_source(settings));
+        let source = of_source(settings);
+        let is_usable = source.level != Level::Error;
+        findings.push(source);
+        if contact && is_usable {
+            findings.extend(of_contact(settings).await);
+        }
     }
-    findings.push(Finding {
-        level: Level::Ok,
-        what: "no source was contacted, and the cache was not opened".to_owned(),
-    });
+    if !contact {
+        let what = "no source was contacted, and the cache was not opened".to_owned();
+        findings.push(Finding::new(Level::Ok, what));
+    }
     findings
+}
+
+async fn of_contact(settings: &Settings) -> Vec<Finding> {
+    let name = &settings.name;
+    match contact::ask(settings).await {
+        Ok(None) => Vec::new(),
+        Ok(Some(contact)) => {
+            let what = format!("{name}: it answers, and takes this host's credentials");
+            let answers = Finding { sample: contact.sample, ..Finding::new(Level::Ok, what) };
+            let ahead = contact.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > CLOCK_DIFFERENCE_S_MAX);
+            let clock = ahead.map(|ahead| {
+                let direction = if ahead > 0 { "ahead of" } else { "behind" };
+                let seconds = ahead.unsigned_abs();
+                let what = format!(
+                    "{name}: this host's clock is {seconds} s {direction} the source's; hint: timedatectl set-ntp true"
+                );
+                Finding::new(Level::Warning, what)
+            });
+            [Some(answers), clock].into_iter().flatten().collect()
+        }
+        Err(error) => vec![Finding::new(Level::Error, format!("{name}: {}", chain(&error)))],
+    }
 }
 
 fn of_program(settings: &Settings) -> Finding {
     let name = &settings.name;
-    match check_program(&settings.command_text) {
-        Ok(()) => Finding {
-            level: Level::Ok,
-            what: format!("{name}: the program of `command` is there, and only root can replace it"),
-        },
-        Err(error @ UnsafeFile::Read { .. }) => Finding {
-            level: Level::Warning,
-            what: format!("{name}: every login fails as long as this does: {}", chain(&error)),
-        },
-        Err(error) => Finding { level: Level::Error, what: format!("{name}: {}", chain(&error)) },
-    }
+    let (level, what) = match check_program(&settings.command_text) {
+        Ok(()) => (Level::Ok, "the program of `command` is there, and only root can replace it".to_owned()),
+        Err(error @ UnsafeFile::Read { .. }) => {
+            (Level::Warning, format!("every login fails as long as this does: {}", chain(&error)))
+        }
+        Err(error) => (Level::Error, chain(&error)),
+    };
+    Finding::new(level, format!("{name}: {what}"))
 }
 
 fn of_source(settings: &Settings) -> Finding {
@@ -87,8 +118,14 @@ fn of_source(settings: &Settings) -> Finding {
             .map_err(|error| chain(&error)),
     };
     match result {
-        Ok(what) => Finding { level: Level::Ok, what },
-        Err(what) => Finding { level: Level::Error, what: format!("{name}: {what}") },
+        Ok(what) => Finding::new(Level::Ok, what),
+        Err(what) => Finding::new(Level::Error, format!("{name}: {what}")),
+    }
+}
+
+impl Finding {
+    fn new(level: Level, what: String) -> Self {
+        Self { level, what, sample: None }
     }
 }
 
@@ -98,7 +135,7 @@ fn print(findings: &[Finding], json: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, findings)?;
         return writeln!(out);
     }
-    for Finding { level, what } in findings {
+    for Finding { level, what, .. } in findings {
         let level = match level {
             Level::Ok => "ok",
             Level::Warning => "warning",

@@ -10,8 +10,10 @@ mod applier;
 mod backoff;
 mod board;
 mod check;
+mod compare;
 mod config;
 mod conflict;
+mod contact;
 mod credentials;
 mod daemon;
 mod error;
@@ -32,10 +34,11 @@ use clap::Parser;
 
 /// Keep the key cache of a push host equal to its sources.
 ///
-/// Without `--check` or `--once` it runs until it is told to stop, and reads its configuration again
+/// Without `--check`, `--once` or `--compare` it runs until it is told to stop, and reads its configuration again
 /// on SIGHUP and whenever the file changes.
 #[derive(Debug, Parser)]
 #[command(name = "pushkeys-syncd", version, after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Arguments {
     /// The configuration file.
     #[arg(
@@ -47,20 +50,28 @@ struct Arguments {
     config: PathBuf,
 
     /// Say what is wrong with the configuration and the files it names, and exit. Nothing is contacted.
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long, group = "task")]
     check: bool,
 
+    /// With --check: also ask every source whether it answers, takes the credentials and has the same time.
+    #[arg(long, requires = "check")]
+    contact: bool,
+
     /// Do one full sync of every source, and exit.
-    #[arg(long)]
+    #[arg(long, group = "task")]
     once: bool,
 
-    /// Print the result of --check or --once as JSON.
-    #[arg(long)]
+    /// Compare the cache with every source, key by key, and exit. Nothing is changed.
+    #[arg(long, group = "task")]
+    compare: bool,
+
+    /// Print the result of --check, --once or --compare as JSON.
+    #[arg(long, requires = "task")]
     json: bool,
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 something is wrong and was said, 2 misuse.\n\n\
-    Examples:\n  pushkeys-syncd --check\n  pushkeys-syncd --config ./syncd.toml --once";
+    Examples:\n  pushkeys-syncd --check --contact\n  pushkeys-syncd --compare\n  pushkeys-syncd --config ./syncd.toml --once";
 
 /// One worker for the streams, and one for what else turns up.
 const WORKER_THREADS: usize = 2;
@@ -70,23 +81,23 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.json && !arguments.check && !arguments.once {
-        eprintln!("error: `--json` goes with `--check` or `--once`");
-        return ExitCode::from(2);
-    }
     // A second provider in one process would be a mistake of the build, and the first is then as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if arguments.check {
-        return check::run(&arguments.config, arguments.json);
+        return check(&arguments).unwrap_or_else(|error| failed(&error));
     }
     logging::start();
-    match run(&arguments) {
-        Ok(status) => status,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(&arguments).unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(check::run(&arguments.config, arguments.contact, arguments.json)))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -98,6 +109,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .build()?;
     let status = if arguments.once {
         runtime.block_on(once::run(&config, arguments.json))
+    } else if arguments.compare {
+        runtime.block_on(compare::run(&config, arguments.json))
     } else {
         runtime.block_on(daemon::run(&arguments.config, config))?;
         ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 pub(crate) mod accept;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod show;
@@ -30,6 +31,8 @@ pub(crate) struct Context {
 pub(crate) enum Outcome {
     Yes,
     No,
+    /// Nothing is wrong yet, and something may become so.
+    Doubtful,
 }
 
 impl Outcome {

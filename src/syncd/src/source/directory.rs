@@ -105,6 +105,11 @@ pub(crate) fn check(path: &Path) -> Result<(usize, usize), DirectoryError> {
     Ok((listing.entries.len(), listing.skipped.len()))
 }
 
+/// The keys that the folder holds, in the order of their fingerprints' bytes.
+pub(crate) fn entries(path: &Path) -> Result<Vec<feed::Entry>, DirectoryError> {
+    Ok(Listing::read(path)?.entries)
+}
+
 /// What a folder says.
 #[derive(Debug, Default)]
 struct Listing {

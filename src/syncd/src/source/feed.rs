@@ -64,17 +64,21 @@ pub(super) async fn snapshot(
     remote: &Remote,
 ) -> Result<(Snapshot, Outcome), SyncError> {
     context.board.state(&context.settings.name, State::Syncing);
-    let request = Request {
+    let mut body = snapshot_request(remote).send(Some(crate::snapshot::BOUNDS)).await?;
+    let cursor = |snapshot: &Snapshot| Some(snapshot.cursor.to_string());
+    crate::snapshot::take(context, applier, &mut body, cursor).await
+}
+
+/// Asks for a whole snapshot.
+pub(super) fn snapshot_request(remote: &Remote) -> Request<'_> {
+    Request {
         remote,
         url: below(&remote.url, SNAPSHOT_PATH),
         header: None,
         compressed: !remote.is_loopback(),
         media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: &[],
-    };
-    let mut body = request.send(Some(crate::snapshot::BOUNDS)).await?;
-    let cursor = |snapshot: &Snapshot| Some(snapshot.cursor.to_string());
-    crate::snapshot::take(context, applier, &mut body, cursor).await
+    }
 }
 
 /// Why a stream of changes was left without an error.

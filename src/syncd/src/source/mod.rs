@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub(crate) use directory::{DirectoryError, check as check_directory};
+pub(crate) use directory::{DirectoryError, check as check_directory, entries as directory_entries};
 
 use crate::applier::{Applier, Outcome};
 use crate::backoff::Backoff;
@@ -19,6 +19,7 @@ use crate::board::Board;
 use crate::config::{Kind, Settings};
 use crate::conflict::ConflictWatch;
 use crate::error::{SyncError, chain};
+use crate::http::Request;
 use crate::judge::Judge;
 use crate::liveness::Liveness;
 
@@ -148,6 +149,15 @@ pub(crate) async fn sync_once(context: &Arc<Context>) -> Result<Outcome, SyncErr
     let joined = tokio::task::spawn_blocking(move || applier.join()).await.map_err(|_| SyncError::Stopped)?;
     // Why the applier stopped says more than that it did.
     joined.and(result)
+}
+
+/// Asks a source for its whole snapshot; `None` where the keys are on this host.
+pub(crate) fn snapshot_request(settings: &Settings) -> Option<Request<'_>> {
+    match &settings.kind {
+        Kind::Feed(remote) => Some(feed::snapshot_request(remote)),
+        Kind::Poll { remote, .. } => Some(poll::request(remote, None)),
+        Kind::Directory { .. } => None,
+    }
 }
 
 /// Waits until a person has accepted the snapshot that is held back, or for ever if none is.

@@ -64,7 +64,8 @@ pub(super) async fn snapshot(
     Ok(take(context, applier, &mut body).await?.1)
 }
 
-fn request(remote: &Remote, etag: Option<String>) -> Request<'_> {
+/// Asks for the snapshot, unless it is still the one with `etag`.
+pub(super) fn request(remote: &Remote, etag: Option<String>) -> Request<'_> {
     Request {
         remote,
         url: remote.url.clone(),

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use keys::SourceName;
 
 use super::{Context, Outcome};
+pub(crate) use problem::Problem;
 
 /// The name under which the kernel lists the daemon, which it cuts after 15 characters.
 const DAEMON: &str = "pushkeys-syncd";
@@ -51,6 +52,11 @@ pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome>
         show::write_as_text(out, &overview, &problems)?;
     }
     Ok(Outcome::yes_if(problems.is_empty()))
+}
+
+/// All that is wrong with the cache and its daemon.
+pub(crate) fn problems(context: &Context) -> Result<Vec<Problem>, ReadError> {
+    Ok(problem::all(&Overview::gather(context)?))
 }
 
 impl Overview {

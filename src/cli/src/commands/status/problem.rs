@@ -11,10 +11,10 @@ use crate::output::{count, distance};
 
 /// One thing that is wrong.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Problem {
-    pub(super) source: Option<String>,
-    pub(super) what: String,
-    pub(super) hint: String,
+pub(crate) struct Problem {
+    pub(crate) source: Option<String>,
+    pub(crate) what: String,
+    pub(crate) hint: String,
 }
 
 const LOG: &str = "journalctl -u pushkeys-syncd";

@@ -1,0 +1,190 @@
+//! The daemon, its configuration, its sources and the cache that it keeps.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use cache::Cache;
+use cache::status::Status;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::DoctorOptions;
+use super::finding::{Finding, quoted};
+use super::helper::Sample;
+use super::users::{User, group_name};
+use crate::commands::{Context, chain, status};
+use crate::program::{as_user, run};
+
+/// Where packages put the configuration.
+const CONFIG: &str = "/etc/pushkeys/syncd.toml";
+const OTHERS: u32 = 0o007;
+/// HEAD holds whole seconds.
+const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_secs(2);
+
+/// What is wrong with the cache, as `pushkeys status` tells it.
+pub(super) fn check_status(context: &Context) -> Vec<Finding> {
+    match status::problems(context) {
+        Ok(problems) => problems.into_iter().map(of_problem).collect(),
+        Err(error) => vec![
+            Finding::error(
+                "cache",
+                chain(&error),
+                "the helper cannot answer without it, and every login fails",
+            )
+            .cured_by(crate::hint::of_read(&error)),
+        ],
+    }
+}
+
+fn of_problem(problem: status::Problem) -> Finding {
+    let of = problem.source.map(|source| format!("source `{source}`: ")).unwrap_or_default();
+    let why = "what is in force serves until it is too old; changes, removals above all, do not arrive";
+    Finding::error("cache", format!("{of}{}", problem.what), why).cured_by(problem.hint)
+}
+
+/// Who owns the cache and who may read it, for the helper's user and the login.
+pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding> {
+    let folder = &context.cache;
+    let Ok(metadata) = fs::metadata(folder) else { return Vec::new() };
+    let shown = quoted(&folder.to_string_lossy());
+    let mut findings = Vec::new();
+    if metadata.mode() & OTHERS != 0 {
+        let what = format!(
+            "the cache `{}` is open to everybody (mode {:04o})",
+            folder.display(),
+            metadata.mode() & 0o7777
+        );
+        let why = "whoever has a process on this host can read every user's keys and names";
+        findings.push(Finding::warning("cache-access", what, why).cured_by(format!("chmod o-rwx {shown}")));
+    }
+    let group = group_name(metadata.gid());
+    // Root reads whatever it likes; that something runs as root is told elsewhere.
+    for user in readers.iter().filter(|user| user.uid != 0) {
+        if metadata.uid() == user.uid {
+            let what = format!("the cache belongs to `{}`", user.name);
+            let why = "what sshd starts must not be able to write what sshd is told";
+            findings.push(
+                Finding::error("cache-access", what, why).cured_by(format!("chown -R pushkeys {shown}")),
+            );
+        } else if let Some(group) = group.as_ref().filter(|group| !user.groups().contains(group)) {
+            let what = format!("`{}` is not in the group `{group}`, which may read the cache", user.name);
+            let why = "it runs at every login, and cannot answer without the cache";
+            let cure = format!("usermod --append --groups {} {}", quoted(group), quoted(&user.name));
+            findings.push(Finding::error("cache-access", what, why).cured_by(cure));
+        }
+    }
+    findings
+}
+
+/// Whether the clock has gone back behind what syncd last wrote.
+pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
+    let Ok(cache) = Cache::open(&context.cache) else { return Vec::new() };
+    let latest: Option<Timestamp> = cache
+        .sources()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| Some(cache.source(name).ok()?.head().stamps.synced_at))
+        .max();
+    let ahead = latest.filter(|latest| latest.duration_since(Timestamp::now()) > CLOCK_DIFFERENCE_MAX);
+    let finding = ahead.map(|latest| {
+        let what = format!("the cache was in step at {latest}, which this host's clock has not reached");
+        let why = "by a clock that is wrong, keys expire and the cache becomes too old at the wrong time";
+        Finding::error("clock", what, why).cured_by("timedatectl set-ntp true")
+    });
+    finding.into_iter().collect()
+}
+
+/// What `pushkeys-syncd --check --contact` says.
+#[derive(Deserialize)]
+struct Said {
+    level: Level,
+    what: String,
+    sample: Option<SaidSample>,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Error,
+}
+
+#[derive(Deserialize)]
+struct SaidSample {
+    source: String,
+    fingerprint: String,
+    account: String,
+    key_id: String,
+}
+
+/// The configuration that the daemon runs by, as far as it has said.
+pub(crate) fn config(context: &Context, asked_for: Option<&PathBuf>) -> PathBuf {
+    let said = || Status::read(&context.cache).ok().map(|status| status.config);
+    asked_for.cloned().or_else(said).unwrap_or_else(|| CONFIG.into())
+}
+
+/// The user that owns the cache, as which the daemon runs.
+pub(crate) fn user(context: &Context) -> String {
+    let owner = fs::metadata(&context.cache).ok().map(|metadata| metadata.uid());
+    let user = owner.and_then(|uid| User::find(&uid.to_string()));
+    user.map_or_else(|| "pushkeys".to_owned(), |user| user.name)
+}
+
+/// Lets the daemon's own program judge its configuration and speak with every source. Gives a key of each, too.
+pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<Finding>, Vec<Sample>) {
+    let config = config(context, options.syncd.config.as_ref());
+    let mut command = as_user(&user(context), &options.syncd.program);
+    command.arg("--config").arg(&config).args(["--check", "--contact", "--json"]);
+    let why = "without its daemon this host falls behind, and refuses every key once the cache is too old";
+    let finished = match run(&mut command) {
+        Ok(finished) => finished,
+        Err(error) => return (vec![Finding::error("syncd", chain(&error), why)], Vec::new()),
+    };
+    let Ok(said) = serde_json::from_str::<Vec<Said>>(&finished.stdout) else {
+        let first = finished.stderr.lines().next().unwrap_or_default();
+        let what = format!(
+            "`{} --check` ended with {}: {}",
+            options.syncd.program.display(),
+            finished.ending(),
+            keys::escape(first)
+        );
+        return (vec![Finding::error("syncd", what, why)], Vec::new());
+    };
+    let findings = said.iter().filter(|said| said.level != Level::Ok).map(of_said).collect();
+    let samples = said.into_iter().filter_map(|said| sample(said.sample?)).collect();
+    (findings, samples)
+}
+
+fn of_said(said: &Said) -> Finding {
+    let (what, cure) = said
+        .what
+        .split_once("; hint: ")
+        .map_or((said.what.as_str(), None), |(what, hint)| (what, Some(hint)));
+    let why = "the daemon takes no key from a source that it cannot use, or may take the wrong ones";
+    let finding = match said.level {
+        Level::Error => Finding::error("source", keys::escape(what), why),
+        Level::Ok | Level::Warning => Finding::warning("source", keys::escape(what), why),
+    };
+    match cure {
+        Some(cure) => finding.cured_by(keys::escape(cure)),
+        None => finding,
+    }
+}
+
+fn sample(said: SaidSample) -> Option<Sample> {
+    let service = (said.source, said.account, said.key_id);
+    Some(Sample { fingerprint: said.fingerprint.parse().ok()?, service: Some(service) })
+}
+
+/// Some key of the cache, where no service could be asked for one.
+pub(super) fn any_key(context: &Context) -> Option<Sample> {
+    let cache = Cache::open(&context.cache).ok()?;
+    let sources = cache.sources().ok()?;
+    sources.iter().find_map(|name| {
+        let source = cache.source(name).ok()?;
+        let entry = source.entries().next()?.ok()?;
+        Some(Sample { fingerprint: entry.fingerprint, service: None })
+    })
+}

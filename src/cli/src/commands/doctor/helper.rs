@@ -1,0 +1,289 @@
+//! The helper, as sshd has it configured: its command line, its user, and what it answers.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cache::{Cache, Verdict};
+use keys::Fingerprint;
+
+use super::finding::{Finding, quoted};
+use super::settings::Sshd;
+use super::sshd::{Effective, Version};
+use super::users::User;
+use super::{DoctorOptions, paths};
+use crate::commands::{Context, chain};
+use crate::program::{Finished, ProgramError, as_user, run};
+
+/// The helper's file name, by which it is told from another's helper.
+const HELPER: &str = "pushkeys-lookup";
+/// What sshd gives the helper.
+const TOKENS: [&str; 2] = ["%u", "%f"];
+/// Tokens that every OpenSSH with an `AuthorizedKeysCommand` knows.
+const TOKENS_KNOWN: &str = "%uUhtkf";
+/// Since when there are `%C` and `%D` (see `sshd_config(5)`).
+const MORE_TOKENS: Version = Version(9, 4);
+/// A change that is on its way arrives within milliseconds; after so long the answers differ for good.
+const AGREEMENT_WAIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
+
+const SILENT: &str = "sshd asks somebody else, or nobody, so no key of the service opens the login";
+
+/// The command by which sshd asks.
+#[derive(Debug)]
+pub(super) struct Helper {
+    words: Vec<String>,
+    pub(super) user: String,
+}
+
+impl Helper {
+    /// The helper in force, if it is ours.
+    pub(super) fn of(effective: &Effective) -> Option<Self> {
+        let words: Vec<String> = effective.words("authorizedkeyscommand").map(str::to_owned).collect();
+        let user = effective.value("authorizedkeyscommanduser").unwrap_or("none").to_owned();
+        let is_ours = words.first().is_some_and(|program| Path::new(program).ends_with(HELPER));
+        is_ours.then_some(Self { words, user })
+    }
+
+    pub(super) fn program(&self) -> PathBuf {
+        self.words.first().map(PathBuf::from).unwrap_or_default()
+    }
+
+    /// What it answers of `fingerprint`, asked as sshd asks it.
+    fn ask(&self, login: &str, fingerprint: &Fingerprint) -> Result<Finished, ProgramError> {
+        let text = fingerprint.to_string();
+        let arguments = self.words.iter().skip(1).map(|word| word.replace("%u", login).replace("%f", &text));
+        run(as_user(&self.user, &self.program()).args(arguments))
+    }
+}
+
+/// What is wrong with the command line, its user and its file.
+pub(super) fn check(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> Vec<Finding> {
+    let Some(helper) = Helper::of(sshd.effective) else { return vec![other_helper(context, sshd, options)] };
+    let mut findings = check_words(sshd, &helper);
+    findings.extend(check_user(sshd, &helper));
+    findings.extend(paths::check_program("command-path", &helper.program()));
+    findings
+}
+
+fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> Finding {
+    let value = sshd.effective.value("authorizedkeyscommand").unwrap_or("none");
+    let place = sshd.place("AuthorizedKeysCommand");
+    let what =
+        format!("sshd's AuthorizedKeysCommand for `{}` is `{}`{place}", sshd.login, keys::escape(value));
+    let finding = Finding::error("command-missing", what, SILENT);
+    if sshd.block().is_some() {
+        let cache = &context.cache;
+        let is_default = cache == Path::new(cache::CACHE_DIRECTORY);
+        let cache = if is_default { String::new() } else { format!(" --cache {}", cache.display()) };
+        let wanted = format!("{}{cache} {}", options.helper.display(), TOKENS.join(" "));
+        return match sshd.cure("AuthorizedKeysCommand", &wanted) {
+            Some(cure) => finding.cured_by(cure),
+            None => finding,
+        };
+    }
+    // Without a block of the login's there is no drop-in. A main file that includes no folder takes it at its end.
+    let folder = options.sshd_config.with_file_name("sshd_config.d");
+    let is_included = sshd
+        .settings
+        .iter()
+        .any(|setting| setting.keyword == "include" && setting.value.contains("sshd_config.d/*.conf"));
+    let target = if is_included { folder.join("50-pushkeys.conf") } else { options.sshd_config.clone() };
+    finding.cured_by(format!("pushkeys doctor --drop-in >> {}", quoted(&target.to_string_lossy())))
+}
+
+fn check_words(sshd: &Sshd<'_>, helper: &Helper) -> Vec<Finding> {
+    let options: Vec<&str> =
+        helper.words.iter().map(String::as_str).take_while(|word| !word.contains('%')).collect();
+    let wanted = [options.as_slice(), &TOKENS].concat().join(" ");
+    let words = helper.words.join(" ");
+    let shown = keys::escape(&words);
+    let cured = |finding: Finding| match sshd.cure("AuthorizedKeysCommand", &wanted) {
+        Some(cure) => finding.cured_by(cure),
+        None => finding,
+    };
+    if let Some(token) = unknown_token(&words, sshd.version) {
+        let what = format!("`{shown}` has the token `%{token}`, which this sshd does not know");
+        let why = "sshd ends at every login with it, and `sshd -t` does not notice";
+        return vec![cured(Finding::error("command-tokens", what, why))];
+    }
+    match helper.words.as_slice() {
+        [.., login, fingerprint] if [login.as_str(), fingerprint.as_str()] == TOKENS => Vec::new(),
+        words @ [.., login] if login == "%u" && !words.iter().any(|word| word == "%f") => {
+            let what = format!("`{shown}` does not give the helper the key's fingerprint, `%f`");
+            let why = "it prints every line of the login for every key that anybody offers, and sshd reads them all";
+            vec![cured(Finding::warning("command-tokens", what, why))]
+        }
+        _ => {
+            let what = format!("`{shown}` does not end in `%u %f`");
+            let why = "the helper cannot read its command line, and every login fails";
+            vec![cured(Finding::error("command-tokens", what, why))]
+        }
+    }
+}
+
+fn unknown_token(words: &str, version: Option<Version>) -> Option<char> {
+    let has_more = version.is_some_and(|version| version >= MORE_TOKENS);
+    let mut characters = words.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            continue;
+        }
+        let token = characters.next().unwrap_or(' ');
+        if !(TOKENS_KNOWN.contains(token) || has_more && "CD".contains(token)) {
+            return Some(token);
+        }
+    }
+    None
+}
+
+fn check_user(sshd: &Sshd<'_>, helper: &Helper) -> Option<Finding> {
+    let cured = |finding: Finding| match sshd.cure("AuthorizedKeysCommandUser", HELPER) {
+        Some(cure) => finding.cured_by(cure),
+        None => finding,
+    };
+    let user = &helper.user;
+    if user == "none" || user == "root" {
+        let what = format!("the helper runs as `{user}`");
+        let why =
+            "sshd runs no helper without a user of its own, and as root a mistake in it would be root's";
+        return Some(cured(Finding::error("command-user", what, why)));
+    }
+    if User::find(user).is_none() {
+        let what = format!("there is no user `{}`, as which the helper runs", keys::escape(user));
+        return Some(cured(Finding::error(
+            "command-user",
+            what,
+            "sshd does not run the helper, and every login fails",
+        )));
+    }
+    None
+}
+
+/// Whether the helper is also asked for root, of whom no key service should decide.
+pub(super) fn check_root(root: &Effective, sshd: &Sshd<'_>) -> Option<Finding> {
+    Helper::of(root)?;
+    let place = sshd.place("AuthorizedKeysCommand");
+    let finding = Finding::warning(
+        "command-global",
+        format!("sshd asks the helper for root too{place}"),
+        "the helper refuses logins that are not the service's, and costs each of root's logins time and a failure when the \
+         cache has one; it belongs in the block of the login",
+    );
+    // The line must stay where it is the login's only one.
+    let is_in_block = sshd.lines("authorizedkeyscommand").any(|setting| sshd.is_in_block(setting));
+    let mut globals = sshd.lines("authorizedkeyscommand").filter(|setting| setting.block.is_none());
+    match globals.next() {
+        Some(setting) if is_in_block => {
+            let file = quoted(&setting.file.to_string_lossy());
+            Some(finding.cured_by(format!("sed -i '{}s/^/# /' {file}", setting.line)))
+        }
+        _ => Some(finding),
+    }
+}
+
+/// A key, and whose it is at the service, where the service was asked.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) fingerprint: Fingerprint,
+    /// Source, account and key id.
+    pub(super) service: Option<(String, String, String)>,
+}
+
+/// Whether helper, cache and service say the same of `samples`, and whether the helper keeps silent about a stranger.
+pub(super) fn check_answers(
+    context: &Context,
+    options: &DoctorOptions,
+    helper: &Helper,
+    samples: &[Sample],
+) -> Vec<Finding> {
+    let stranger = Sample { fingerprint: Fingerprint::from_bytes([0; 32]), service: None };
+    samples
+        .iter()
+        .chain([&stranger])
+        .filter_map(|sample| check_answer(context, options, helper, sample))
+        .collect()
+}
+
+fn check_answer(
+    context: &Context,
+    options: &DoctorOptions,
+    helper: &Helper,
+    sample: &Sample,
+) -> Option<Finding> {
+    let end = Instant::now() + AGREEMENT_WAIT;
+    loop {
+        let finding = compare(context, options, helper, sample)?;
+        if Instant::now() >= end {
+            return Some(finding);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: &Sample) -> Option<Finding> {
+    let (login, fingerprint) = (options.login.as_str(), &sample.fingerprint);
+    let why = "this is what sshd meets at every login";
+    let answer = match helper.ask(login, fingerprint) {
+        Ok(answer) => answer,
+        Err(error) => return Some(Finding::error("helper-answer", chain(&error), why)),
+    };
+    let command =
+        format!("setpriv --reuid {0} --regid {0} --init-groups {1}", helper.user, helper.words.join(" "));
+    let command = command.replace("%u", login).replace("%f", &fingerprint.to_string());
+    if !answer.status.success() || !answer.stderr.is_empty() {
+        let what = format!(
+            "asked as `{}`, the helper ended with {} instead of an answer about {fingerprint} {}",
+            helper.user,
+            answer.ending(),
+            keys::escape(answer.stderr.lines().next().unwrap_or_default())
+        );
+        let cure = format!("{command}; journalctl -t {HELPER} -n 5; pushkeys status");
+        return Some(Finding::error("helper-answer", what.trim_end(), why).cured_by(cure));
+    }
+    let verdict = Cache::open(&context.cache)
+        .and_then(|cache| cache.consult(fingerprint))
+        .map_err(cache::NoAnswer::from)
+        .and_then(|consulted| Verdict::of(consulted, &options.login, jiff::Timestamp::now()));
+    let entry = match verdict {
+        Ok(Verdict::Known { entry, .. }) => Some(entry),
+        Ok(Verdict::UnknownKey | Verdict::OtherLogin) => None,
+        Err(error) => {
+            return Some(Finding::error("helper-answer", chain(&error), why).cured_by("pushkeys status"));
+        }
+    };
+    let expected = entry.as_ref().map(|entry| format!("{}\n", entry.line)).unwrap_or_default();
+    if answer.stdout != expected {
+        let what = format!(
+            "of {fingerprint} the helper says something else than the cache in `{}`",
+            context.cache.display()
+        );
+        let cure =
+            format!("{command}; pushkeys --cache {} explain {login} {fingerprint}", context.cache.display());
+        return Some(Finding::error("helper-answer", what, "sshd asks about another cache").cured_by(cure));
+    }
+    let (source, account, key_id) = sample.service.as_ref()?;
+    let agrees =
+        entry.is_some_and(|entry| entry.account.as_str() == account && entry.key_id.as_str() == key_id);
+    (!agrees).then(|| {
+        let what = format!("source `{source}` has {fingerprint} as key `{key_id}` of `{account}`, and this host says otherwise");
+        let why = "the host is not in step with its service, or a key of it is left out or opens other logins";
+        Finding::error("agreement", what, why).cured_by("pushkeys verify --against-source")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_known_by_version() {
+        let check =
+            |words: &str, version, expected| assert_eq!(unknown_token(words, version), expected, "{words}");
+        check("/x %u %f", None, None);
+        check("/x %% %U %h %t %k", None, None);
+        check("/x %u %C", Some(Version(9, 2)), Some('C'));
+        check("/x %u %C", Some(Version(9, 4)), None);
+        check("/x %u %F", Some(Version(10, 5)), Some('F'));
+        check("/x %", None, Some(' '));
+    }
+}

@@ -1,0 +1,233 @@
+//! `pushkeys doctor`: whether this host is set up so that logins work, and let in nobody else.
+//!
+//! It asks sshd itself for the settings in force, the helper itself for answers, and the daemon's own `--check` about its
+//! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
+
+mod config_files;
+pub(crate) mod daemon;
+mod finding;
+mod helper;
+mod paths;
+mod settings;
+mod sshd;
+mod users;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use keys::Login;
+use serde::Serialize;
+
+use super::{Context, Outcome};
+use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
+use crate::program::is_root;
+use config_files::Setting;
+use finding::{Finding, Severity};
+use helper::Helper;
+use settings::Sshd;
+use sshd::{Effective, Version};
+use users::{Shadow, User};
+
+/// The drop-in as it is shipped.
+const DROP_IN: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");
+/// The forced command, beside the helper.
+const SHELL: &str = "pushkeys-shell";
+
+/// What to look at; the defaults are where packages and distributions put things.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOptions {
+    /// The login that users push as
+    #[arg(long, value_name = "LOGIN", default_value = "git")]
+    pub(crate) login: Login,
+    /// The sshd to ask for its settings
+    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sshd")]
+    pub(crate) sshd: PathBuf,
+    /// The configuration of sshd
+    #[arg(long, value_name = "FILE", default_value = "/etc/ssh/sshd_config")]
+    pub(crate) sshd_config: PathBuf,
+    /// The helper as it should be configured
+    #[arg(long, value_name = "PROGRAM", default_value = "/usr/libexec/pushkeys/pushkeys-lookup")]
+    pub(crate) helper: PathBuf,
+    /// The configuration of git pushes
+    #[arg(long, value_name = "FILE", default_value = "/etc/pushkeys/shell.toml")]
+    pub(crate) shell_config: PathBuf,
+    #[command(flatten)]
+    pub(crate) syncd: SyncdOptions,
+    /// Print the drop-in for sshd that is shipped, and exit
+    #[arg(long)]
+    pub(crate) drop_in: bool,
+}
+
+/// Where the daemon is, which alone reads its configuration and its tokens.
+#[derive(Debug, Args)]
+pub(crate) struct SyncdOptions {
+    /// The daemon, to ask about its sources
+    #[arg(long = "syncd", value_name = "PROGRAM", default_value = "/usr/sbin/pushkeys-syncd")]
+    pub(crate) program: PathBuf,
+    /// The daemon's configuration [default: the one that it runs by]
+    #[arg(long = "syncd-config", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What the doctor found.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    login: &'a str,
+    sshd: Option<String>,
+    findings: &'a [Finding],
+}
+
+/// Examines the host, and writes what it found.
+pub(crate) fn run(context: &Context, options: &DoctorOptions, out: &mut dyn io::Write) -> Result<Outcome> {
+    if options.drop_in {
+        out.write_all(DROP_IN.as_bytes())?;
+        return Ok(Outcome::Yes);
+    }
+    let version = Version::ask(&options.sshd);
+    let mut findings = examine(context, options, version);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    if context.json {
+        let sshd = version.map(|version| version.to_string());
+        let ok = worst.is_none_or(|worst| worst == Severity::Note);
+        write_json(out, &Report { ok, login: options.login.as_str(), sshd, findings: &findings })?;
+    } else {
+        write_text(out, options, version, &findings)?;
+    }
+    Ok(match worst {
+        Some(Severity::Error) => Outcome::No,
+        Some(Severity::Warning) => Outcome::Doubtful,
+        Some(Severity::Note) | None => Outcome::Yes,
+    })
+}
+
+fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>) -> Vec<Finding> {
+    let mut findings = settings::of_version(version);
+    if !is_root() {
+        let what = "this is not root, so some things could not be looked at";
+        let why = "sshd reads its keys, and the helper's user is root's to become";
+        findings.push(Finding::warning("not-root", what, why).cured_by("sudo pushkeys doctor"));
+    }
+    let (of_daemon, mut samples) = daemon::check_sources(context, options);
+    let helper = match Effective::ask(&options.sshd, &options.sshd_config, options.login.as_str()) {
+        Ok(effective) => {
+            let settings = config_files::read(&options.sshd_config);
+            let sshd = Sshd { effective: &effective, settings: &settings, login: &options.login, version };
+            findings.extend(examine_sshd(context, options, &sshd));
+            findings.extend(examine_users(context, options, &effective));
+            Helper::of(&effective)
+        }
+        Err(error) => {
+            let why = "an sshd that cannot read its configuration does not start again";
+            let test = format!("{} -t -f {}", options.sshd.display(), options.sshd_config.display());
+            findings.push(Finding::error("sshd", format!("{error:#}"), why).cured_by(test));
+            None
+        }
+    };
+    findings.extend(examine_files(options));
+    findings.extend(daemon::check_status(context));
+    findings.extend(daemon::check_clock(context));
+    findings.extend(of_daemon);
+    // A helper that is started wrongly answers wrongly, and saying so twice helps nobody.
+    let is_startable =
+        !findings.iter().any(|finding| matches!(finding.check, "command-tokens" | "command-user"));
+    if let Some(helper) = helper.filter(|_| is_startable) {
+        if samples.is_empty() {
+            samples.extend(daemon::any_key(context));
+        }
+        findings.extend(helper::check_answers(context, options, &helper, &samples));
+    }
+    findings
+}
+
+fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> Vec<Finding> {
+    let mut findings = helper::check(context, sshd, options);
+    findings.extend(sshd.check());
+    let files: BTreeSet<&Path> = sshd
+        .settings
+        .iter()
+        .map(|Setting { file, .. }| file.as_path())
+        .chain([options.sshd_config.as_path()])
+        .collect();
+    findings.extend(files.into_iter().flat_map(|file| paths::check_file("sshd-config", file)));
+    if let Ok(root) = Effective::ask(&options.sshd, &options.sshd_config, "root") {
+        findings.extend(helper::check_root(&root, sshd));
+    }
+    findings
+}
+
+fn examine_users(context: &Context, options: &DoctorOptions, effective: &Effective) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let login = options.login.as_str();
+    let user = User::find(login);
+    match &user {
+        Some(user) => {
+            let shadow = Shadow::find(login);
+            let uses_pam = effective.value("usepam").is_some_and(|value| value == "yes");
+            findings.extend(users::check_login(user, shadow.as_ref(), uses_pam, context.now));
+            findings.extend(users::check_home(user));
+        }
+        None => findings.push(
+            Finding::error("login-user", format!("there is no user `{login}`"), "sshd refuses logins that are no user's")
+                .cured_by(format!(
+                    "useradd --system --user-group --groups pushkeys --no-create-home --home-dir /var/lib/pushkeys/git \
+                     --shell /bin/sh --password '*' {login}"
+                )),
+        ),
+    }
+    let helper = Helper::of(effective).and_then(|helper| User::find(&helper.user));
+    let readers: Vec<&User> = user.iter().chain(&helper).collect();
+    findings.extend(daemon::check_access(context, &readers));
+    findings
+}
+
+fn examine_files(options: &DoctorOptions) -> Vec<Finding> {
+    let mut findings = paths::check_file("shell-config", &options.shell_config);
+    let shell = options.helper.with_file_name(SHELL);
+    if shell.exists() {
+        findings.extend(paths::check_program("shell-path", &shell));
+    }
+    findings
+}
+
+fn write_text(
+    out: &mut dyn io::Write,
+    options: &DoctorOptions,
+    version: Option<Version>,
+    findings: &[Finding],
+) -> io::Result<()> {
+    for Finding { severity, check, what, why, cure } in findings {
+        let (style, word) = match severity {
+            Severity::Error => (BAD, "error"),
+            Severity::Warning => (WARN, "warning"),
+            Severity::Note => (FAINT, "note"),
+        };
+        writeln!(out, "{style}{word}:{style:#} {STRONG}{what}{STRONG:#} {FAINT}[{check}]{FAINT:#}")?;
+        writeln!(out, "  why:  {why}")?;
+        if let Some(cure) = cure {
+            writeln!(out, "  cure: {cure}")?;
+        }
+    }
+    let of = |wanted| findings.iter().filter(|finding| finding.severity == wanted).count() as u64;
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+    let version =
+        version.map_or_else(|| "of a version that cannot be told".to_owned(), |version| version.to_string());
+    if errors + warnings == 0 {
+        return writeln!(
+            out,
+            "{GOOD}nothing is wrong{GOOD:#} with login `{}` at sshd {version}",
+            options.login
+        );
+    }
+    let style = if errors > 0 { BAD } else { WARN };
+    writeln!(
+        out,
+        "{style}{}, {}{style:#}; after a change of sshd's settings: sshd -t && systemctl reload ssh",
+        count(errors, "error", "errors"),
+        count(warnings, "warning", "warnings")
+    )
+}

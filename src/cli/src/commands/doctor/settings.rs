@@ -1,0 +1,385 @@
+//! The settings that sshd has in force for the login, against those by which a session is tied to its account.
+
+use keys::Login;
+
+use super::config_files::Setting;
+use super::finding::{Finding, Severity, quoted};
+use super::sshd::{Effective, Version, is_listed, matches_pattern};
+
+/// What a setting has to be.
+struct Rule {
+    keyword: &'static str,
+    /// The value that the drop-in gives it.
+    wanted: &'static str,
+    severity: Severity,
+    why: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        keyword: "AuthorizedKeysFile",
+        wanted: "none",
+        severity: Severity::Error,
+        why: "sshd reads that file before it asks the helper, and a line in it is a shell without an account",
+    },
+    Rule {
+        keyword: "TrustedUserCAKeys",
+        wanted: "none",
+        severity: Severity::Error,
+        why: "a certificate of that authority lets somebody in before the helper is asked, as no account",
+    },
+    Rule {
+        keyword: "AuthorizedPrincipalsCommand",
+        wanted: "none",
+        severity: Severity::Warning,
+        why: "it decides about certificates, which belong to no account of the key service",
+    },
+    Rule {
+        keyword: "PubkeyAuthentication",
+        wanted: "yes",
+        severity: Severity::Error,
+        why: "without it no key is ever looked up",
+    },
+    Rule {
+        keyword: "AuthenticationMethods",
+        wanted: "publickey",
+        severity: Severity::Warning,
+        why: "whatever else can log somebody in does so without an account",
+    },
+    Rule {
+        keyword: "PasswordAuthentication",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "whoever guesses the login's password gets its shell; users are asked for a password that nobody has",
+    },
+    Rule {
+        keyword: "KbdInteractiveAuthentication",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "it asks for passwords by another name",
+    },
+    Rule {
+        keyword: "HostbasedAuthentication",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "it lets other machines say who somebody is",
+    },
+    Rule {
+        keyword: "GSSAPIAuthentication",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "it lets a Kerberos ticket in, as no account",
+    },
+    Rule {
+        keyword: "PermitEmptyPasswords",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "a login without a password would be open to everybody",
+    },
+    Rule {
+        keyword: "ForceCommand",
+        wanted: "none",
+        severity: Severity::Error,
+        why: "it takes the place of the command on the key's line, and with it of the account",
+    },
+    Rule {
+        keyword: "ChrootDirectory",
+        wanted: "none",
+        severity: Severity::Error,
+        why: "the forced command, the cache and git are not in there, so every session fails",
+    },
+    Rule {
+        keyword: "DisableForwarding",
+        wanted: "yes",
+        severity: Severity::Error,
+        why: "if a line ever came without `restrict`, its user could reach the network behind this host",
+    },
+    Rule {
+        keyword: "PermitTunnel",
+        wanted: "no",
+        severity: Severity::Error,
+        why: "`restrict` on a key's line does not cover tunnels before OpenSSH 10.5",
+    },
+    Rule {
+        keyword: "PermitUserEnvironment",
+        wanted: "no",
+        severity: Severity::Error,
+        why: "a file in the login's home could set LD_PRELOAD for the forced command",
+    },
+    Rule {
+        keyword: "PermitUserRC",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "sshd would run ~/.ssh/rc before the forced command",
+    },
+    Rule {
+        keyword: "PermitTTY",
+        wanted: "no",
+        severity: Severity::Warning,
+        why: "git needs no terminal, and a terminal changes the bytes of its protocol",
+    },
+    Rule {
+        keyword: "ExposeAuthInfo",
+        wanted: "yes",
+        severity: Severity::Warning,
+        why: "without it the forced command cannot compare the key that signed with the key of its line (up to OpenSSH \
+              9.8 a wrong signature leaves the options of another key behind)",
+    },
+];
+
+/// What the login's environment may get from its client.
+const ENVIRONMENT: &str = "GIT_PROTOCOL";
+/// Names by which a client would reach into what runs for it.
+const DANGEROUS: &[&str] =
+    &["LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "PATH", "IFS", "GIT_DIR", "GIT_CONFIG_COUNT"];
+
+/// OpenSSH from which on `restrict` covers tunnels.
+const RESTRICT_COVERS_TUNNELS: Version = Version(10, 5);
+
+/// What sshd has in force, and where it comes from.
+pub(super) struct Sshd<'a> {
+    pub(super) effective: &'a Effective,
+    pub(super) settings: &'a [Setting],
+    pub(super) login: &'a Login,
+    pub(super) version: Option<Version>,
+}
+
+impl Sshd<'_> {
+    /// Everything that is wrong with the settings, but for those of the helper.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| self.check_rule(rule)).collect();
+        findings.extend(self.check_environment());
+        findings.extend(self.check_lists());
+        findings.extend(self.check_penalties());
+        findings
+    }
+
+    fn check_rule(&self, rule: &Rule) -> Option<Finding> {
+        // A keyword that this sshd does not know cannot be set to anything.
+        let value = self.effective.value(&rule.keyword.to_ascii_lowercase())?;
+        if value.eq_ignore_ascii_case(rule.wanted) {
+            return None;
+        }
+        let is_covered = rule.keyword == "PermitTunnel"
+            && self.version.is_some_and(|version| version >= RESTRICT_COVERS_TUNNELS);
+        let severity = if is_covered { Severity::Warning } else { rule.severity };
+        let what = format!(
+            "`{} {}` is in force for `{}`{}",
+            rule.keyword,
+            keys::escape(value),
+            self.login,
+            self.place(rule.keyword)
+        );
+        let finding = Finding { severity, ..Finding::error("sshd-setting", what, rule.why) };
+        Some(self.cured(finding, rule.keyword, rule.wanted))
+    }
+
+    fn check_environment(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let accepted: Vec<&str> = self.effective.words("acceptenv").collect();
+        let others: Vec<&str> = accepted.iter().copied().filter(|name| *name != ENVIRONMENT).collect();
+        if !others.is_empty() {
+            let is_dangerous =
+                |pattern: &&str| DANGEROUS.iter().any(|name| matches_pattern(name.as_bytes(), pattern));
+            let what = format!(
+                "`{}` lets clients set {} in their sessions{}",
+                "AcceptEnv",
+                keys::escape(&others.join(" ")),
+                self.place("AcceptEnv")
+            );
+            let why = "the login's shell starts with it, before the forced command builds an environment of its own";
+            let finding = if others.iter().any(is_dangerous) {
+                Finding::error("accept-env", what, why)
+            } else {
+                Finding::warning("accept-env", what, why)
+            };
+            findings.push(self.cured(finding, "AcceptEnv", ENVIRONMENT));
+        } else if accepted.is_empty() {
+            let finding = Finding::warning(
+                "accept-env",
+                format!("`AcceptEnv {ENVIRONMENT}` is not in force for `{}`", self.login),
+                "git falls back to protocol version 0, which lists every reference of a repository",
+            );
+            findings.push(self.cured(finding, "AcceptEnv", ENVIRONMENT));
+        }
+        findings
+    }
+
+    fn check_lists(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let why = "sshd refuses the login before any key is looked up";
+        let patterns = |keyword| self.effective.words(keyword);
+        if is_listed(self.login, patterns("denyusers")) {
+            let what = format!("`DenyUsers` names `{}`{}", self.login, self.place("DenyUsers"));
+            findings.push(Finding::error("allow-users", what, why));
+        }
+        if patterns("allowusers").next().is_some() && !is_listed(self.login, patterns("allowusers")) {
+            let what = format!("`AllowUsers` does not name `{}`{}", self.login, self.place("AllowUsers"));
+            let finding = Finding::error("allow-users", what, why);
+            findings.push(match self.lines("allowusers").next() {
+                Some(Setting { file, line, .. }) => {
+                    let file = quoted(&file.to_string_lossy());
+                    finding.cured_by(format!("sed -i '{line}s/$/ {}/' {file}", self.login))
+                }
+                None => finding,
+            });
+        }
+        findings
+    }
+
+    fn check_penalties(&self) -> Option<Finding> {
+        let penalties = self.effective.value("persourcepenalties")?;
+        let exempt = self.effective.value("persourcepenaltyexemptlist").unwrap_or("none");
+        (penalties != "no" && exempt == "none").then(|| {
+            Finding::note(
+                "penalties",
+                "sshd shuts out addresses that fail often, and no address is exempt",
+                "users behind one address are shut out together, for 15 s up to 10 min, when one of them offers keys that \
+                 nobody knows; PerSourcePenaltyExemptList names addresses that never are",
+            )
+        })
+    }
+
+    /// `finding` with the command that puts `keyword` right, where a line can be named.
+    fn cured(&self, finding: Finding, keyword: &str, wanted: &str) -> Finding {
+        match self.cure(keyword, wanted) {
+            Some(cure) => finding.cured_by(cure),
+            None => finding,
+        }
+    }
+
+    /// The command that makes `keyword` what is wanted: in the line that is in force if it stands in a block of the
+    /// login's, and else as the first line of such a block, which overrides whatever is global.
+    pub(super) fn cure(&self, keyword: &str, wanted: &str) -> Option<String> {
+        let name = keyword.to_ascii_lowercase();
+        // PermitUserEnvironment cannot stand in a block.
+        let is_global_only = name == "permituserenvironment";
+        if let Some(setting) = self.lines(&name).find(|setting| is_global_only || self.is_in_block(setting)) {
+            let Setting { file, line, .. } = setting;
+            let file = quoted(&file.to_string_lossy());
+            return Some(format!("sed -i '{line}s|.*|    {keyword} {wanted}|' {file}"));
+        }
+        let block = self.block()?;
+        let file = quoted(&block.file.to_string_lossy());
+        Some(format!("sed -i '{}a\\    {keyword} {wanted}' {file}", block.line))
+    }
+
+    /// The `Match` line of the login's block.
+    pub(super) fn block(&self) -> Option<&Setting> {
+        self.settings.iter().find(|setting| {
+            setting.keyword == "match"
+                && setting
+                    .value
+                    .split_ascii_whitespace()
+                    .any(|word| word.split(',').any(|name| name == self.login.as_str()))
+        })
+    }
+
+    /// The lines with `keyword` that could hold for the login.
+    pub(super) fn lines<'b>(&'b self, keyword: &'b str) -> impl Iterator<Item = &'b Setting> {
+        self.settings.iter().filter(move |setting| {
+            setting.keyword == keyword && (setting.block.is_none() || self.is_in_block(setting))
+        })
+    }
+
+    /// Whether the line stands in a block that could be the login's: one that names it, or names nobody.
+    pub(super) fn is_in_block(&self, setting: &Setting) -> bool {
+        let Some(criteria) = &setting.block else { return false };
+        let mut words = criteria.split_ascii_whitespace();
+        match words.by_ref().find(|word| word.eq_ignore_ascii_case("user")).and_then(|_| words.next()) {
+            Some(names) => is_listed(self.login, names.split(',')),
+            None => !criteria.to_ascii_lowercase().contains("group"),
+        }
+    }
+
+    /// Where `keyword` is set, in words.
+    pub(super) fn place(&self, keyword: &str) -> String {
+        let keyword = keyword.to_ascii_lowercase();
+        let mut places: Vec<String> = self
+            .lines(&keyword)
+            .take(3)
+            .map(|setting| format!("{}:{}", keys::escape(&setting.file.to_string_lossy()), setting.line))
+            .collect();
+        places.dedup();
+        if places.is_empty() { String::new() } else { format!(" (see {})", places.join(", ")) }
+    }
+}
+
+/// What is known to bite in an OpenSSH of this version, whatever its settings.
+pub(super) fn of_version(version: Option<Version>) -> Vec<Finding> {
+    let Some(version) = version else {
+        return vec![Finding::warning(
+            "version",
+            "the version of sshd cannot be told",
+            "what is known to bite depends on it; pushkeys is tested with OpenSSH 9.2 and 10.5",
+        )];
+    };
+    let mut findings = Vec::new();
+    if version < Version(9, 1) {
+        let what = format!("OpenSSH {version} does not read expiry times in UTC");
+        let why =
+            "it skips the line of every key that has an expiry, so such keys are refused from the first day";
+        findings.push(Finding::warning("version", what, why));
+    }
+    if version <= Version(9, 8) {
+        findings.push(Finding::note(
+            "version",
+            format!("OpenSSH {version} keeps the options of a key after a wrong signature with it"),
+            "every line of pushkeys has a command of its own, which OpenSSH refuses to mix; a line of anybody else's with \
+             `environment=` would lend its identity to strangers",
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");
+
+    #[test]
+    fn every_rule_is_what_the_shipped_drop_in_says() {
+        for rule in RULES {
+            let line = format!("{} {}", rule.keyword, rule.wanted);
+            let is_there = SHIPPED.lines().any(|shipped| shipped.trim() == line);
+            let is_default = ["ForceCommand none", "ChrootDirectory none", "PermitUserEnvironment no"];
+            assert!(is_there || is_default.contains(&line.as_str()), "{line}");
+        }
+        assert!(SHIPPED.contains(&format!("    AcceptEnv {ENVIRONMENT}\n")));
+    }
+
+    #[test]
+    fn what_bites_depends_on_the_version() {
+        let check = |version, expected: &[Severity]| {
+            let found: Vec<Severity> =
+                of_version(version).into_iter().map(|finding| finding.severity).collect();
+            assert_eq!(found, expected, "{version:?}");
+        };
+        check(None, &[Severity::Warning]);
+        check(Some(Version(8, 4)), &[Severity::Warning, Severity::Note]);
+        check(Some(Version(9, 1)), &[Severity::Note]);
+        check(Some(Version(9, 8)), &[Severity::Note]);
+        check(Some(Version(9, 9)), &[]);
+        check(Some(Version(10, 5)), &[]);
+    }
+
+    #[test]
+    fn tunnels_and_penalties_depend_on_the_version_too() {
+        let login = "git".parse().unwrap();
+        let check = |text: &str, version, expected: &[(&str, Severity)]| {
+            let effective = Effective::parse(&format!("acceptenv GIT_PROTOCOL\n{text}"));
+            let sshd = Sshd { effective: &effective, settings: &[], login: &login, version: Some(version) };
+            let findings = sshd.check();
+            let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("permittunnel no", Version(9, 2), &[]);
+        check("permittunnel yes", Version(9, 2), &[("sshd-setting", Severity::Error)]);
+        check("permittunnel yes", Version(10, 5), &[("sshd-setting", Severity::Warning)]);
+        let penalties = "persourcepenalties authfail:5s\npersourcepenaltyexemptlist";
+        check(&format!("{penalties} none"), Version(9, 8), &[("penalties", Severity::Note)]);
+        check(&format!("{penalties} 192.0.2.0/24"), Version(9, 8), &[]);
+        check("persourcepenalties no\npersourcepenaltyexemptlist none", Version(9, 8), &[]);
+    }
+}

@@ -1,0 +1,262 @@
+//! `--compare`: the cache beside its sources, key by key. Nothing is changed.
+//!
+//! Snapshot and shards are both in the order of the fingerprints, so they are merged without holding more than one shard.
+//! Changes go on meanwhile: what differs is looked at a second time, and told only if it differs in the same way.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::iter::Peekable;
+use std::process::ExitCode;
+
+use cache::{Cache, Entry, Source};
+use feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
+use keys::Fingerprint;
+use serde::Serialize;
+
+use crate::config::{Config, Kind, Settings};
+use crate::error::{SyncError, chain};
+use crate::judge::Judge;
+use crate::snapshot::BOUNDS;
+use crate::source::{directory_entries, snapshot_request};
+
+/// So many differences of a source are looked at twice and named; beyond that the number alone says enough.
+const DIFFERENCES_MAX: usize = 10_000;
+
+/// One key of which source and host do not say the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Difference {
+    source: String,
+    fingerprint: String,
+    /// What the cache would hold if it were in step.
+    expected: Option<Side>,
+    found: Option<Side>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Side {
+    account: String,
+    key_id: String,
+    logins: Vec<String>,
+    line: String,
+}
+
+/// What was found at one source.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    source: String,
+    compared: u64,
+    /// Keys of the source that no host may take.
+    left_out: u64,
+    differences: u64,
+    /// Whether there were too many to look at them twice: some may only have been on their way.
+    unconfirmed: bool,
+    problem: Option<String>,
+}
+
+/// Compares every source, and prints each difference as it is confirmed.
+pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
+    let mut is_same = true;
+    for settings in &config.sources {
+        let (differences, summary) = match of_source(config, settings).await {
+            Ok(result) => result,
+            Err(error) => {
+                let problem = Some(chain(&error));
+                (Vec::new(), Summary { source: settings.name.to_string(), problem, ..Summary::default() })
+            }
+        };
+        is_same &= summary.differences == 0 && summary.problem.is_none();
+        // A closed pipe is the reader's decision.
+        let _ = print(&differences, &summary, json);
+    }
+    if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn of_source(config: &Config, settings: &Settings) -> Result<(Vec<Difference>, Summary), SyncError> {
+    let mut comparison = Comparison::of(config, settings).await?;
+    if (1..=DIFFERENCES_MAX as u64).contains(&comparison.count) {
+        let again = Comparison::of(config, settings).await?;
+        comparison.differences.retain(|fingerprint, difference| {
+            again.differences.get(fingerprint).is_some_and(|other| other == difference)
+        });
+        comparison.count = comparison.differences.len() as u64;
+    }
+    let summary = Summary {
+        source: settings.name.to_string(),
+        compared: comparison.compared,
+        left_out: comparison.left_out,
+        differences: comparison.count,
+        unconfirmed: comparison.count > DIFFERENCES_MAX as u64,
+        problem: None,
+    };
+    Ok((comparison.differences.into_values().collect(), summary))
+}
+
+/// One pass over a source and its part of the cache.
+struct Comparison<'a> {
+    settings: &'a Settings,
+    judge: Judge,
+    shards: Peekable<InOrder>,
+    compared: u64,
+    left_out: u64,
+    count: u64,
+    /// At most [`DIFFERENCES_MAX`].
+    differences: BTreeMap<Fingerprint, Difference>,
+}
+
+impl<'a> Comparison<'a> {
+    async fn of(config: &Config, settings: &'a Settings) -> Result<Self, SyncError> {
+        // The snapshot is asked for first: what the cache holds is then rather ahead of it than behind.
+        let body = match snapshot_request(settings) {
+            Some(request) => Some(request.send(Some(BOUNDS)).await?),
+            None => None,
+        };
+        let source = Cache::open(&config.cache)?.source(&settings.name)?;
+        let mut comparison = Self {
+            settings,
+            judge: Judge::new(settings.logins.clone(), settings.command.clone()),
+            shards: InOrder { source, next_shard: 0, shard: Vec::new().into_iter() }.peekable(),
+            compared: 0,
+            left_out: 0,
+            count: 0,
+            differences: BTreeMap::new(),
+        };
+        match (body, &settings.kind) {
+            (Some(mut body), _) => {
+                let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
+                let mut lines = Vec::new();
+                while let Some(chunk) = body.chunk().await? {
+                    splitter.push(&chunk, |line| {
+                        lines.push(reader.line(line)?);
+                        Ok::<_, SnapshotError>(())
+                    })?;
+                    lines.drain(..).try_for_each(|line| comparison.line(line))?;
+                }
+                reader.finish()?;
+            }
+            (None, Kind::Directory { path }) => {
+                for entry in directory_entries(path)? {
+                    comparison.line(SnapshotLine::Entry(entry))?;
+                }
+            }
+            (None, Kind::Feed(_) | Kind::Poll { .. }) => {}
+        }
+        comparison.surplus(None)?;
+        Ok(comparison)
+    }
+
+    fn line(&mut self, line: SnapshotLine) -> Result<(), SyncError> {
+        let SnapshotLine::Entry(entry) = line else {
+            self.left_out += u64::from(matches!(line, SnapshotLine::Malformed(_)));
+            return Ok(());
+        };
+        let fingerprint = entry.fingerprint;
+        self.surplus(Some(fingerprint))?;
+        let found =
+            self.shards.next_if(|next| next.as_ref().is_ok_and(|next| next.fingerprint == fingerprint));
+        let found = found.transpose()?;
+        let expected = self.judge.entry(entry).ok();
+        self.compared += 1;
+        self.left_out += u64::from(expected.is_none());
+        if expected != found {
+            self.differs(fingerprint, expected.as_ref(), found.as_ref());
+        }
+        Ok(())
+    }
+
+    /// The keys of the cache below `end` that the source did not name.
+    fn surplus(&mut self, end: Option<Fingerprint>) -> Result<(), SyncError> {
+        let is_below = |next: &Result<Entry, cache::ReadError>| {
+            next.as_ref().map_or(true, |next| end.is_none_or(|end| next.fingerprint < end))
+        };
+        while let Some(next) = self.shards.next_if(is_below) {
+            let next = next?;
+            self.compared += 1;
+            self.differs(next.fingerprint, None, Some(&next));
+        }
+        Ok(())
+    }
+
+    fn differs(&mut self, fingerprint: Fingerprint, expected: Option<&Entry>, found: Option<&Entry>) {
+        self.count += 1;
+        if self.differences.len() < DIFFERENCES_MAX {
+            let difference = Difference {
+                source: self.settings.name.to_string(),
+                fingerprint: fingerprint.to_string(),
+                expected: expected.map(Side::of),
+                found: found.map(Side::of),
+            };
+            self.differences.insert(fingerprint, difference);
+        }
+    }
+}
+
+/// The entries of a source in the order of their fingerprints' bytes, which is that of its shards; within a shard they stand
+/// in the order of their text.
+struct InOrder {
+    source: Source,
+    next_shard: u32,
+    shard: std::vec::IntoIter<Entry>,
+}
+
+impl Iterator for InOrder {
+    type Item = Result<Entry, cache::ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.shard.next() {
+                return Some(Ok(entry));
+            }
+            if self.next_shard >= self.source.shard_count() {
+                return None;
+            }
+            let report = self.source.inspect_shard(self.next_shard);
+            self.next_shard += 1;
+            if let Some(error) = report.unreadable {
+                return Some(Err(error));
+            }
+            if let Some((_, damage)) = report.faults.first() {
+                return Some(Err(cache::ReadError::Damaged { path: report.path, source: *damage }));
+            }
+            let mut entries: Vec<Entry> = report.entries.into_iter().map(|(_, entry)| entry).collect();
+            entries.sort_unstable_by_key(|entry| entry.fingerprint);
+            self.shard = entries.into_iter();
+        }
+    }
+}
+
+impl Side {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            account: entry.account.to_string(),
+            key_id: entry.key_id.to_string(),
+            logins: entry.logins.iter().map(ToString::to_string).collect(),
+            line: entry.line.to_string(),
+        }
+    }
+}
+
+fn print(differences: &[Difference], summary: &Summary, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        for difference in differences {
+            serde_json::to_writer(&mut out, difference)?;
+            writeln!(out)?;
+        }
+        serde_json::to_writer(&mut out, summary)?;
+        return writeln!(out);
+    }
+    for Difference { source, fingerprint, expected, found } in differences {
+        let what = match (expected, found) {
+            (Some(_), None) => "the source has it, and this host does not",
+            (None, Some(_)) => "this host has it, and the source does not, or no host may take it",
+            _ => "source and host say different things of it",
+        };
+        writeln!(out, "{source}: {fingerprint}: {what}")?;
+    }
+    let Summary { source, compared, left_out, differences, unconfirmed, problem } = summary;
+    if let Some(problem) = problem {
+        return writeln!(out, "{source}: {problem}");
+    }
+    let doubt = if *unconfirmed { ", of which some may only be on their way" } else { "" };
+    writeln!(out, "{source}: {compared} keys compared, {left_out} left out: {differences} differences{doubt}")
+}

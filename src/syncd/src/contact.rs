@@ -1,0 +1,91 @@
+//! A word with a source: whether it answers, takes the credentials, and sends what a snapshot begins with.
+
+use std::time::Duration;
+
+use feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
+use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderValue};
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::error::SyncError;
+use crate::http::{Body, Bounds};
+use crate::source::snapshot_request;
+
+/// The header of a snapshot and its first entry come at once, or something is wrong.
+const BOUNDS: Bounds = Bounds { bytes_max: 16 * 1024 * 1024, duration_max: Duration::from_secs(10) };
+
+/// What a source said.
+#[derive(Debug)]
+pub(crate) struct Contact {
+    /// By how many seconds this host's clock is ahead of the source's, where the source told its time.
+    pub(crate) clock_ahead_s: Option<i64>,
+    /// The first key of its snapshot, if it has one.
+    pub(crate) sample: Option<Sample>,
+}
+
+/// A key by which somebody can see that this host says what the source says.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Sample {
+    source: String,
+    fingerprint: String,
+    account: String,
+    key_id: String,
+}
+
+/// Begins to read the snapshot of a source, and breaks off after its first entry. `None` for a source on this host.
+pub(crate) async fn ask(settings: &Settings) -> Result<Option<Contact>, SyncError> {
+    let Some(request) = snapshot_request(settings) else { return Ok(None) };
+    let mut body = request.send(Some(BOUNDS)).await?;
+    let now = Timestamp::now();
+    let clock_ahead_s = body.header(&DATE).and_then(seconds).map(|there| now.as_second() - there);
+    let sample = first_entry(&mut body).await?.map(|entry| Sample {
+        source: settings.name.to_string(),
+        fingerprint: entry.fingerprint.to_string(),
+        account: entry.account.to_string(),
+        key_id: entry.key_id.to_string(),
+    });
+    Ok(Some(Contact { clock_ahead_s, sample }))
+}
+
+async fn first_entry(body: &mut Body) -> Result<Option<feed::Entry>, SyncError> {
+    let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
+    let (mut first, mut is_over) = (None, false);
+    while let Some(chunk) = body.chunk().await? {
+        splitter.push(&chunk, |line| {
+            if first.is_none() && !is_over {
+                match reader.line(line)? {
+                    SnapshotLine::Entry(entry) => first = Some(entry),
+                    SnapshotLine::End { .. } => is_over = true,
+                    SnapshotLine::Header(_) | SnapshotLine::Malformed(_) => {}
+                }
+            }
+            Ok::<_, SnapshotError>(())
+        })?;
+        if first.is_some() || is_over {
+            return Ok(first);
+        }
+    }
+    reader.finish()?;
+    Ok(None)
+}
+
+/// The time of a `Date` header (RFC 9110 section 5.6.7).
+fn seconds(date: &HeaderValue) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok()?;
+    Some(time.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_service_is_read() {
+        let check = |text: &'static str, expected| {
+            assert_eq!(seconds(&HeaderValue::from_static(text)), expected, "{text}");
+        };
+        check("Fri, 15 Jan 2027 08:00:00 GMT", Some(1_800_000_000));
+        check("yesterday", None);
+    }
+}
