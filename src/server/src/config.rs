@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::api::Origin;
 use crate::auth::PublicUrl;
+use crate::console::ConsoleConfig;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
@@ -69,6 +70,8 @@ pub struct Config {
     pub github: Option<github::Settings>,
     /// By whose word people sign in, beside their password.
     pub oidc: Option<oidc::Settings>,
+    /// The pages for users.
+    pub console: ConsoleConfig,
 }
 
 /// A program that speaks OAuth 1.0a for accounts.
@@ -100,6 +103,7 @@ impl Default for Config {
             compromised_keys_file: None,
             github: None,
             oidc: None,
+            console: ConsoleConfig::default(),
         }
     }
 }
@@ -208,7 +212,11 @@ impl Config {
     /// The limits of the store.
     #[must_use]
     pub fn store_limits(&self) -> StoreLimits {
-        StoreLimits { changes_max: self.changes_max, keys_per_account_max: self.keys_per_account_max }
+        StoreLimits {
+            changes_max: self.changes_max,
+            keys_per_account_max: self.keys_per_account_max,
+            audit_age_max: self.console.history_max,
+        }
     }
 
     /// The key policy, with the operator's list of compromised keys.
@@ -232,7 +240,8 @@ impl Config {
             return Some(("consumer", "made of A-Z, a-z, 0-9, `-`, `.`, `_` and `~`"));
         }
         let github = self.github.as_ref().and_then(github::Settings::wrong_value);
-        github.or_else(|| self.oidc.as_ref().and_then(oidc::Settings::wrong_value))
+        let oidc = || self.oidc.as_ref().and_then(oidc::Settings::wrong_value);
+        github.or_else(oidc).or_else(|| self.console.wrong_value())
     }
 }
 
@@ -295,7 +304,7 @@ where
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
-fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr<Err: std::fmt::Display>,
@@ -303,11 +312,11 @@ where
     parsed(deserializer).map(Some)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| {
         serde::de::Error::custom(format_args!(
-            "`{}` is not a duration such as 500ms, 5s or 1m",
+            "`{}` is not a duration such as 500ms, 5s, 1m, 12h or 7d",
             keys::escape(&text)
         ))
     })
@@ -321,6 +330,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(60 * 60)?)),
+        "d" => Some(Duration::from_secs(number.checked_mul(24 * 60 * 60)?)),
         _ => None,
     }
 }

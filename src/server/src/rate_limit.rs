@@ -41,6 +41,12 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self(RateLimiter::new(quota, Buckets::default(), DefaultClock::default()))
     }
 
+    /// The same, for what is done less often than once a second: once every `period`, and `burst` at once.
+    pub(crate) fn every(period: Duration, burst: NonZeroU32) -> Self {
+        let quota = Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        Self(RateLimiter::new(quota.allow_burst(burst), Buckets::default(), DefaultClock::default()))
+    }
+
     /// Counts a request of `who`. `Err`: it comes too early by so much.
     pub(crate) fn check(&self, who: &K) -> Result<(), Duration> {
         self.0.check_key(who).map_err(|refusal| refusal.wait_time_from(self.0.clock().now()))

@@ -24,6 +24,10 @@ const ID_BYTE_END: u8 = 252;
 const RANDOM_BYTES: usize = 32;
 /// Bytes of randomness in a token and in the service's secret.
 const SECRET_BYTES: usize = 32;
+/// What `clever login` makes up has 20 random bytes in base64 without padding, 27 characters; 120 bits are
+/// enough for what lives for minutes.
+const CLI_TOKEN_BYTES_MIN: usize = 20;
+const CLI_TOKEN_BYTES_MAX: usize = 256;
 const SHA256_BLOCK_BYTES: usize = 64;
 /// The secret file: hexadecimal and a newline. A longer file is something else.
 const SECRET_FILE_BYTES_MAX: u64 = 2 * SECRET_BYTES as u64 + 1;
@@ -71,7 +75,7 @@ pub fn random_id(prefix: &str) -> Result<String, RandomError> {
     Ok(id)
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
@@ -113,11 +117,24 @@ impl TokenDigest {
         Self(Sha256::digest(token).into())
     }
 
+    /// The same in hexadecimal.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Whether `text` can be what `clever login` made up to be recognised by: long enough that nobody guesses it.
+#[must_use]
+pub fn is_cli_token(text: &str) -> bool {
+    (CLI_TOKEN_BYTES_MIN..=CLI_TOKEN_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The service's secret, from which the secrets of OAuth tokens and the keys that seal are derived.

@@ -1,25 +1,44 @@
 //! Who asks.
 
+use std::net::SocketAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use jiff::Timestamp;
 use keys::AccountId;
 
 use super::{Api, ApiError};
 use crate::auth::AuthError;
+use crate::store::{Actor, Via};
 
 /// The account whose credential the request carries. A handler that takes one serves nobody else.
-pub(super) struct Caller(pub(super) AccountId);
+pub(super) struct Caller {
+    pub(super) account: AccountId,
+    /// Who is written into the trail of changes.
+    pub(super) actor: Actor,
+    /// When the credential ends.
+    pub(super) expires_at: Option<Timestamp>,
+}
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(request: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let found = api.authenticator.account(request).await.map_err(|error| match error {
+        Self::find(request, api).await.map_err(|error| error.for_method(&request.method))
+    }
+}
+
+impl Caller {
+    async fn find(request: &Parts, api: &Api) -> Result<Self, ApiError> {
+        let shown = api.authenticator.account(request).await.map_err(|error| match error {
             AuthError::Store(error) => ApiError::unavailable(&error),
             AuthError::TooManySigned => ApiError::busy(&error.to_string()),
             _ => ApiError::unauthorized(&error),
-        });
-        let checked = found.and_then(|account| api.limits.check_account(&account).map(|()| Self(account)));
-        checked.map_err(|error| error.for_method(&request.method))
+        })?;
+        api.limits.check_account(&shown.account)?;
+        let connection = request.extensions.get::<SocketAddr>();
+        let address = connection.map(|connection| api.limits.address(*connection, &request.headers));
+        let actor = Actor { via: Via::Token(shown.label), address };
+        Ok(Self { account: shown.account, actor, expires_at: shown.expires_at })
     }
 }

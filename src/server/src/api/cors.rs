@@ -1,7 +1,8 @@
 //! Pages of other origins that may use the API (the Fetch standard's CORS protocol).
 //!
-//! No cookie of ours exists, so an origin that is let in can do no more than send a credential it has itself.
+//! No cookie opens the API, so an origin that is let in can do no more than send a credential it has itself.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -31,6 +32,29 @@ pub struct Origin(HeaderValue);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", keys::escape(.0))]
 pub struct ParseOriginError(String);
+
+impl Origin {
+    /// Whether a browser that sends `origin` shows a page of this one.
+    pub(crate) fn is(&self, origin: &HeaderValue) -> bool {
+        self.0 == *origin
+    }
+
+    /// Whether its pages come over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.as_bytes().starts_with(b"https://")
+    }
+
+    /// Whether it is this machine itself, whoever looks at it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.0.to_str().ok().and_then(|text| text.split_once("://")).map_or("", |(_, host)| host);
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
 
 impl FromStr for Origin {
     type Err = ParseOriginError;

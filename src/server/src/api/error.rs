@@ -79,6 +79,11 @@ impl ApiError {
         }
     }
 
+    /// Nobody has approved the token of `clever login`, or it was fetched before.
+    pub(super) fn not_approved() -> Self {
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "no login waits here: approve it in the browser first")
+    }
+
     /// Nothing is served there.
     pub(super) fn unknown_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "there is nothing at this path")

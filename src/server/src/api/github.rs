@@ -20,7 +20,7 @@ pub(super) struct Row {
 /// import all it is told of.
 pub(super) async fn keys(
     State(api): State<Api>,
-    Caller(account): Caller,
+    Caller { account, .. }: Caller,
 ) -> Result<Json<Vec<Row>>, ApiError> {
     let github = api.github.as_ref().ok_or_else(ApiError::no_github_account)?;
     let proposal = github.propose(&api.store, &api.policy, &account).await?;

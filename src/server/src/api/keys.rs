@@ -15,7 +15,7 @@ use super::caller::Caller;
 use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::percent;
-use crate::store::KeyChange;
+use crate::store::{KeyChange, KeyToPut};
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
@@ -57,7 +57,7 @@ const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "s
 /// `GET /v2/self/keys`
 pub(super) async fn list(
     State(api): State<Api>,
-    Caller(account): Caller,
+    Caller { account, .. }: Caller,
 ) -> Result<Json<Vec<Row>>, ApiError> {
     let keys = api.store.keys(&account).await.map_err(|error| ApiError::unavailable(&error))?;
     let keys = keys.into_iter().map(|key| Row {
@@ -74,17 +74,17 @@ pub(super) async fn list(
 pub(super) async fn put_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
-    Caller(account): Caller,
+    caller: Caller,
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let method = request.method().clone();
-    store_key(&api, &request_id, &account, request).await.map_err(|error| error.for_method(&method))
+    store_key(&api, &request_id, &caller, request).await.map_err(|error| error.for_method(&method))
 }
 
 async fn store_key(
     api: &Api,
     request_id: &RequestId,
-    account: &AccountId,
+    caller: &Caller,
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let name = name_in_path(request.uri().path())?;
@@ -92,8 +92,9 @@ async fn store_key(
     let text = json_string(api, request).await?;
     let text = text.trim();
     let key = check_key(api, text)?;
-    for change in api.store.put_key(account, &name, &key, text, expires_at).await? {
-        log_change(account, &change, request_id);
+    let wanted = KeyToPut { name: &name, key: &key, text, expires_at, may_replace: true };
+    for change in api.store.put_key(&caller.account, &wanted, &caller.actor).await? {
+        log_change(&caller.account, &change, request_id);
     }
     Ok(Json(STORED))
 }
@@ -102,15 +103,15 @@ async fn store_key(
 pub(super) async fn delete_key(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
-    Caller(account): Caller,
+    Caller { account, actor, .. }: Caller,
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
     // No key has a name that cannot be read.
     let name = name_in_path(uri.path()).map_err(|_| ApiError::no_such_key())?;
     let change = if is_compromised(&uri)? {
-        api.store.report_key(&account, &name).await?
+        api.store.report_key(&account, &name, &actor).await?
     } else {
-        let removed = api.store.delete_key(&account, &name).await;
+        let removed = api.store.delete_key(&account, &name, &actor).await;
         removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
     };
     log_change(&account, &change, &request_id);
@@ -141,7 +142,7 @@ fn is_compromised(uri: &Uri) -> Result<bool, ApiError> {
     }
 }
 
-pub(super) fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
+pub(crate) fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
     tracing::info!(
         %account,
         key = %change.key_id,

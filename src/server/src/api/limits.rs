@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::keys::AccountId;
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -35,6 +36,16 @@ impl Limits {
         }))
     }
 
+    /// Where a request over `connection` came from.
+    pub(crate) fn address(&self, connection: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        client_address(connection.ip(), headers, &self.0.trusted_proxies)
+    }
+
+    /// Counts a request from `address`. `Err`: it comes too early by so many seconds.
+    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), u64> {
+        self.0.peers.check(&address.into()).map_err(whole_seconds)
+    }
+
     /// Counts a request of `account`.
     pub(super) fn check_account(&self, account: &AccountId) -> Result<(), ApiError> {
         self.0
@@ -51,18 +62,16 @@ pub(super) async fn check_peer(
     request: Request,
     next: Next,
 ) -> Response {
-    let Shared { peers, trusted_proxies, .. } = &*limits.0;
-    let address = client_address(connection.ip(), request.headers(), trusted_proxies);
-    match peers.check(&address.into()) {
+    match limits.check_address(limits.address(connection, request.headers())) {
         Ok(()) => next.run(request).await,
-        Err(wait) => {
-            let refusal = ApiError::too_many("too many requests come from this address", whole_seconds(wait));
+        Err(wait_s) => {
+            let refusal = ApiError::too_many("too many requests come from this address", wait_s);
             refusal.for_method(request.method()).into_response()
         }
     }
 }
 
 /// Rounded up: a client that waits so long is served.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + 1
 }

@@ -13,7 +13,7 @@
 //! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
 //! | 204 | | `OPTIONS` | a browser sends the request it asked about, or does not |
 //! | 404 | 7301 | no GitHub account is linked, or GitHub no longer accepts the link | the client says how to link one |
-//! | 404 | 4004 | no such key or path | the person looks at the list |
+//! | 404 | 4004 | no such key or path, or a login that nobody approved | the person looks at the list |
 //! | 405 | 4005 | a path that has other methods | the client is wrong |
 //! | 429 | 4029 | an account or an address asks too often; a PUT gets 400 and 505 | the client waits, as `Retry-After` says |
 //! | 503 | 5003 | GitHub cannot be asked, or asks to wait (`Retry-After`) | the client tries again later |
@@ -44,7 +44,10 @@ use tokio::time::{Duration, timeout};
 
 pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
+pub(crate) use self::keys::log_change;
 pub use self::limits::Limits;
+pub(crate) use self::limits::whole_seconds;
+pub(crate) use self::request_id::RequestId;
 use crate::auth::Authenticator;
 use crate::github::GitHub;
 use crate::store::Store;
@@ -67,6 +70,8 @@ pub struct Api {
     pub limits: Limits,
     /// Where keys can be imported from.
     pub github: Option<Arc<GitHub>>,
+    /// How long a token of `clever login` is good.
+    pub cli_token_max: Duration,
 }
 
 /// All paths of the API.
@@ -81,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .route("/v2/self/keys/{*name}", named_key.post(ownership::post))
         .route("/v2/self/warnings", get(ownership::warnings))
         .route("/v2/self/warnings/{id}", delete(ownership::dismiss))
+        .route("/v2/self/cli_tokens", get(self_account::cli_token))
         .route("/v2/self/tokens/current", get(self_account::current_token))
         .route("/v2/github/keys", get(github::keys))
         .route("/openapi.json", get(document::show))

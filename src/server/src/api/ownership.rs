@@ -39,14 +39,14 @@ const PROVED: Answer =
 pub(super) async fn post(
     State(api): State<Api>,
     Extension(request_id): Extension<RequestId>,
-    Caller(account): Caller,
+    caller: Caller,
     request: Request,
 ) -> Result<Json<Answer>, ApiError> {
     // The slash of a name is percent-encoded, so the last one is ours.
     let path = request.uri().path().to_owned();
     match path.rsplit_once('/') {
-        Some((_, CHALLENGE)) => ask(&api, &account, request).await,
-        Some((key_path, PROOF)) => answer(&api, &request_id, &account, key_path, request).await,
+        Some((_, CHALLENGE)) => ask(&api, &caller.account, request).await,
+        Some((key_path, PROOF)) => answer(&api, &request_id, &caller, key_path, request).await,
         _ => Err(ApiError::unknown_method()),
     }
     .map(Json)
@@ -69,7 +69,7 @@ async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer,
 async fn answer(
     api: &Api,
     request_id: &RequestId,
-    account: &AccountId,
+    Caller { account, actor, .. }: &Caller,
     key_path: &str,
     request: Request,
 ) -> Result<Answer, ApiError> {
@@ -86,7 +86,7 @@ async fn answer(
         )));
     }
     let key = check_key(api, &challenge.key_text)?;
-    for change in api.store.prove_key(account, &name, &key, &challenge).await? {
+    for change in api.store.prove_key(account, &name, &key, &challenge, true, actor).await? {
         log_change(account, &change, request_id);
     }
     tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved");
@@ -105,7 +105,7 @@ pub(super) struct Row {
 /// `GET /v2/self/warnings`
 pub(super) async fn warnings(
     State(api): State<Api>,
-    Caller(account): Caller,
+    Caller { account, .. }: Caller,
 ) -> Result<Json<Vec<Row>>, ApiError> {
     let warnings = api.store.warnings(&account).await.map_err(|error| ApiError::unavailable(&error))?;
     let rows = warnings.into_iter().map(|warning| Row {
@@ -130,7 +130,7 @@ const DISMISSED: Dismissed = Dismissed { id: 502, message: "The warning was dism
 /// `DELETE /v2/self/warnings/{id}`
 pub(super) async fn dismiss(
     State(api): State<Api>,
-    Caller(account): Caller,
+    Caller { account, .. }: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Dismissed>, ApiError> {
     let dismissed = api.store.dismiss_warning(&account, &id).await;

@@ -13,7 +13,7 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The request's name. It is always ours: one that a client sent could be another request's.
 #[derive(Debug, Clone)]
-pub(super) struct RequestId(String);
+pub(crate) struct RequestId(String);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

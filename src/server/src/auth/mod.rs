@@ -14,7 +14,6 @@ use axum::http::request::Parts;
 use base64ct::{Base64, Encoding as _};
 use hmac::{Hmac, Mac as _};
 use jiff::Timestamp;
-use keys::AccountId;
 use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
@@ -24,7 +23,7 @@ use self::nonces::Nonces;
 use self::oauth::{OauthCredential, SignatureMethod, Signed};
 use crate::config::Consumer;
 use crate::secret::{ServiceSecret, TokenDigest};
-use crate::store::{HostId, Store, StoreError};
+use crate::store::{HostId, Store, StoreError, TokenUse};
 
 /// The longest `Authorization` header that is looked at, in bytes.
 pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
@@ -83,13 +82,18 @@ impl Authenticator {
         Self { store, secret, consumers, public_url, nonces: Nonces::default() }
     }
 
-    /// The account whose credential is in `request`.
-    pub async fn account(&self, request: &Parts) -> Result<AccountId, AuthError> {
-        let account = match Credential::of(&request.headers)? {
-            Credential::Bearer(token) => self.store.account_of_bearer(TokenDigest::of(token)).await?,
-            Credential::Oauth(sent) => self.account_of_oauth(&sent, request).await?,
+    /// The credential in `request`, and whose it is.
+    pub async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
+        let shown = match Credential::of(&request.headers)? {
+            Credential::Bearer(token) => self.store.use_of_bearer(TokenDigest::of(token)).await?,
+            Credential::Oauth(sent) => self.use_of_oauth(&sent, request).await?,
         };
-        account.ok_or(AuthError::Unknown)
+        shown.ok_or(AuthError::Unknown)
+    }
+
+    /// The secret half of an OAuth token that was just made.
+    pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
+        self.secret.oauth_secret(oauth_token)
     }
 
     /// The host whose token is in `headers`.
@@ -102,14 +106,14 @@ impl Authenticator {
         }
     }
 
-    async fn account_of_oauth(
+    async fn use_of_oauth(
         &self,
         sent: &OauthCredential,
         request: &Parts,
-    ) -> Result<Option<AccountId>, AuthError> {
+    ) -> Result<Option<TokenUse>, AuthError> {
         let consumer = self.consumers.iter().find(|consumer| consumer.key == sent.consumer_key);
-        let account = self.store.account_of_oauth_token(&sent.token).await?;
-        let (Some(consumer), Some(account)) = (consumer, account) else { return Ok(None) };
+        let shown = self.store.use_of_oauth_token(&sent.token).await?;
+        let (Some(consumer), Some(shown)) = (consumer, shown) else { return Ok(None) };
         // Both are made of characters that percent-encoding leaves as they are.
         let key = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
         let is_right = match &sent.method {
@@ -124,7 +128,7 @@ impl Authenticator {
             let now_s = Timestamp::now().as_second();
             self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s)?;
         }
-        Ok(Some(account))
+        Ok(Some(shown))
     }
 
     fn is_signed(&self, key: &str, signature: &str, signed: &Signed, request: &Parts) -> bool {

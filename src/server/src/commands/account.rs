@@ -1,15 +1,22 @@
 //! `account add | list | remove`
 
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+
+use anyhow::Context as _;
 use clap::Subcommand;
 use keys::{AccountId, Name};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde::Serialize;
 
 use super::{Answer, Output, find_account, open_store};
 use crate::config::Config;
-use crate::store::{Account, Email};
+use crate::password::{PASSWORD_BYTES_MAX, Password, Passwords};
+use crate::store::{Account, Actor, Email, Store};
 
 /// Accounts that are read at once.
 const PAGE: u32 = 1_000;
+/// More than any password with its end of line, so that one that is too long is refused and not cut.
+const LINE_BYTES_MAX: u64 = 2 * PASSWORD_BYTES_MAX as u64;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -24,6 +31,11 @@ pub(super) enum Command {
         /// Its id: 1 to 64 of a-z, 0-9, `_` and `-`; a new random one without this
         #[arg(long)]
         id: Option<AccountId>,
+    },
+    /// Set the password by which its owner signs in to the console, read from standard input; ends its sessions
+    Password {
+        /// Its id or its name
+        account: String,
     },
     /// List all accounts
     List,
@@ -50,6 +62,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
             let id = store.add_account(&name, email.as_ref(), id).await?.to_string();
             output.answer(&serde_json::json!({ "id": id, "name": name.as_str() }), &id)?;
         }
+        Command::Password { account } => set_password(&store, &account, output).await?,
         Command::List => list(&store, output).await?,
         Command::Remove { account } => {
             let account = find_account(&store, &account).await?;
@@ -63,7 +76,55 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
     Ok(Answer::Yes)
 }
 
-async fn list(store: &crate::store::Store, output: Output) -> anyhow::Result<()> {
+/// On a terminal it is asked for, and what is typed is not shown.
+async fn set_password(store: &Store, account: &str, output: Output) -> anyhow::Result<()> {
+    let account = find_account(store, account).await?;
+    let password = Password::new(read_password()?)?;
+    let hash = Passwords::default().hash(password).await?;
+    let set = store.set_password(&account.id, &hash, None, &Actor::operator()).await?;
+    anyhow::ensure!(set, "the account was removed meanwhile");
+    let text = format!("set the password of {}", account.id);
+    output.answer(&serde_json::json!({ "id": account.id.as_str() }), &text)
+}
+
+fn read_password() -> anyhow::Result<String> {
+    let stdin = io::stdin();
+    let is_terminal = stdin.is_terminal();
+    if is_terminal {
+        eprint!("Password: ");
+    }
+    let mut line = String::new();
+    let without_echo = if is_terminal { Some(Quiet::begin()?) } else { None };
+    let read = stdin.lock().take(LINE_BYTES_MAX).read_line(&mut line);
+    if without_echo.is_some() {
+        eprintln!();
+    }
+    drop(without_echo);
+    read.context("cannot read the password from standard input")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A terminal that does not show what is typed, for as long as this lives.
+struct Quiet(Termios);
+
+impl Quiet {
+    fn begin() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // The terminal may be gone, and then shows nothing either.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}
+
+async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
         let after = rows.last().map_or("", |row| row.name.as_str());

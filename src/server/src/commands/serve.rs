@@ -14,6 +14,7 @@ use super::{Answer, open_store};
 use crate::api::{self, Api, Limits};
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::console::{self, Console};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen;
@@ -36,15 +37,19 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
+    let limits = Limits::new(config);
+    let console = Console::new(config, store.clone(), policy.clone(), limits.clone());
     let api = Api {
         store: store.clone(),
         authenticator,
         policy,
         allowed_origins: config.allowed_origins.clone().into(),
-        limits: Limits::new(config),
+        limits,
         github: github.map(Arc::new),
+        cli_token_max: config.console.cli_token_max,
     };
-    let router = api::with_request_ids(api::router(api).merge(host_feed::router(feed)));
+    let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
+    let router = api::with_request_ids(routers);
 
     announce(config, listener.local_addr()?)?;
     listen::serve(listener, router, stopping).await;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Answer, Output, find_account, open_store};
 use crate::config::Config;
 use crate::secret::{self, ServiceSecret, Token};
-use crate::store::{NewToken, Store};
+use crate::store::{Actor, NewToken, Store};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -59,7 +59,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::List { account } => list(&store, &account, output).await?,
         Command::Revoke { token_id } => {
             let shown = keys::escape(&token_id);
-            if !store.revoke_token(&token_id).await? {
+            if !store.revoke_token(None, &token_id, &Actor::operator()).await? {
                 anyhow::bail!("there is no token `{shown}`, hint: pushkeys-server token list ACCOUNT");
             }
             output.answer(&serde_json::json!({ "id": token_id }), &format!("revoked {shown}"))?;
@@ -81,8 +81,9 @@ async fn add(
     let id = secret::random_id("tok")?;
     let bearer = Token::new("pkt")?;
     let oauth_token = secret::random_id("oauth")?;
-    let new = NewToken { id: &id, label, bearer: bearer.digest(), oauth_token: &oauth_token };
-    anyhow::ensure!(store.add_token(&account.id, &new).await?, "the account was removed meanwhile");
+    let new = NewToken { id: &id, bearer: bearer.digest(), oauth_token: &oauth_token, expires_at: None };
+    let added = store.add_token(&account.id, &new, label, &Actor::operator()).await?;
+    anyhow::ensure!(added, "the account was removed meanwhile");
     let oauth_secret = service_secret.oauth_secret(&oauth_token);
     let issued = Issued {
         id: &id,

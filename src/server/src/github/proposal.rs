@@ -127,7 +127,14 @@ mod tests {
 
     fn held(name: &str, key: &str) -> StoredKey {
         let fingerprint = ValidKey::check(key, &Policy::default()).unwrap().fingerprint();
-        StoredKey { name: name.into(), text: key.into(), fingerprint, verified: false, expires_at: None }
+        StoredKey {
+            name: name.into(),
+            text: key.into(),
+            fingerprint,
+            verified: false,
+            expires_at: None,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        }
     }
 
     fn names(proposal: &Proposal) -> Vec<&str> {

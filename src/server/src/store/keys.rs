@@ -5,6 +5,7 @@ use feed::Entry;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
 use super::ownership::check_not_compromised;
 use super::sql::{Transaction, sql};
@@ -25,6 +26,22 @@ pub struct StoredKey {
     pub verified: bool,
     /// From when on hosts refuse it.
     pub expires_at: Option<Timestamp>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// A key to be registered.
+pub struct KeyToPut<'a> {
+    /// What the account calls it.
+    pub name: &'a Name,
+    /// The key.
+    pub key: &'a ValidKey,
+    /// The text it was given, one line.
+    pub text: &'a str,
+    /// From when on hosts refuse it.
+    pub expires_at: Option<Expiry>,
+    /// Whether it takes the place of another key of the name.
+    pub may_replace: bool,
 }
 
 /// Why a key was not stored. What is shown is for the account that asked.
@@ -44,6 +61,9 @@ pub enum PutKeyError {
         /// The name in the same account.
         name: String,
     },
+    /// Another key of the account has the name, and was not to be replaced.
+    #[error("another key of this account has this name: remove that one first, or choose another name")]
+    NameTaken,
     /// See [`super::StoreLimits::keys_per_account_max`].
     #[error(
         "this account already has {max} keys, which is the most it may have: remove one that is no longer used"
@@ -70,14 +90,14 @@ pub enum PutKeyError {
     Store(#[from] StoreError),
 }
 
-/// Name, text, fingerprint, and when it was verified and expires.
-type StoredKeyRow = (String, String, Vec<u8>, Option<i64>, Option<i64>);
+/// Name, text, fingerprint, and when it was verified, expires and was registered.
+type StoredKeyRow = (String, String, Vec<u8>, Option<i64>, Option<i64>, i64);
 
 impl Store {
     /// The keys of `account` in the order of their names.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
         let rows: Vec<StoredKeyRow> =
-            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at FROM keys k
+            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at, k.created_at FROM keys k
              JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name")
             .bind(account.as_str())
             .fetch_all(&self.database)
@@ -86,21 +106,20 @@ impl Store {
         rows.into_iter().map(stored_key).collect()
     }
 
-    /// Registers `key`, given as `text`, to `account` under `name` until `expires_at`, in place of the key that
-    /// had the name. Gives the changes that hosts are told of: none when they know all of it already. When it
-    /// is another account's key, both are warned.
+    /// Registers `wanted` to `account`. Gives the changes that hosts are told of: none when they know all of it
+    /// already. When it is another account's key, both are warned.
     pub async fn put_key(
         &self,
         account: &AccountId,
-        name: &Name,
-        key: &ValidKey,
-        text: &str,
-        expires_at: Option<Expiry>,
+        wanted: &KeyToPut<'_>,
+        actor: &Actor,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        let KeyToPut { name, key, text, expires_at, may_replace } = *wanted;
         let fingerprint = key.fingerprint();
-        let new = Registration { account, name, key, text, expires_at, verified_at: None };
+        let new =
+            Registration { account, name, key, text, expires_at, verified_at: None, actor, may_replace };
         check_not_compromised(&mut transaction, fingerprint).await?;
         match holder(&mut transaction, &owner, fingerprint).await? {
             Holder::Nobody => self.register(transaction, &owner, &new).await,
@@ -110,8 +129,11 @@ impl Store {
             Holder::Owner { name, .. } => Err(PutKeyError::UnderAnotherName { name }),
             Holder::Other { account, name: held } => {
                 let kind = WarningKind::Contested;
-                warn(&mut transaction, account, kind, fingerprint, &held).await?;
-                warn(&mut transaction, owner.number, kind, fingerprint, name.as_str()).await?;
+                warn(&mut transaction, account, kind, fingerprint, &held, None).await?;
+                let name = name.as_str();
+                warn(&mut transaction, owner.number, kind, fingerprint, name, Some(text)).await?;
+                let event = AuditEvent::KeyContested;
+                self.record(&mut transaction, owner.number, actor, event, name).await?;
                 self.commit(transaction).await?;
                 Err(PutKeyError::OfAnotherAccount)
             }
@@ -126,8 +148,14 @@ impl Store {
         registration: &Registration<'_>,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut numbering = Numbering::default();
-        match take_key(&mut transaction, owner, registration.name).await? {
-            Some((key_id, fingerprint)) => numbering.remove(key_id, fingerprint),
+        let Registration { actor, name, .. } = *registration;
+        match take_key(&mut transaction, owner, name).await? {
+            Some(_) if !registration.may_replace => return Err(PutKeyError::NameTaken),
+            Some((key_id, fingerprint)) => {
+                let event = AuditEvent::KeyRemoved;
+                self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
+                numbering.remove(key_id, fingerprint);
+            }
             None => self.check_room(&mut transaction, owner).await?,
         }
         let id = secret::new_key_id().map_err(StoreError::from)?;
@@ -135,6 +163,9 @@ impl Store {
         new.insert(&mut transaction, owner, registration).await?;
         numbering.put(new.id, new.fingerprint, new.entry);
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        let event =
+            if registration.verified_at.is_some() { AuditEvent::KeyProved } else { AuditEvent::KeyAdded };
+        self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
         self.commit(transaction).await?;
         Ok(changes)
     }
@@ -151,6 +182,9 @@ impl Store {
         let mut numbering = Numbering::default();
         // Of another comment, hosts need not be told.
         if new.replace(&mut transaction, registration).await? {
+            let Registration { actor, name, .. } = *registration;
+            let event = AuditEvent::KeyChanged;
+            self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
             numbering.put(new.id, new.fingerprint, new.entry);
         }
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
@@ -163,6 +197,7 @@ impl Store {
         &self,
         account: &AccountId,
         name: &Name,
+        actor: &Actor,
     ) -> Result<Option<KeyChange>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(owner) = owner(&mut transaction, account).await? else { return Ok(None) };
@@ -172,6 +207,8 @@ impl Store {
         let mut numbering = Numbering::default();
         numbering.remove(key_id, fingerprint);
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        let event = AuditEvent::KeyRemoved;
+        self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
         self.commit(transaction).await?;
         Ok(changes.into_iter().next())
     }
@@ -187,13 +224,16 @@ impl Store {
     }
 }
 
-fn stored_key((name, text, digest, verified_at, expires_at): StoredKeyRow) -> Result<StoredKey, StoreError> {
+fn stored_key(
+    (name, text, digest, verified_at, expires_at, created_at): StoredKeyRow,
+) -> Result<StoredKey, StoreError> {
     Ok(StoredKey {
         name,
         text,
         fingerprint: fingerprint(&digest)?,
         verified: verified_at.is_some(),
         expires_at: expires_at.map(instant).transpose()?,
+        created_at: instant(created_at)?,
     })
 }
 
@@ -211,6 +251,8 @@ pub(super) struct Registration<'a> {
     pub(super) text: &'a str,
     pub(super) expires_at: Option<Expiry>,
     pub(super) verified_at: Option<i64>,
+    pub(super) actor: &'a Actor,
+    pub(super) may_replace: bool,
 }
 
 impl Registration<'_> {

@@ -7,12 +7,16 @@
 //!   of `service`, which also puts writers in order, so the sequence has no holes and no number is
 //!   seen before a smaller one.
 //! - The unique indexes decide who holds a key and a name, whatever was looked up before.
+//! - Every change to keys, credentials, sessions and links is written into the account's trail ([`AuditEvent`])
+//!   in the transaction that makes it. (An operator's import of many keys is not: it has a report of its own.)
 //! - SQLite and PostgreSQL are asked in the same words: see [`sql`], which also says how to add a query or a
 //!   migration. On PostgreSQL, whoever writes more than one statement first locks the row of `service`, so
 //!   that writers of all replicas stand in one queue.
 
 mod accounts;
+mod audit;
 mod changes;
+mod cli_logins;
 mod github;
 mod hosts;
 mod import;
@@ -20,6 +24,7 @@ mod keys;
 mod open;
 mod ownership;
 mod postgres;
+mod sessions;
 mod snapshot;
 mod sql;
 mod sqlite;
@@ -27,19 +32,23 @@ mod tokens;
 mod url;
 mod warnings;
 
+use std::time::Duration;
+
 use thiserror::Error;
 use tokio::sync::watch;
 
 pub use self::accounts::{Account, AddAccountError, Email, ParseEmailError, RemovedAccount};
+pub use self::audit::{Actor, AuditEvent, AuditRow, Via};
 pub use self::changes::{Change, Changes, FeedState, KeyChange};
 pub use self::github::GithubLink;
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
-pub use self::keys::{PutKeyError, StoredKey};
+pub use self::keys::{KeyToPut, PutKeyError, StoredKey};
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
+pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
 pub use self::snapshot::{Page, Snapshot};
-pub use self::tokens::{NewToken, TokenInfo};
+pub use self::tokens::{NewToken, TokenInfo, TokenUse};
 pub use self::url::{DatabaseUrl, ParseDatabaseUrlError, PostgresUrl};
 pub use self::warnings::{Warning, WarningKind};
 
@@ -53,6 +62,8 @@ pub struct StoreLimits {
     pub changes_max: u64,
     /// The most keys that an account may register itself.
     pub keys_per_account_max: u64,
+    /// How long the trail of changes is kept.
+    pub audit_age_max: Duration,
 }
 
 /// The database of accounts, keys, hosts and changes.

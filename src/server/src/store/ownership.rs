@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::accounts::account_number;
+use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
 use super::keys::{Holder, Registration, holder, owner, take_key};
 use super::sql::{Transaction, sql};
@@ -25,6 +26,8 @@ pub struct Challenge {
     pub challenge: String,
     /// The key's text, as it was given.
     pub key_text: String,
+    /// Until when it can be answered.
+    pub expires_at: Timestamp,
 }
 
 /// Why a key was not reported as compromised.
@@ -77,8 +80,8 @@ impl Store {
         account: &AccountId,
         fingerprint: Fingerprint,
     ) -> Result<Option<Challenge>, StoreError> {
-        let row: Option<(String, String)> =
-            sql("SELECT c.challenge, c.text FROM challenges c JOIN accounts a ON a.number = c.account
+        let row: Option<(String, String, i64)> =
+            sql("SELECT c.challenge, c.text, c.expires_at FROM challenges c JOIN accounts a ON a.number = c.account
              WHERE a.id = $1 AND c.fingerprint = $2 AND c.expires_at > $3")
             .bind(account.as_str())
             .bind(fingerprint.as_bytes().as_slice())
@@ -86,16 +89,22 @@ impl Store {
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a challenge"))?;
-        Ok(row.map(|(challenge, key_text)| Challenge { challenge, key_text }))
+        row.map(|(challenge, key_text, expires_at)| {
+            Ok(Challenge { challenge, key_text, expires_at: instant(expires_at)? })
+        })
+        .transpose()
     }
 
     /// Gives `key` to `account`, which signed `challenge` with it, whoever had it; a former account is warned.
+    /// With `may_replace`, it takes the place of another key of the name.
     pub async fn prove_key(
         &self,
         account: &AccountId,
         name: &Name,
         key: &ValidKey,
         challenge: &Challenge,
+        may_replace: bool,
+        actor: &Actor,
     ) -> Result<Vec<KeyChange>, PutKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
@@ -110,10 +119,14 @@ impl Store {
             Holder::Nobody => {}
             Holder::Other { account: former, name } => {
                 remove_key(&mut transaction, fingerprint).await?;
-                warn(&mut transaction, former, WarningKind::TakenOver, fingerprint, &name).await?;
+                warn(&mut transaction, former, WarningKind::TakenOver, fingerprint, &name, None).await?;
+                let (event, actor) = (AuditEvent::KeyTakenOver, Actor::service());
+                self.record(&mut transaction, former, &actor, event, &name).await?;
             }
             Holder::Owner { name: held, .. } if held == name.as_str() => {
                 verify(&mut transaction, fingerprint).await?;
+                let event = AuditEvent::KeyProved;
+                self.record(&mut transaction, owner.number, actor, event, &held).await?;
                 self.commit(transaction).await?;
                 return Ok(Vec::new());
             }
@@ -121,12 +134,18 @@ impl Store {
         }
         let text = challenge.key_text.as_str();
         let verified_at = Some(now_ms());
-        let new = Registration { account, name, key, text, expires_at: None, verified_at };
+        let new =
+            Registration { account, name, key, text, expires_at: None, verified_at, actor, may_replace };
         self.register(transaction, &owner, &new).await
     }
 
     /// Removes the key that `account` calls `name`, so that nobody can register it again.
-    pub async fn report_key(&self, account: &AccountId, name: &Name) -> Result<KeyChange, ReportKeyError> {
+    pub async fn report_key(
+        &self,
+        account: &AccountId,
+        name: &Name,
+        actor: &Actor,
+    ) -> Result<KeyChange, ReportKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(ReportKeyError::NoSuchKey)?;
         let verified_at: Option<Option<i64>> =
@@ -148,6 +167,8 @@ impl Store {
         let mut numbering = Numbering::default();
         numbering.remove(key_id, fingerprint);
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        let event = AuditEvent::KeyReported;
+        self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
         self.commit(transaction).await?;
         changes.into_iter().next().ok_or(ReportKeyError::NoSuchKey)
     }

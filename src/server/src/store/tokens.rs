@@ -4,7 +4,8 @@ use ::keys::{AccountId, Name};
 use jiff::Timestamp;
 
 use super::accounts::{account_id, account_number};
-use super::sql::sql;
+use super::audit::{Actor, AuditEvent};
+use super::sql::{Transaction, sql};
 use super::{Store, StoreError, instant, now_ms};
 use crate::secret::TokenDigest;
 
@@ -12,12 +13,12 @@ use crate::secret::TokenDigest;
 pub struct NewToken<'a> {
     /// By which it is listed and revoked.
     pub id: &'a str,
-    /// What its owner calls it.
-    pub label: Option<&'a Name>,
     /// Of the bearer token.
     pub bearer: TokenDigest,
     /// The public half of the OAuth credential.
     pub oauth_token: &'a str,
+    /// From when on it is worthless.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A credential, as a sysadmin lists it.
@@ -29,68 +30,138 @@ pub struct TokenInfo {
     pub label: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
+    /// From when on it is worthless.
+    pub expires_at: Option<Timestamp>,
 }
+
+/// A credential that somebody shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenUse {
+    /// Whose it is.
+    pub account: AccountId,
+    /// What its owner calls it.
+    pub label: Option<String>,
+    /// From when on it is worthless.
+    pub expires_at: Option<Timestamp>,
+}
+
+type UseRow = (String, Option<String>, Option<i64>);
 
 impl Store {
     /// Adds a credential to `account`. `false`: there is no such account.
-    pub async fn add_token(&self, account: &AccountId, token: &NewToken<'_>) -> Result<bool, StoreError> {
+    pub async fn add_token(
+        &self,
+        account: &AccountId,
+        token: &NewToken<'_>,
+        label: Option<&Name>,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, account).await? else { return Ok(false) };
-        sql("INSERT INTO tokens (id, account, label, bearer_sha256, oauth_token, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(token.id)
-        .bind(number)
-        .bind(token.label.map(Name::as_str))
-        .bind(token.bearer.as_bytes())
-        .bind(token.oauth_token)
-        .bind(now_ms())
-        .execute(&mut transaction)
-        .await
-        .map_err(StoreError::of("add a token"))?;
+        let label = label.map(Name::as_str);
+        insert_token(&mut transaction, number, token, label).await?;
+        let subject = label.unwrap_or_default();
+        self.record(&mut transaction, number, actor, AuditEvent::TokenAdded, subject).await?;
         self.commit(transaction).await?;
         Ok(true)
     }
 
     /// The credentials of `account`, oldest first.
     pub async fn tokens(&self, account: &AccountId) -> Result<Vec<TokenInfo>, StoreError> {
-        let rows: Vec<(String, Option<String>, i64)> =
-            sql("SELECT t.id, t.label, t.created_at FROM tokens t JOIN accounts a ON a.number = t.account
+        let rows: Vec<(String, Option<String>, i64, Option<i64>)> =
+            sql("SELECT t.id, t.label, t.created_at, t.expires_at
+             FROM tokens t JOIN accounts a ON a.number = t.account
              WHERE a.id = $1 ORDER BY t.created_at, t.id")
             .bind(account.as_str())
             .fetch_all(&self.database)
             .await
             .map_err(StoreError::of("list tokens"))?;
         rows.into_iter()
-            .map(|(id, label, created_at)| Ok(TokenInfo { id, label, created_at: instant(created_at)? }))
+            .map(|(id, label, created_at, expires_at)| {
+                let expires_at = expires_at.map(instant).transpose()?;
+                Ok(TokenInfo { id, label, created_at: instant(created_at)?, expires_at })
+            })
             .collect()
     }
 
-    /// Makes the credential worthless from now on. `false`: there is no such credential.
-    pub async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        let done = sql("DELETE FROM tokens WHERE id = $1").bind(id).execute(&self.database).await;
-        Ok(done.map_err(StoreError::of("revoke a token"))? > 0)
+    /// Makes the credential `id` worthless from now on, if it is one of `account`, where that is given.
+    /// `false`: there is no such credential.
+    pub async fn revoke_token(
+        &self,
+        account: Option<&AccountId>,
+        id: &str,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let row: Option<(i64, Option<String>)> = sql(
+            "DELETE FROM tokens WHERE id = $1
+             AND account IN (SELECT number FROM accounts WHERE id = COALESCE($2, id)) RETURNING account, label",
+        )
+        .bind(id)
+        .bind(account.map(AccountId::as_str))
+        .fetch_optional(&mut transaction)
+        .await
+        .map_err(StoreError::of("revoke a token"))?;
+        let Some((number, label)) = row else { return Ok(false) };
+        let label = label.unwrap_or_default();
+        self.record(&mut transaction, number, actor, AuditEvent::TokenRevoked, &label).await?;
+        self.commit(transaction).await?;
+        Ok(true)
     }
 
     /// Whose bearer token has this digest.
-    pub async fn account_of_bearer(&self, digest: TokenDigest) -> Result<Option<AccountId>, StoreError> {
-        let id: Option<String> = sql(
-            "SELECT a.id FROM tokens t JOIN accounts a ON a.number = t.account WHERE t.bearer_sha256 = $1",
-        )
-        .bind(digest.as_bytes())
-        .fetch_optional_value(&self.database)
-        .await
-        .map_err(StoreError::of("look up a token"))?;
-        id.as_deref().map(account_id).transpose()
+    pub async fn use_of_bearer(&self, digest: TokenDigest) -> Result<Option<TokenUse>, StoreError> {
+        let row: Option<UseRow> =
+            sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
+             WHERE t.bearer_sha256 = $1")
+            .bind(digest.as_bytes())
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a token"))?;
+        living(row)
     }
 
     /// Whose OAuth token it is. The token is public: whoever asks has yet to prove that he knows its secret.
-    pub async fn account_of_oauth_token(&self, oauth_token: &str) -> Result<Option<AccountId>, StoreError> {
-        let id: Option<String> =
-            sql("SELECT a.id FROM tokens t JOIN accounts a ON a.number = t.account WHERE t.oauth_token = $1")
-                .bind(oauth_token)
-                .fetch_optional_value(&self.database)
-                .await
-                .map_err(StoreError::of("look up a token"))?;
-        id.as_deref().map(account_id).transpose()
+    pub async fn use_of_oauth_token(&self, oauth_token: &str) -> Result<Option<TokenUse>, StoreError> {
+        let row: Option<UseRow> =
+            sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
+             WHERE t.oauth_token = $1")
+            .bind(oauth_token)
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a token"))?;
+        living(row)
     }
+}
+
+/// Stores `token` for the account of number `account`.
+pub(super) async fn insert_token(
+    transaction: &mut Transaction,
+    account: i64,
+    token: &NewToken<'_>,
+    label: Option<&str>,
+) -> Result<(), StoreError> {
+    sql("INSERT INTO tokens (id, account, label, bearer_sha256, oauth_token, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)")
+    .bind(token.id)
+    .bind(account)
+    .bind(label)
+    .bind(token.bearer.as_bytes())
+    .bind(token.oauth_token)
+    .bind(now_ms())
+    .bind(token.expires_at.map(Timestamp::as_millisecond))
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("add a token"))?;
+    Ok(())
+}
+
+/// A token that has expired is nobody's.
+fn living(row: Option<UseRow>) -> Result<Option<TokenUse>, StoreError> {
+    let Some((account, label, expires_at)) = row else { return Ok(None) };
+    if expires_at.is_some_and(|expires_at| expires_at <= now_ms()) {
+        return Ok(None);
+    }
+    let expires_at = expires_at.map(instant).transpose()?;
+    Ok(Some(TokenUse { account: account_id(&account)?, label, expires_at }))
 }

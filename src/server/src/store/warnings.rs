@@ -42,25 +42,28 @@ pub struct Warning {
     pub fingerprint: Fingerprint,
     /// What this account calls it, or wanted to.
     pub name: String,
+    /// The key, where this account wanted it and may prove that it is its own.
+    pub text: Option<String>,
     /// When it happened last.
     pub date: Timestamp,
 }
 
+type Row = (String, String, Vec<u8>, String, Option<String>, i64);
+
 impl Store {
     /// The warnings of `account`, the newest first.
     pub async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
-        let rows: Vec<(String, String, Vec<u8>, String, i64)> =
-            sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.created_at
+        let rows: Vec<Row> = sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.text, w.created_at
              FROM warnings w JOIN accounts a ON a.number = w.account
              WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC")
-            .bind(account.as_str())
-            .fetch_all(&self.database)
-            .await
-            .map_err(StoreError::of("list warnings"))?;
+        .bind(account.as_str())
+        .fetch_all(&self.database)
+        .await
+        .map_err(StoreError::of("list warnings"))?;
         rows.into_iter()
-            .map(|(id, kind, digest, name, created_at)| {
+            .map(|(id, kind, digest, name, text, created_at)| {
                 let fingerprint = fingerprint(&digest)?;
-                Ok(Warning { id, kind, fingerprint, name, date: instant(created_at)? })
+                Ok(Warning { id, kind, fingerprint, name, text, date: instant(created_at)? })
             })
             .collect()
     }
@@ -78,24 +81,27 @@ impl Store {
     }
 }
 
-/// Warns the account of number `account`; of what it was warned of before, only the date changes.
+/// Warns the account of number `account`; of what it was warned of before, only the date changes. With `text`,
+/// the key it wanted, it can prove that the key is its own.
 pub(super) async fn warn(
     transaction: &mut Transaction,
     account: i64,
     kind: WarningKind,
     fingerprint: Fingerprint,
     name: &str,
+    text: Option<&str>,
 ) -> Result<(), StoreError> {
     let id = secret::random_id("warn").map_err(NewIdError::from)?;
-    sql("INSERT INTO warnings (id, account, kind, fingerprint, name, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
+    sql("INSERT INTO warnings (id, account, kind, fingerprint, name, text, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (account, kind, fingerprint)
-         DO UPDATE SET name = excluded.name, created_at = excluded.created_at")
+         DO UPDATE SET name = excluded.name, text = excluded.text, created_at = excluded.created_at")
     .bind(id)
     .bind(account)
     .bind(kind.as_str())
     .bind(fingerprint.as_bytes().as_slice())
     .bind(name)
+    .bind(text)
     .bind(now_ms())
     .execute(&mut *transaction)
     .await

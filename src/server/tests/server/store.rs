@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keys::{AccountId, Name, Policy, ValidKey};
-use pushkeys_server::store::{Changes, Open, PutKeyError, Store, StoreLimits};
+use pushkeys_server::store::{Actor, Changes, KeyChange, KeyToPut, Open, PutKeyError, Store, StoreLimits};
 use tokio::task::JoinSet;
 
 use crate::service::Database;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
-const LIMITS: StoreLimits = StoreLimits { changes_max: 1_000, keys_per_account_max: 100 };
+const LIMITS: StoreLimits =
+    StoreLimits { changes_max: 1_000, keys_per_account_max: 100, audit_age_max: Duration::from_hours(24) };
 
 async fn open(database: &Database) -> Store {
     open_with(database, LIMITS).await
@@ -28,6 +30,11 @@ fn key() -> ValidKey {
     ValidKey::check(KEY, &Policy::default()).unwrap()
 }
 
+async fn put(store: &Store, account: &AccountId, name: &Name) -> Result<Vec<KeyChange>, PutKeyError> {
+    let wanted = KeyToPut { name, key: &key(), text: KEY, expires_at: None, may_replace: true };
+    store.put_key(account, &wanted, &Actor::operator()).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
     let database = Database::new();
@@ -39,7 +46,7 @@ async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
         let id = account(&store, &format!("account{number}")).await;
         attempts.spawn(async move {
             let name = Name::parse("laptop").unwrap();
-            (store.put_key(&id, &name, &key(), KEY, None).await, id)
+            (put(&store, &id, &name).await, id)
         });
     }
     let (mut winners, mut refused) = (Vec::new(), 0);
@@ -72,10 +79,15 @@ async fn changes_of_many_writers_are_numbered_without_a_hole() {
             let mut sequences = Vec::new();
             for _ in 0..10 {
                 // All of them fight for one key, so that refusals and rollbacks come in between.
-                if let Ok(changes) = store.put_key(&id, &name, &key(), KEY, None).await {
+                if let Ok(changes) = put(&store, &id, &name).await {
                     sequences.extend(changes.iter().map(|change| change.sequence));
-                    sequences
-                        .extend(store.delete_key(&id, &name).await.unwrap().map(|change| change.sequence));
+                    sequences.extend(
+                        store
+                            .delete_key(&id, &name, &Actor::operator())
+                            .await
+                            .unwrap()
+                            .map(|change| change.sequence),
+                    );
                 }
             }
             sequences
@@ -96,9 +108,9 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
     let store = open(&database).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
-    store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
+    put(&store, &id, &name).await.unwrap();
     let mut before = store.snapshot().await.unwrap();
-    store.delete_key(&id, &name).await.unwrap();
+    store.delete_key(&id, &name, &Actor::operator()).await.unwrap();
     let mut after = store.snapshot().await.unwrap();
     assert_eq!((before.cursor().sequence, after.cursor().sequence), (1, 2));
     assert_eq!(before.next_page(10).await.unwrap().unwrap().count, 1);
@@ -112,8 +124,8 @@ async fn old_changes_are_dropped_and_a_reader_is_told_so() {
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     for _ in 0..3 {
-        store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
-        store.delete_key(&id, &name).await.unwrap();
+        put(&store, &id, &name).await.unwrap();
+        store.delete_key(&id, &name, &Actor::operator()).await.unwrap();
     }
     let state = store.feed_state().await.unwrap();
     assert_eq!((state.pruned, state.head.sequence), (3, 6));
@@ -130,7 +142,7 @@ async fn names_that_are_sql_are_names() {
     let hostile = "x'); DROP TABLE keys; --\"`";
     let id = account(&store, hostile).await;
     let name = Name::parse(hostile).unwrap();
-    store.put_key(&id, &name, &key(), KEY, None).await.unwrap();
+    put(&store, &id, &name).await.unwrap();
     assert_eq!(store.keys(&id).await.unwrap()[0].name, hostile);
     assert_eq!(store.find_account(hostile).await.unwrap().unwrap().id, id);
 }

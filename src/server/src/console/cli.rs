@@ -1,0 +1,84 @@
+//! The page on which a user lets `clever login` act for them.
+
+use ::keys::Name;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::messages::fill;
+use super::pages::{self, Cli, Message, Section};
+use super::posted::Posted;
+use super::text::Sentence;
+use super::visitor::SignedIn;
+use super::{Console, confirm};
+use crate::secret::{TokenDigest, is_cli_token};
+
+/// Characters of a version that are shown.
+const VERSION_CHARACTERS_MAX: usize = 20;
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// What the command line opens the page with.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Asked {
+    cli_version: String,
+    cli_token: String,
+}
+
+/// `GET /cli-oauth?cli_version=…&cli_token=…`
+pub(super) async fn show(
+    State(console): State<Console>,
+    by: SignedIn,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let Asked { cli_version, cli_token } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    if !is_cli_token(&cli_token) {
+        return by.visitor.refused(StatusCode::BAD_REQUEST, by.texts().cli_bad);
+    }
+    let texts = by.texts();
+    let version = shown_version(&cli_version);
+    let days = (console.config.cli_token_max.as_secs() / DAY_S).to_string();
+    let values = [("version", version.as_str()), ("account", &by.session.account_name), ("days", &days)];
+    let template = Cli {
+        page: by.page(Section::Profile),
+        lead: Sentence::new(&fill(texts.cli_lead, &values)),
+        caution: Sentence::new(texts.cli_caution),
+        token: cli_token,
+        version,
+    };
+    pages::render(StatusCode::OK, &template)
+}
+
+/// `POST /cli-oauth`
+pub(super) async fn approve(State(console): State<Console>, posted: Posted) -> Response {
+    let kept = ["cli_token", "cli_version"];
+    if let Err(response) = confirm::check(&console, &posted, "/cli-oauth", &kept).await {
+        return response;
+    }
+    let Posted { by, fields } = posted;
+    let (texts, cli_token) = (by.texts(), fields.get("cli_token"));
+    let label = format!("{} {}", texts.cli_label, shown_version(fields.get("cli_version")));
+    let (true, Ok(label)) = (is_cli_token(cli_token), Name::parse(&label)) else {
+        return by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_bad);
+    };
+    let digest = TokenDigest::of(cli_token);
+    match console.store.approve_cli_login(&by.session.account, digest, &label).await {
+        Ok(true) => {
+            tracing::info!(account = %by.session.account, "approved a login of the command line");
+            let (title, text) = (texts.cli_done_title, Sentence::new(texts.cli_done));
+            let page = by.page(Section::Profile);
+            pages::render(StatusCode::OK, &Message { page, title, text, link: None })
+        }
+        Ok(false) => by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_bad),
+        Err(error) => by.failed(&error),
+    }
+}
+
+/// What a version can be made of, as far as that is sent.
+fn shown_version(text: &str) -> String {
+    let is_version =
+        |character: &char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '+');
+    text.chars().filter(is_version).take(VERSION_CHARACTERS_MAX).collect()
+}

@@ -1,0 +1,159 @@
+//! The table `[console]` of the configuration.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::api::Origin;
+use crate::config::{duration, optional};
+
+const DAY: Duration = Duration::from_hours(24);
+const PUSH_HOST_BYTES_MAX: usize = 253;
+
+/// What an operator decides about the console.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleConfig {
+    /// Where browsers reach it, `https://…` unless that is this machine itself. Without it, only
+    /// browsers on this machine are served.
+    pub base_url: Option<Origin>,
+    /// The host that users push to, perhaps with a port, as the page shows it.
+    #[serde(deserialize_with = "optional")]
+    pub push_host: Option<PushHost>,
+    /// A session ends when it was not used for so long.
+    #[serde(deserialize_with = "duration")]
+    pub session_idle: Duration,
+    /// A session ends so long after it began.
+    #[serde(deserialize_with = "duration")]
+    pub session_max: Duration,
+    /// What gives somebody access asks for the password again when it was given longer ago than this.
+    #[serde(deserialize_with = "duration")]
+    pub confirm_after: Duration,
+    /// How long the trail of changes is kept.
+    #[serde(deserialize_with = "duration")]
+    pub history_max: Duration,
+    /// How long a token of `clever login` is good.
+    #[serde(deserialize_with = "duration")]
+    pub cli_token_max: Duration,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            push_host: None,
+            session_idle: Duration::from_hours(12),
+            session_max: 7 * DAY,
+            confirm_after: Duration::from_mins(15),
+            history_max: 400 * DAY,
+            cli_token_max: 365 * DAY,
+        }
+    }
+}
+
+impl ConsoleConfig {
+    /// The first setting that cannot be, and what it is to be.
+    pub(crate) fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
+        if self.base_url.as_ref().is_some_and(|url| !url.is_https() && !url.is_loopback()) {
+            return Some(("console.base_url", "an https URL: passwords would cross the network readable"));
+        }
+        let is_ordered = self.confirm_after <= self.session_max && self.session_idle <= self.session_max;
+        if self.session_idle.is_zero() || !is_ordered || self.session_max > 366 * DAY {
+            return Some((
+                "console.session_idle`, `session_max` or `confirm_after",
+                "at least 1s, and none longer than `session_max`, which is 366d at most",
+            ));
+        }
+        let is_age = |age: Duration| (DAY..=3_660 * DAY).contains(&age);
+        if !is_age(self.history_max) || !is_age(self.cli_token_max) {
+            return Some(("console.history_max` or `cli_token_max", "between 1d and 3660d"));
+        }
+        None
+    }
+}
+
+/// `push.example.com` or `push.example.com:2222`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushHost {
+    name: String,
+    port: Option<u16>,
+}
+
+/// Why a text is not such a host.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{}` is not a host such as push.example.com or push.example.com:2222", keys::escape(.0))]
+pub struct ParsePushHostError(String);
+
+impl FromStr for PushHost {
+    type Err = ParsePushHostError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePushHostError> {
+        let refused = || ParsePushHostError(text.chars().take(80).collect());
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port.parse().map_err(|_| refused())?)),
+            None => (text, None),
+        };
+        // It is shown in a command that people paste into a shell.
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        let is_right = (1..=PUSH_HOST_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(is_name)
+            && !name.starts_with(['-', '.']);
+        if is_right { Ok(Self { name: name.to_owned(), port }) } else { Err(refused()) }
+    }
+}
+
+impl PushHost {
+    /// For pages of a service whose host is not configured.
+    pub(super) fn example() -> Self {
+        Self { name: "push.example.com".to_owned(), port: None }
+    }
+
+    /// The command by which somebody looks whether it knows a key; `options` stand before the rest.
+    pub(super) fn check_command(&self, options: &str) -> String {
+        let port = self.port.filter(|&port| port != 22).map(|port| format!("-p {port} ")).unwrap_or_default();
+        format!("ssh {options}{port}git@{}", self.name)
+    }
+}
+
+impl fmt::Display for PushHost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.name)?;
+        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_host_becomes_a_command_and_never_an_option() {
+        let check = |text: &str, expected: Option<&str>| {
+            let command = text.parse::<PushHost>().ok().map(|host| host.check_command(""));
+            assert_eq!(command.as_deref(), expected, "{text}");
+        };
+        check("push.example.com", Some("ssh git@push.example.com"));
+        check("push.example.com:2222", Some("ssh -p 2222 git@push.example.com"));
+        check("push.example.com:22", Some("ssh git@push.example.com"));
+        for text in ["", "-oProxyCommand=x", "a b", "a;b", "a:", "a:99999", ".a"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_console_that_others_could_listen_to_is_refused() {
+        let check = |url: &str, is_right: bool| {
+            let config = ConsoleConfig { base_url: Some(url.parse().unwrap()), ..ConsoleConfig::default() };
+            assert_eq!(config.wrong_value().is_none(), is_right, "{url}");
+        };
+        check("https://console.example.com", true);
+        check("http://127.0.0.1:8080", true);
+        check("http://localhost:8080", true);
+        check("http://[::1]:8080", true);
+        check("http://console.example.com", false);
+        check("http://localhost.example.com", false);
+    }
+}

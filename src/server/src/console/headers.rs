@@ -1,0 +1,74 @@
+//! What holds for every page: how long it may take, how often it may be asked for, and what it lets a browser do.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::timeout;
+
+use super::Console;
+use super::messages::fill;
+use super::visitor::Visitor;
+
+/// The longest that a page may take, waiting for a password's turn included.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Nothing but our own files, and no page of ours in a frame. A form may lead to our own pages alone, also
+/// when it is redirected.
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
+     frame-ancestors 'none'; base-uri 'none'",
+);
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Serves the page, or says why not.
+pub(super) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Ok(visitor) = Visitor::from_request_parts(&mut parts, &console).await;
+    let mut response = if let Some(refusal) = check(&console, &visitor, &parts) {
+        refusal
+    } else {
+        let page = next.run(Request::from_parts(parts, body));
+        timeout(PAGE_TIME_MAX, page).await.unwrap_or_else(|_| {
+            tracing::error!("a page failed: it took too long");
+            visitor.refused(StatusCode::SERVICE_UNAVAILABLE, visitor.texts().unavailable)
+        })
+    };
+    let headers = response.headers_mut();
+    let fixed = [
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        // With `no-referrer`, a browser would not say from which origin a form comes either.
+        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (OPENER_POLICY, HeaderValue::from_static("same-origin")),
+        (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+        (VARY, HeaderValue::from_static("accept-language, cookie")),
+    ];
+    headers.extend(fixed);
+    if console.site.is_https() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn check(console: &Console, visitor: &Visitor, request: &axum::http::request::Parts) -> Option<Response> {
+    let texts = visitor.texts();
+    if let Some(Err(wait_s)) = visitor.address.map(|address| console.limits.check_address(address)) {
+        let why = fill(texts.too_many_requests, &[("seconds", &wait_s.to_string())]);
+        let mut refusal = visitor.refused(StatusCode::TOO_MANY_REQUESTS, &why);
+        refusal.headers_mut().insert(RETRY_AFTER, wait_s.into());
+        return Some(refusal);
+    }
+    let is_served = console.site.serves(request);
+    (!is_served).then(|| visitor.refused(StatusCode::MISDIRECTED_REQUEST, texts.not_set_up))
+}

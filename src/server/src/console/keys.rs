@@ -1,0 +1,266 @@
+//! The page with the keys: list, add, delete, and what the account is warned of.
+
+use ::keys::{Expiry, Name, ParseNameError, Refusal, ValidKey};
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::config::PushHost;
+use super::messages::{Messages, fill};
+use super::pages::{self, AddForm, KeyRow, KeysPage, Push, Section, System, WarningRow};
+use super::posted::{Fields, Posted};
+use super::text::{Moment, Sentence};
+use super::visitor::SignedIn;
+use super::{Console, KEYS_PATH, confirm, refusals};
+use crate::api::{RequestId, log_change};
+use crate::store::{KeyToPut, PutKeyError, ReportKeyError, StoreError, StoredKey, Warning, WarningKind};
+
+/// What was done before the page was shown again.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Asked {
+    done: String,
+}
+
+/// `GET /users/me/ssh-keys`
+pub(super) async fn show(
+    State(console): State<Console>,
+    by: SignedIn,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let done = asked.map(|Query(asked)| asked.done).unwrap_or_default();
+    let texts = by.texts();
+    let notice = match done.as_str() {
+        "added" => Some(texts.done_added),
+        "deleted" => Some(texts.done_deleted),
+        "proved" => Some(texts.done_proved),
+        "dismissed" => Some(texts.done_dismissed),
+        "gone" => Some(texts.done_renamed_nothing),
+        _ => None,
+    };
+    page(&console, &by, AddForm::default(), notice).await
+}
+
+/// `POST /users/me/ssh-keys`
+pub(super) async fn add(
+    State(console): State<Console>,
+    Extension(request_id): Extension<RequestId>,
+    posted: Posted,
+) -> Response {
+    let wanted = match Wanted::read(&console, &posted.fields, posted.by.texts(), &posted.by) {
+        Ok(wanted) => wanted,
+        Err(form) => return page(&console, &posted.by, form, None).await,
+    };
+    // Only now: what is kept meanwhile has been found not to be a private key.
+    let kept = ["name", "key", "expires_on"];
+    if let Err(response) = confirm::check(&console, &posted, KEYS_PATH, &kept).await {
+        return response;
+    }
+    let Posted { by, fields } = posted;
+    let Wanted { name, key, text, expires_at } = &wanted;
+    let to_put = KeyToPut { name, key, text, expires_at: *expires_at, may_replace: false };
+    let put = console.store.put_key(&by.session.account, &to_put, &by.actor()).await;
+    match put {
+        Ok(changes) => {
+            for change in changes {
+                log_change(&by.session.account, &change, &request_id);
+            }
+            done("added")
+        }
+        Err(PutKeyError::Store(error)) => by.failed(&error),
+        Err(error) => {
+            let field = if matches!(error, PutKeyError::NameTaken) { "name" } else { "key" };
+            let refusal = refusals::put(&error, wanted.name.as_str(), by.texts());
+            let can_prove = matches!(error, PutKeyError::OfAnotherAccount);
+            let form = AddForm { refusal, can_prove, wrong: Some(field), ..typed(&fields) };
+            page(&console, &by, form, None).await
+        }
+    }
+}
+
+/// `POST /users/me/ssh-keys/delete`
+pub(super) async fn delete(
+    State(console): State<Console>,
+    Extension(request_id): Extension<RequestId>,
+    Posted { by, fields }: Posted,
+) -> Response {
+    let Ok(name) = Name::parse(fields.get("name")) else { return done("gone") };
+    let (account, actor) = (&by.session.account, by.actor());
+    let removed = if fields.get("compromised") == "yes" {
+        match console.store.report_key(account, &name, &actor).await {
+            Ok(change) => Ok(Some(change)),
+            // The page offers it for verified keys alone.
+            Err(ReportKeyError::NoSuchKey | ReportKeyError::NotVerified) => Ok(None),
+            Err(ReportKeyError::Store(error)) => Err(error),
+        }
+    } else {
+        console.store.delete_key(account, &name, &actor).await
+    };
+    match removed {
+        Ok(Some(change)) => {
+            log_change(account, &change, &request_id);
+            done("deleted")
+        }
+        Ok(None) => done("gone"),
+        Err(error) => by.failed(&error),
+    }
+}
+
+/// `POST /users/me/warnings/dismiss`
+pub(super) async fn dismiss(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
+    match console.store.dismiss_warning(&by.session.account, fields.get("warning")).await {
+        Ok(_) => done("dismissed"),
+        Err(error) => by.failed(&error),
+    }
+}
+
+/// Back to the page, which says what was done.
+pub(super) fn done(what: &str) -> Response {
+    Redirect::to(&format!("{KEYS_PATH}?done={what}")).into_response()
+}
+
+/// The page, with a form that says what was refused, if anything was.
+pub(super) async fn page(
+    console: &Console,
+    by: &SignedIn,
+    form: AddForm,
+    notice: Option<&'static str>,
+) -> Response {
+    let status = if form.refusal.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    match fill_page(console, by, form, notice).await {
+        Ok(page) => pages::render(status, &page),
+        Err(error) => by.failed(&error),
+    }
+}
+
+async fn fill_page(
+    console: &Console,
+    by: &SignedIn,
+    form: AddForm,
+    notice: Option<&'static str>,
+) -> Result<KeysPage, StoreError> {
+    let account = &by.session.account;
+    let texts = by.texts();
+    let (keys, warnings) = tokio::try_join!(console.store.keys(account), console.store.warnings(account))?;
+    let now = Timestamp::now();
+    let page = by.page(Section::Keys);
+    Ok(KeysPage {
+        page: if form.refusal.is_some() { page.with_error() } else { page },
+        notice,
+        warnings: warnings.into_iter().map(|warning| warning_row(warning, texts)).collect(),
+        keys: keys.into_iter().map(|key| key_row(console, key, now, texts)).collect(),
+        form,
+        push: push(console, texts),
+    })
+}
+
+fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Messages) -> KeyRow {
+    // It was judged when it was stored; the policy may have become stricter since.
+    let key = ValidKey::check(&stored.text, &console.policy).ok();
+    let bits = key.as_ref().map_or_else(String::new, |key| key.bits().to_string());
+    KeyRow {
+        algorithm: key.as_ref().map_or_else(
+            || stored.text.split(' ').next().unwrap_or_default().to_owned(),
+            |key| key.algorithm().to_string(),
+        ),
+        bits: fill(texts.bits, &[("bits", &bits)]),
+        md5: key.as_ref().map(ValidKey::md5).unwrap_or_default(),
+        name: stored.name,
+        fingerprint: stored.fingerprint.to_string(),
+        verified: stored.verified,
+        has_expired: stored.expires_at.is_some_and(|expires_at| expires_at <= now),
+        added: Moment(stored.created_at),
+        expires: stored.expires_at.map(Moment),
+    }
+}
+
+fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
+    let is_taken_over = warning.kind == WarningKind::TakenOver.as_str();
+    let message = if is_taken_over { texts.warning_taken_over } else { texts.warning_contested };
+    WarningRow {
+        text: fill(message, &[("name", &warning.name)]),
+        id: warning.id,
+        fingerprint: warning.fingerprint.to_string(),
+        date: Moment(warning.date),
+        can_prove: warning.text.is_some(),
+    }
+}
+
+fn push(console: &Console, texts: &Messages) -> Push {
+    let example = || PushHost::example();
+    let host = console.config.push_host.clone().unwrap_or_else(example);
+    let verbose = host.check_command("-v ");
+    Push {
+        command: host.check_command(""),
+        when_refused: Sentence::new(&fill(texts.check_bad, &[("command", &verbose)])),
+        systems: System::all(texts),
+    }
+}
+
+/// A key that may be registered, as far as it tells by itself.
+struct Wanted {
+    name: Name,
+    key: ValidKey,
+    text: String,
+    expires_at: Option<Expiry>,
+}
+
+impl Wanted {
+    fn read(console: &Console, fields: &Fields, texts: &Messages, by: &SignedIn) -> Result<Self, AddForm> {
+        let refused = |field: &'static str, refusal: Sentence| {
+            let form = typed(fields);
+            // A private key is looked for whatever else is wrong.
+            let judged = ValidKey::check(form.key.trim(), &console.policy);
+            if judged == Err(Refusal::PrivateKey) {
+                let refusal = refusals::key(&Refusal::PrivateKey, by.visitor.language);
+                AddForm { refusal: Some(refusal), wrong: Some("key"), key: String::new(), ..form }
+            } else {
+                AddForm { refusal: Some(refusal), wrong: Some(field), ..form }
+            }
+        };
+        let name = read_name(fields.get("name"), texts).map_err(|refusal| refused("name", refusal))?;
+        let text = fields.get("key").trim().to_owned();
+        let key = ValidKey::check(&text, &console.policy)
+            .map_err(|refusal| refused("key", refusals::key(&refusal, by.visitor.language)))?;
+        let expires_at = read_expiry(fields.get("expires_on"), texts)
+            .map_err(|why| refused("expires_on", Sentence::new(why)))?;
+        Ok(Self { name, key, text, expires_at })
+    }
+}
+
+/// What was typed. The key is shown again: whoever calls has seen to it that it is no private one.
+fn typed(fields: &Fields) -> AddForm {
+    AddForm {
+        name: fields.get("name").to_owned(),
+        key: fields.get("key").to_owned(),
+        expires_on: fields.get("expires_on").to_owned(),
+        ..AddForm::default()
+    }
+}
+
+/// A name that also paths of the API can carry.
+pub(super) fn read_name(text: &str, texts: &Messages) -> Result<Name, Sentence> {
+    let name = Name::parse(text).map_err(|error: ParseNameError| refusals::name(error, texts))?;
+    if matches!(name.as_str(), "." | "..") { Err(Sentence::new(texts.name_dots)) } else { Ok(name) }
+}
+
+/// The end of a day, in UTC: the key works on that day.
+fn read_expiry(text: &str, texts: &Messages) -> Result<Option<Expiry>, &'static str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let end = text.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
+    let end = end.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp());
+    let end = end.ok_or(texts.expiry_format)?;
+    if end <= Timestamp::now() {
+        return Err(texts.expiry_past);
+    }
+    Expiry::new(end).map(Some).map_err(|_| texts.expiry_format)
+}

@@ -1,0 +1,321 @@
+//! Every text of the console in both languages, side by side.
+//!
+//! A message is a sentence or a label. What stands in braces is filled in by [`fill`]; what stands between
+//! backticks is shown as code by [`super::text::Sentence`].
+
+use super::language::Language;
+
+macro_rules! messages {
+    ($($name:ident: $english:literal, $french:literal;)*) => {
+        /// One language's texts. A message that lacks one of them does not compile.
+        pub(super) struct Messages {
+            $(pub(super) $name: &'static str,)*
+        }
+
+        const ENGLISH: Messages = Messages { $($name: $english,)* };
+        const FRENCH: Messages = Messages { $($name: $french,)* };
+
+        #[cfg(test)]
+        const TABLE: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $french),)*];
+    };
+}
+
+impl Messages {
+    /// The texts of `language`.
+    pub(super) fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::French => &FRENCH,
+        }
+    }
+}
+
+/// `message` with each `{name}` of `values` replaced; what is filled in is not looked at again.
+pub(super) fn fill(message: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let Some((name, after)) = after.split_once('}') else { return filled };
+        if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
+            filled.push_str(value);
+        }
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+messages! {
+    product: "pushkeys", "pushkeys";
+    skip: "Skip to content", "Aller au contenu";
+    navigation: "Your account", "Votre compte";
+    profile: "Profile", "Profil";
+    ssh_keys: "SSH keys", "Clés SSH";
+    sign_in: "Sign in", "Se connecter";
+    sign_out: "Sign out", "Se déconnecter";
+    error: "Error", "Erreur";
+    back_to_keys: "Back to your SSH keys", "Revenir à vos clés SSH";
+    copy: "Copy", "Copier";
+    copied: "Copied", "Copié";
+    cancel: "Cancel", "Annuler";
+
+    account: "Account", "Compte";
+    password: "Password", "Mot de passe";
+    sign_in_lead: "Sign in to manage the SSH keys that you push with.",
+        "Connectez-vous pour gérer les clés SSH avec lesquelles vous poussez votre code.";
+    sign_in_wrong: "Account and password do not match. Check both and try again.",
+        "Le compte et le mot de passe ne correspondent pas. Vérifiez les deux et réessayez.";
+    sign_in_too_often: "Too many attempts. Try again in {seconds} seconds.",
+        "Trop de tentatives. Réessayez dans {seconds} secondes.";
+    sign_in_busy: "Many people are signing in right now. Try again in a moment.",
+        "De nombreuses personnes se connectent en ce moment. Réessayez dans un instant.";
+    signed_out: "You are signed out.", "Vous êtes déconnecté.";
+    session_over: "Your session has ended. Sign in again to go on.",
+        "Votre session est terminée. Connectez-vous à nouveau pour continuer.";
+
+    confirm_title: "Confirm that it is you", "Confirmez votre identité";
+    confirm_lead: "You signed in a while ago. Enter your password once more to go on; what you typed is kept.",
+        "Votre connexion remonte à un moment. Saisissez à nouveau votre mot de passe pour continuer ; votre saisie est conservée.";
+    confirm_wrong: "This is not the password of your account.", "Ce n’est pas le mot de passe de votre compte.";
+    confirm_button: "Continue", "Continuer";
+
+    keys_lead: "A key on this page lets you push with Git. A key belongs to one account only: it is how the platform knows who acted.",
+        "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
+    your_keys: "Your keys", "Vos clés";
+    no_keys: "You have no SSH key yet. Add one below.", "Vous n’avez pas encore de clé SSH. Ajoutez-en une ci-dessous.";
+    verified: "Verified", "Vérifiée";
+    verified_hint: "You have proved that you hold the private key.", "Vous avez prouvé que vous détenez la clé privée.";
+    expired: "Expired", "Expirée";
+    bits: "{bits} bits", "{bits} bits";
+    fingerprint: "Fingerprint", "Empreinte";
+    show_md5: "Show MD5 fingerprint", "Afficher l’empreinte MD5";
+    added: "Added", "Ajoutée";
+    expires: "Expires", "Expire";
+    never_expires: "never", "jamais";
+    verify: "Verify", "Vérifier";
+    verify_key: "Verify the key {name}", "Vérifier la clé {name}";
+    delete: "Delete…", "Supprimer…";
+    delete_key: "Delete the key {name}", "Supprimer la clé {name}";
+    delete_question: "Delete the key “{name}”? Push hosts refuse it within moments.",
+        "Supprimer la clé « {name} » ? Les serveurs la refusent quelques instants après.";
+    delete_compromised: "Its private half may be known to others: nobody may ever register it again.",
+        "Sa moitié privée est peut-être connue d’autrui : plus personne ne doit pouvoir l’enregistrer.";
+    delete_confirm: "Delete key", "Supprimer la clé";
+
+    add_key: "Add a key", "Ajouter une clé";
+    key_name: "Name", "Nom";
+    key_name_hint: "What you recognise it by, such as the computer it is on.",
+        "Ce qui vous permet de la reconnaître, par exemple l’ordinateur où elle se trouve.";
+    public_key: "Public key", "Clé publique";
+    public_key_hint: "The one line in your `.pub` file, such as `~/.ssh/id_ed25519.pub`. Never the file without `.pub`.",
+        "L’unique ligne de votre fichier `.pub`, par exemple `~/.ssh/id_ed25519.pub`. Jamais le fichier sans `.pub`.";
+    drop_hint: "You can drop the file here.", "Vous pouvez déposer le fichier ici.";
+    drop_private: "That file looks like a private key: it was not read into the form. Choose the `.pub` file.",
+        "Ce fichier ressemble à une clé privée : il n’a pas été lu. Choisissez le fichier `.pub`.";
+    expiry: "Expires on (optional)", "Expire le (facultatif)";
+    expiry_hint: "The key stops working at the end of this day, UTC.", "La clé cesse de fonctionner à la fin de ce jour, UTC.";
+    add_button: "Add key", "Ajouter la clé";
+    done_added: "The key was added. Push hosts accept it within moments.",
+        "La clé a été ajoutée. Les serveurs l’acceptent dans quelques instants.";
+    done_deleted: "The key was deleted. Push hosts refuse it within moments.",
+        "La clé a été supprimée. Les serveurs la refusent dans quelques instants.";
+    done_proved: "You have proved that the key is yours.", "Vous avez prouvé que la clé est à vous.";
+    done_dismissed: "The warning was dismissed.", "L’avertissement a été écarté.";
+    done_renamed_nothing: "There is no such key any more.", "Cette clé n’existe plus.";
+
+    warnings: "Warnings", "Avertissements";
+    warning_contested: "Another account also uses the key “{name}”, or tried to register it. A key belongs to one account only.",
+        "Un autre compte utilise aussi la clé « {name} », ou a tenté de l’enregistrer. Une clé appartient à un seul compte.";
+    warning_taken_over: "The key “{name}” moved to another account, which proved that it holds the private key. If that was not you, make a new key and delete the old one from your computers.",
+        "La clé « {name} » est passée à un autre compte, qui a prouvé qu’il détient la clé privée. Si ce n’était pas vous, créez une nouvelle clé et supprimez l’ancienne de vos ordinateurs.";
+    dismiss: "Dismiss", "Écarter";
+    prove_button: "Prove that it is yours", "Prouver qu’elle est à vous";
+
+    proof_title: "Prove that you hold the key", "Prouver que vous détenez la clé";
+    proof_lead: "Sign the text below with the private key. If the signature fits, the key is yours, at once and wherever it was before.",
+        "Signez le texte ci-dessous avec la clé privée. Si la signature convient, la clé est à vous, immédiatement et où qu’elle ait été auparavant.";
+    proof_step_run: "Run this command on the computer that has the private key. On Windows, use Git Bash.",
+        "Exécutez cette commande sur l’ordinateur qui détient la clé privée. Sous Windows, utilisez Git Bash.";
+    proof_step_file: "If the key is in another file, write its name in place of `~/.ssh/{file}`.",
+        "Si la clé se trouve dans un autre fichier, écrivez son nom à la place de `~/.ssh/{file}`.";
+    proof_step_paste: "Paste all that it prints.", "Collez tout ce qu’elle affiche.";
+    signature: "Signature", "Signature";
+    proof_button: "Prove", "Prouver";
+    proof_until: "This challenge can be answered until {time}.", "Ce défi peut être relevé jusqu’à {time}.";
+    proof_not_a_signature: "This is not the signature that the command prints. Paste all of it, from `-----BEGIN SSH SIGNATURE-----` on.",
+        "Ce n’est pas la signature que la commande affiche. Collez-la en entier, à partir de `-----BEGIN SSH SIGNATURE-----`.";
+    proof_wrong: "This signature does not answer the challenge below. Run the command once more and paste what it prints.",
+        "Cette signature ne répond pas au défi ci-dessous. Exécutez à nouveau la commande et collez ce qu’elle affiche.";
+    proof_none: "No challenge waits for this key any more. Ask for a new one.",
+        "Aucun défi n’attend plus cette clé. Demandez-en un nouveau.";
+
+    check_title: "Check your set-up", "Vérifier votre configuration";
+    check_lead: "Run this in a terminal. The first time, compare the host’s fingerprint and answer `yes`.",
+        "Exécutez ceci dans un terminal. La première fois, comparez l’empreinte du serveur et répondez `yes`.";
+    check_good: "If you are greeted by your account’s name, everything is fine.",
+        "Si vous êtes salué par le nom de votre compte, tout va bien.";
+    check_bad: "If you see `Permission denied (publickey).`, the key is not in the list above, has expired, or your computer did not offer it: `{command}` shows which keys it offers.",
+        "Si vous voyez `Permission denied (publickey).`, la clé n’est pas dans la liste ci-dessus, a expiré, ou votre ordinateur ne l’a pas proposée : `{command}` montre celles qu’il propose.";
+
+    help_title: "Find or create a key", "Trouver ou créer une clé";
+    help_linux: "Linux", "Linux";
+    help_macos: "macOS", "macOS";
+    help_windows: "Windows", "Windows";
+    help_find: "Look whether you already have one:", "Regardez si vous en avez déjà une :";
+    help_find_then: "If a file ends in `.pub`, show it and copy its line into the form above:",
+        "Si un fichier se termine par `.pub`, affichez-le et copiez sa ligne dans le formulaire ci-dessus :";
+    help_create: "If there is none, create one. Give it a passphrase when asked:",
+        "Sinon, créez-en une. Donnez-lui une phrase secrète quand elle est demandée :";
+    help_linux_open: "Open a terminal.", "Ouvrez un terminal.";
+    help_macos_open: "Open the Terminal application. To type the passphrase only once, add the key to the keychain with `ssh-add --apple-use-keychain`.",
+        "Ouvrez l’application Terminal. Pour ne saisir la phrase secrète qu’une fois, ajoutez la clé au trousseau avec `ssh-add --apple-use-keychain`.";
+    help_windows_open: "Open PowerShell; Windows 10 and 11 come with OpenSSH. In Git Bash, use the commands for Linux.",
+        "Ouvrez PowerShell ; Windows 10 et 11 sont livrés avec OpenSSH. Dans Git Bash, utilisez les commandes pour Linux.";
+    help_private: "The file without `.pub` is the private key. It never leaves your computer: nobody needs it, this page included.",
+        "Le fichier sans `.pub` est la clé privée. Elle ne quitte jamais votre ordinateur : personne n’en a besoin, cette page non plus.";
+    help_types: "Ed25519 is the best choice. Security keys (`ed25519-sk`, `ecdsa-sk`), ECDSA and RSA from 2048 bits work too.",
+        "Ed25519 est le meilleur choix. Les clés de sécurité (`ed25519-sk`, `ecdsa-sk`), ECDSA et RSA à partir de 2048 bits fonctionnent aussi.";
+
+    account_id: "Account id", "Identifiant du compte";
+    email: "E-mail", "Adresse e-mail";
+    no_email: "none", "aucune";
+    sessions: "Where you are signed in", "Où vous êtes connecté";
+    session_current: "This browser", "Ce navigateur";
+    session_from: "from {address}", "depuis {address}";
+    session_seen: "Last active {time}", "Dernière activité {time}";
+    session_end: "End", "Terminer";
+    session_end_label: "End the session of {time}", "Terminer la session du {time}";
+    sessions_end_others: "End all other sessions", "Terminer toutes les autres sessions";
+    done_session_ended: "The session was ended.", "La session a été terminée.";
+    change_password: "Change password", "Changer de mot de passe";
+    change_password_lead: "Every other session ends when the password changes.",
+        "Toutes les autres sessions se terminent quand le mot de passe change.";
+    current_password: "Current password", "Mot de passe actuel";
+    new_password: "New password", "Nouveau mot de passe";
+    new_password_hint: "At least {min} characters. A few random words are easier to type than symbols.",
+        "Au moins {min} caractères. Quelques mots au hasard se saisissent plus facilement que des symboles.";
+    password_short: "The new password is too short. Take at least {min} characters.",
+        "Le nouveau mot de passe est trop court. Prenez au moins {min} caractères.";
+    password_long: "The new password is too long. Take at most {max} bytes.",
+        "Le nouveau mot de passe est trop long. Prenez au plus {max} octets.";
+    done_password: "The password was changed, and your other sessions have ended.",
+        "Le mot de passe a été changé, et vos autres sessions sont terminées.";
+    tokens: "Programs that act for you", "Programmes qui agissent pour vous";
+    tokens_lead: "Tokens of the command line and of API clients. Revoke one that you do not know.",
+        "Jetons de la ligne de commande et des clients de l’API. Révoquez ceux que vous ne connaissez pas.";
+    no_tokens: "None.", "Aucun.";
+    token_unnamed: "without a label", "sans libellé";
+    token_expires: "expires {time}", "expire {time}";
+    revoke: "Revoke", "Révoquer";
+    revoke_label: "Revoke the token {name}", "Révoquer le jeton {name}";
+    done_token_revoked: "The token was revoked.", "Le jeton a été révoqué.";
+    history: "What changed", "Ce qui a changé";
+    history_lead: "Every change to your keys, tokens and sessions, the newest first. Kept for {days} days.",
+        "Chaque changement de vos clés, jetons et sessions, le plus récent d’abord. Conservé {days} jours.";
+    history_empty: "Nothing yet.", "Rien pour l’instant.";
+    history_when: "When (UTC)", "Quand (UTC)";
+    history_what: "What", "Quoi";
+    history_by: "By", "Par";
+    history_from: "From", "Depuis";
+    older: "Older", "Plus ancien";
+    by_console: "this console", "cette console";
+    by_token: "token {name}", "jeton {name}";
+    by_operator: "the operator", "l’exploitant";
+    by_service: "the service", "le service";
+    event_key_added: "Key “{name}” added", "Clé « {name} » ajoutée";
+    event_key_changed: "Key “{name}” changed", "Clé « {name} » modifiée";
+    event_key_removed: "Key “{name}” deleted", "Clé « {name} » supprimée";
+    event_key_reported: "Key “{name}” deleted as compromised", "Clé « {name} » supprimée car compromise";
+    event_key_proved: "Key “{name}” proved to be yours", "Clé « {name} » prouvée comme étant à vous";
+    event_key_contested: "Key “{name}” refused: it is another account’s", "Clé « {name} » refusée : elle est à un autre compte";
+    event_key_taken_over: "Key “{name}” moved to the account that proved to hold it", "Clé « {name} » passée au compte qui a prouvé la détenir";
+    event_signed_in: "Signed in", "Connexion";
+    event_signed_out: "Signed out", "Déconnexion";
+    event_session_ended: "Session ended", "Session terminée";
+    event_password_changed: "Password changed", "Mot de passe changé";
+    event_token_added: "Token “{name}” added", "Jeton « {name} » ajouté";
+    event_token_revoked: "Token “{name}” revoked", "Jeton « {name} » révoqué";
+    event_link_added: "“{name}” linked", "« {name} » lié";
+    event_link_removed: "“{name}” unlinked", "« {name} » délié";
+
+    cli_title: "Let the command line act for you?", "Autoriser la ligne de commande à agir pour vous ?";
+    cli_lead: "`clever login` (version {version}) asks to act as the account “{account}”: it will see your keys, add and delete them, until {days} days from now or until you revoke it on your profile.",
+        "`clever login` (version {version}) demande à agir en tant que compte « {account} » : il pourra voir vos clés, en ajouter et en supprimer, pendant {days} jours ou jusqu’à ce que vous le révoquiez dans votre profil.";
+    cli_caution: "Approve only if you ran `clever login` yourself, just now, on your own computer. If somebody sent you this link, do not approve: they would get into your account.",
+        "N’approuvez que si vous venez de lancer `clever login` vous-même, sur votre propre ordinateur. Si quelqu’un vous a envoyé ce lien, n’approuvez pas : cette personne entrerait dans votre compte.";
+    cli_approve: "Approve", "Approuver";
+    cli_refuse: "Do not approve", "Ne pas approuver";
+    cli_done_title: "Approved", "Approuvé";
+    cli_done: "Go back to your terminal: it goes on by itself within seconds. You can close this page.",
+        "Revenez à votre terminal : il continue de lui-même en quelques secondes. Vous pouvez fermer cette page.";
+    cli_bad: "This link is not one that `clever login` opens. Run `clever login` again.",
+        "Ce lien n’est pas de ceux qu’ouvre `clever login`. Relancez `clever login`.";
+    cli_label: "clever login", "clever login";
+
+    not_done: "This was not done", "Ceci n’a pas été fait";
+    csrf: "The page was out of date, or the request did not come from this site. Nothing was changed. Go back, reload the page and try again.",
+        "La page n’était plus à jour, ou la demande ne venait pas de ce site. Rien n’a été modifié. Revenez en arrière, rechargez la page et réessayez.";
+    too_large: "What was sent is longer than any public key. Nothing was stored. Paste the one line of your `.pub` file.",
+        "L’envoi est plus long que n’importe quelle clé publique. Rien n’a été enregistré. Collez l’unique ligne de votre fichier `.pub`.";
+    unavailable: "The service cannot do this at the moment. Look whether it was done, and try again in a minute.",
+        "Le service ne peut pas le faire pour l’instant. Vérifiez si cela a été fait, et réessayez dans une minute.";
+    too_many_requests: "Too many requests come from your address. Try again in {seconds} seconds.",
+        "Trop de demandes viennent de votre adresse. Réessayez dans {seconds} secondes.";
+    not_set_up: "The console is not set up for this address. Whoever runs the service sets `base_url` in `[console]` of its configuration.",
+        "La console n’est pas configurée pour cette adresse. La personne qui exploite le service définit `base_url` dans `[console]` de sa configuration.";
+
+    name_empty: "The name is empty. Choose one for this key.", "Le nom est vide. Choisissez-en un pour cette clé.";
+    name_long: "The name is {bytes} bytes long, and at most {max} are accepted. Choose a shorter one.",
+        "Le nom fait {bytes} octets, et au plus {max} sont acceptés. Choisissez-en un plus court.";
+    name_control: "The name contains the invisible or control character {character}. Type it anew.",
+        "Le nom contient le caractère invisible ou de contrôle {character}. Saisissez-le à nouveau.";
+    name_dots: "A key cannot be called `.` or `..`. Choose another name.",
+        "Une clé ne peut s’appeler ni `.` ni `..`. Choisissez un autre nom.";
+    name_taken: "You already have another key named “{name}”. Choose another name, or delete that key first.",
+        "Vous avez déjà une autre clé nommée « {name} ». Choisissez un autre nom, ou supprimez d’abord cette clé.";
+    expiry_format: "This is not a day such as `2027-01-31`. Choose one, or leave the field empty.",
+        "Ce n’est pas un jour comme `2027-01-31`. Choisissez-en un, ou laissez le champ vide.";
+    expiry_past: "This day is over. Choose a later one, or leave the field empty.",
+        "Ce jour est passé. Choisissez-en un plus tard, ou laissez le champ vide.";
+    key_of_another: "This key is registered to another account, and a key belongs to one account only. Remove it there, prove that it is yours, or make a new key with `ssh-keygen -t ed25519`.",
+        "Cette clé est enregistrée sur un autre compte, et une clé appartient à un seul compte. Retirez-la là-bas, prouvez qu’elle est à vous, ou créez une nouvelle clé avec `ssh-keygen -t ed25519`.";
+    key_under_another_name: "You already have this key under the name “{name}”. Delete that one first to give it another name.",
+        "Vous avez déjà cette clé sous le nom « {name} ». Supprimez-la d’abord pour lui donner un autre nom.";
+    key_too_many: "You already have {max} keys, which is the most an account may have. Delete one that you no longer use.",
+        "Vous avez déjà {max} clés, le maximum pour un compte. Supprimez-en une que vous n’utilisez plus.";
+    key_compromised: "This key was reported as compromised and cannot be registered again. Make a new one with `ssh-keygen -t ed25519`.",
+        "Cette clé a été signalée comme compromise et ne peut plus être enregistrée. Créez-en une nouvelle avec `ssh-keygen -t ed25519`.";
+    account_gone: "This account no longer exists.", "Ce compte n’existe plus.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placeholders(message: &str) -> Vec<&str> {
+        let mut names: Vec<&str> =
+            message.split('{').skip(1).filter_map(|part| part.split('}').next()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn both_languages_have_every_message_with_the_same_placeholders_and_code() {
+        for (name, english, french) in TABLE {
+            assert!(!english.trim().is_empty() && !french.trim().is_empty(), "{name}");
+            assert_eq!(placeholders(english), placeholders(french), "{name}");
+            let ticks = |text: &str| text.matches('`').count();
+            assert_eq!(ticks(english), ticks(french), "{name}");
+            assert_eq!(ticks(english) % 2, 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_not_read_as_a_placeholder() {
+        let values = [("name", "{host}"), ("host", "h")];
+        assert_eq!(fill("{name} on {host}", &values), "{host} on h");
+        assert_eq!(fill("nothing", &values), "nothing");
+        assert_eq!(fill("open {name", &values), "open ");
+    }
+}

@@ -1,0 +1,260 @@
+//! What templates are filled with.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+
+use super::assets::{Assets, assets};
+use super::language::Language;
+use super::messages::{Messages, fill};
+use super::text::{Moment, Sentence};
+use crate::log::chain;
+
+/// Where in the navigation a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    None,
+    Keys,
+    Profile,
+}
+
+/// What is around every page.
+pub(super) struct Page {
+    pub(super) t: &'static Messages,
+    pub(super) language: Language,
+    pub(super) assets: &'static Assets,
+    /// The name of the account that is signed in.
+    pub(super) account: Option<String>,
+    pub(super) csrf: String,
+    pub(super) section: Section,
+    /// Whether the title says that something went wrong: it is what a screen reader says first.
+    pub(super) has_error: bool,
+}
+
+impl Page {
+    pub(super) fn new(language: Language, account: Option<String>, csrf: String, section: Section) -> Self {
+        let t = Messages::of(language);
+        Self { t, language, assets: assets(), account, csrf, section, has_error: false }
+    }
+
+    pub(super) fn with_error(self) -> Self {
+        Self { has_error: true, ..self }
+    }
+
+    /// The end of an example of a key: whose it is.
+    fn placeholder(&self) -> String {
+        format!("{}@laptop", self.account.as_deref().unwrap_or("me"))
+    }
+}
+
+/// For templates: `message` about `name`.
+fn named(message: &str, name: &str) -> String {
+    fill(message, &[("name", name)])
+}
+
+/// For templates: `message` with its code shown as such.
+fn say(message: &str) -> Sentence {
+    Sentence::new(message)
+}
+
+/// The page of `template`.
+pub(super) fn render(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(page) => (status, Html(page)).into_response(),
+        // Only a value that cannot be written fails, and ours can.
+        Err(error) => {
+            tracing::error!("a page failed: {}", chain(&error));
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+pub(super) struct Message {
+    pub(super) page: Page,
+    pub(super) title: &'static str,
+    pub(super) text: Sentence,
+    /// Where to go on.
+    pub(super) link: Option<(&'static str, &'static str)>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+pub(super) struct SignIn {
+    pub(super) page: Page,
+    pub(super) next: String,
+    pub(super) name: String,
+    pub(super) notice: Option<&'static str>,
+    pub(super) refusal: Option<Sentence>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub(super) struct Confirm {
+    pub(super) page: Page,
+    /// Where it goes on.
+    pub(super) action: &'static str,
+    /// What was typed there.
+    pub(super) kept: Vec<(&'static str, String)>,
+    pub(super) refusal: Option<Sentence>,
+}
+
+#[derive(Template)]
+#[template(path = "cli.html")]
+pub(super) struct Cli {
+    pub(super) page: Page,
+    pub(super) lead: Sentence,
+    pub(super) caution: Sentence,
+    pub(super) token: String,
+    pub(super) version: String,
+}
+
+#[derive(Template)]
+#[template(path = "proof.html")]
+pub(super) struct ProofPage {
+    pub(super) page: Page,
+    pub(super) name: String,
+    pub(super) fingerprint: String,
+    pub(super) command: String,
+    pub(super) step_file: Sentence,
+    pub(super) until: String,
+    pub(super) signature: String,
+    pub(super) refusal: Option<Sentence>,
+}
+
+#[derive(Template)]
+#[template(path = "keys.html")]
+pub(super) struct KeysPage {
+    pub(super) page: Page,
+    pub(super) notice: Option<&'static str>,
+    pub(super) warnings: Vec<WarningRow>,
+    pub(super) keys: Vec<KeyRow>,
+    pub(super) form: AddForm,
+    pub(super) push: Push,
+}
+
+pub(super) struct WarningRow {
+    pub(super) id: String,
+    pub(super) text: String,
+    pub(super) fingerprint: String,
+    pub(super) date: Moment,
+    pub(super) can_prove: bool,
+}
+
+pub(super) struct KeyRow {
+    pub(super) name: String,
+    pub(super) algorithm: String,
+    pub(super) bits: String,
+    pub(super) fingerprint: String,
+    pub(super) md5: String,
+    pub(super) verified: bool,
+    pub(super) has_expired: bool,
+    pub(super) added: Moment,
+    pub(super) expires: Option<Moment>,
+}
+
+/// The form that adds a key, with what was typed.
+#[derive(Default)]
+pub(super) struct AddForm {
+    pub(super) name: String,
+    /// Never a private key.
+    pub(super) key: String,
+    pub(super) expires_on: String,
+    pub(super) refusal: Option<Sentence>,
+    /// The name of the field that was refused.
+    pub(super) wrong: Option<&'static str>,
+    /// Whether a proof would make it this account's key.
+    pub(super) can_prove: bool,
+}
+
+impl AddForm {
+    fn is_wrong(&self, field: &str) -> bool {
+        self.wrong == Some(field)
+    }
+}
+
+/// How to push, and how to come by a key.
+pub(super) struct Push {
+    pub(super) command: String,
+    pub(super) when_refused: Sentence,
+    pub(super) systems: [System; 3],
+}
+
+/// What people type on one kind of computer.
+pub(super) struct System {
+    pub(super) name: &'static str,
+    pub(super) open: &'static str,
+    pub(super) find: &'static str,
+    pub(super) show: &'static str,
+}
+
+impl System {
+    pub(super) fn all(t: &Messages) -> [Self; 3] {
+        let posix = Self {
+            name: t.help_linux,
+            open: t.help_linux_open,
+            find: "ls -l ~/.ssh",
+            show: "cat ~/.ssh/id_ed25519.pub",
+        };
+        let macos = Self {
+            name: t.help_macos,
+            open: t.help_macos_open,
+            show: "pbcopy < ~/.ssh/id_ed25519.pub",
+            ..posix
+        };
+        let windows = Self {
+            name: t.help_windows,
+            open: t.help_windows_open,
+            find: "dir $HOME\\.ssh",
+            show: "Get-Content $HOME\\.ssh\\id_ed25519.pub | Set-Clipboard",
+        };
+        [posix, macos, windows]
+    }
+}
+
+#[derive(Template)]
+#[template(path = "profile.html")]
+pub(super) struct Profile {
+    pub(super) page: Page,
+    pub(super) notice: Option<&'static str>,
+    pub(super) account: AccountFacts,
+    pub(super) sessions: Vec<SessionRow>,
+    pub(super) has_password: bool,
+    pub(super) password_hint: String,
+    pub(super) refusal: Option<Sentence>,
+    pub(super) tokens: Vec<TokenRow>,
+    pub(super) history: Vec<HistoryRow>,
+    pub(super) history_lead: String,
+    /// Where the next page of the history begins.
+    pub(super) older: Option<u64>,
+}
+
+pub(super) struct AccountFacts {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) email: Option<String>,
+}
+
+pub(super) struct SessionRow {
+    pub(super) id: String,
+    pub(super) agent: String,
+    pub(super) seen: String,
+    pub(super) from: String,
+    pub(super) is_current: bool,
+    pub(super) end_label: String,
+}
+
+pub(super) struct TokenRow {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) added: Moment,
+    pub(super) expires: Option<String>,
+}
+
+pub(super) struct HistoryRow {
+    pub(super) at: Moment,
+    pub(super) what: String,
+    pub(super) by: String,
+    pub(super) from: String,
+}

@@ -1,0 +1,127 @@
+//! What a form sends, after it was found to come from a page of ours.
+
+use axum::RequestExt as _;
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::Response;
+use subtle::ConstantTimeEq as _;
+
+use super::Console;
+use super::visitor::{SignedIn, Visitor};
+use crate::api::Origin;
+use keys::KEY_TEXT_BYTES_MAX;
+
+/// What browsers say about where a request was begun (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The longest form in bytes: the longest key with every byte of it as `%xx`, and the rest of the form.
+const FORM_BYTES_MAX: usize = 3 * KEY_TEXT_BYTES_MAX + 16 * 1024;
+/// The most fields of a form.
+const FIELDS_MAX: usize = 32;
+
+/// Names and values of a form.
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The value of `name`; of a field that was not sent, nothing.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
+    }
+}
+
+/// A form of somebody who is signed in.
+pub(super) struct Posted {
+    pub(super) by: SignedIn,
+    pub(super) fields: Fields,
+}
+
+/// A form of anybody: there is no session yet that a token could be bound to.
+pub(super) struct PostedByAnybody {
+    pub(super) by: Visitor,
+    pub(super) fields: Fields,
+}
+
+impl FromRequest<Console> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(mut request: Request, console: &Console) -> Result<Self, Response> {
+        let by = request.extract_parts_with_state::<SignedIn, _>(console).await?;
+        let fields = read(request, console, &by.visitor).await?;
+        let is_ours = bool::from(fields.get("csrf").as_bytes().ct_eq(by.csrf.as_bytes()));
+        if !is_ours {
+            return Err(by.visitor.refused(StatusCode::FORBIDDEN, by.texts().csrf));
+        }
+        Ok(Self { by, fields })
+    }
+}
+
+impl FromRequest<Console> for PostedByAnybody {
+    type Rejection = Response;
+
+    async fn from_request(mut request: Request, console: &Console) -> Result<Self, Response> {
+        let Ok(by) = request.extract_parts_with_state::<Visitor, _>(console).await;
+        let fields = read(request, console, &by).await?;
+        Ok(Self { by, fields })
+    }
+}
+
+async fn read(request: Request, console: &Console, by: &Visitor) -> Result<Fields, Response> {
+    let (parts, body) = request.into_parts();
+    if !is_from_here(console, &parts) {
+        return Err(by.refused(StatusCode::FORBIDDEN, by.texts().csrf));
+    }
+    // The only other reason is a client that broke off, which reads no answer.
+    let too_large = |_| by.refused(StatusCode::PAYLOAD_TOO_LARGE, by.texts().too_large);
+    let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(too_large)?;
+    let text = String::from_utf8_lossy(&body);
+    let pairs = text.split('&').filter(|pair| !pair.is_empty()).take(FIELDS_MAX);
+    let fields = pairs.filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decode = |text: &str| crate::percent::decode(&text.replace('+', " "));
+        Some((decode(name)?, decode(value)?))
+    });
+    Ok(Fields(fields.collect()))
+}
+
+/// Whether a page of ours sent it: a browser says so in one of two headers, and does not let pages change them.
+fn is_from_here(console: &Console, request: &Parts) -> bool {
+    let headers = &request.headers;
+    let site = headers.get(SEC_FETCH_SITE).map(|site| site == "same-origin");
+    let origin = headers.get(ORIGIN).map(|origin| console.site.is_origin(origin, request));
+    [site, origin].iter().all(|says| *says != Some(false)) && (site, origin) != (None, None)
+}
+
+/// Where browsers find the console.
+#[derive(Debug, Clone)]
+pub(super) struct Site(pub(super) Option<Origin>);
+
+impl Site {
+    /// Whether cookies can be for TLS alone.
+    pub(super) fn is_https(&self) -> bool {
+        self.0.as_ref().is_some_and(Origin::is_https)
+    }
+
+    /// Without an address of its own, the console is for browsers on this machine.
+    pub(super) fn serves(&self, request: &Parts) -> bool {
+        self.0.is_some() || local_origin(&request.headers, request).is_some()
+    }
+
+    fn is_origin(&self, origin: &axum::http::HeaderValue, request: &Parts) -> bool {
+        match &self.0 {
+            Some(own) => own.is(origin),
+            None => local_origin(&request.headers, request).is_some_and(|own| own.is(origin)),
+        }
+    }
+}
+
+/// The origin that a browser on this machine means; a name that only resolves to this machine is not one.
+fn local_origin(headers: &HeaderMap, request: &Parts) -> Option<Origin> {
+    let host = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => headers.get(HOST)?.to_str().ok()?,
+    };
+    let origin: Origin = format!("http://{host}").parse().ok()?;
+    origin.is_loopback().then_some(origin)
+}

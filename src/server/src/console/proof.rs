@@ -1,0 +1,213 @@
+//! Proving that a key is the account's: the challenge with its command, and the signature.
+
+use ::keys::{AccountId, Fingerprint, Name, ValidKey};
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::keys::{done, page as keys_page, read_name};
+use super::messages::fill;
+use super::pages::{self, AddForm, ProofPage, Section};
+use super::posted::{Fields, Posted};
+use super::text::{Moment, Sentence};
+use super::visitor::SignedIn;
+use super::{Console, confirm, refusals};
+use crate::api::{RequestId, log_change};
+use crate::percent;
+use crate::proof::{self, Proof};
+use crate::store::{Challenge, PutKeyError, StoreError};
+
+const PROOF_PATH: &str = "/users/me/ssh-keys/proof";
+
+/// Which challenge a page is about.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Asked {
+    fingerprint: String,
+    name: String,
+}
+
+/// `POST /users/me/ssh-keys/challenge`, for a key that is held, that a warning is about, or that was typed.
+pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
+    let found = match wanted(&console, &by.session.account, &fields).await {
+        Ok(found) => found,
+        Err(error) => return by.failed(&error),
+    };
+    let Some((name, text)) = found else { return done("gone") };
+    let name = match read_name(&name, by.texts()) {
+        Ok(name) => name,
+        Err(refusal) => return refused(&console, &by, refusal).await,
+    };
+    let key = match ValidKey::check(text.trim(), &console.policy) {
+        Ok(key) => key,
+        Err(refusal) => {
+            return refused(&console, &by, refusals::key(&refusal, by.visitor.language)).await;
+        }
+    };
+    let fingerprint = key.fingerprint();
+    let challenge = match proof::new_challenge(&by.session.account, fingerprint) {
+        Ok(challenge) => challenge,
+        Err(error) => return by.visitor.failed(&error),
+    };
+    match console.store.add_challenge(&by.session.account, fingerprint, text.trim(), &challenge).await {
+        Ok(_) => Redirect::to(&path(fingerprint, &name)).into_response(),
+        Err(PutKeyError::Store(error)) => by.failed(&error),
+        Err(_) => done("gone"),
+    }
+}
+
+/// Name and text of the key that a form means.
+async fn wanted(
+    console: &Console,
+    account: &AccountId,
+    fields: &Fields,
+) -> Result<Option<(String, String)>, StoreError> {
+    let (held, warning) = (fields.get("held"), fields.get("warning"));
+    if !held.is_empty() {
+        let keys = console.store.keys(account).await?;
+        return Ok(keys.into_iter().find(|key| key.name == held).map(|key| (key.name, key.text)));
+    }
+    if !warning.is_empty() {
+        let warnings = console.store.warnings(account).await?;
+        let found = warnings.into_iter().find(|known| known.id == warning);
+        return Ok(found.and_then(|warning| Some((warning.name, warning.text?))));
+    }
+    Ok(Some((fields.get("name").to_owned(), fields.get("key").to_owned())))
+}
+
+async fn refused(console: &Console, by: &SignedIn, refusal: Sentence) -> Response {
+    keys_page(console, by, AddForm { refusal: Some(refusal), ..AddForm::default() }, None).await
+}
+
+fn path(fingerprint: Fingerprint, name: &Name) -> String {
+    let fingerprint = percent::encode(&fingerprint.to_string());
+    format!("{PROOF_PATH}?fingerprint={fingerprint}&name={}", percent::encode(name.as_str()))
+}
+
+/// `GET /users/me/ssh-keys/proof`
+pub(super) async fn show(
+    State(console): State<Console>,
+    by: SignedIn,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let Asked { fingerprint, name } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), Name::parse(&name)) else { return done("gone") };
+    match console.store.challenge(&by.session.account, fingerprint).await {
+        Ok(Some(challenge)) => proof_page(&by, fingerprint, &name, &challenge, None),
+        Ok(None) => refused(&console, &by, Sentence::new(by.texts().proof_none)).await,
+        Err(error) => by.failed(&error),
+    }
+}
+
+/// What was sent, and why it proves nothing.
+struct NoProof {
+    signature: String,
+    refusal: Sentence,
+}
+
+fn proof_page(
+    by: &SignedIn,
+    fingerprint: Fingerprint,
+    name: &Name,
+    challenge: &Challenge,
+    no_proof: Option<NoProof>,
+) -> Response {
+    let texts = by.texts();
+    let algorithm = challenge.key_text.split(' ').next().unwrap_or_default();
+    let file = usual_file(algorithm);
+    let page = by.page(Section::Keys);
+    let status = if no_proof.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let (signature, refusal) =
+        no_proof.map_or_else(Default::default, |wrong| (wrong.signature, Some(wrong.refusal)));
+    let template = ProofPage {
+        page: if refusal.is_some() { page.with_error() } else { page },
+        name: name.as_str().to_owned(),
+        fingerprint: fingerprint.to_string(),
+        command: proof::command(&challenge.challenge).replace("KEYFILE", &format!("~/.ssh/{file}")),
+        step_file: Sentence::new(&fill(texts.proof_step_file, &[("file", file)])),
+        until: fill(texts.proof_until, &[("time", &Moment(challenge.expires_at).to_string())]),
+        signature,
+        refusal,
+    };
+    pages::render(status, &template)
+}
+
+/// Where ssh-keygen puts a key of the type unless it is told otherwise.
+fn usual_file(algorithm: &str) -> &'static str {
+    match algorithm {
+        "ssh-rsa" => "id_rsa",
+        "sk-ssh-ed25519@openssh.com" => "id_ed25519_sk",
+        "sk-ecdsa-sha2-nistp256@openssh.com" => "id_ecdsa_sk",
+        _ if algorithm.starts_with("ecdsa-") => "id_ecdsa",
+        _ => "id_ed25519",
+    }
+}
+
+/// `POST /users/me/ssh-keys/proof`
+pub(super) async fn answer(
+    State(console): State<Console>,
+    Extension(request_id): Extension<RequestId>,
+    posted: Posted,
+) -> Response {
+    let kept = ["name", "fingerprint", "signature"];
+    if let Err(response) = confirm::check(&console, &posted, PROOF_PATH, &kept).await {
+        return response;
+    }
+    let Posted { by, fields } = posted;
+    let texts = by.texts();
+    let (Ok(fingerprint), Ok(name)) =
+        (fields.get("fingerprint").parse::<Fingerprint>(), read_name(fields.get("name"), texts))
+    else {
+        return done("gone");
+    };
+    let challenge = match console.store.challenge(&by.session.account, fingerprint).await {
+        Ok(Some(challenge)) => challenge,
+        Ok(None) => return refused(&console, &by, Sentence::new(texts.proof_none)).await,
+        Err(error) => return by.failed(&error),
+    };
+    let refusal = match Proof::parse(fields.get("signature")) {
+        Err(_) => Some(texts.proof_not_a_signature),
+        Ok(proof) if proof.fingerprint() != fingerprint || !proof.is_of(&challenge.challenge) => {
+            Some(texts.proof_wrong)
+        }
+        Ok(_) => None,
+    };
+    if let Some(refusal) = refusal {
+        let no_proof =
+            NoProof { signature: fields.get("signature").to_owned(), refusal: Sentence::new(refusal) };
+        return proof_page(&by, fingerprint, &name, &challenge, Some(no_proof));
+    }
+    take(&console, &by, &request_id, &name, &challenge).await
+}
+
+/// Gives the account the key that it proved to hold.
+async fn take(
+    console: &Console,
+    by: &SignedIn,
+    request_id: &RequestId,
+    name: &Name,
+    challenge: &Challenge,
+) -> Response {
+    let key = match ValidKey::check(&challenge.key_text, &console.policy) {
+        Ok(key) => key,
+        Err(refusal) => return refused(console, by, refusals::key(&refusal, by.visitor.language)).await,
+    };
+    let account = &by.session.account;
+    match console.store.prove_key(account, name, &key, challenge, false, &by.actor()).await {
+        Ok(changes) => {
+            for change in changes {
+                log_change(account, &change, request_id);
+            }
+            tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved");
+            done("proved")
+        }
+        Err(PutKeyError::Store(error)) => by.failed(&error),
+        Err(error) => match refusals::put(&error, name.as_str(), by.texts()) {
+            Some(refusal) => refused(console, by, refusal).await,
+            None => done("gone"),
+        },
+    }
+}

@@ -1,0 +1,172 @@
+//! Signing in and out.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::messages::fill;
+use super::pages::{self, SignIn};
+use super::posted::{Posted, PostedByAnybody};
+use super::text::Sentence;
+use super::visitor::{SignedIn, Visitor, sign_in_path, with_session, without_session};
+use super::{Console, KEYS_PATH};
+use crate::api::whole_seconds;
+use crate::password::HashError;
+use crate::secret::{self, Token};
+use crate::store::{Actor, AuditEvent, NewSession};
+use keys::AccountId;
+
+/// The longest path that somebody comes back to after signing in, in bytes.
+const NEXT_BYTES_MAX: usize = 1_024;
+
+/// What leads to the page.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Asked {
+    next: String,
+    done: String,
+}
+
+/// `GET /sign-in`
+pub(super) async fn show(
+    visitor: Visitor,
+    signed_in: Option<SignedIn>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let Asked { next, done } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let next = safe_next(&next);
+    if signed_in.is_some() {
+        return Redirect::to(&next).into_response();
+    }
+    let texts = visitor.texts();
+    let notice = match done.as_str() {
+        "signed-out" => Some(texts.signed_out),
+        "session-over" => Some(texts.session_over),
+        _ => None,
+    };
+    let page = visitor.page();
+    pages::render(StatusCode::OK, &SignIn { page, next, name: String::new(), notice, refusal: None })
+}
+
+/// Why somebody was not let in.
+pub(super) enum NotLetIn {
+    /// Account and password do not belong together.
+    Wrong,
+    TooOften {
+        seconds: u64,
+    },
+    Busy,
+    Failed(Response),
+}
+
+/// `POST /sign-in`
+pub(super) async fn submit(State(console): State<Console>, posted: PostedByAnybody) -> Response {
+    let PostedByAnybody { by, fields } = posted;
+    let (name, next) = (fields.get("account").trim(), safe_next(fields.get("next")));
+    let not_let_in = match let_in(&console, &by, name, fields.get("password")).await {
+        Ok(token) => return with_session(&console, &token, Redirect::to(&next).into_response()),
+        Err(not_let_in) => not_let_in,
+    };
+    let texts = by.texts();
+    let (status, refusal) = match not_let_in {
+        NotLetIn::Wrong => (StatusCode::FORBIDDEN, texts.sign_in_wrong.to_owned()),
+        NotLetIn::TooOften { seconds } => {
+            let seconds = seconds.to_string();
+            (StatusCode::TOO_MANY_REQUESTS, fill(texts.sign_in_too_often, &[("seconds", &seconds)]))
+        }
+        NotLetIn::Busy => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
+        NotLetIn::Failed(response) => return response,
+    };
+    let refusal = Some(Sentence::new(&refusal));
+    let page = by.page().with_error();
+    pages::render(status, &SignIn { page, next, name: name.to_owned(), notice: None, refusal })
+}
+
+async fn let_in(console: &Console, by: &Visitor, name: &str, password: &str) -> Result<Token, NotLetIn> {
+    let (account, hash) = check_password(console, by, name, password).await?;
+    begin_session(console, by, &account, Some(&hash)).await
+}
+
+/// The account `name` and the hash of its password, if `password` is it. Whether there is such an account
+/// shows neither in the answer nor in its time.
+pub(super) async fn check_password(
+    console: &Console,
+    by: &Visitor,
+    name: &str,
+    password: &str,
+) -> Result<(AccountId, String), NotLetIn> {
+    let too_often = |wait| NotLetIn::TooOften { seconds: whole_seconds(wait) };
+    if let Some(address) = by.address {
+        console.address_attempts.check(&address.into()).map_err(too_often)?;
+    }
+    console.account_attempts.check(&name.to_owned()).map_err(too_often)?;
+    let found = console.store.password(name).await.map_err(|error| NotLetIn::Failed(by.failed(&error)))?;
+    let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
+    let is_right = console.passwords.verify(password.to_owned(), hash.clone()).await;
+    let is_right = is_right.map_err(|error| match error {
+        HashError::Busy => NotLetIn::Busy,
+        error => NotLetIn::Failed(by.failed(&error)),
+    })?;
+    if let (true, Some(account), Some(hash)) = (is_right, account, hash) {
+        return Ok((account, hash));
+    }
+    let address = by.address.map(|address| address.to_string());
+    tracing::warn!(account = %::keys::escape(name), address, "a sign-in was refused");
+    Err(NotLetIn::Wrong)
+}
+
+/// Begins a session of `account`, which was found to be the visitor's: by the password whose hash was
+/// `password`, or by something else.
+pub(super) async fn begin_session(
+    console: &Console,
+    by: &Visitor,
+    account: &AccountId,
+    password: Option<&str>,
+) -> Result<Token, NotLetIn> {
+    let failed = |error: &(dyn std::error::Error + 'static)| NotLetIn::Failed(by.failed(error));
+    let token = Token::new("pks").map_err(|error| failed(&error))?;
+    let id = secret::random_id("sess").map_err(|error| failed(&error))?;
+    let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password };
+    let actor = Actor::console(by.address);
+    let begun = console.store.add_session(account, &session, console.lifetimes(), &actor).await;
+    if begun.map_err(|error| failed(&error))? { Ok(token) } else { Err(NotLetIn::Wrong) }
+}
+
+/// `POST /sign-out`
+pub(super) async fn sign_out(State(console): State<Console>, Posted { by, .. }: Posted) -> Response {
+    let (account, session) = (&by.session.account, &by.session.id);
+    let ended = console.store.end_session(account, session, AuditEvent::SignedOut, &by.actor()).await;
+    match ended {
+        Ok(_) => {
+            let path = format!("{}&done=signed-out", sign_in_path(KEYS_PATH, false));
+            without_session(&console, Redirect::to(&path).into_response())
+        }
+        Err(error) => by.failed(&error),
+    }
+}
+
+/// A path of ours: what a browser would read as an address elsewhere is not one.
+fn safe_next(next: &str) -> String {
+    let is_ours = next.starts_with('/')
+        && !next.starts_with("//")
+        && next.len() <= NEXT_BYTES_MAX
+        && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours { next.to_owned() } else { KEYS_PATH.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_in_leads_to_pages_of_ours_alone() {
+        for next in ["/users/me", "/cli-oauth?cli_version=4&cli_token=a%2Bb"] {
+            assert_eq!(safe_next(next), next);
+        }
+        for next in ["", "https://a.example", "//a.example", "/\\a.example", "/a\r\nb", "/é", "a"] {
+            assert_eq!(safe_next(next), KEYS_PATH, "{next:?}");
+        }
+    }
+}

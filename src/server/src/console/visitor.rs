@@ -1,0 +1,180 @@
+//! Who looks at a page: language and address of everybody, session of those who signed in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::header::{SET_COOKIE, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use keys::Name;
+
+use super::Console;
+use super::language::Language;
+use super::messages::Messages;
+use super::pages::{self, Page, Section};
+use super::text::Sentence;
+use crate::log::chain;
+use crate::secret::{Token, TokenDigest};
+use crate::store::{Actor, Session, StoreError};
+
+/// A browser takes a cookie of this name only over TLS and for the whole of this host (RFC 6265bis).
+const SECURE_COOKIE: &str = "__Host-pushkeys_session";
+/// On this machine itself there is no TLS.
+const LOCAL_COOKIE: &str = "pushkeys_session";
+/// What is kept of a `User-Agent`, in characters.
+const AGENT_CHARACTERS_MAX: usize = 200;
+
+/// Somebody, as far as headers tell.
+#[derive(Debug, Clone)]
+pub(super) struct Visitor {
+    pub(super) language: Language,
+    pub(super) address: Option<IpAddr>,
+    pub(super) agent: String,
+}
+
+/// Somebody with a session. A handler that takes one sends everybody else to the sign-in page.
+pub(super) struct SignedIn {
+    pub(super) visitor: Visitor,
+    pub(super) session: Session,
+    /// What every form carries back: only a page that was made for this session knows it.
+    pub(super) csrf: String,
+}
+
+impl Visitor {
+    pub(super) fn texts(&self) -> &'static Messages {
+        Messages::of(self.language)
+    }
+
+    /// A page for somebody who is not signed in.
+    pub(super) fn page(&self) -> Page {
+        Page::new(self.language, None, String::new(), Section::None)
+    }
+
+    /// The database failed: the log says how.
+    pub(super) fn failed(&self, error: &(dyn std::error::Error + 'static)) -> Response {
+        tracing::error!("a page failed: {}", chain(error));
+        self.refused(StatusCode::SERVICE_UNAVAILABLE, self.texts().unavailable)
+    }
+
+    /// A page that says that nothing was done, and why.
+    pub(super) fn refused(&self, status: StatusCode, why: &str) -> Response {
+        let page = self.page().with_error();
+        let texts = page.t;
+        let link = Some(("/users/me/ssh-keys", texts.back_to_keys));
+        pages::render(status, &pages::Message { title: texts.not_done, text: Sentence::new(why), link, page })
+    }
+}
+
+impl SignedIn {
+    pub(super) fn texts(&self) -> &'static Messages {
+        self.visitor.texts()
+    }
+
+    pub(super) fn page(&self, section: Section) -> Page {
+        let account = self.session.account_name.clone();
+        Page::new(self.visitor.language, Some(account), self.csrf.clone(), section)
+    }
+
+    /// Who is written into the trail.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::console(self.visitor.address)
+    }
+
+    pub(super) fn failed(&self, error: &StoreError) -> Response {
+        self.visitor.failed(error)
+    }
+}
+
+impl FromRequestParts<Console> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Self::Rejection> {
+        let connection = request.extensions.get::<SocketAddr>();
+        let address = connection.map(|connection| console.limits.address(*connection, &request.headers));
+        let agent = request.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let agent: String = agent.chars().take(AGENT_CHARACTERS_MAX).collect();
+        let agent = Name::nearest(&agent).map(|agent| agent.as_str().to_owned()).unwrap_or_default();
+        Ok(Self { language: Language::of(&request.headers), address, agent })
+    }
+}
+
+impl FromRequestParts<Console> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Response> {
+        let found = <Self as OptionalFromRequestParts<Console>>::from_request_parts(request, console).await?;
+        found.ok_or_else(|| {
+            // What was posted is gone with the session; the page it came from is where to go on.
+            let is_page = request.method == axum::http::Method::GET;
+            let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+            Redirect::to(&sign_in_path(if is_page { path } else { "/users/me/ssh-keys" }, true))
+                .into_response()
+        })
+    }
+}
+
+impl OptionalFromRequestParts<Console> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Option<Self>, Response> {
+        let Ok(visitor) = Visitor::from_request_parts(request, console).await;
+        let Some(token) = session_token(&request.headers, console.site.is_https()) else { return Ok(None) };
+        let digest = TokenDigest::of(&token);
+        let session = console.store.session(digest, console.lifetimes()).await;
+        let session = session.map_err(|error| visitor.failed(&error))?;
+        Ok(session.map(|session| Self { visitor, session, csrf: csrf(&token) }))
+    }
+}
+
+/// The sign-in page that leads back to `next`.
+pub(super) fn sign_in_path(next: &str, is_over: bool) -> String {
+    let mut path = String::from("/sign-in?");
+    if is_over && next != "/users/me/ssh-keys" {
+        path.push_str("done=session-over&");
+    }
+    path.push_str("next=");
+    path.push_str(&crate::percent::encode(next));
+    path
+}
+
+/// A digest with a prefix of its own, so that neither tells the other or what is stored.
+fn csrf(token: &str) -> String {
+    TokenDigest::of(&format!("csrf {token}")).to_hex()
+}
+
+fn session_token(headers: &HeaderMap, is_https: bool) -> Option<String> {
+    let jar = CookieJar::from_headers(headers);
+    Some(jar.get(cookie_name(is_https))?.value().to_owned())
+}
+
+fn cookie_name(is_https: bool) -> &'static str {
+    if is_https { SECURE_COOKIE } else { LOCAL_COOKIE }
+}
+
+/// Gives the browser its session.
+pub(super) fn with_session(console: &Console, token: &Token, response: Response) -> Response {
+    let lifetime_s = i64::try_from(console.config.session_max.as_secs()).unwrap_or(i64::MAX);
+    with_cookie(console, token.reveal(), lifetime_s, response)
+}
+
+/// Takes it away.
+pub(super) fn without_session(console: &Console, response: Response) -> Response {
+    with_cookie(console, "", 0, response)
+}
+
+fn with_cookie(console: &Console, value: &str, lifetime_s: i64, mut response: Response) -> Response {
+    let is_https = console.site.is_https();
+    let cookie = Cookie::build((cookie_name(is_https), value))
+        .path("/")
+        .http_only(true)
+        .secure(is_https)
+        .same_site(SameSite::Lax)
+        .build();
+    // The crate's own `max_age` takes a type of a crate that nothing else here needs.
+    if let Ok(value) = HeaderValue::from_str(&format!("{cookie}; Max-Age={lifetime_s}")) {
+        response.headers_mut().append(SET_COOKIE, value);
+    }
+    response
+}

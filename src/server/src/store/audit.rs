@@ -1,0 +1,243 @@
+//! The trail of changes: a row for each, written in the transaction that makes it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ::keys::AccountId;
+use jiff::Timestamp;
+
+use super::sql::{Transaction, sql};
+use super::{Store, StoreError, from_sql, instant, now_ms, to_sql};
+
+/// The most rows of an account; the oldest go first.
+const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
+/// Old rows are looked for with every so-manieth new one.
+const PRUNE_EVERY: i64 = 64;
+
+/// By what a change was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// A page of the console.
+    Console,
+    /// The API, with the token of this label.
+    Token(Option<String>),
+    /// A command on the service's machine.
+    Operator,
+    /// The service itself, such as for an account whose key moves away.
+    Service,
+}
+
+/// Who makes a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// By what.
+    pub via: Via,
+    /// From where, as far as that is known.
+    pub address: Option<IpAddr>,
+}
+
+impl Actor {
+    /// Whoever sits before a page of the console.
+    #[must_use]
+    pub fn console(address: Option<IpAddr>) -> Self {
+        Self { via: Via::Console, address }
+    }
+
+    /// A command on the service's machine.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self { via: Via::Operator, address: None }
+    }
+
+    /// The service itself.
+    #[must_use]
+    pub fn service() -> Self {
+        Self { via: Via::Service, address: None }
+    }
+}
+
+/// What was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditEvent {
+    /// A key was registered; the subject of this and of the next six is the key's name.
+    KeyAdded,
+    /// Its expiry changed.
+    KeyChanged,
+    /// It was removed.
+    KeyRemoved,
+    /// It was removed as compromised.
+    KeyReported,
+    /// The account proved to hold it.
+    KeyProved,
+    /// Another account holds it.
+    KeyContested,
+    /// It went to an account that proved to hold it.
+    KeyTakenOver,
+    /// A session began; the subject of this and of the next two is the browser's name for itself.
+    SignedIn,
+    /// A session was ended by its own browser.
+    SignedOut,
+    /// A session was ended from elsewhere.
+    SessionEnded,
+    /// The password was set.
+    PasswordChanged,
+    /// A token was issued; the subject of this and of the next is its label.
+    TokenAdded,
+    /// A token was revoked.
+    TokenRevoked,
+    /// An account elsewhere was linked; the subject of this and of the next says which.
+    LinkAdded,
+    /// It was unlinked.
+    LinkRemoved,
+}
+
+impl AuditEvent {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::KeyAdded,
+        Self::KeyChanged,
+        Self::KeyRemoved,
+        Self::KeyReported,
+        Self::KeyProved,
+        Self::KeyContested,
+        Self::KeyTakenOver,
+        Self::SignedIn,
+        Self::SignedOut,
+        Self::SessionEnded,
+        Self::PasswordChanged,
+        Self::TokenAdded,
+        Self::TokenRevoked,
+        Self::LinkAdded,
+        Self::LinkRemoved,
+    ];
+
+    /// The name in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyAdded => "key_added",
+            Self::KeyChanged => "key_changed",
+            Self::KeyRemoved => "key_removed",
+            Self::KeyReported => "key_reported",
+            Self::KeyProved => "key_proved",
+            Self::KeyContested => "key_contested",
+            Self::KeyTakenOver => "key_taken_over",
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::SessionEnded => "session_ended",
+            Self::PasswordChanged => "password_changed",
+            Self::TokenAdded => "token_added",
+            Self::TokenRevoked => "token_revoked",
+            Self::LinkAdded => "link_added",
+            Self::LinkRemoved => "link_removed",
+        }
+    }
+}
+
+/// One row of the trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its place in the trail; later ones are greater.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: AuditEvent,
+    /// To what.
+    pub subject: String,
+    /// By whom.
+    pub actor: Actor,
+}
+
+type Row = (i64, i64, String, String, String, Option<String>, Option<String>);
+
+impl Store {
+    /// At most `limit` rows of the trail of `account`, the newest first, beginning before the row `before`.
+    pub async fn audit(
+        &self,
+        account: &AccountId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let rows: Vec<Row> = sql("SELECT t.number, t.at, t.event, t.subject, t.via, t.via_label, t.address
+             FROM audit t JOIN accounts a ON a.number = t.account
+             WHERE a.id = $1 AND t.number < $2 AND t.at > $3 ORDER BY t.number DESC LIMIT $4")
+        .bind(account.as_str())
+        .bind(before.map_or(i64::MAX, to_sql))
+        .bind(self.oldest_kept())
+        .bind(limit)
+        .fetch_all(&self.database)
+        .await
+        .map_err(StoreError::of("read the trail of changes"))?;
+        rows.into_iter().map(row).collect()
+    }
+
+    /// Writes into the trail of the account of number `account` that `actor` did `event` to `subject`. Every
+    /// change goes through here, so that whatever else is to be told of it can be written beside it.
+    pub(super) async fn record(
+        &self,
+        transaction: &mut Transaction,
+        account: i64,
+        actor: &Actor,
+        event: AuditEvent,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        let (via, label) = match &actor.via {
+            Via::Console => ("console", None),
+            Via::Token(label) => ("token", label.as_deref()),
+            Via::Operator => ("operator", None),
+            Via::Service => ("service", None),
+        };
+        let number: i64 = sql("INSERT INTO audit (account, at, event, subject, via, via_label, address)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number")
+        .bind(account)
+        .bind(now_ms())
+        .bind(event.as_str())
+        .bind(subject)
+        .bind(via)
+        .bind(label)
+        .bind(actor.address.map(|address| address.to_string()))
+        .fetch_value(&mut *transaction)
+        .await
+        .map_err(StoreError::of("write the trail of changes"))?;
+        if number % PRUNE_EVERY == 0 { self.prune_audit(transaction, account).await } else { Ok(()) }
+    }
+
+    async fn prune_audit(&self, transaction: &mut Transaction, account: i64) -> Result<(), StoreError> {
+        sql("DELETE FROM audit WHERE at <= $1 OR (account = $2 AND number <=
+                 (SELECT number FROM audit WHERE account = $2 ORDER BY number DESC LIMIT 1 OFFSET $3))")
+        .bind(self.oldest_kept())
+        .bind(account)
+        .bind(ROWS_PER_ACCOUNT_MAX)
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("drop the oldest of the trail of changes"))?;
+        Ok(())
+    }
+
+    fn oldest_kept(&self) -> i64 {
+        ms_before(now_ms(), self.limits.audit_age_max)
+    }
+}
+
+/// `age` before `now_ms`.
+pub(super) fn ms_before(now_ms: i64, age: Duration) -> i64 {
+    now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn row((number, at, event, subject, via, label, address): Row) -> Result<AuditRow, StoreError> {
+    let event = AuditEvent::ALL.into_iter().find(|known| known.as_str() == event);
+    let via = match via.as_str() {
+        "console" => Via::Console,
+        "token" => Via::Token(label),
+        "operator" => Via::Operator,
+        _ => Via::Service,
+    };
+    Ok(AuditRow {
+        number: from_sql(number)?,
+        at: instant(at)?,
+        event: event.ok_or_else(|| StoreError::malformed("an event"))?,
+        subject,
+        actor: Actor { via, address: address.and_then(|address| address.parse().ok()) },
+    })
+}
