@@ -52,6 +52,8 @@ pub struct Config {
     /// Where everything is kept.
     #[serde(deserialize_with = "parsed")]
     pub database: DatabaseUrl,
+    /// The password for a PostgreSQL database, one line; without a file, `PGPASSFILE` counts.
+    pub database_password_file: Option<PathBuf>,
     /// The service's secret; made when it is missing.
     pub secret_file: PathBuf,
     /// The programs whose OAuth credentials are taken.
@@ -95,6 +97,7 @@ impl Default for Config {
             address_rate: rate(1_000, 20_000),
             trusted_proxies: Vec::new(),
             database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
+            database_password_file: None,
             secret_file: "/var/lib/pushkeys-server/secret".into(),
             consumers: vec![Consumer::clever_tools()],
             heartbeat: Duration::from_secs(5),
@@ -201,8 +204,9 @@ impl Config {
     /// The configuration in the file at `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_trusted(path, CONFIG_BYTES_MAX)?;
-        let config: Self = toml::from_str(&text)
+        let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: shown(source, &text) })?;
+        config.database = config.database.with_password_file(config.database_password_file.clone());
         match config.wrong_value() {
             None => Ok(config),
             Some((setting, expected)) => Err(ConfigError::Value { path: path.to_owned(), setting, expected }),
@@ -367,6 +371,7 @@ mod tests {
             account_rate = { per_second = 3, burst = 4 }
             trusted_proxies = ["::1"]
             database = "sqlite:///srv/keys.db"
+            database_password_file = "/srv/password"
             secret_file = "/srv/secret"
             heartbeat = "500ms"
             changes_max = 5

@@ -79,7 +79,8 @@ impl Authenticator {
         consumers: Vec<Consumer>,
         public_url: Option<PublicUrl>,
     ) -> Self {
-        Self { store, secret, consumers, public_url, nonces: Nonces::default() }
+        let nonces = Nonces::of(&store);
+        Self { store, secret, consumers, public_url, nonces }
     }
 
     /// The credential in `request`, and whose it is.
@@ -126,7 +127,7 @@ impl Authenticator {
         // Only now: a stranger could otherwise use up the nonces of others.
         if let SignatureMethod::HmacSha512(signed) = &sent.method {
             let now_s = Timestamp::now().as_second();
-            self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s)?;
+            self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s).await?;
         }
         Ok(Some(shown))
     }

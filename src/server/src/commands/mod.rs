@@ -4,9 +4,11 @@
 //! second what they changed.
 
 mod account;
+mod backup;
 mod check;
 mod host;
 mod import;
+mod migrate;
 mod output;
 mod serve;
 mod token;
@@ -54,6 +56,12 @@ enum Command {
     Host(host::Command),
     /// Register many keys at once, for accounts that move in
     Import(import::Arguments),
+    /// Copy the database, also while it is served
+    Backup(backup::Arguments),
+    /// Make every host take a snapshot, after the database was put back to an older state
+    NewEpoch,
+    /// Move everything from SQLite to an empty PostgreSQL database
+    Migrate(migrate::Arguments),
 }
 
 /// What a command answers.
@@ -88,6 +96,9 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Token(command) => token::run(&config, command, output).await,
             Command::Host(command) => host::run(&config, command, output).await,
             Command::Import(arguments) => import::run(&config, arguments, output).await,
+            Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
+            Command::NewEpoch => backup::begin_epoch(&config, output).await,
+            Command::Migrate(arguments) => migrate::run(&config, &arguments, output).await,
         }
     })
 }

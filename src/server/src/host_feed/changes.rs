@@ -11,13 +11,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use feed::{CHANGES_MEDIA_TYPE, Cursor, Event, LAST_EVENT_ID, encode};
+use feed::{CHANGES_MEDIA_TYPE, Cursor, Epoch, Event, LAST_EVENT_ID, encode};
 use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{Hub, Message, encoded};
+use super::hub::{Message, encoded};
 use super::{FeedError, FromFeed};
 use crate::log::chain;
 use crate::store::{Changes, FeedState, HostId, Store};
@@ -30,21 +30,29 @@ pub(super) async fn serve(State(feed): FromFeed, headers: HeaderMap) -> Result<R
     // Listening begins before the database is asked, so that neither a revocation nor a change falls between.
     let hosts = feed.hub.hosts();
     let messages = feed.hub.messages();
+    let epoch = feed.hub.epoch();
     let host = feed.host(&headers).await?;
     let state = feed.store.feed_state().await?;
+    if *epoch.borrow() != state.head.epoch {
+        // The hub is about to notice.
+        return Err(FeedError::NewEpoch);
+    }
     let begin = Begin::of(&headers, &state);
+    if let Begin::Ahead = begin {
+        tracing::error!(%host, head = %state.head, "a host knows of changes that are not in the database, hint: if it was restored, pushkeys-server new-epoch");
+    }
     tracing::info!(%host, head = %state.head, ?begin, "stream begins");
     let stream = HostStream {
         host,
         position: begin.position(&state),
         store: feed.store,
-        hub: feed.hub,
+        epoch,
         messages,
         hosts,
         stopping: feed.stopping,
     };
     let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(stream.run(begin == Begin::Reset))).into_response())
+    Ok((headers, Body::from_stream(stream.run(!matches!(begin, Begin::After(_))))).into_response())
 }
 
 /// How a stream begins.
@@ -54,6 +62,8 @@ enum Begin {
     After(u64),
     /// With the order to take a snapshot, and then whatever changes from now on.
     Reset,
+    /// The same, for a host that has seen more than there is.
+    Ahead,
 }
 
 impl Begin {
@@ -61,6 +71,9 @@ impl Begin {
         let sent = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
         match sent.and_then(|text| text.parse::<Cursor>().ok()) {
             Some(cursor) if state.can_resume(&cursor) => Self::After(cursor.sequence),
+            Some(cursor) if cursor.epoch == state.head.epoch && cursor.sequence > state.head.sequence => {
+                Self::Ahead
+            }
             _ => Self::Reset,
         }
     }
@@ -68,7 +81,7 @@ impl Begin {
     fn position(self, state: &FeedState) -> u64 {
         match self {
             Self::After(sequence) => sequence,
-            Self::Reset => state.head.sequence,
+            Self::Reset | Self::Ahead => state.head.sequence,
         }
     }
 }
@@ -79,7 +92,7 @@ struct HostStream {
     /// The last change that was sent.
     position: u64,
     store: Store,
-    hub: Hub,
+    epoch: watch::Receiver<Epoch>,
     messages: broadcast::Receiver<Message>,
     hosts: watch::Receiver<Arc<HashSet<HostId>>>,
     stopping: CancellationToken,
@@ -123,6 +136,8 @@ impl HostStream {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Step::End,
+            // The host connects again, and is told what to do by where it was.
+            _ = self.epoch.changed() => Step::End,
             changed = self.hosts.changed() => {
                 if changed.is_err() || !self.is_registered() { Step::End } else { Step::Nothing }
             }
@@ -150,13 +165,13 @@ impl HostStream {
 
     /// The next changes from the table; `None` when there are none, or none for this host.
     async fn missed(&mut self) -> Option<Bytes> {
-        if self.stopping.is_cancelled() || self.is_revoked() {
+        if self.stopping.is_cancelled() || self.is_revoked() || self.epoch.has_changed().unwrap_or(true) {
             return None;
         }
         match self.store.changes_after(self.position, MISSED_PER_READ).await {
             Ok(Changes::Next(changes)) => {
                 self.position = changes.last()?.sequence;
-                Some(encoded(self.hub.epoch(), &changes))
+                Some(encoded(&self.epoch.borrow(), &changes))
             }
             Ok(Changes::Pruned) => {
                 self.position = self.store.feed_state().await.ok()?.head.sequence;

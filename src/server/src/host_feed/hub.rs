@@ -1,9 +1,12 @@
 //! The one reader of the changes table that all streams share.
 //!
-//! It wakes at a commit of this process at once, and looks every [`POLL_INTERVAL`] for commits of others,
-//! such as the commands of this program. What it reads it encodes once, and every stream sends the same bytes.
-//! A heartbeat says that the database was read a moment ago: when it cannot be, there is none, and
-//! hosts begin to count how old their keys are.
+//! It wakes at a commit of this process at once, on PostgreSQL also at those of others, and now and then looks for
+//! commits that it was not told of, such as those of this program's commands. What it reads it encodes once, and
+//! every stream sends the same bytes. A heartbeat says that the database was read a moment ago: when it cannot be,
+//! there is none, and hosts begin to count how old their keys are.
+//!
+//! When the database was put back to an older state under its feet, it ends all streams: hosts connect again, show
+//! where they were, and are told to take a snapshot.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,21 +15,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use feed::{Cursor, Epoch, Event, encode, encode_stored};
 use tokio::sync::{broadcast, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::chain;
 use crate::store::{Change, Changes, FeedState, HostId, Store, StoreError};
 
-/// How often the database is looked at for commits of other processes.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long one look at the database may take: a connection into the void would keep the hub for minutes.
+const READ_TIME_MAX: Duration = Duration::from_secs(15);
 /// Changes that are read at once.
 const CHANGES_PER_READ: u32 = 512;
 /// Bytes at which a batch is full.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Messages that wait for the slowest stream before it has to read from the table: 4 MiB of batches.
 const MESSAGES_MAX: usize = 64;
-/// The least time between two lines in the log about one and the same failure.
+/// The least time between two lines in the log about a failure that lasts.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What all streams are told.
@@ -49,7 +52,7 @@ pub(super) struct Batch {
 /// The ear that streams have on the database.
 #[derive(Clone)]
 pub struct Hub {
-    epoch: Epoch,
+    epoch: watch::Receiver<Epoch>,
     messages: broadcast::Sender<Message>,
     hosts: watch::Receiver<Arc<HashSet<HostId>>>,
 }
@@ -64,14 +67,26 @@ impl Hub {
         let state = store.feed_state().await?;
         let (hosts_sender, hosts) = watch::channel(Arc::new(store.host_ids().await?));
         let messages = broadcast::Sender::new(MESSAGES_MAX);
-        let hub = Self { epoch: state.head.epoch.clone(), messages: messages.clone(), hosts };
-        let reader = Reader { store, messages, hosts: hosts_sender, state, heartbeat, complained_at: None };
+        let (epoch_sender, epoch) = watch::channel(state.head.epoch.clone());
+        let hub = Self { epoch, messages: messages.clone(), hosts };
+        let reader = Reader {
+            store,
+            messages,
+            hosts: hosts_sender,
+            epoch: epoch_sender,
+            state,
+            heartbeat,
+            complained_at: None,
+        };
         tokio::spawn(reader.run(stopping));
         Ok(hub)
     }
 
-    pub(super) fn epoch(&self) -> &Epoch {
-        &self.epoch
+    /// The life of the database; changes when another one begins from now on.
+    pub(super) fn epoch(&self) -> watch::Receiver<Epoch> {
+        let mut epoch = self.epoch.clone();
+        epoch.mark_unchanged();
+        epoch
     }
 
     pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
@@ -90,6 +105,7 @@ struct Reader {
     store: Store,
     messages: broadcast::Sender<Message>,
     hosts: watch::Sender<Arc<HashSet<HostId>>>,
+    epoch: watch::Sender<Epoch>,
     /// What was told so far.
     state: FeedState,
     heartbeat: Duration,
@@ -99,7 +115,8 @@ struct Reader {
 impl Reader {
     async fn run(mut self, stopping: CancellationToken) {
         let mut commits = self.store.commits();
-        let mut poll = interval(POLL_INTERVAL);
+        // A heartbeat is due between two looks, too.
+        let mut poll = interval(self.store.poll_interval().min(self.heartbeat));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beaten_at = Instant::now();
         loop {
@@ -109,9 +126,16 @@ impl Reader {
                 _ = commits.changed() => {}
                 _ = poll.tick() => {}
             }
-            if let Err(error) = self.read().await {
-                self.complain(&error);
-                continue;
+            match timeout(READ_TIME_MAX, self.read()).await {
+                Ok(Ok(())) => self.be_content(),
+                Ok(Err(error)) => {
+                    self.complain(&chain(&error));
+                    continue;
+                }
+                Err(_) => {
+                    self.complain("the database does not answer");
+                    continue;
+                }
             }
             if beaten_at.elapsed() >= self.heartbeat {
                 beaten_at = Instant::now();
@@ -126,6 +150,19 @@ impl Reader {
         if now.hosts_version != self.state.hosts_version {
             self.hosts.send_replace(Arc::new(self.store.host_ids().await?));
             self.state.hosts_version = now.hosts_version;
+        }
+        if now.head.epoch != self.state.head.epoch {
+            tracing::warn!(from = %self.state.head, to = %now.head, "the database begins a new epoch");
+            self.epoch.send_replace(now.head.epoch.clone());
+            self.state = now;
+            return Ok(());
+        }
+        if now.head.sequence < self.state.head.sequence {
+            // The next look finds the new epoch, whoever began it.
+            if self.store.begin_epoch_if_lost(&self.state.head).await? {
+                tracing::error!(seen = %self.state.head, found = %now.head, "the database was put back: changes are lost");
+            }
+            return Ok(());
         }
         while self.state.head.sequence < now.head.sequence {
             match self.store.changes_after(self.state.head.sequence, CHANGES_PER_READ).await? {
@@ -152,10 +189,16 @@ impl Reader {
         let _ = self.messages.send(Message::Heartbeat { sequence, bytes: bytes.into() });
     }
 
-    fn complain(&mut self, error: &StoreError) {
+    fn complain(&mut self, reason: &str) {
         if self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
             self.complained_at = Some(Instant::now());
-            tracing::error!("hosts are told nothing: {}", chain(error));
+            tracing::error!("hosts are told nothing: {reason}");
+        }
+    }
+
+    fn be_content(&mut self) {
+        if self.complained_at.take().is_some() {
+            tracing::info!("hosts are told again what changes");
         }
     }
 }

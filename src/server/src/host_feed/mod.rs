@@ -73,6 +73,7 @@ pub fn router(feed: Feed) -> Router {
 enum FeedError {
     Unauthorized,
     TooManySnapshots,
+    NewEpoch,
     Store(StoreError),
 }
 
@@ -90,6 +91,7 @@ impl IntoResponse for FeedError {
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
             Self::TooManySnapshots => "too many snapshots are under way\n",
+            Self::NewEpoch => "the database begins a new epoch\n",
             Self::Store(error) => {
                 tracing::error!("a stream did not begin: {}", chain(&error));
                 "the database does not answer\n"

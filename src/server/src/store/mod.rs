@@ -15,15 +15,19 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod changes;
 mod cli_logins;
+mod epoch;
 mod github;
 mod hosts;
 mod import;
 mod keys;
+mod migrate;
 mod open;
 mod ownership;
 mod postgres;
+mod replicas;
 mod sessions;
 mod snapshot;
 mod sql;
@@ -39,11 +43,13 @@ use tokio::sync::watch;
 
 pub use self::accounts::{Account, AddAccountError, Email, ParseEmailError, RemovedAccount};
 pub use self::audit::{Actor, AuditEvent, AuditRow, Via};
+pub use self::backup::BackUpError;
 pub use self::changes::{Change, Changes, FeedState, KeyChange};
 pub use self::github::GithubLink;
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::{KeyToPut, PutKeyError, StoredKey};
+pub use self::migrate::{MigrateError, MigrateProgress};
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
@@ -108,12 +114,6 @@ impl StoreError {
 }
 
 impl Store {
-    /// Wakes whenever this process committed a change that hosts are told of.
-    #[must_use]
-    pub fn commits(&self) -> watch::Receiver<()> {
-        self.committed.subscribe()
-    }
-
     /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
     pub async fn close(&self) {
         self.database.close().await;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::sql::{Database, sql};
 use super::{DatabaseUrl, Store, StoreError, StoreLimits, postgres, sqlite};
+use crate::config::ConfigError;
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -57,6 +58,14 @@ pub enum OpenError {
         /// What the database said.
         source: sqlx::Error,
     },
+    /// Missing, or readable by others.
+    #[error("cannot use the database password in `{}`", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
     /// A PostgreSQL without what we use.
     #[error("the server of the database `{url}` is PostgreSQL {}, hint: version {} or newer is needed", version / 10_000, postgres::VERSION_MIN / 10_000)]
     TooOld {
@@ -83,6 +92,14 @@ pub enum OpenError {
         /// Which step failed.
         source: MigrateError,
     },
+    /// It is not certain that hosts may go on from where they are.
+    #[error("cannot find out whether the database `{url}` was restored")]
+    Restore {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// What the database said.
+        source: StoreError,
+    },
     /// The schema is not this version's.
     #[error(
         "the schema of the database `{url}` has version {found}, this program's is {expected}, hint: `pushkeys-server serve` brings an older one up to date"
@@ -106,15 +123,15 @@ impl Store {
                 sqlite::prepare_file(path, open)?;
                 sqlite::connect(path).await.map_err(failed)?
             }
-            DatabaseUrl::Postgres(address) => {
-                let options = address.options().map_err(failed)?;
-                postgres::connect(options).await.map_err(failed)?
-            }
+            DatabaseUrl::Postgres(address) => postgres::connect(address.options()?).await.map_err(failed)?,
         };
         let store = Self { database, limits, committed: watch::Sender::new(()) };
         store.check_server(url).await?;
         match open {
-            Open::Prepare => store.migrate(url).await?,
+            Open::Prepare => {
+                store.migrate(url).await?;
+                store.notice_restore(url).await?;
+            }
             Open::Examine => store.check_schema(url).await?,
         }
         Ok(store)
@@ -152,6 +169,14 @@ impl Store {
             Database::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await,
         };
         migrated.map_err(|source| OpenError::Migrate { url: url.clone(), source })
+    }
+
+    async fn notice_restore(&self, url: &DatabaseUrl) -> Result<(), OpenError> {
+        let begun = self.begin_epoch_if_restored().await;
+        if let Some(epoch) = begun.map_err(|source| OpenError::Restore { url: url.clone(), source })? {
+            tracing::warn!(%url, %epoch, "the database is new or was restored: every host takes a snapshot");
+        }
+        Ok(())
     }
 
     async fn check_schema(&self, url: &DatabaseUrl) -> Result<(), OpenError> {

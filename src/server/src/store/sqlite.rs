@@ -5,7 +5,11 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
+    SqliteSynchronous,
+};
 
 use super::open::{ACQUIRE_TIMEOUT, Open, OpenError, READ_CONNECTIONS};
 use super::sql::Database;
@@ -21,6 +25,14 @@ pub(super) async fn connect(path: &Path) -> sqlx::Result<Database> {
     let write = pool_options(1).connect_with(options).await?;
     let read = pool_options(READ_CONNECTIONS).connect_lazy_with(reader);
     Ok(Database::Sqlite { read, write })
+}
+
+/// Opens the file at `path` for nobody but the caller; fails where it is open.
+pub(super) async fn connect_alone(path: &Path) -> sqlx::Result<SqliteConnection> {
+    let options = connect_options(path).locking_mode(SqliteLockingMode::Exclusive);
+    let mut connection = options.busy_timeout(Duration::ZERO).connect().await?;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// The write-ahead log and the shared memory beside the database take over its mode.

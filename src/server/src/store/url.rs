@@ -1,11 +1,14 @@
 //! Where the database is.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
+
+use super::OpenError;
+use crate::config::read_secret;
 
 /// Where the database is: `sqlite:///absolute/path`, or `postgres://user@host/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +21,10 @@ pub enum DatabaseUrl {
 
 /// The address of a PostgreSQL database. Invariant: sqlx reads it, and no password is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PostgresUrl(String);
+pub struct PostgresUrl {
+    text: String,
+    password_file: Option<PathBuf>,
+}
 
 /// Why a text is not a database URL. None repeats what may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -46,18 +52,27 @@ impl DatabaseUrl {
     pub(crate) fn at(path: &str) -> Self {
         Self::Sqlite(path.into())
     }
+
+    /// The same with the password in `file`, one line. Without a file, `PGPASSFILE` counts; SQLite needs none.
+    #[must_use]
+    pub fn with_password_file(self, file: Option<PathBuf>) -> Self {
+        match self {
+            Self::Postgres(url) => Self::Postgres(PostgresUrl { password_file: file, ..url }),
+            sqlite @ Self::Sqlite(_) => sqlite,
+        }
+    }
 }
 
 impl PostgresUrl {
-    /// How to connect, as far as the URL and the environment (`PGPASSFILE`, …) say.
-    pub(super) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        self.0.parse()
-    }
-
-    /// The URL, as PostgreSQL's own programs take it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say.
+    pub(super) fn options(&self) -> Result<PgConnectOptions, OpenError> {
+        let url = || DatabaseUrl::Postgres(self.clone());
+        let options: PgConnectOptions =
+            self.text.parse().map_err(|source| OpenError::Connect { url: url(), source })?;
+        let Some(path) = &self.password_file else { return Ok(options) };
+        let password = read_secret(path)
+            .map_err(|source| OpenError::Password { path: path.clone(), source: Box::new(source) })?;
+        Ok(options.password(&password))
     }
 }
 
@@ -77,7 +92,7 @@ impl FromStr for DatabaseUrl {
             return Err(ParseDatabaseUrlError::Password);
         }
         text.parse::<PgConnectOptions>().map_err(|_| ParseDatabaseUrlError::Postgres)?;
-        Ok(Self::Postgres(PostgresUrl(text.into())))
+        Ok(Self::Postgres(PostgresUrl { text: text.into(), password_file: None }))
     }
 }
 
@@ -92,7 +107,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(out, "sqlite://{}", path.display()),
-            Self::Postgres(url) => out.write_str(&url.0),
+            Self::Postgres(url) => out.write_str(&url.text),
         }
     }
 }

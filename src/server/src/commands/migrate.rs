@@ -1,0 +1,52 @@
+//! `migrate`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::{Answer, Output};
+use crate::config::Config;
+use crate::store::{DatabaseUrl, MigrateError, MigrateProgress, Open, Store};
+
+/// How often progress within a table is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Args)]
+#[command(after_help = "\
+Stop the service first. Everything is moved in one transaction and counted, or nothing is. Hosts go on where they are. \
+The SQLite database stays as it was: set `database` in the configuration to the new URL, start the service, and then \
+put the old file away, since what is changed from then on is not in it.")]
+pub(super) struct Arguments {
+    /// The new database, such as <postgres://pushkeys@db.example.com/pushkeys?sslmode=verify-full>
+    #[arg(long, value_name = "URL")]
+    to: DatabaseUrl,
+    /// A file with the password for it; without one, PGPASSFILE counts
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) -> anyhow::Result<Answer> {
+    let to = arguments.to.clone().with_password_file(arguments.password_file.clone());
+    if !matches!((&config.database, &to), (DatabaseUrl::Sqlite(_), DatabaseUrl::Postgres(_))) {
+        return Err(MigrateError::Kinds { from: config.database.clone(), to }.into());
+    }
+    // A schema of another version would not fit the new one's.
+    let source = Store::open(&config.database, Open::Examine, config.store_limits()).await?;
+    source.close().await;
+    let target = Store::open(&to, Open::Prepare, config.store_limits()).await?;
+    let mut told_at = Instant::now();
+    let tell = |MigrateProgress { table, rows, of }: MigrateProgress<'_>| {
+        if rows == of || told_at.elapsed() >= PROGRESS_INTERVAL {
+            told_at = Instant::now();
+            eprintln!("{table}: {rows} of {of}");
+        }
+    };
+    let moved = target.migrate_from(&config.database, &to, tell).await.context("nothing was moved")?;
+    target.close().await;
+    let text = format!("{moved} rows moved, hint: set `database = \"{to}\"` and start the service");
+    output.answer(&json!({ "rows": moved }), &text)?;
+    Ok(Answer::Yes)
+}

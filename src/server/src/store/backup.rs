@@ -1,0 +1,78 @@
+//! A copy of a SQLite database while it is served.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+use thiserror::Error;
+
+use super::epoch::BACKUP;
+use super::sql::Database;
+use super::{DatabaseUrl, Store};
+
+/// Why no copy was made.
+#[derive(Debug, Error)]
+pub enum BackUpError {
+    /// PostgreSQL has programs for it.
+    #[error(
+        "pushkeys-server copies SQLite databases only, hint: pg_dump --format=custom --file={} '{url}'",
+        file.display()
+    )]
+    Postgres {
+        /// Where the copy was to go.
+        file: PathBuf,
+        /// The database.
+        url: DatabaseUrl,
+    },
+    /// It exists, or cannot be made or written.
+    #[error("cannot write the copy `{}`", file.display())]
+    File {
+        /// Where the copy was to go.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The copy failed half-way, and was removed.
+    #[error("cannot copy the database to `{}`", file.display())]
+    Copy {
+        /// Where the copy was to go.
+        file: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+}
+
+impl Store {
+    /// Copies the database at `url`, which this is, as it is at this moment to `file`, which must not exist. The copy
+    /// says that it is one: whoever opens it in place of the database begins a new epoch.
+    pub async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
+        let Database::Sqlite { write, .. } = &self.database else {
+            return Err(BackUpError::Postgres { file: file.to_owned(), url: url.clone() });
+        };
+        let failed = |source| BackUpError::File { file: file.to_owned(), source };
+        // SQLite fills an empty file, and would make a missing one for everybody to read.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+        let copied = copy(write, file).await;
+        if let Err(source) = copied {
+            let _ = fs::remove_file(file);
+            return Err(BackUpError::Copy { file: file.to_owned(), source });
+        }
+        make_lasting(file).map_err(failed)
+    }
+}
+
+async fn copy(pool: &sqlx::SqlitePool, file: &Path) -> sqlx::Result<()> {
+    sqlx::query("VACUUM INTO $1").bind(file.to_string_lossy().as_ref()).execute(pool).await?;
+    let mut copy = SqliteConnectOptions::new().filename(file).connect().await?;
+    sqlx::query("UPDATE service SET origin = $1").bind(BACKUP).execute(&mut copy).await?;
+    copy.close().await
+}
+
+fn make_lasting(file: &Path) -> io::Result<()> {
+    File::open(file)?.sync_all()?;
+    let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}

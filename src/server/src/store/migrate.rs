@@ -1,0 +1,313 @@
+//! Moving a service from SQLite to PostgreSQL: everything in one transaction of the new database, or nothing.
+//!
+//! Epoch and sequence go with it, so that hosts go on where they are.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
+use thiserror::Error;
+
+use super::epoch::origin;
+use super::sql::{Database, Transaction};
+use super::{DatabaseUrl, OpenError, Store, StoreError, sqlite};
+
+/// Bytes that are sent to the new database at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Why nothing was moved.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// Only from a file, only to a server.
+    #[error(
+        "a service moves from SQLite to PostgreSQL: the configuration names `{from}`, and `--to` names `{to}`"
+    )]
+    Kinds {
+        /// The configured database.
+        from: DatabaseUrl,
+        /// The new one.
+        to: DatabaseUrl,
+    },
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What it wrote after the copy would be lost.
+    #[error(
+        "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server"
+    )]
+    InUse {
+        /// The configured database.
+        url: DatabaseUrl,
+        /// What SQLite said.
+        source: sqlx::Error,
+    },
+    /// It would be mixed up.
+    #[error(
+        "the new database holds rows in `{table}` already, hint: name an empty one: createdb --encoding=UTF8 NAME"
+    )]
+    NotEmpty {
+        /// The first table that is not empty.
+        table: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot move the table `{table}`")]
+    Table {
+        /// The table.
+        table: String,
+        /// What a database said.
+        source: sqlx::Error,
+    },
+    /// Some rows are missing.
+    #[error("of the table `{table}`, {found} rows of {expected} arrived")]
+    Count {
+        /// The table.
+        table: String,
+        /// Rows in the old database.
+        expected: u64,
+        /// Rows in the new one.
+        found: u64,
+    },
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How far the move is.
+#[derive(Debug, Clone, Copy)]
+pub struct MigrateProgress<'a> {
+    /// What is moved at the moment.
+    pub table: &'a str,
+    /// How many of its rows were sent.
+    pub rows: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// A table with its columns.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+}
+
+/// Moves all that is in the SQLite database at `path` to `target`, which is empty. Gives how many rows.
+pub(super) async fn migrate(
+    path: &Path,
+    target: &Store,
+    mut progress: impl FnMut(MigrateProgress<'_>),
+) -> Result<u64, MigrateError> {
+    let url = DatabaseUrl::Sqlite(path.to_owned());
+    let mut source =
+        sqlite::connect_alone(path).await.map_err(|source| MigrateError::InUse { url, source })?;
+    let mut transaction = target.begin_write().await?;
+    let origin = origin(&mut transaction).await?;
+    let Transaction::Postgres(to) = &mut transaction else {
+        return Err(StoreError::malformed("a target of a migration").into());
+    };
+    let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
+    for table in &tables {
+        check_empty(to, &table.name).await?;
+    }
+    // The one row of the schema itself makes way for the one with epoch and sequence.
+    execute(to, "service", "DELETE FROM service").await?;
+    let mut rows = 0;
+    for table in &tables {
+        rows += move_table(&mut source, to, table, &mut progress).await?;
+    }
+    renumber(to).await.map_err(of_table("information_schema.columns"))?;
+    sqlx::query("UPDATE service SET origin = $1")
+        .bind(origin)
+        .execute(&mut **to)
+        .await
+        .map_err(of_table("service"))?;
+    target.commit(transaction).await?;
+    Ok(rows)
+}
+
+fn of_table(table: &str) -> impl FnOnce(sqlx::Error) -> MigrateError {
+    let table = table.to_owned();
+    move |source| MigrateError::Table { table, source }
+}
+
+/// All tables, each after those that it refers to.
+async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
+    let mut names: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND name <> '_sqlx_migrations' ORDER BY name",
+    )
+    .fetch_all(&mut *source)
+    .await?;
+    let mut tables: Vec<Table> = Vec::new();
+    // Each round places one table at least, as the schema has no circle.
+    for _ in 0..names.len() {
+        let mut later = Vec::new();
+        for name in names {
+            let parents: Vec<String> = sqlx::query_scalar(
+                "SELECT DISTINCT \"table\" FROM pragma_foreign_key_list($1) WHERE \"table\" <> $1",
+            )
+            .bind(&name)
+            .fetch_all(&mut *source)
+            .await?;
+            let placed: HashSet<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+            if parents.iter().all(|parent| placed.contains(parent.as_str())) {
+                let columns = sqlx::query_scalar("SELECT name FROM pragma_table_info($1) ORDER BY cid")
+                    .bind(&name)
+                    .fetch_all(&mut *source)
+                    .await?;
+                tables.push(Table { name, columns });
+            } else {
+                later.push(name);
+            }
+        }
+        names = later;
+    }
+    Ok(tables)
+}
+
+async fn check_empty(to: &mut PgConnection, table: &str) -> Result<(), MigrateError> {
+    let filled = if table == "service" { " WHERE sequence > 0" } else { "" };
+    let exists = AssertSqlSafe(format!("SELECT EXISTS (SELECT 1 FROM {table}{filled})"));
+    let exists: bool = sqlx::query_scalar(exists).fetch_one(to).await.map_err(of_table(table))?;
+    if exists { Err(MigrateError::NotEmpty { table: table.to_owned() }) } else { Ok(()) }
+}
+
+async fn execute(to: &mut PgConnection, table: &str, statement: &'static str) -> Result<(), MigrateError> {
+    sqlx::query(statement).execute(to).await.map_err(of_table(table))?;
+    Ok(())
+}
+
+async fn move_table(
+    source: &mut SqliteConnection,
+    to: &mut PgConnection,
+    table: &Table,
+    progress: &mut impl FnMut(MigrateProgress<'_>),
+) -> Result<u64, MigrateError> {
+    let name = table.name.as_str();
+    // Names are those of our own schema.
+    let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
+    let of: i64 = sqlx::query_scalar(count).fetch_one(&mut *source).await.map_err(of_table(name))?;
+    let of = super::from_sql(of)?;
+    let mut report = |rows| progress(MigrateProgress { table: name, rows, of });
+    report(0);
+    copy_rows(source, to, table, &mut report).await.map_err(of_table(name))?;
+    let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
+    let found: i64 = sqlx::query_scalar(count).fetch_one(to).await.map_err(of_table(name))?;
+    let found = super::from_sql(found)?;
+    if found == of {
+        Ok(of)
+    } else {
+        Err(MigrateError::Count { table: name.to_owned(), expected: of, found })
+    }
+}
+
+/// PostgreSQL's own way to take many rows; memory stays constant.
+async fn copy_rows(
+    source: &mut SqliteConnection,
+    to: &mut PgConnection,
+    table: &Table,
+    report: &mut impl FnMut(u64),
+) -> sqlx::Result<()> {
+    let columns = table.columns.join(", ");
+    let select = AssertSqlSafe(format!("SELECT {columns} FROM {}", table.name));
+    let mut rows = sqlx::query(select).fetch(source);
+    let mut copy = to.copy_in_raw(&format!("COPY {} ({columns}) FROM STDIN", table.name)).await?;
+    let (mut piece, mut sent) = (String::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        push_row(&row, &mut piece)?;
+        sent += 1;
+        if piece.len() >= PIECE_BYTES {
+            copy.send(piece.as_bytes()).await?;
+            piece.clear();
+            report(sent);
+        }
+    }
+    copy.send(piece.as_bytes()).await?;
+    copy.finish().await?;
+    report(sent);
+    Ok(())
+}
+
+/// One line of COPY's text format.
+fn push_row(row: &SqliteRow, line: &mut String) -> sqlx::Result<()> {
+    for at in 0..row.len() {
+        if at > 0 {
+            line.push('\t');
+        }
+        match row.try_get_raw(at).map(|value| sqlx::ValueRef::type_info(&value).to_string())?.as_str() {
+            "INTEGER" => push(line, format_args!("{}", row.try_get::<i64, _>(at)?)),
+            "TEXT" => push_text(line, row.try_get(at)?),
+            "BLOB" => {
+                line.push_str("\\\\x");
+                row.try_get::<&[u8], _>(at)?.iter().for_each(|byte| push(line, format_args!("{byte:02x}")));
+            }
+            _ => line.push_str("\\N"),
+        }
+    }
+    line.push('\n');
+    Ok(())
+}
+
+fn push(line: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a text cannot fail.
+    let _ = line.write_fmt(what);
+}
+
+fn push_text(line: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '\\' => line.push_str("\\\\"),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            other => line.push(other),
+        }
+    }
+}
+
+/// New rows get numbers beyond those that came along.
+async fn renumber(to: &mut PgConnection) -> sqlx::Result<()> {
+    let numbered: Vec<(String, String)> = sqlx::query_as(
+        "SELECT table_name::text, column_name::text FROM information_schema.columns
+         WHERE is_identity = 'YES' AND table_schema = current_schema()",
+    )
+    .fetch_all(&mut *to)
+    .await?;
+    for (table, column) in numbered {
+        let statement = format!(
+            "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(max({column}), 0) + 1, false) FROM {table}"
+        );
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *to).await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Moves all that is in the SQLite database at `from` to the empty PostgreSQL database at `to`, this one. Gives how
+    /// many rows were moved.
+    pub async fn migrate_from(
+        &self,
+        from: &DatabaseUrl,
+        to: &DatabaseUrl,
+        progress: impl FnMut(MigrateProgress<'_>),
+    ) -> Result<u64, MigrateError> {
+        match (from, &self.database) {
+            (DatabaseUrl::Sqlite(path), Database::Postgres { .. }) => migrate(path, self, progress).await,
+            _ => Err(MigrateError::Kinds { from: from.clone(), to: to.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_means_something_to_copy_is_escaped() {
+        let mut line = String::new();
+        push_text(&mut line, "a\\N\tb\nc\rd é");
+        assert_eq!(line, "a\\\\N\\tb\\nc\\rd é");
+    }
+}
