@@ -136,6 +136,16 @@ impl PostgresDatabase {
         psql(&self.socket, &self.name, statements).output()
     }
 
+    /// Runs what [`PostgresDatabase::dump`] of another database gave.
+    #[track_caller]
+    pub fn restore(&self, dump: &str) {
+        let room = Room::temporary();
+        let file = room.write("dump.sql", dump);
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=postgres", "--host"]);
+        let _ = run(command.arg(&self.socket).arg("--file").arg(file).arg(&self.name)).output();
+    }
+
     /// All that is in it, as `pg_dump` writes it.
     #[must_use]
     pub fn dump(&self) -> String {

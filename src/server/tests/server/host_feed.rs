@@ -20,7 +20,7 @@ fn read(body: &[u8]) -> (Snapshot, Vec<Fingerprint>) {
     (reader.finish().unwrap(), fingerprints)
 }
 
-async fn snapshot(service: &Service, host: &str) -> (Snapshot, Vec<Fingerprint>) {
+pub(crate) async fn snapshot(service: &Service, host: &str) -> (Snapshot, Vec<Fingerprint>) {
     let response = service.request(Method::GET, feed::SNAPSHOT_PATH, host).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], feed::SNAPSHOT_MEDIA_TYPE);
@@ -28,7 +28,7 @@ async fn snapshot(service: &Service, host: &str) -> (Snapshot, Vec<Fingerprint>)
 }
 
 /// Registers `count` real keys.
-async fn register(service: &Service, account: &Account, count: usize) {
+pub(crate) async fn register(service: &Service, account: &Account, count: usize) {
     for number in 0..count {
         let key = new_key(service, &format!("{}-{number}", account.id));
         let (status, body) = service.put(account, &format!("key{number}"), &key).await;

@@ -17,5 +17,7 @@ mod host_feed;
 mod limits;
 mod oauth;
 mod ownership;
+mod replicas;
+mod restore;
 mod service;
 mod store;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 
-use crate::service::{Account, Service, answer, text};
+use crate::service::{Account, Service, answer, is_on_postgres, text};
 
 const CONSUMER: &str = "T5nFjKeHH4AIlEveuGhB5S3xg8T19e";
 const CONSUMER_SECRET: &str = "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT";
@@ -130,4 +130,24 @@ async fn behind_a_proxy_the_configured_url_is_what_clients_sign() {
     let url = "https%3A%2F%2Fkeys.example.com%2Fv2%2Fself".to_owned();
     let header = Request { method: "GET", url, nonce: "b", timestamp_s: now_s() }.sign(&ana);
     assert_eq!(service.get("/v2/self", &header).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_one_replica_has_served_the_others_refuse() {
+    if !is_on_postgres() {
+        return;
+    }
+    let service = Service::start_with("public_url = \"https://keys.example.com\"");
+    let replica = service.replica();
+    let ana = service.account("ana");
+    let sign = |nonce| {
+        let url = "https%3A%2F%2Fkeys.example.com%2Fv2%2Fself".to_owned();
+        Request { method: "GET", url, nonce, timestamp_s: now_s() }.sign(&ana)
+    };
+    let header = sign("a");
+    assert_eq!(service.get("/v2/self", &header).await.0, StatusCode::OK);
+    let (status, body) = replica.get("/v2/self", &header).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(text(&body, "message").contains("served before"), "{body}");
+    assert_eq!(replica.get("/v2/self", &sign("b")).await.0, StatusCode::OK);
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -58,6 +59,11 @@ impl Database {
         }
     }
 
+    /// SQLite's file.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.url().strip_prefix("sqlite://").expect("SQLite").into()
+    }
+
     /// All that is in it, as bytes.
     pub(crate) fn contents(&self) -> Vec<u8> {
         match self {
@@ -73,7 +79,8 @@ impl Database {
 /// `pushkeys-server serve` in a directory of its own, ended with it.
 pub(crate) struct Service {
     directory: TempDir,
-    database: Database,
+    database: Arc<Database>,
+    settings: String,
     process: Option<Child>,
     address: String,
     pub(crate) client: Client,
@@ -96,19 +103,36 @@ impl Service {
     /// Starts with more settings than the paths.
     pub(crate) fn start_with(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::new();
-        let path = |name: &str| directory.path().join(name).display().to_string();
-        let config = format!(
-            "listen = \"127.0.0.1:0\"\naddress_file = \"{}\"\ndatabase = \"{}\"\nsecret_file = \"{}\"\n{settings}",
-            path("address"),
-            database.url(),
-            path("secret"),
-        );
-        fs::write(directory.path().join("server.toml"), config).unwrap();
+        Self::start_on(Arc::new(Database::new()), directory, settings)
+    }
+
+    /// Another process that serves the same database with the same secret.
+    pub(crate) fn replica(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::copy(self.path("secret"), directory.path().join("secret")).unwrap();
+        Self::start_on(self.database.clone(), directory, &self.settings)
+    }
+
+    fn start_on(database: Arc<Database>, directory: TempDir, settings: &str) -> Self {
         let client = Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap();
-        let mut service = Self { directory, database, process: None, address: String::new(), client };
+        let settings = settings.to_owned();
+        let mut service =
+            Self { directory, database, settings, process: None, address: String::new(), client };
+        service.configure_database(&service.database.url());
         service.restart();
         service
+    }
+
+    /// Writes the configuration with another database, which counts from the next start.
+    pub(crate) fn configure_database(&self, url: &str) {
+        let path = |name: &str| self.path(name).display().to_string();
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\naddress_file = \"{}\"\ndatabase = \"{url}\"\nsecret_file = \"{}\"\n{}",
+            path("address"),
+            path("secret"),
+            self.settings,
+        );
+        fs::write(self.path("server.toml"), config).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
