@@ -305,11 +305,30 @@ fn a_host_that_cannot_follow_its_service_is_found() {
     let first = first_of_service(&patient);
     let is_known = !patient.host.lookup("git", &first.parse().unwrap()).stdout.is_empty();
     assert_eq!(checks(&patient).contains(&"agreement".to_owned()), !is_known, "{first}");
+    let differing = against_source(&patient);
+    assert_eq!(differing.0, Some(1));
+    assert_eq!(
+        differing.1.matches(": the source has it, and this host does not\n").count(),
+        8,
+        "{}",
+        differing.1
+    );
+    assert!(differing.1.ends_with("api: 9 keys compared, 0 left out: 8 differences\n"), "{}", differing.1);
     patient.host.syncd.start();
+    pushkeys_tests::until("cache and service are the same", || against_source(&patient).0 == Some(0));
     pushkeys_tests::until("the host is in step", || patient.findings().is_empty());
 
     patient.service.kill();
     assert!(checks(&patient).contains(&"source".to_owned()), "the service is away");
+}
+
+/// What `pushkeys verify --against-source` answers.
+fn against_source(patient: &Patient) -> (Option<i32>, String) {
+    let mut command = as_user("root", program(Program::Cli));
+    command.arg("--cache").arg(patient.host.cache()).args(["verify", "--against-source", "--syncd"]);
+    command.arg(program(Program::Syncd)).arg("--syncd-config").arg(patient.host.syncd.configuration());
+    let finished = run(&mut command);
+    (finished.status.code(), finished.stdout + &finished.stderr)
 }
 
 /// The fingerprint of the first key that the service's snapshot has.

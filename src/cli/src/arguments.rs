@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 use keys::{AccountId, Login, SourceName};
 
-use crate::commands::doctor::DoctorOptions;
+use crate::commands::doctor::{DoctorOptions, SyncdOptions};
 use crate::prefix::FingerprintPrefix;
 
 const EXIT_STATUS: &str =
@@ -36,7 +37,7 @@ pub(crate) enum Command {
 
     /// List the keys, one line each
     #[command(after_help = "Examples:\n  pushkeys list --account acct_7\n  \
-        pushkeys list --fingerprint SHA256:DyN4\n  pushkeys list --json | jq -r .fingerprint\n\n\
+        pushkeys list --fingerprint SHA256:DyN4\n  pushkeys list --expires-within 14d\n  pushkeys list --json | jq -r .fingerprint\n\n\
         With --json, every key is an object on a line of its own.\n\
         Exits 0 when all that matches could be read, also when that is nothing.")]
     List(ListFilter),
@@ -55,7 +56,10 @@ pub(crate) enum Command {
     /// Tell step by step what sshd would be told of a key that wants to log in, and why
     #[command(after_help = "Examples:\n  \
         pushkeys explain git SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
-        pushkeys explain git ~/.ssh/id_ed25519.pub\n\nExits 0 when sshd would accept the key.")]
+        pushkeys explain git ~/.ssh/id_ed25519.pub\n  \
+        pushkeys explain git ~/.ssh/id_ed25519.pub --log /var/log/auth.log.1\n\n\
+        The last refusals of the key are read from the log: the journal, or else /var/log/auth.log or\n\
+        /var/log/secure.\nExits 0 when sshd would accept the key.")]
     Explain {
         /// The login, such as git
         #[arg(value_name = "LOGIN")]
@@ -63,13 +67,37 @@ pub(crate) enum Command {
         /// The fingerprint, a .pub file, or the text of a key
         #[arg(value_name = "KEY")]
         key: String,
+        /// Read past refusals from this file
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
     },
 
     /// Check every file and line of the cache, and every key in it
-    #[command(after_help = "Examples:\n  pushkeys verify\n  pushkeys verify --json | jq 'select(.file)'\n\n\
+    #[command(after_help = "Examples:\n  pushkeys verify\n  sudo pushkeys verify --against-source\n  \
+        pushkeys verify --json | jq 'select(.file)'\n\n\
         With --json, every fault is an object on a line of its own, and the last line is a summary.\n\
         Exits 0 when nothing is wrong.")]
-    Verify,
+    Verify {
+        /// Compare the cache with its sources instead, key by key
+        #[arg(long)]
+        against_source: bool,
+        #[command(flatten)]
+        syncd: SyncdOptions,
+    },
+
+    /// Watch logins and changes as they happen
+    #[command(after_help = "Examples:\n  sudo pushkeys top\n  sudo pushkeys top --once\n  \
+        sudo pushkeys top --json | jq -r 'select(.kind == \"refused\") | .what'\n\n\
+        Ends on q or Ctrl-C. Where stdout is no terminal, each event is one line.\n\
+        Exits 0 when it was ended, and 1 when no log can be read.")]
+    Top {
+        /// Read logins from this file [default: the journal, or else the file of syslog]
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
+        /// Show what there is now, and exit
+        #[arg(long)]
+        once: bool,
+    },
 
     /// Examine sshd, users, files, sources and the cache, and name the command that cures each fault
     #[command(after_help = "Examples:\n  sudo pushkeys doctor\n  \
@@ -106,6 +134,15 @@ pub(crate) struct ListFilter {
     /// Only keys whose fingerprint begins so
     #[arg(long, value_name = "PREFIX")]
     pub(crate) fingerprint: Option<FingerprintPrefix>,
+    /// Only keys in whose name, or in whose account's name, this stands, in capitals or not
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// Only keys that expire within this time, such as 14d or 36h, or have expired
+    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
+    pub(crate) expires_within: Option<SignedDuration>,
+    /// Only keys that have expired
+    #[arg(long, conflicts_with = "expires_within")]
+    pub(crate) expired: bool,
 }
 
 #[cfg(test)]

@@ -12,10 +12,13 @@ mod arguments;
 mod commands;
 mod hint;
 mod key;
+mod log;
 mod output;
 mod prefix;
 mod program;
 mod record;
+mod span;
+mod terminal;
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
@@ -25,7 +28,7 @@ use clap::Parser as _;
 use jiff::Timestamp;
 
 use arguments::{Arguments, Command};
-use commands::{Context, Outcome, accept, doctor, explain, list, show, status, verify};
+use commands::{Context, Outcome, accept, doctor, explain, list, show, status, top, verify};
 use key::KeyArgumentError;
 use output::BAD;
 
@@ -54,9 +57,13 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Status => status::run(context, out),
         Command::List(filter) => list::run(context, &filter, out),
         Command::Show { key } => show::run(context, key::fingerprint_of(&key)?, out),
-        Command::Explain { login, key } => explain::run(context, &login, key::fingerprint_of(&key)?, out),
+        Command::Explain { login, key, log } => {
+            explain::run(context, &login, key::fingerprint_of(&key)?, log.as_deref(), out)
+        }
         Command::Doctor(options) => doctor::run(context, &options, out),
-        Command::Verify => verify::run(context, out),
+        Command::Verify { against_source: true, syncd } => verify::against_source(context, &syncd, out),
+        Command::Verify { against_source: false, .. } => verify::run(context, out),
+        Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
         Command::Accept { source, yes } => accept::run(context, &source, yes, out),
     }
 }

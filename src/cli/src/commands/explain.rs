@@ -3,6 +3,7 @@
 //! The steps show what the look-up finds on its way. The conclusion is the look-up's own decision.
 
 use std::io;
+use std::path::Path;
 
 use anyhow::Result;
 use cache::{Cache, Consulted, Entry, Head, NoAnswer, ReadError, Verdict};
@@ -12,8 +13,12 @@ use serde::Serialize;
 
 use super::{Context, Outcome, chain};
 use crate::hint;
+use crate::log::{Event, Kind, last_lines};
 use crate::output::{BAD, FAINT, GOOD, STRONG, distance, write_json};
 use crate::record;
+
+/// How many refusals of the past are told.
+const REFUSALS_MAX: usize = 10;
 
 /// How the look-up gets to its answer.
 #[derive(Debug, Serialize)]
@@ -25,6 +30,17 @@ struct Explanation {
     conclusion: String,
     line: Option<String>,
     hint: Option<&'static str>,
+    log: Past,
+}
+
+/// What the log says of the key's past.
+#[derive(Debug, Serialize)]
+struct Past {
+    /// What was read, unless nothing could be.
+    read: Option<String>,
+    /// The last first, at most [`REFUSALS_MAX`].
+    refusals: Vec<Event>,
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,9 +57,10 @@ pub(crate) fn run(
     context: &Context,
     login: &Login,
     fingerprint: Fingerprint,
+    log: Option<&Path>,
     out: &mut dyn io::Write,
 ) -> Result<Outcome> {
-    let explanation = explain(context, login, &fingerprint);
+    let explanation = explain(context, login, &fingerprint, log);
     if context.json {
         write_json(out, &explanation)?;
     } else {
@@ -52,7 +69,7 @@ pub(crate) fn run(
     Ok(Outcome::yes_if(explanation.accepted))
 }
 
-fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint) -> Explanation {
+fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> Explanation {
     let mut steps = Steps(Vec::new());
     let result = consult(context, fingerprint).map_err(NoAnswer::from).and_then(|(cache, consulted)| {
         for one in &consulted {
@@ -79,6 +96,27 @@ fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint) -> Expla
         conclusion,
         line,
         hint,
+        log: past_of(fingerprint, log),
+    }
+}
+
+fn past_of(fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
+    let fingerprint = fingerprint.to_string();
+    match last_lines(log) {
+        Ok((read, lines)) => {
+            let refusals = lines
+                .iter()
+                .rev()
+                .filter(|line| line.contains(&fingerprint))
+                .filter_map(|line| Event::parse(line))
+                .filter(|event| {
+                    event.kind != Kind::Session && event.fingerprint.as_ref() == Some(&fingerprint)
+                })
+                .take(REFUSALS_MAX)
+                .collect();
+            Past { read: Some(read), refusals, error: None }
+        }
+        Err(error) => Past { read: None, refusals: Vec::new(), error: Some(chain(&error)) },
     }
 }
 
@@ -200,7 +238,7 @@ impl Steps {
 }
 
 fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<()> {
-    let Explanation { login, fingerprint, accepted, steps, conclusion, line, hint } = explanation;
+    let Explanation { login, fingerprint, accepted, steps, conclusion, line, hint, log } = explanation;
     writeln!(out, "{STRONG}pushkeys-lookup {login} {fingerprint}{STRONG:#}")?;
     let mut source = "";
     for step in steps {
@@ -223,5 +261,17 @@ fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<
     if let Some(hint) = hint {
         writeln!(out, "hint: {hint}")?;
     }
-    Ok(())
+    write_past(out, log)
+}
+
+fn write_past(out: &mut dyn io::Write, Past { read, refusals, error }: &Past) -> io::Result<()> {
+    if let Some(error) = error {
+        return writeln!(out, "\n{FAINT}past refusals are not known: {error}{FAINT:#}");
+    }
+    let read = read.as_deref().unwrap_or_default();
+    if refusals.is_empty() {
+        return writeln!(out, "\n{FAINT}{read} has no refusal of this key{FAINT:#}");
+    }
+    writeln!(out, "\n{STRONG}refused before, by {read}, the last first{STRONG:#}")?;
+    refusals.iter().try_for_each(|Event { at, what, .. }| writeln!(out, "  {at}  {what}"))
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use cache::{Entry, ReadError, Source};
+use jiff::{SignedDuration, Timestamp};
 use keys::SourceName;
 
 use super::{Context, Outcome, chain, check_replaced};
@@ -59,7 +60,9 @@ fn list_source(
             complain(error);
         }
         faults += report.faults.len() as u64 + u64::from(report.unreadable.is_some());
-        for (_, entry) in report.entries.iter().filter(|(_, entry)| matches(filter, entry)) {
+        for (_, entry) in
+            report.entries.iter().filter(|(_, entry)| matches(filter, entry, printer.context.now))
+        {
             printer.print(source.name(), entry)?;
         }
     }
@@ -79,10 +82,29 @@ fn shards(source: &Source, filter: &ListFilter) -> RangeInclusive<u32> {
     filter.fingerprint.as_ref().map_or(0..=last, |prefix| prefix.shards(source.head().bits))
 }
 
-fn matches(filter: &ListFilter, entry: &Entry) -> bool {
+fn matches(filter: &ListFilter, entry: &Entry, now: Timestamp) -> bool {
     filter.account.as_ref().is_none_or(|account| entry.account == *account)
         && filter.login.as_ref().is_none_or(|login| entry.opens(login))
         && filter.fingerprint.as_ref().is_none_or(|prefix| prefix.matches(&entry.fingerprint))
+        && filter.name.as_ref().is_none_or(|text| is_named(entry, text))
+        && last_expiry(filter, now).is_none_or(|last| expires_by(entry, last))
+}
+
+fn is_named(entry: &Entry, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let mut names = [&entry.key_name, &entry.account_name].into_iter().flatten();
+    names.any(|name| name.as_str().to_lowercase().contains(&text))
+}
+
+/// The last instant by which a key that is asked for expires.
+fn last_expiry(filter: &ListFilter, now: Timestamp) -> Option<Timestamp> {
+    let within = filter.expires_within.or_else(|| filter.expired.then_some(SignedDuration::ZERO))?;
+    Some(now.saturating_add(within).unwrap_or(Timestamp::MAX))
+}
+
+/// A key whose expiry cannot be read is refused by sshd, as one that has expired.
+fn expires_by(entry: &Entry, last: Timestamp) -> bool {
+    entry.expires_at().map_or(true, |at| at.is_some_and(|at| at <= last))
 }
 
 struct Printer<'a> {

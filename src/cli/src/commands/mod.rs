@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod show;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod verify;
 
 use std::error::Error;
@@ -19,7 +20,7 @@ use keys::SourceName;
 use thiserror::Error;
 
 /// What every command is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) cache: PathBuf,
     pub(crate) now: Timestamp,

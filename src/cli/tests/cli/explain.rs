@@ -8,9 +8,18 @@ use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of, spoil}
 #[test]
 fn the_way_to_an_answer_is_told_step_by_step() {
     let host = Host::with_keys();
-    insta::assert_snapshot!("explain_accepted", host.pushkeys(&["explain", "git", ANA]).is(0));
-    insta::assert_snapshot!("explain_accepted_json", host.pushkeys(&["explain", "git", ANA, "--json"]).is(0));
-    insta::assert_snapshot!("explain_unknown", host.pushkeys(&["explain", "git", STRANGER]).is(1));
+    insta::assert_snapshot!(
+        "explain_accepted",
+        host.pushkeys(&["explain", "git", ANA, "--log", "/dev/null"]).is(0)
+    );
+    insta::assert_snapshot!(
+        "explain_accepted_json",
+        host.pushkeys(&["explain", "git", ANA, "--json", "--log", "/dev/null"]).is(0)
+    );
+    insta::assert_snapshot!(
+        "explain_unknown",
+        host.pushkeys(&["explain", "git", STRANGER, "--log", "/dev/null"]).is(1)
+    );
 }
 
 #[test]
@@ -18,9 +27,15 @@ fn fingerprint_file_and_text_explain_the_same() {
     let host = Host::with_keys();
     let path = host.cache().join("ana.pub");
     std::fs::write(&path, format!("{ANA} ana@laptop\n")).unwrap();
-    let expected = host.pushkeys(&["explain", "git", ANA]).is(0);
-    assert_eq!(host.pushkeys(&["explain", "git", &fingerprint_of(ANA).to_string()]).is(0), expected);
-    assert_eq!(host.pushkeys(&["explain", "git", path.to_str().unwrap()]).is(0), expected);
+    let expected = host.pushkeys(&["explain", "git", ANA, "--log", "/dev/null"]).is(0);
+    assert_eq!(
+        host.pushkeys(&["explain", "git", &fingerprint_of(ANA).to_string(), "--log", "/dev/null"]).is(0),
+        expected
+    );
+    assert_eq!(
+        host.pushkeys(&["explain", "git", path.to_str().unwrap(), "--log", "/dev/null"]).is(0),
+        expected
+    );
 }
 
 /// Checks the conclusion on `key` after `change`, which the same key without the change does not have.
@@ -28,7 +43,7 @@ fn fingerprint_file_and_text_explain_the_same() {
 fn check(login: &str, key: &str, change: impl FnOnce(&Host), expected: &str) {
     let host = Host::with_keys();
     change(&host);
-    let text = host.pushkeys(&["explain", login, key]).is(1);
+    let text = host.pushkeys(&["explain", login, key, "--log", "/dev/null"]).is(1);
     assert!(text.contains(expected), "{text}");
 }
 
@@ -96,10 +111,54 @@ fn an_outage_is_told_from_an_unknown_key() {
 fn a_second_source_serves_while_the_first_is_damaged() {
     let host = Host::with_keys();
     std::fs::write(host.shard("api"), "").unwrap();
-    let text = host.pushkeys(&["explain", "git", CY]).is(0);
+    let text = host.pushkeys(&["explain", "git", CY, "--log", "/dev/null"]).is(0);
     assert!(text.contains("\n  no   `[cache]/api/g1/0` is damaged"), "{text}");
     assert!(
         text.contains("\nsshd accepts the key: it gets the line of source `local`\n  restrict,"),
         "{text}"
+    );
+}
+
+#[test]
+fn refusals_of_the_past_are_told_with_what_was_read() {
+    let host = Host::with_keys();
+    let (ana, ben) = (fingerprint_of(ANA), fingerprint_of(BEN));
+    let log = host.cache().join("auth.log");
+    let session = |key: &keys::Fingerprint, answered: &str| {
+        format!(
+            "pushkeys-shell[7]: session login=git account=acct_1 key=key_1 fingerprint={key} answered={answered} asked=shell"
+        )
+    };
+    let lines = [
+        format!(
+            "Nov 24 12:00:01 push-1 pushkeys-lookup[7]: cannot answer for the key {ana}; hint: pushkeys status: it is old"
+        ),
+        format!("Nov 24 12:00:02 push-1 {}", session(&ana, "greeted status=0")),
+        format!("Nov 24 12:00:03 push-1 {}", session(&ben, "key-removed status=1")),
+        format!("2026-11-24T12:00:04+00:00 push-1 {}", session(&ana, "command-refused status=1")),
+        format!(
+            "Nov 24 12:00:05 push-1 sshd[8]: Invalid user x {} from 192.0.2.1",
+            session(&ana, "key-expired")
+        ),
+    ];
+    std::fs::write(&log, lines.join("\n")).unwrap();
+    let explain = |more: &[&str]| {
+        host.pushkeys(&[&["explain", "git", ANA, "--log", log.to_str().unwrap()], more].concat()).is(0)
+    };
+    let text = explain(&[]);
+    let (_, past) = text.split_once("refused before, by `[cache]/auth.log`, the last first\n").unwrap();
+    let past: Vec<&str> = past.lines().collect();
+    assert_eq!(past.len(), 2, "{text}");
+    assert!(
+        past[0].starts_with("  2026-11-24T12:00:04+00:00  command-refused, key key_1, status=1"),
+        "{text}"
+    );
+    assert!(past[1].contains("the helper could not answer") && past[1].contains("it is old"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&explain(&["--json"])).unwrap();
+    assert_eq!(json["log"]["refusals"].as_array().unwrap().len(), 2);
+    let missing = host.pushkeys(&["explain", "git", ANA, "--log", "/nonexistent/log"]).is(0);
+    assert!(
+        missing.contains("past refusals are not known: cannot read the log `/nonexistent/log`"),
+        "{missing}"
     );
 }

@@ -9,7 +9,7 @@ fn help_says_what_every_command_does() {
     let host = Host::new();
     let help = |command: &[&str]| host.pushkeys(&[command, &["--help"]].concat()).is(0);
     insta::assert_snapshot!("help", help(&[]));
-    for command in ["status", "list", "show", "explain", "verify", "doctor", "accept"] {
+    for command in ["status", "list", "show", "explain", "verify", "top", "doctor", "accept"] {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command]));
     }
 }
@@ -48,7 +48,13 @@ fn without_a_cache_every_command_says_what_to_do() {
 #[test]
 fn colours_are_for_terminals() {
     let host = Host::with_keys();
-    for arguments in [&["list"][..], &["status"], &["show", ANA], &["explain", "git", ANA], &["verify"]] {
+    for arguments in [
+        &["list"][..],
+        &["status"],
+        &["show", ANA],
+        &["explain", "git", ANA, "--log", "/dev/null"],
+        &["verify"],
+    ] {
         let escape = '\x1b';
         assert!(!host.pushkeys(arguments).stdout.contains(escape), "{arguments:?}");
         let mut forced = host.command(arguments);

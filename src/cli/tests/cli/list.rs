@@ -1,4 +1,4 @@
-use crate::fixture::{ANA, Host, entry, fingerprint_of, spoil};
+use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, expiring_entry, fingerprint_of, spoil};
 
 #[test]
 fn keys_are_listed_for_people_and_for_programs() {
@@ -28,6 +28,42 @@ fn a_key_is_listed_that_matches_everything_asked_for() {
     check(&["--fingerprint", &ana], &["key_1"]);
     check(&["--fingerprint", ana.get(..10).unwrap()], &["key_1"]);
     check(&["--account", "acct_1", "--source", "local"], &[]);
+    check(&["--name", "LAPTOP"], &["key_1"]);
+    check(&["--name", "ben"], &["key_2"]);
+    check(&["--name", "nobody"], &[]);
+}
+
+#[test]
+fn keys_are_listed_by_their_expiry() {
+    let host = Host::new();
+    let in_days = |days: i64| {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        jiff::Timestamp::from_second(at.as_second()).unwrap().to_string()
+    };
+    let keys = [
+        (ANA, "past", Some(-1)),
+        (BEN, "soon", Some(10)),
+        (CY, "later", Some(20)),
+        (STRANGER, "never", None),
+    ];
+    host.put(
+        "api",
+        keys.map(|(key, id, days)| expiring_entry(key, "acct_1", id, days.map(in_days).as_deref())),
+    );
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let lines = host.pushkeys(&[&["list", "--json"], arguments].concat()).is(0);
+        let mut ids: Vec<&str> = ["past", "soon", "later", "never"]
+            .into_iter()
+            .filter(|id| lines.contains(&format!("\"{id}\"")))
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{arguments:?}");
+    };
+    check(&[], &["later", "never", "past", "soon"]);
+    check(&["--expired"], &["past"]);
+    check(&["--expires-within", "14d"], &["past", "soon"]);
+    check(&["--expires-within", "3w"], &["later", "past", "soon"]);
+    assert_eq!(host.pushkeys(&["list", "--expires-within", "soon"]).status, Some(2));
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod general;
 mod list;
 mod show;
 mod status;
+mod top;
 mod verify;

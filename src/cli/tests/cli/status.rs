@@ -27,13 +27,22 @@ impl Drop for Daemon {
     }
 }
 
+/// A source that has so many `keys` and is in step.
+pub(crate) fn say_in_step(host: &Host, keys: u64) {
+    say_keys(host, 1, State::InStep, keys);
+}
+
 fn say(host: &Host, pid: u32, state: State) {
+    say_keys(host, pid, state, 1);
+}
+
+fn say_keys(host: &Host, pid: u32, state: State, keys: u64) {
     let source = SourceStatus {
         name: "api".into(),
         kind: "feed".into(),
         state,
         since: SYNCED_AT.into(),
-        keys: 1,
+        keys,
         generation: Some(1),
         cursor: Some("b1946ac9-4711".into()),
         sequence_at_source: Some(4712),

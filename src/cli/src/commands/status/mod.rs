@@ -59,6 +59,14 @@ pub(crate) fn problems(context: &Context) -> Result<Vec<Problem>, ReadError> {
     Ok(problem::all(&Overview::gather(context)?))
 }
 
+/// The sources and all that is wrong with them, as lines for a terminal.
+pub(crate) fn lines(context: &Context) -> Result<Vec<String>> {
+    let overview = Overview::gather(context)?;
+    let mut text = Vec::new();
+    show::write_as_text(&mut text, &overview, &problem::all(&overview))?;
+    Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+}
+
 impl Overview {
     fn gather(context: &Context) -> Result<Self, ReadError> {
         let cache = Cache::open(&context.cache)?;

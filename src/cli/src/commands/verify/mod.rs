@@ -4,6 +4,7 @@
 //! is compared without holding more than a shard of each.
 
 mod report;
+mod source;
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,6 +20,7 @@ use keys::{Fingerprint, Policy, ValidKey};
 use super::{Context, Outcome, chain, check_replaced};
 use crate::output::count;
 use report::Report;
+pub(crate) use source::against_source;
 
 /// Fewer shards are read before a bar could be looked at.
 const SHARDS_WITH_PROGRESS_MIN: u64 = 256;
