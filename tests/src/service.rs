@@ -65,7 +65,7 @@ impl Service {
         let room = self.room.path().display();
         let text = format!(
             "listen = \"{}\"\ndatabase = \"sqlite://{room}/pushkeys.db\"\nsecret_file = \"{room}/secret\"\n\
-             heartbeat = \"1s\"\n",
+             heartbeat = \"1s\"\nmetrics = \"{room}/metrics.sock\"\n",
             self.address
         );
         let _ = self.room.write("server.toml", &text);
@@ -81,6 +81,12 @@ impl Service {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.room.join("pushkeys.db")
+    }
+
+    /// The socket at which it tells its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> PathBuf {
+        self.room.join("metrics.sock")
     }
 
     /// Ends it as a service manager does.

@@ -93,6 +93,18 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Starting,
+        Self::Syncing,
+        Self::InStep,
+        Self::Behind,
+        Self::Held,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Failed,
+    ];
+
     /// The state in words, as in `in step`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -74,6 +74,8 @@ pub struct Config {
     pub oidc: Option<oidc::Settings>,
     /// The pages for users.
     pub console: ConsoleConfig,
+    /// Where Prometheus reads: a loopback address, or the path of a socket.
+    pub metrics: Option<::metrics::Address>,
 }
 
 /// A program that speaks OAuth 1.0a for accounts.
@@ -107,6 +109,7 @@ impl Default for Config {
             github: None,
             oidc: None,
             console: ConsoleConfig::default(),
+            metrics: None,
         }
     }
 }

@@ -198,7 +198,8 @@ impl Worker {
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
         drop(room);
         if applied != cache::Applied::default() {
-            self.context.board.changed(&self.context.settings.name);
+            let keys = applied.added + applied.changed + applied.removed;
+            self.context.board.changed(&self.context.settings.name, keys);
         }
         tracing::debug!(source = %self.context.settings.name, ?applied, cursor, "changes applied");
         self.context
@@ -270,13 +271,13 @@ impl Worker {
         cursor: Option<&str>,
     ) -> Result<(), WriteError> {
         let stamps = self.context.stamps();
-        let is_same = difference.added + difference.removed + difference.changed == 0;
-        if is_same && self.writer.head().is_some() && self.writer.fault().is_none() {
+        let changed = difference.added + difference.removed + difference.changed;
+        if changed == 0 && self.writer.head().is_some() && self.writer.fault().is_none() {
             drop(prepared);
             self.writer.apply(&[], cursor, stamps)?;
         } else {
             self.writer.commit(prepared, cursor, stamps)?;
-            self.context.board.changed(&self.context.settings.name);
+            self.context.board.changed(&self.context.settings.name, changed);
             self.context.conflicts.touched(&self.context.settings.name, Touched::All);
         }
         self.held = None;

@@ -38,6 +38,16 @@ pub(crate) struct Board {
 struct Inner {
     status: Status,
     sources: BTreeMap<SourceName, SourceStatus>,
+    counts: BTreeMap<SourceName, Counts>,
+}
+
+/// What is counted of a source as long as the daemon runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Keys that were added, changed or removed.
+    pub(crate) changes: u64,
+    /// Connections and syncs that failed.
+    pub(crate) failures: u64,
 }
 
 impl Board {
@@ -53,7 +63,7 @@ impl Board {
             conflicts_count: 0,
             conflicts: Vec::new(),
         };
-        let inner = Inner { status, sources: BTreeMap::new() };
+        let inner = Inner { status, sources: BTreeMap::new(), counts: BTreeMap::new() };
         Self { path: cache.join(STATUS_FILE), inner: Mutex::new(inner), changed: Notify::new() }
     }
 
@@ -82,7 +92,10 @@ impl Board {
     }
 
     pub(crate) fn remove(&self, name: &SourceName) {
-        self.lock().sources.remove(name);
+        let mut inner = self.lock();
+        inner.sources.remove(name);
+        inner.counts.remove(name);
+        drop(inner);
         self.changed.notify_one();
     }
 
@@ -92,6 +105,7 @@ impl Board {
 
     /// What went wrong with `name`, in words that are safe to print. A held snapshot stays what the source's state tells.
     pub(crate) fn failed(&self, name: &SourceName, state: State, what: &str) {
+        self.count(name, |counts| counts.failures += 1);
         self.update(name, |source| {
             source.last_error = Some(Problem { at: now(), what: what.to_owned() });
             enter(source, state);
@@ -109,8 +123,9 @@ impl Board {
         });
     }
 
-    /// Keys have changed.
-    pub(crate) fn changed(&self, name: &SourceName) {
+    /// So many keys have changed.
+    pub(crate) fn changed(&self, name: &SourceName, keys: u64) {
+        self.count(name, |counts| counts.changes += keys);
         self.update(name, |source| source.last_change_at = Some(now()));
     }
 
@@ -177,6 +192,11 @@ impl Board {
         }
     }
 
+    /// What was counted of each source, by its name.
+    pub(crate) fn counts(&self) -> BTreeMap<String, Counts> {
+        self.lock().counts.iter().map(|(name, counts)| (name.to_string(), *counts)).collect()
+    }
+
     /// Whether `name` is as its source says.
     pub(crate) fn state_of(&self, name: &SourceName) -> Option<State> {
         self.lock().sources.get(name).map(|source| source.state)
@@ -217,6 +237,10 @@ impl Board {
         }
         drop(inner);
         self.changed.notify_one();
+    }
+
+    fn count(&self, name: &SourceName, change: impl FnOnce(&mut Counts)) {
+        change(self.lock().counts.entry(name.clone()).or_default());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -19,6 +19,7 @@ use crate::board::Board;
 use crate::config::{Config, Settings};
 use crate::conflict::{ConflictWatch, Touched};
 use crate::error::chain;
+use crate::metrics;
 use crate::source::{self, Context};
 use crate::watch::Watch;
 
@@ -71,6 +72,21 @@ pub(crate) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Logins matter more than numbers, so an address that cannot be had is told, and the daemon goes on.
+async fn serve_metrics(address: &::metrics::Address, board: &Arc<Board>) {
+    match ::metrics::Listener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!("metrics are at {}", listener.address().unwrap_or_default());
+            let board = Arc::clone(board);
+            tokio::spawn(listener.serve(move || {
+                let text = metrics::text(&board);
+                async move { text }
+            }));
+        }
+        Err(error) => tracing::error!("cannot serve metrics at `{address}`: {error}"),
+    }
+}
+
 struct Daemon {
     path: PathBuf,
     config: Config,
@@ -97,6 +113,9 @@ impl Daemon {
         tokio::spawn(async move { publisher.publish().await });
         let folder: Arc<Path> = config.cache.as_path().into();
         tokio::spawn(Arc::clone(&conflicts).run(folder, Arc::clone(&board)));
+        if let Some(address) = &config.metrics {
+            serve_metrics(address, &board).await;
+        }
         let empty = Config { sources: Vec::new(), ..config.clone() };
         let mut daemon = Self {
             path: path.to_owned(),
@@ -200,6 +219,10 @@ impl Daemon {
         match Config::load(&self.path) {
             Ok(config) if config.cache != self.config.cache => self.refuse(&format!(
                 "`cache` in `{}` cannot change while the daemon runs; hint: systemctl restart pushkeys-syncd",
+                self.path.display()
+            )),
+            Ok(config) if config.metrics != self.config.metrics => self.refuse(&format!(
+                "`metrics` in `{}` cannot change while the daemon runs; hint: systemctl restart pushkeys-syncd",
                 self.path.display()
             )),
             Ok(config) => {

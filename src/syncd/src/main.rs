@@ -22,6 +22,7 @@ mod http;
 mod judge;
 mod liveness;
 mod logging;
+mod metrics;
 mod once;
 mod snapshot;
 mod source;

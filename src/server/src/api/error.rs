@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::auth::AuthError;
 use crate::github::GithubError;
 use crate::log::chain;
+use crate::metrics::Refused;
 use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
 /// By this number alone a known client recognises that its PUT was refused.
@@ -123,6 +124,19 @@ impl ApiError {
         Self { retry_after_s: Some(retry_after_s), ..refusal }
     }
 
+    /// The kind of refusal in one word, for graphs.
+    fn kind(&self) -> &'static str {
+        match self.id {
+            PUT_REFUSED => "key-refused",
+            UNAUTHORIZED => "unauthorized",
+            REFUSED => "refused",
+            NOT_FOUND | NO_GITHUB_ACCOUNT => "not-found",
+            METHOD_NOT_ALLOWED => "method-not-allowed",
+            TOO_MANY_REQUESTS => "too-many-requests",
+            _ => "unavailable",
+        }
+    }
+
     /// The same as the answer to `method`.
     pub(super) fn for_method(self, method: &Method) -> Self {
         if *method != Method::PUT {
@@ -173,6 +187,7 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(Refused(self.kind()));
         if let Some(retry_after_s) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, retry_after_s.into());
         }

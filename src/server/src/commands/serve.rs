@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen;
 use crate::log;
+use crate::metrics::{self, Metrics};
 use crate::secret::ServiceSecret;
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
@@ -36,6 +38,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
+    let metrics = Metrics::new(store.clone(), hub.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
     let limits = Limits::new(config);
     let console = Console::new(config, store.clone(), policy.clone(), limits.clone());
@@ -49,13 +52,28 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         cli_token_max: config.console.cli_token_max,
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
-    let router = api::with_request_ids(routers);
+    let counted = routers.layer(middleware::from_fn_with_state(metrics.clone(), metrics::count));
+    let router = api::with_request_ids(counted);
+    serve_metrics(config, metrics).await?;
 
     announce(config, listener.local_addr()?)?;
     listen::serve(listener, router, stopping).await;
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
+}
+
+async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> {
+    let Some(address) = &config.metrics else { return Ok(()) };
+    let listener = ::metrics::Listener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve metrics at `{address}`"))?;
+    tracing::info!(address = listener.address()?, "metrics are served");
+    tokio::spawn(listener.serve(move || {
+        let metrics = metrics.clone();
+        async move { metrics.text().await }
+    }));
+    Ok(())
 }
 
 fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {

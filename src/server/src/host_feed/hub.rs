@@ -89,6 +89,11 @@ impl Hub {
         epoch
     }
 
+    /// How many streams follow the changes.
+    pub(crate) fn streams(&self) -> u64 {
+        self.messages.receiver_count() as u64
+    }
+
     pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
         self.messages.subscribe()
     }

@@ -33,9 +33,11 @@ mod snapshot;
 mod sql;
 mod sqlite;
 mod tokens;
+mod totals;
 mod url;
 mod warnings;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -55,6 +57,7 @@ pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
 pub use self::snapshot::{Page, Snapshot};
 pub use self::tokens::{NewToken, TokenInfo, TokenUse};
+pub use self::totals::Totals;
 pub use self::url::{DatabaseUrl, ParseDatabaseUrlError, PostgresUrl};
 pub use self::warnings::{Warning, WarningKind};
 
@@ -102,10 +105,22 @@ pub enum StoreError {
     NewId(#[from] NewIdError),
 }
 
+/// Statements that failed since this process began.
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// How many statements failed since this process began.
+#[must_use]
+pub fn errors() -> u64 {
+    ERRORS.load(Ordering::Relaxed)
+}
+
 impl StoreError {
     /// For `map_err`: the failure of `operation`, a verb and its object.
     fn of(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Query { operation, source }
+        move |source| {
+            ERRORS.fetch_add(1, Ordering::Relaxed);
+            Self::Query { operation, source }
+        }
     }
 
     fn malformed(what: &'static str) -> Self {

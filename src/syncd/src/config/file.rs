@@ -111,7 +111,7 @@ fn parse(text: &str) -> Result<Config, Fault> {
     if !cache.is_absolute() {
         return Err(Fault { offset: 0, what: "`cache` is not an absolute path".to_owned() });
     }
-    Ok(Config { cache, sources })
+    Ok(Config { cache, sources, metrics: raw.metrics })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -125,6 +125,7 @@ struct RawConfig {
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<Command>>,
     max_stale: Option<Parsed<SpanOrNever>>,
+    metrics: Option<::metrics::Address>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
 }
@@ -348,6 +349,7 @@ mod tests {
         let with = |extra: &str| format!("{MINIMAL}{extra}\n");
         let url = |url: &str| MINIMAL.replace("https://keys.example.com", url);
         check("", 1, "[[source]]");
+        check("metrics = \"0.0.0.0:9184\"\n", 1, "loopback");
         check("cash = \"/x\"\n", 1, "unknown field `cash`");
         check(&with("tokenfile = \"/x\""), 5, "unknown field `tokenfile`");
         check(&with("max_stale = \"soon\""), 5, "like \"500ms\"");

@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) cache: PathBuf,
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<Settings>,
+    /// Where Prometheus reads, if it does.
+    pub(crate) metrics: Option<::metrics::Address>,
 }
 
 /// One source.

@@ -1,0 +1,166 @@
+//! What Prometheus is told of the service. No label holds anything that a client chose.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
+
+use crate::host_feed::Hub;
+use crate::log::chain;
+use crate::store::{self, Store, Totals};
+
+/// Counting ten million rows takes a database a second: once a minute is often enough for a graph.
+const TOTALS_AGE_MAX: Duration = Duration::from_mins(1);
+/// From a request that only reads to one that waits for a disk that is busy, in seconds.
+const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    class: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfClass {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+/// Why the API refused a request, in one word; an extension of its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused(pub(crate) &'static str);
+
+/// The numbers of this process.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<Answered, Counter>,
+    seconds: Family<OfClass, Histogram, fn() -> Histogram>,
+    refusals: Family<OfKind, Counter>,
+    store: Store,
+    hub: Hub,
+    totals: Arc<Mutex<Option<(Instant, Totals)>>>,
+}
+
+impl Metrics {
+    /// Counts from now on.
+    pub(crate) fn new(store: Store, hub: Hub) -> Self {
+        let mut registry = Registry::with_prefix("pushkeys_server");
+        let requests = Family::default();
+        let seconds: Family<OfClass, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        let refusals = Family::default();
+        registry.register(
+            "build",
+            "The version of the service",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register("requests", "Requests by class of path and by status", requests.clone());
+        registry.register("request_seconds", "Time until a response began", seconds.clone());
+        registry.register("refusals", "Requests that the API refused, by kind", refusals.clone());
+        let registry = Arc::new(registry);
+        Self { registry, requests, seconds, refusals, store, hub, totals: Arc::default() }
+    }
+
+    /// The numbers in the text format of OpenMetrics.
+    pub(crate) async fn text(&self) -> String {
+        let mut now = Registry::with_prefix("pushkeys_server");
+        let gauge = |registry: &mut Registry, name: &str, help: &str, number: u64| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        gauge(&mut now, "streams", "Hosts that follow the changes", self.hub.streams());
+        let errors: Counter = Counter::default();
+        errors.inc_by(store::errors());
+        now.register("database_errors", "Statements that the database did not do", errors);
+        match self.store.feed_state().await {
+            Ok(state) => gauge(&mut now, "sequence", "The number of the last change", state.head.sequence),
+            Err(error) => tracing::warn!("metrics are told without the database: {}", chain(&error)),
+        }
+        if let Some(totals) = self.totals().await {
+            gauge(&mut now, "keys", "Keys that are registered, as of a minute ago at most", totals.keys);
+            gauge(&mut now, "accounts", "Accounts, as of a minute ago at most", totals.accounts);
+            gauge(&mut now, "hosts", "Hosts that have a token, as of a minute ago at most", totals.hosts);
+        }
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry);
+        let _ = encode(&mut text, &now);
+        text
+    }
+
+    async fn totals(&self) -> Option<Totals> {
+        let mut known = self.totals.lock().await;
+        if let Some((_, totals)) = known.filter(|(at, _)| at.elapsed() < TOTALS_AGE_MAX) {
+            return Some(totals);
+        }
+        match self.store.totals().await {
+            Ok(totals) => {
+                *known = Some((Instant::now(), totals));
+                Some(totals)
+            }
+            Err(error) => {
+                tracing::warn!("metrics are told without totals: {}", chain(&error));
+                None
+            }
+        }
+    }
+}
+
+/// Counts a request. A stream counts when it begins.
+pub(crate) async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let class = class_of(request.uri().path());
+    let begin = Instant::now();
+    let response = next.run(request).await;
+    metrics.seconds.get_or_create(&OfClass { class }).observe(begin.elapsed().as_secs_f64());
+    metrics.requests.get_or_create(&Answered { class, status: response.status().as_u16() }).inc();
+    if let Some(Refused(kind)) = response.extensions().get() {
+        metrics.refusals.get_or_create(&OfKind { kind }).inc();
+    }
+    response
+}
+
+/// What kind of path it is: a path itself is the client's choice.
+fn class_of(path: &str) -> &'static str {
+    match path {
+        feed::SNAPSHOT_PATH => "snapshot",
+        feed::CHANGES_PATH => "changes",
+        "/healthz" => "health",
+        _ if path.starts_with("/v1/feed/") => "feed",
+        _ if path.starts_with("/v2/") => "api",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_makes_a_label_of_its_own() {
+        let check = |path: &str, expected: &str| assert_eq!(class_of(path), expected, "{path}");
+        check("/v2/self/keys/laptop", "api");
+        check("/v1/feed/changes", "changes");
+        check("/v1/feed/snapshot", "snapshot");
+        check("/v1/feed/usage", "feed");
+        check("/healthz", "health");
+        check("/console", "other");
+        check("/\"\n", "other");
+    }
+}

@@ -1,0 +1,28 @@
+//! How much there is, for graphs.
+
+use super::sql::sql;
+use super::{Store, StoreError, from_sql};
+
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Keys that are registered.
+    pub keys: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Hosts that have a token.
+    pub hosts: u64,
+}
+
+impl Store {
+    /// Counts everything, which reads every row.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        let (keys, accounts, hosts): (i64, i64, i64) = sql(
+            "SELECT (SELECT COUNT(*) FROM keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM hosts)",
+        )
+        .fetch_one(&self.database)
+        .await
+        .map_err(StoreError::of("count what there is"))?;
+        Ok(Totals { keys: from_sql(keys)?, accounts: from_sql(accounts)?, hosts: from_sql(hosts)? })
+    }
+}

@@ -1,0 +1,135 @@
+//! What Prometheus reads of both daemons, and what the dashboard and the alert rules ask of it.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pushkeys_tests::{HostFiles, Key, PushHost, Service, eventually, run};
+
+fn packaging(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/metrics").join(name)
+}
+
+fn scrape(socket: &Path) -> String {
+    run(Command::new("curl").args(["-sSf", "--unix-socket"]).arg(socket).arg("http://localhost/metrics"))
+        .output()
+}
+
+/// The value of `series`, with its labels as they are told.
+#[track_caller]
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("`{series}` is in {text}")).parse().expect("a number")
+}
+
+/// Names of metrics of ours in `text`.
+fn names(text: &str) -> BTreeSet<&str> {
+    let is_in_name =
+        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    text.split(|character| !is_in_name(character))
+        .filter(|word| word.starts_with("pushkeys_server_") || word.starts_with("pushkeys_syncd_"))
+        .collect()
+}
+
+fn host_with_metrics(service: &Service) -> (PushHost, PathBuf) {
+    let files = HostFiles::install();
+    // The daemon's user can make files in its cache, and nowhere else.
+    let socket = files.cache().join("metrics.sock");
+    let sources = format!("metrics = \"{}\"\n{}", socket.display(), files.source(service));
+    (PushHost::assemble(files, &sources, |_| {}), socket)
+}
+
+#[test]
+fn what_happens_is_counted_on_both_sides() {
+    let service = Service::start();
+    let (host, socket) = host_with_metrics(&service);
+    let (ana, laptop) = (service.account("ana"), Key::ed25519());
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+    let again = ana.tries_to_add("ssh-rsa AAAA", "weak \"} 1\\n").expect("an answer");
+    assert_eq!(again.status, 400);
+
+    let server = scrape(&service.metrics());
+    assert!(value(&server, "pushkeys_server_requests_total{class=\"api\",status=\"200\"}") >= 1.0);
+    assert!(value(&server, "pushkeys_server_refusals_total{kind=\"key-refused\"}") >= 1.0);
+    assert!(value(&server, "pushkeys_server_request_seconds_count{class=\"api\"}") >= 2.0);
+    assert!(value(&server, "pushkeys_server_sequence") >= 1.0);
+    assert!((value(&server, "pushkeys_server_accounts") - 1.0).abs() < 0.5);
+    assert!((value(&server, "pushkeys_server_streams") - 1.0).abs() < 0.5);
+    assert!(!server.contains("weak") && !server.contains("laptop") && !server.contains("ana"), "{server}");
+
+    let syncd = eventually("the daemon tells of its key", || {
+        let text = scrape(&socket);
+        text.contains("pushkeys_syncd_source_keys{source=\"api\"} 1\n").then_some(text)
+    });
+    assert!(value(&syncd, "pushkeys_syncd_source_changes_total{source=\"api\"}") >= 1.0);
+    assert!(
+        value(&syncd, "pushkeys_syncd_source_synced_timestamp_seconds{source=\"api\"}") > 1_700_000_000.0
+    );
+    let states: f64 = syncd
+        .lines()
+        .filter(|line| line.starts_with("pushkeys_syncd_source_state{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum();
+    assert!((states - 1.0).abs() < 0.5, "one state at a time: {syncd}");
+}
+
+#[test]
+fn every_metric_that_dashboard_and_rules_name_is_told() {
+    let service = Service::start();
+    let (host, socket) = host_with_metrics(&service);
+    let (ana, laptop) = (service.account("ana"), Key::ed25519());
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+    ana.tries_to_add("ssh-rsa AAAA", "weak").expect("an answer");
+    let told = eventually("the lag is known", || {
+        let text = scrape(&service.metrics()) + &scrape(&socket);
+        text.contains("pushkeys_syncd_source_lag{").then_some(text)
+    });
+    let told: BTreeSet<&str> = told
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| names(line).into_iter().next())
+        .collect();
+    for file in ["alerts.yml", "alerts_test.yml", "grafana-dashboard.json"] {
+        let text = fs::read_to_string(packaging(file)).expect("a file that is shipped");
+        let asked = names(&text);
+        assert!(asked.len() > 2, "{file} asks for something");
+        let missing: Vec<_> = asked.difference(&told).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}; there are {told:?}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_rules_and_they_fire_when_they_should() {
+    let check = |command: &str, file: &str| {
+        let finished = run(Command::new("promtool").args([command, "rules"]).arg(packaging(file)));
+        assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    };
+    check("check", "alerts.yml");
+    check("test", "alerts_test.yml");
+}
+
+#[test]
+fn the_dashboard_is_one() {
+    let text = fs::read_to_string(packaging("grafana-dashboard.json")).expect("a file that is shipped");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "ids are unique");
+        for target in panel["targets"].as_array().expect("targets") {
+            let expression = target["expr"].as_str().expect("an expression");
+            let rule = format!("groups: [{{name: x, rules: [{{record: 'a:b', expr: '{expression}'}}]}}]\n");
+            let folder = tempfile::tempdir().expect("room");
+            let file = folder.path().join("rule.yml");
+            fs::write(&file, rule).expect("own file");
+            let finished = run(Command::new("promtool").args(["check", "rules"]).arg(&file));
+            assert!(finished.status.success(), "{expression}: {}{}", finished.stdout, finished.stderr);
+        }
+    }
+    assert!(panels.len() > 5);
+}
