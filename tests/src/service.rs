@@ -17,6 +17,8 @@ pub struct Service {
     room: Room,
     address: String,
     process: Option<Process>,
+    /// Tables of the configuration besides what every service has.
+    settings: String,
     /// The token by which a test itself reads the feed.
     observer: OnceLock<String>,
 }
@@ -25,12 +27,20 @@ impl Service {
     /// Starts a service without accounts, and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
-        let mut service = Self {
-            room: Room::temporary(),
-            address: String::new(),
-            process: None,
-            observer: OnceLock::new(),
-        };
+        Self::start_with("", &[])
+    }
+
+    /// The same with more tables of configuration, in which `{room}` stands for the directory that gets `files`, each
+    /// with its name and text.
+    #[must_use]
+    pub fn start_with(settings: &str, files: &[(&str, &str)]) -> Self {
+        let room = Room::temporary();
+        for (name, text) in files {
+            let _ = room.write(name, text);
+        }
+        let settings = settings.replace("{room}", &room.path().display().to_string());
+        let mut service =
+            Self { room, address: String::new(), process: None, settings, observer: OnceLock::new() };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();
@@ -65,8 +75,10 @@ impl Service {
         let room = self.room.path().display();
         let text = format!(
             "listen = \"{}\"\ndatabase = \"sqlite://{room}/pushkeys.db\"\nsecret_file = \"{room}/secret\"\n\
-             heartbeat = \"1s\"\nmetrics = \"{room}/metrics.sock\"\n",
-            self.address
+             heartbeat = \"1s\"
+metrics = \"{room}/metrics.sock\"
+{}",
+            self.address, self.settings
         );
         let _ = self.room.write("server.toml", &text);
     }

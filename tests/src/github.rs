@@ -1,0 +1,288 @@
+//! A GitHub of one app, as far as linking and listing keys go, that behaves as its documentation says and, when told
+//! to, as it may one day.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::Url;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::web::{Asked, Told, Web};
+
+/// What the app is called.
+const GITHUB_CLIENT_ID: &str = "Iv1.pushkeys";
+/// Its secret.
+pub const GITHUB_CLIENT_SECRET: &str = "githubs-secret-of-the-app";
+/// The most keys in one answer.
+const PAGE_MAX: usize = 100;
+
+/// What can be wrong with a list of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// 429 with `Retry-After: 7`.
+    TooManyRequests,
+    /// 403 with no requests left.
+    NoneRemaining,
+    /// The answer comes after so many seconds.
+    Slow(u64),
+    /// More bytes than keys can have.
+    Huge,
+    /// A redirect to this URL.
+    Redirect(String),
+    /// The next page is at this URL.
+    NextPage(String),
+    /// Not JSON.
+    Garbage,
+    /// 500.
+    Broken,
+}
+
+#[derive(Default)]
+struct World {
+    /// The person before the browser: its login, or nobody who says yes.
+    person: Option<String>,
+    /// Id, title, text.
+    keys: HashMap<String, Vec<(i64, String, String)>>,
+    /// Login, challenge and where to come back to, by code.
+    codes: HashMap<String, (String, String, String)>,
+    /// Login, by token.
+    tokens: HashMap<String, String>,
+    scope: String,
+    trouble: Option<Trouble>,
+    listings: usize,
+    unchanged: usize,
+    issued: usize,
+}
+
+/// The server.
+pub struct GitHub {
+    web: Web,
+    world: Arc<Mutex<World>>,
+}
+
+impl GitHub {
+    /// Starts one, before whose browser `login` sits.
+    #[must_use]
+    pub fn start(login: &str) -> Self {
+        let world = World {
+            person: Some(login.to_owned()),
+            keys: HashMap::from([(login.to_owned(), Vec::new())]),
+            scope: "read:public_key".to_owned(),
+            ..World::default()
+        };
+        let world = Arc::new(Mutex::new(world));
+        let answering = Arc::clone(&world);
+        let web = Web::start(move |asked| answer(&answering, asked));
+        Self { web, world }
+    }
+
+    /// The server's `[github]` for it; the app's secret is in the file at `secret_file`.
+    #[must_use]
+    pub fn settings(&self, secret_file: &str) -> String {
+        let url = self.web.url();
+        format!(
+            "[github]\nclient_id = \"{GITHUB_CLIENT_ID}\"\nclient_secret_file = \"{secret_file}\"\nbase_url = \"{url}\"\n\
+             api_url = \"{url}/api/v3\"\nallow_http_loopback = true\n"
+        )
+    }
+
+    /// Where browsers are sent.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.web.url()
+    }
+
+    /// `login` sits before the browser from now on; `None`: somebody who says no.
+    pub fn is_used_by(&self, login: Option<&str>) {
+        self.lock().person = login.map(str::to_owned);
+    }
+
+    /// The person before the browser has these keys, each with its title.
+    pub fn lists(&self, keys: &[(&str, &str)]) {
+        let mut world = self.lock();
+        let Some(person) = world.person.clone() else { return };
+        let keys =
+            keys.iter().zip(1..).map(|((title, key), id)| (id, (*title).to_owned(), (*key).to_owned()));
+        world.keys.insert(person, keys.collect());
+    }
+
+    /// The scope that is granted whatever is asked for.
+    pub fn grants(&self, scope: &str) {
+        scope.clone_into(&mut self.lock().scope);
+    }
+
+    /// Lists of keys go wrong in this way from now on.
+    pub fn has_trouble(&self, trouble: Option<Trouble>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// The person takes the permission back.
+    pub fn revokes_all(&self) {
+        self.lock().tokens.clear();
+    }
+
+    /// How many tokens are good.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.lock().tokens.len()
+    }
+
+    /// How many pages of keys were told, and how often it was enough to say that nothing has changed.
+    #[must_use]
+    pub fn asked(&self) -> (usize, usize) {
+        let world = self.lock();
+        (world.listings, world.unchanged)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer(world: &Mutex<World>, asked: &Asked) -> Told {
+    let trouble = world.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone();
+    if let (Some(Trouble::Slow(seconds)), "/api/v3/user/keys") = (&trouble, asked.path.as_str()) {
+        thread::sleep(Duration::from_secs(*seconds));
+    }
+    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/login/oauth/authorize") => world.authorize(asked),
+        ("POST", "/login/oauth/access_token") => world.exchange(asked),
+        ("GET", "/api/v3/user") => world.with_token(asked, |_, login| {
+            Told::json(200, &json!({"login": login, "id": id_of(login), "name": null}))
+        }),
+        ("GET", "/api/v3/user/keys") => match trouble {
+            Some(trouble) => world.go_wrong(asked, &trouble),
+            None => world.with_token(asked, |world, login| world.page(asked, login)),
+        },
+        ("DELETE", path) if path == format!("/api/v3/applications/{GITHUB_CLIENT_ID}/token") => {
+            world.revoke(asked)
+        }
+        _ => Told::json(404, &json!({"message": "Not Found"})),
+    }
+}
+
+fn id_of(login: &str) -> i64 {
+    login.bytes().map(i64::from).sum()
+}
+
+impl World {
+    /// The person has said yes before, or says no.
+    fn authorize(&mut self, asked: &Asked) -> Told {
+        let field = |name: &str| asked.fields.get(name).cloned().unwrap_or_default();
+        assert_eq!(field("client_id"), GITHUB_CLIENT_ID);
+        assert_eq!(field("code_challenge_method"), "S256");
+        let mut back = Url::parse(&field("redirect_uri")).expect("a redirect URI");
+        self.issued += 1;
+        let code = format!("code-{}", self.issued);
+        if let Some(person) = &self.person {
+            let attempt = (person.clone(), field("code_challenge"), field("redirect_uri"));
+            self.codes.insert(code.clone(), attempt);
+            back.query_pairs_mut().append_pair("code", &code);
+        } else {
+            back.query_pairs_mut().append_pair("error", "access_denied");
+        }
+        back.query_pairs_mut().append_pair("state", &field("state"));
+        Told::see(&back)
+    }
+
+    /// GitHub refuses with status 200.
+    fn exchange(&mut self, asked: &Asked) -> Told {
+        let field = |name: &str| asked.fields.get(name).map_or("", String::as_str);
+        let refused = |error: &str| {
+            Told::json(200, &json!({"error": error, "error_description": format!("told: {error}")}))
+        };
+        if field("client_id") != GITHUB_CLIENT_ID || field("client_secret") != GITHUB_CLIENT_SECRET {
+            return refused("incorrect_client_credentials");
+        }
+        let Some((login, challenge, redirect_uri)) = self.codes.remove(field("code")) else {
+            return refused("bad_verification_code");
+        };
+        let verifier = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+        if verifier != challenge || field("redirect_uri") != redirect_uri {
+            return refused("bad_verification_code");
+        }
+        let token = format!("gho_{}", self.issued);
+        self.tokens.insert(token.clone(), login);
+        Told::json(200, &json!({"access_token": token, "token_type": "bearer", "scope": self.scope}))
+    }
+
+    fn with_token(&mut self, asked: &Asked, tell: impl FnOnce(&mut Self, &str) -> Told) -> Told {
+        let token = asked.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        match token.and_then(|token| self.tokens.get(token).cloned()) {
+            Some(login) => tell(self, &login),
+            None => Told::json(401, &json!({"message": "Bad credentials"})),
+        }
+    }
+
+    fn page(&mut self, asked: &Asked, login: &str) -> Told {
+        if !self.scope.contains("public_key") {
+            return Told::json(404, &json!({"message": "Not Found"}));
+        }
+        let number = |name: &str| asked.fields.get(name).and_then(|text| text.parse::<usize>().ok());
+        let (size, page) = (number("per_page").unwrap_or(30).min(PAGE_MAX), number("page").unwrap_or(1));
+        let keys = self.keys.get(login).map_or(&[][..], Vec::as_slice);
+        let rows = keys.iter().skip((page - 1) * size).take(size);
+        let rows = rows.map(|(id, title, key)| {
+            json!({"id": id, "title": title, "key": key, "verified": true, "read_only": false})
+        });
+        let body = Value::from(rows.collect::<Vec<_>>());
+        let etag = format!("W/\"{:x}\"", Sha256::digest(body.to_string()));
+        if asked.headers.get("if-none-match") == Some(&etag) {
+            self.unchanged += 1;
+            return Told { status: 304, headers: vec![("ETag", etag)], body: String::new() };
+        }
+        let mut links = String::new();
+        if page * size < keys.len() {
+            let host = asked.headers.get("host").map_or("", String::as_str);
+            let url = |page: usize| format!("http://{host}/api/v3/user/keys?per_page={size}&page={page}");
+            // Writing to a text cannot fail.
+            let _ = write!(
+                links,
+                "<{}>; rel=\"next\", <{}>; rel=\"last\"",
+                url(page + 1),
+                url(keys.len().div_ceil(size))
+            );
+        }
+        self.listings += 1;
+        let told = Told::json(200, &body).with("ETag", etag);
+        if links.is_empty() { told } else { told.with("Link", links) }
+    }
+
+    fn go_wrong(&mut self, asked: &Asked, trouble: &Trouble) -> Told {
+        let limited = json!({"message": "API rate limit exceeded"});
+        match trouble {
+            Trouble::TooManyRequests => Told::json(429, &limited).with("Retry-After", "7"),
+            Trouble::NoneRemaining => {
+                Told::json(403, &limited).with("X-RateLimit-Remaining", "0").with("X-RateLimit-Reset", "0")
+            }
+            Trouble::Slow(_) => self.with_token(asked, |world, login| world.page(asked, login)),
+            Trouble::Huge => Told { status: 200, headers: Vec::new(), body: " ".repeat(8 * 1024 * 1024) },
+            Trouble::Redirect(url) => Told::see(&Url::parse(url).expect("a URL")),
+            Trouble::NextPage(url) => {
+                Told::json(200, &json!([])).with("Link", format!("<{url}>; rel=\"next\""))
+            }
+            Trouble::Garbage => Told { status: 200, headers: Vec::new(), body: "<html>".to_owned() },
+            Trouble::Broken => Told::json(500, &json!({"message": "oops"})),
+        }
+    }
+
+    fn revoke(&mut self, asked: &Asked) -> Told {
+        let expected = STANDARD.encode(format!("{GITHUB_CLIENT_ID}:{GITHUB_CLIENT_SECRET}"));
+        if asked.headers.get("authorization") != Some(&format!("Basic {expected}")) {
+            return Told::json(401, &json!({"message": "Requires authentication"}));
+        }
+        let body: Value = serde_json::from_str(&asked.body).unwrap_or_default();
+        let token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
+        match self.tokens.remove(token) {
+            Some(_) => Told { status: 204, headers: Vec::new(), body: String::new() },
+            None => Told::json(404, &json!({"message": "Not Found"})),
+        }
+    }
+}

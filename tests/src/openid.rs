@@ -1,0 +1,220 @@
+//! A provider of OpenID Connect with real signed tokens, and with those that an attacker, or a fault, would make.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use reqwest::Url;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::web::{Asked, Told, Web};
+
+/// The service's name at the provider.
+const OPENID_CLIENT_ID: &str = "pushkeys";
+/// Its secret there.
+pub const OPENID_CLIENT_SECRET: &str = "providers-secret-of-the-client";
+
+/// What can be wrong with an ID token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgery {
+    /// For another client.
+    Audience,
+    /// By another issuer.
+    Issuer,
+    /// Of yesterday.
+    Expired,
+    /// With the nonce of the attempt before.
+    ReplayedNonce,
+    /// `alg: none`.
+    Unsigned,
+    /// Signed with the client's secret, HMAC.
+    Shared,
+    /// Signed by a key that is not published, under the name of one that is.
+    OtherKey,
+    /// No token at all.
+    Missing,
+}
+
+struct World {
+    /// Subject, and what else the token says; `None`: nobody who says yes.
+    person: Option<Value>,
+    /// Nonce and challenge, by code.
+    codes: HashMap<String, (String, String)>,
+    nonces: Vec<String>,
+    forgery: Option<Forgery>,
+    key: EncodingKey,
+    key_id: String,
+    issued: usize,
+}
+
+/// The provider.
+pub struct OpenId {
+    web: Web,
+    world: Arc<Mutex<World>>,
+}
+
+impl OpenId {
+    /// Starts one, before whose browser the person of these claims sits.
+    #[must_use]
+    pub fn start(person: Value) -> Self {
+        let world = World {
+            person: Some(person),
+            codes: HashMap::new(),
+            nonces: Vec::new(),
+            forgery: None,
+            key: new_key(),
+            key_id: "key-1".to_owned(),
+            issued: 0,
+        };
+        let world = Arc::new(Mutex::new(world));
+        let answering = Arc::clone(&world);
+        let web =
+            Web::start(move |asked| answering.lock().unwrap_or_else(PoisonError::into_inner).answer(asked));
+        Self { web, world }
+    }
+
+    /// The server's `[oidc]` for it; the client's secret is in the file at `secret_file`.
+    #[must_use]
+    pub fn settings(&self, secret_file: &str, creates_accounts: bool) -> String {
+        format!(
+            "[oidc]\nissuer = \"{}\"\nlabel = \"Example ID\"\nclient_id = \"{OPENID_CLIENT_ID}\"\n\
+             client_secret_file = \"{secret_file}\"\ncreate_accounts = {creates_accounts}\nallow_http_loopback = true\n",
+            self.web.url()
+        )
+    }
+
+    /// The person of these claims sits before the browser from now on; `None`: somebody who says no.
+    pub fn is_used_by(&self, person: Option<Value>) {
+        self.lock().person = person;
+    }
+
+    /// Tokens are wrong in this way from now on.
+    pub fn forges(&self, forgery: Option<Forgery>) {
+        self.lock().forgery = forgery;
+    }
+
+    /// Tokens are signed by a new key from now on, which is published.
+    pub fn rotates_its_key(&self) {
+        let mut world = self.lock();
+        world.key = new_key();
+        "key-2".clone_into(&mut world.key_id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_key() -> EncodingKey {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    EncodingKey::from_ec_der(key.expect("a key").as_ref())
+}
+
+impl World {
+    fn answer(&mut self, asked: &Asked) -> Told {
+        let host = asked.headers.get("host").map_or("", String::as_str);
+        let issuer = format!("http://{host}");
+        match asked.path.as_str() {
+            "/.well-known/openid-configuration" => Told::json(
+                200,
+                &json!({
+                    "issuer": issuer,
+                    "authorization_endpoint": format!("{issuer}/authorize"),
+                    "token_endpoint": format!("{issuer}/token"),
+                    "jwks_uri": format!("{issuer}/keys"),
+                    "response_types_supported": ["code"],
+                    "code_challenge_methods_supported": ["S256"],
+                }),
+            ),
+            "/keys" => {
+                let mut key = Jwk::from_encoding_key(&self.key, Algorithm::ES256).expect("a public key");
+                key.common.key_id = Some(self.key_id.clone());
+                // A key of a kind that nobody knows stands beside it.
+                Told::json(200, &json!({"keys": [{"kty": "future", "kid": "key-0"}, key]}))
+            }
+            "/authorize" => self.authorize(asked),
+            "/token" => self.exchange(asked, &issuer),
+            _ => Told::json(404, &json!({})),
+        }
+    }
+
+    fn authorize(&mut self, asked: &Asked) -> Told {
+        let field = |name: &str| asked.fields.get(name).cloned().unwrap_or_default();
+        assert_eq!(field("code_challenge_method"), "S256");
+        assert!(field("scope").split(' ').any(|scope| scope == "openid"));
+        let mut back = Url::parse(&field("redirect_uri")).expect("a redirect URI");
+        if self.person.is_some() {
+            self.issued += 1;
+            let code = format!("code-{}", self.issued);
+            self.codes.insert(code.clone(), (field("nonce"), field("code_challenge")));
+            self.nonces.push(field("nonce"));
+            back.query_pairs_mut().append_pair("code", &code);
+        } else {
+            back.query_pairs_mut().append_pair("error", "access_denied");
+        }
+        back.query_pairs_mut().append_pair("state", &field("state"));
+        Told::see(&back)
+    }
+
+    fn exchange(&mut self, asked: &Asked, issuer: &str) -> Told {
+        let field = |name: &str| asked.fields.get(name).map_or("", String::as_str);
+        let basic = STANDARD.encode(format!("{OPENID_CLIENT_ID}:{OPENID_CLIENT_SECRET}"));
+        if asked.headers.get("authorization") != Some(&format!("Basic {basic}")) {
+            return Told::json(401, &json!({"error": "invalid_client"}));
+        }
+        let verifier = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+        match self.codes.remove(field("code")) {
+            Some((nonce, challenge)) if challenge == verifier => {
+                let mut body = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 60});
+                if self.forgery != Some(Forgery::Missing) {
+                    let token = self.id_token(issuer, &nonce);
+                    body.as_object_mut().expect("an object").insert("id_token".to_owned(), token.into());
+                }
+                Told::json(200, &body)
+            }
+            _ => Told::json(400, &json!({"error": "invalid_grant"})),
+        }
+    }
+
+    fn id_token(&self, issuer: &str, nonce: &str) -> String {
+        let now = get_current_timestamp();
+        let mut claims = self.person.clone().unwrap_or_default();
+        let claims = claims.as_object_mut().expect("claims are an object");
+        let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        claim("iss", issuer.into());
+        claim("aud", OPENID_CLIENT_ID.into());
+        claim("nonce", nonce.into());
+        claim("iat", now.into());
+        claim("exp", (now + 300).into());
+        let mut header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
+        let mut key = self.key.clone();
+        match self.forgery {
+            Some(Forgery::Audience) => drop(claim("aud", "others".into())),
+            Some(Forgery::Issuer) => drop(claim("iss", "https://id.example.org".into())),
+            Some(Forgery::Expired) => drop(claim("exp", (now - 86_400).into())),
+            Some(Forgery::ReplayedNonce) => {
+                let before = self.nonces.iter().rev().nth(1).expect("an attempt before");
+                claim("nonce", before.as_str().into());
+            }
+            Some(Forgery::OtherKey) => key = new_key(),
+            Some(Forgery::Shared) => {
+                header.alg = Algorithm::HS256;
+                key = EncodingKey::from_secret(OPENID_CLIENT_SECRET.as_bytes());
+            }
+            Some(Forgery::Unsigned) => {
+                let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+                let header = json!({"alg": "none", "kid": self.key_id});
+                let claims = serde_json::to_string(claims).expect("JSON");
+                return format!("{}.{}.", part(header.to_string()), part(claims));
+            }
+            Some(Forgery::Missing) | None => {}
+        }
+        encode(&header, claims, &key).expect("a token")
+    }
+}
