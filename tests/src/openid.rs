@@ -1,4 +1,4 @@
-//! A provider of OpenID Connect with real signed tokens, and with those that an attacker, or a fault, would make.
+//! An OpenID provider with real signed tokens, and with those that an attacker, or a fault, would make.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

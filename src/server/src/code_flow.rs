@@ -4,15 +4,18 @@
 //! What must be remembered between leaving and coming back is sealed into a cookie of that browser, bound to the
 //! session that began: no stranger can fill a table of ours, and any replica can go on.
 
+use std::pin::Pin;
+
 use axum::http;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
 use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse as _,
+    TokenUrl,
 };
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -54,8 +57,10 @@ pub struct Parties {
 pub struct Attempt {
     state: String,
     verifier: String,
-    /// Also in the ID token that answers this attempt (`OpenID` Connect Core, section 3.1.2.1).
+    /// Also in the ID token that answers this attempt (OpenID Connect Core, section 3.1.2.1).
     pub nonce: String,
+    /// The page of ours that the person wanted to see.
+    pub next: String,
     /// Where the browser comes back to; the token is asked for with the same.
     redirect_url: String,
     expires_at_ms: i64,
@@ -78,7 +83,7 @@ pub struct Granted {
     pub access_token: String,
     /// `None`: exactly those that were asked for.
     pub scopes: Option<Vec<String>>,
-    /// Only `OpenID` Connect has one.
+    /// Only OpenID Connect has one.
     pub id_token: Option<String>,
 }
 
@@ -129,17 +134,24 @@ type Client = oauth2::Client<
 >;
 
 impl Parties {
-    /// Where the browser is sent to, and what to remember until it comes back to `redirect_url`.
-    pub fn begin(&self, redirect_url: String) -> Result<(Url, Attempt), CodeFlowError> {
+    /// Where the browser is sent to, and what to remember until it comes back to `redirect_url`. `more`
+    /// stands in the query too.
+    pub fn begin(
+        &self,
+        redirect_url: String,
+        more: &[(&'static str, &'static str)],
+    ) -> Result<(Url, Attempt), CodeFlowError> {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let nonce = CsrfToken::new_random().into_secret();
         let scopes = self.scopes.iter().cloned().map(Scope::new);
         let client = self.client(&redirect_url)?;
         let request = client.authorize_url(CsrfToken::new_random).add_scopes(scopes);
+        let request =
+            more.iter().fold(request, |request, (name, value)| request.add_extra_param(*name, *value));
         let (url, state) = request.add_extra_param("nonce", &nonce).set_pkce_challenge(challenge).url();
         let (state, verifier) = (state.into_secret(), verifier.into_secret());
         let expires_at_ms = now_ms() + ATTEMPT_AGE_MS_MAX;
-        Ok((url, Attempt { state, verifier, nonce, redirect_url, expires_at_ms }))
+        Ok((url, Attempt { state, verifier, nonce, next: String::new(), redirect_url, expires_at_ms }))
     }
 
     /// What the other service gives for the code that `callback` brings in answer to `attempt`.
@@ -151,10 +163,9 @@ impl Parties {
     ) -> Result<Granted, CodeFlowError> {
         let code = callback.code_for(attempt)?;
         let verifier = PkceCodeVerifier::new(attempt.verifier.clone());
-        let send = |request| send(outbound, request);
         let client = self.client(&attempt.redirect_url)?;
         let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
-        let granted = request.request_async(&send).await.map_err(|error| match error {
+        let granted = request.request_async(&Http(outbound)).await.map_err(|error| match error {
             RequestTokenError::Request(error) => error.into(),
             RequestTokenError::ServerResponse(refusal) => CodeFlowError::Refused(reason(
                 refusal.error().as_ref(),
@@ -227,6 +238,18 @@ fn reason(error: &str, description: Option<&str>) -> String {
     keys::escape(text).chars().take(REASON_CHARACTERS_MAX).collect()
 }
 
+/// [`Outbound`] as the flow's library asks for it.
+struct Http<'a>(&'a Outbound);
+
+impl<'c> AsyncHttpClient<'c> for Http<'_> {
+    type Error = OutboundError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, OutboundError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(send(self.0, request))
+    }
+}
+
 async fn send(outbound: &Outbound, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
     let (parts, body) = request.into_parts();
     let request = outbound.client().request(parts.method, parts.uri.to_string());
@@ -265,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_browser_is_sent_with_a_state_a_nonce_and_a_challenge_and_without_any_secret() {
-        let (url, attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
+        let (url, attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
         let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
         let expected = [
             ("tenant", "a"),
@@ -286,7 +309,7 @@ mod tests {
     #[test]
     fn an_attempt_goes_on_only_in_the_session_that_began_it_and_not_for_long() {
         let sealer = Sealer::new(&[1; 32]).unwrap();
-        let (_, mut attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
+        let (_, mut attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
         let cookie = attempt.seal(&sealer, "link session_1").unwrap();
         assert_eq!(Attempt::open(&sealer, "link session_1", &cookie).unwrap().state, attempt.state);
         assert!(Attempt::open(&sealer, "link session_2", &cookie).is_err());
@@ -298,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_code_is_taken_with_the_state_of_its_attempt_and_with_no_other() {
-        let (_, attempt) = parties().begin("https://keys.example.com/back".into()).unwrap();
+        let (_, attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
         assert_eq!(callback(&attempt.state).code_for(&attempt).unwrap(), "code");
         for state in ["", "x", &attempt.nonce] {
             assert!(matches!(callback(state).code_for(&attempt), Err(CodeFlowError::NoAttempt)), "{state}");

@@ -18,7 +18,7 @@ use crate::console::ConsoleConfig;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
-use crate::{github, oidc};
+use crate::{github, mail, oidc};
 
 /// The longest configuration file in bytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -72,6 +72,8 @@ pub struct Config {
     pub github: Option<github::Settings>,
     /// By whose word people sign in, beside their password.
     pub oidc: Option<oidc::Settings>,
+    /// Who takes mails about changes.
+    pub smtp: Option<mail::Settings>,
     /// The pages for users.
     pub console: ConsoleConfig,
     /// Where Prometheus reads: a loopback address, or the path of a socket.
@@ -108,6 +110,7 @@ impl Default for Config {
             compromised_keys_file: None,
             github: None,
             oidc: None,
+            smtp: None,
             console: ConsoleConfig::default(),
             metrics: None,
         }
@@ -223,6 +226,7 @@ impl Config {
             changes_max: self.changes_max,
             keys_per_account_max: self.keys_per_account_max,
             audit_age_max: self.console.history_max,
+            sends_mail: self.smtp.is_some(),
         }
     }
 
@@ -248,7 +252,8 @@ impl Config {
         }
         let github = self.github.as_ref().and_then(github::Settings::wrong_value);
         let oidc = || self.oidc.as_ref().and_then(oidc::Settings::wrong_value);
-        github.or_else(oidc).or_else(|| self.console.wrong_value())
+        let smtp = || self.smtp.as_ref().and_then(mail::Settings::wrong_value);
+        github.or_else(oidc).or_else(smtp).or_else(|| self.console.wrong_value())
     }
 }
 
@@ -396,6 +401,13 @@ mod tests {
             scopes = ["openid"]
             account_claim = "nickname"
             create_accounts = true
+            [smtp]
+            host = "smtp.example.com"
+            tls = "implicit"
+            username = "keys"
+            password_file = "/etc/pushkeys/smtp.secret"
+            from = "pushkeys <keys@example.com>"
+            contact = "support@example.com"
             "#,
             0o600,
         )
@@ -411,6 +423,7 @@ mod tests {
         assert_eq!(config.consumers, [Consumer { key: "k".into(), secret: "s".into() }]);
         assert_eq!(config.github.unwrap().api_url.as_str(), "https://ghe.example.com/api/v3");
         assert!(config.oidc.unwrap().create_accounts);
+        assert_eq!(config.smtp.unwrap().tls, mail::Tls::Implicit);
     }
 
     #[test]
@@ -460,6 +473,9 @@ mod tests {
         check(&format!("{github}api_url = \"http://127.0.0.1:1\""), 0o600, "github.api_url");
         let oidc = "[oidc]\nclient_id = \"a\"\nclient_secret_file = \"/b\"\n";
         check(&format!("{oidc}issuer = \"http://127.0.0.1:1\""), 0o600, "oidc.issuer");
+        check("[smtp]\nhost = \"a\"\nfrom = \"nobody\"", 0o600, "nobody");
+        check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\ntls = \"none\"", 0o600, "smtp.tls");
+        check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\nusername = \"c\"", 0o600, "smtp.password_file");
         check(&format!("{oidc}issuer = \"https://a\"\nscopes = [\"email\"]"), 0o600, "oidc.scopes");
     }
 }

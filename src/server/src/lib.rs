@@ -16,6 +16,7 @@ pub mod github;
 pub mod host_feed;
 mod listen;
 pub mod log;
+pub mod mail;
 mod metrics;
 pub mod oidc;
 pub mod outbound;

@@ -39,6 +39,12 @@ impl Origin {
         self.0 == *origin
     }
 
+    /// The text, as a browser sends it.
+    pub(crate) fn as_str(&self) -> &str {
+        // It was made of a text.
+        self.0.to_str().unwrap_or_default()
+    }
+
     /// Whether its pages come over TLS.
     pub(crate) fn is_https(&self) -> bool {
         self.0.as_bytes().starts_with(b"https://")

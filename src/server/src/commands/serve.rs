@@ -15,19 +15,24 @@ use super::{Answer, open_store};
 use crate::api::{self, Api, Limits};
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::console::{self, Console};
+use crate::console::{self, Console, Elsewhere};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen;
 use crate::log;
+use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
+use crate::oidc::Oidc;
 use crate::secret::ServiceSecret;
+use crate::store::Store;
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     log::start()?;
     let policy = Arc::new(config.policy()?);
     let secret = ServiceSecret::load_or_make(&config.secret_file)?;
     let github = config.github.as_ref().map(|settings| GitHub::new(settings, &secret)).transpose()?;
+    let github = github.map(Arc::new);
+    let oidc = config.oidc.as_ref().map(|settings| Oidc::new(settings, &secret)).transpose()?;
     let store = open_store(config).await?;
     let stopping = CancellationToken::new();
     stop_on_signal(stopping.clone())?;
@@ -41,14 +46,15 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let metrics = Metrics::new(store.clone(), hub.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
     let limits = Limits::new(config);
-    let console = Console::new(config, store.clone(), policy.clone(), limits.clone());
+    let elsewhere = Elsewhere { github: github.clone(), oidc };
+    let console = Console::new(config, store.clone(), policy.clone(), limits.clone(), elsewhere);
     let api = Api {
         store: store.clone(),
         authenticator,
         policy,
         allowed_origins: config.allowed_origins.clone().into(),
         limits,
-        github: github.map(Arc::new),
+        github,
         cli_token_max: config.console.cli_token_max,
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
@@ -56,8 +62,13 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let router = api::with_request_ids(counted);
     serve_metrics(config, metrics).await?;
 
+    let sender = mail_sender(config, &store)?;
+    let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
     announce(config, listener.local_addr()?)?;
     listen::serve(listener, router, stopping).await;
+    if let Some(sending) = sending {
+        sending.await?;
+    }
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
@@ -74,6 +85,12 @@ async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> 
         async move { metrics.text().await }
     }));
     Ok(())
+}
+
+fn mail_sender(config: &Config, store: &Store) -> anyhow::Result<Option<Sender>> {
+    let Some(settings) = &config.smtp else { return Ok(None) };
+    let console = config.console.base_url.as_ref().map(|url| url.as_str().to_owned());
+    Ok(Some(Sender::new(store.clone(), settings, console)?))
 }
 
 fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {

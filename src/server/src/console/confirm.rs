@@ -8,7 +8,7 @@ use super::Console;
 use super::messages::fill;
 use super::pages::{self, Confirm, Section};
 use super::posted::Posted;
-use super::sign_in::{NotLetIn, check_password};
+use super::sign_in::{NotLetIn, check_password, oidc_label};
 use super::text::Sentence;
 use super::visitor::SignedIn;
 
@@ -36,7 +36,9 @@ pub(super) async fn check(
     let ask = |status, refusal: Option<&str>| {
         let page = by.page(Section::Keys);
         let page = if refusal.is_some() { page.with_error() } else { page };
-        pages::render(status, &Confirm { page, action, kept: kept(), refusal: refusal.map(Sentence::new) })
+        let oidc = oidc_label(console, by.texts());
+        let refusal = refusal.map(Sentence::new);
+        pages::render(status, &Confirm { page, action, kept: kept(), refusal, oidc })
     };
     let password = fields.get("password");
     if password.is_empty() {

@@ -17,7 +17,7 @@ use super::pages::{self, AddForm, KeyRow, KeysPage, Push, Section, System, Warni
 use super::posted::{Fields, Posted};
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
-use super::{Console, KEYS_PATH, confirm, refusals};
+use super::{Console, KEYS_PATH, confirm, github, refusals};
 use crate::api::{RequestId, log_change};
 use crate::store::{KeyToPut, PutKeyError, ReportKeyError, StoreError, StoredKey, Warning, WarningKind};
 
@@ -41,6 +41,8 @@ pub(super) async fn show(
         "deleted" => Some(texts.done_deleted),
         "proved" => Some(texts.done_proved),
         "dismissed" => Some(texts.done_dismissed),
+        "imported" => Some(texts.done_imported),
+        "linked" => Some(texts.done_linked),
         "gone" => Some(texts.done_renamed_nothing),
         _ => None,
     };
@@ -147,7 +149,11 @@ async fn fill_page(
 ) -> Result<KeysPage, StoreError> {
     let account = &by.session.account;
     let texts = by.texts();
-    let (keys, warnings) = tokio::try_join!(console.store.keys(account), console.store.warnings(account))?;
+    let (keys, warnings, github) = tokio::try_join!(
+        console.store.keys(account),
+        console.store.warnings(account),
+        github::panel(console, by),
+    )?;
     let now = Timestamp::now();
     let page = by.page(Section::Keys);
     Ok(KeysPage {
@@ -155,6 +161,7 @@ async fn fill_page(
         notice,
         warnings: warnings.into_iter().map(|warning| warning_row(warning, texts)).collect(),
         keys: keys.into_iter().map(|key| key_row(console, key, now, texts)).collect(),
+        github,
         form,
         push: push(console, texts),
     })

@@ -253,6 +253,71 @@ messages! {
         "Ce lien n’est pas de ceux qu’ouvre `clever login`. Relancez `clever login`.";
     cli_label: "clever login", "clever login";
 
+    leaving: "Going to {name}", "Vers {name}";
+    leaving_link: "Continue", "Continuer";
+    elsewhere_no_attempt: "This answer belongs to no attempt that was begun in this browser within the last ten minutes. Begin again.",
+        "Cette réponse ne correspond à aucune tentative commencée dans ce navigateur au cours des dix dernières minutes. Recommencez.";
+    elsewhere_refused: "{name} refused: {reason}. Begin again if this is not what you wanted.",
+        "{name} a refusé : {reason}. Recommencez si ce n’est pas ce que vous vouliez.";
+    elsewhere_away: "{name} does not answer as it should at the moment. Try again in a minute.",
+        "{name} ne répond pas comme prévu pour l’instant. Réessayez dans une minute.";
+    linked: "Linked accounts", "Comptes liés";
+    linked_as: "linked as {name}", "lié en tant que {name}";
+    not_linked: "not linked", "non lié";
+    link_button: "Link", "Lier";
+    link_label: "Link {name}", "Lier {name}";
+    unlink_button: "Unlink", "Délier";
+    unlink_label: "Unlink {name}", "Délier {name}";
+    done_linked: "The account is linked.", "Le compte est lié.";
+    done_unlinked: "The account is no longer linked. Keys that you imported stay until you delete them.",
+        "Le compte n’est plus lié. Les clés que vous avez importées restent jusqu’à ce que vous les supprimiez.";
+    done_imported: "The keys were added. Push hosts accept them within moments.",
+        "Les clés ont été ajoutées. Les serveurs les acceptent dans quelques instants.";
+
+    github_lead: "Link your GitHub account to see its SSH keys here and add each by one click. We ask GitHub for nothing but the list of your public keys.",
+        "Liez votre compte GitHub pour voir ici ses clés SSH et ajouter chacune d’un clic. Nous ne demandons à GitHub que la liste de vos clés publiques.";
+    github_link: "Link your GitHub account", "Lier votre compte GitHub";
+    github_keys: "Keys of {name} at GitHub that you do not have here:",
+        "Clés de {name} sur GitHub que vous n’avez pas ici :";
+    github_all_here: "Every key of {name} at GitHub that can be used is here already.",
+        "Toutes les clés utilisables de {name} sur GitHub sont déjà ici.";
+    github_add: "Add", "Ajouter";
+    github_add_label: "Add the key {name}", "Ajouter la clé {name}";
+    github_all: "Add all…", "Tout ajouter…";
+    github_refused: "These keys cannot be added:", "Ces clés ne peuvent pas être ajoutées :";
+    github_gone: "You imported these keys from GitHub, which no longer lists them. If you do not use them any more, delete them here too.",
+        "Vous avez importé ces clés depuis GitHub, qui ne les liste plus. Si vous ne les utilisez plus, supprimez-les aussi ici.";
+    github_preview: "Add keys from GitHub", "Ajouter des clés depuis GitHub";
+    github_preview_lead: "These keys will be added under these names. Nothing that you have is replaced.",
+        "Ces clés seront ajoutées sous ces noms. Rien de ce que vous avez n’est remplacé.";
+    github_preview_none: "There is nothing to add.", "Il n’y a rien à ajouter.";
+    github_preview_button: "Add these keys", "Ajouter ces clés";
+    github_partly: "{count} keys were added; those below were not.",
+        "{count} clés ont été ajoutées ; celles ci-dessous ne l’ont pas été.";
+    github_link_again: "GitHub no longer accepts the link. Link your account again.",
+        "GitHub n’accepte plus le lien. Liez à nouveau votre compte.";
+    github_wait: "GitHub asks to wait. Try again in {seconds} seconds.",
+        "GitHub demande d’attendre. Réessayez dans {seconds} secondes.";
+    github_too_many: "GitHub lists more keys than can be imported. Copy those that you use.",
+        "GitHub liste plus de clés qu’il n’est possible d’importer. Copiez celles que vous utilisez.";
+    github_scope: "GitHub did not give the permission to read your public keys. Link again and grant it.",
+        "GitHub n’a pas donné la permission de lire vos clés publiques. Recommencez et accordez-la.";
+
+    oidc_sign_in: "Sign in with {name}", "Se connecter avec {name}";
+    or_password: "Or with your password", "Ou avec votre mot de passe";
+    oidc_unknown: "Nobody here is linked to your account at {name}. Sign in with your password and link it on your profile.",
+        "Personne ici n’est lié à votre compte {name}. Connectez-vous avec votre mot de passe et liez-le dans votre profil.";
+    oidc_no_name: "{name} does not say what to call your account. Ask whoever runs the service.",
+        "{name} n’indique pas comment appeler votre compte. Adressez-vous à la personne qui exploite le service.";
+    oidc_name_taken: "An account of your name exists already. If it is yours, sign in with its password and link {name} on your profile.",
+        "Un compte à votre nom existe déjà. S’il est à vous, connectez-vous avec son mot de passe et liez {name} dans votre profil.";
+    oidc_of_another: "Your account at {name} signs in to another account here. Unlink it there first.",
+        "Votre compte {name} ouvre un autre compte ici. Déliez-le d’abord là-bas.";
+    oidc_only_way: "{name} is the only way to sign in to this account. Ask whoever runs the service to set a password first.",
+        "{name} est le seul moyen de se connecter à ce compte. Demandez d’abord à la personne qui exploite le service de définir un mot de passe.";
+    oidc_not_believed: "What {name} says about you cannot be believed. Begin again; if it happens again, tell whoever runs the service.",
+        "Ce que {name} dit de vous ne peut pas être cru. Recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+
     not_done: "This was not done", "Ceci n’a pas été fait";
     csrf: "The page was out of date, or the request did not come from this site. Nothing was changed. Go back, reload the page and try again.",
         "La page n’était plus à jour, ou la demande ne venait pas de ce site. Rien n’a été modifié. Revenez en arrière, rechargez la page et réessayez.";

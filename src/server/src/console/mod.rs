@@ -11,10 +11,13 @@ mod assets;
 mod cli;
 mod config;
 mod confirm;
+mod elsewhere;
+mod github;
 mod headers;
 mod keys;
 mod language;
 mod messages;
+mod oidc;
 mod pages;
 mod posted;
 mod profile;
@@ -40,6 +43,8 @@ pub use self::language::Language;
 use self::posted::Site;
 use crate::api::Limits;
 use crate::config::Config;
+use crate::github::GitHub;
+use crate::oidc::Oidc;
 use crate::password::Passwords;
 use crate::rate_limit::{Limiter, Peer};
 use crate::store::{Lifetimes, Store};
@@ -61,6 +66,15 @@ const ATTEMPT_PER_ADDRESS_EVERY: Duration = Duration::from_secs(6);
 #[derive(Clone)]
 pub struct Console(Arc<Shared>);
 
+/// Other services that people have accounts at.
+#[derive(Default)]
+pub struct Elsewhere {
+    /// Where keys can be imported from.
+    pub github: Option<Arc<GitHub>>,
+    /// By whose word people sign in.
+    pub oidc: Option<Oidc>,
+}
+
 /// See [`Console`].
 pub struct Shared {
     store: Store,
@@ -71,6 +85,8 @@ pub struct Shared {
     site: Site,
     account_attempts: Limiter<String>,
     address_attempts: Limiter<Peer>,
+    github: Option<Arc<GitHub>>,
+    oidc: Option<Oidc>,
 }
 
 impl Deref for Console {
@@ -82,9 +98,16 @@ impl Deref for Console {
 }
 
 impl Console {
-    /// The console of `config` on `store`, for keys that `policy` accepts; requests count in `limits`.
+    /// The console of `config` on `store`, for keys that `policy` accepts; requests count in `limits`. People link
+    /// accounts of `elsewhere`.
     #[must_use]
-    pub fn new(config: &Config, store: Store, policy: Arc<Policy>, limits: Limits) -> Self {
+    pub fn new(
+        config: &Config,
+        store: Store,
+        policy: Arc<Policy>,
+        limits: Limits,
+        elsewhere: Elsewhere,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
             policy,
@@ -94,6 +117,8 @@ impl Console {
             config: config.console.clone(),
             account_attempts: Limiter::every(ATTEMPT_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ACCOUNT),
             address_attempts: Limiter::every(ATTEMPT_PER_ADDRESS_EVERY, ATTEMPTS_PER_ADDRESS),
+            github: elsewhere.github,
+            oidc: elsewhere.oidc,
         }))
     }
 }
@@ -119,6 +144,14 @@ pub fn router(console: Console) -> Router {
         .route("/users/me/password", post(profile::change_password))
         .route("/users/me/sessions/end", post(profile::end_session))
         .route("/users/me/tokens/revoke", post(profile::revoke_token))
+        .route(github::LINK_PATH, post(github::link))
+        .route(crate::github::CALLBACK_PATH, get(github::callback))
+        .route("/users/me/github/unlink", post(github::unlink))
+        .route(github::IMPORT_PATH, get(github::preview).post(github::import))
+        .route("/sign-in/oidc", post(oidc::sign_in))
+        .route(crate::oidc::CALLBACK_PATH, get(oidc::callback))
+        .route(oidc::LINK_PATH, post(oidc::link))
+        .route("/users/me/oidc/unlink", post(oidc::unlink))
         .route("/cli-oauth", get(cli::show).post(cli::approve))
         .route("/assets/{file}", get(assets::show))
         .layer(middleware::from_fn_with_state(console.clone(), headers::guard))

@@ -87,6 +87,17 @@ pub(super) struct SignIn {
     pub(super) name: String,
     pub(super) notice: Option<&'static str>,
     pub(super) refusal: Option<Sentence>,
+    /// What the button of the OpenID provider says.
+    pub(super) oidc: Option<String>,
+}
+
+/// On the way to another service.
+#[derive(Template)]
+#[template(path = "leaving.html")]
+pub(super) struct Leaving {
+    pub(super) page: Page,
+    pub(super) title: String,
+    pub(super) url: String,
 }
 
 #[derive(Template)]
@@ -98,6 +109,8 @@ pub(super) struct Confirm {
     /// What was typed there.
     pub(super) kept: Vec<(&'static str, String)>,
     pub(super) refusal: Option<Sentence>,
+    /// What the button of the OpenID provider says.
+    pub(super) oidc: Option<String>,
 }
 
 #[derive(Template)]
@@ -130,8 +143,51 @@ pub(super) struct KeysPage {
     pub(super) notice: Option<&'static str>,
     pub(super) warnings: Vec<WarningRow>,
     pub(super) keys: Vec<KeyRow>,
+    /// Where GitHub is configured.
+    pub(super) github: Option<GithubPanel>,
     pub(super) form: AddForm,
     pub(super) push: Push,
+}
+
+/// What GitHub lists, as far as it was asked.
+#[derive(Default)]
+pub(super) struct GithubPanel {
+    /// What the account is called there, if it is linked.
+    pub(super) login: Option<String>,
+    /// Why nothing is listed.
+    pub(super) trouble: Option<Sentence>,
+    /// Whether linking again would help.
+    pub(super) is_broken: bool,
+    pub(super) importable: Vec<ImportRow>,
+    pub(super) refused: Vec<RefusedRow>,
+    pub(super) gone: Vec<GoneRow>,
+}
+
+pub(super) struct ImportRow {
+    pub(super) name: String,
+    pub(super) algorithm: String,
+    pub(super) fingerprint: String,
+}
+
+pub(super) struct RefusedRow {
+    pub(super) name: String,
+    pub(super) why: Sentence,
+}
+
+/// A key that came from GitHub, which no longer lists it.
+pub(super) struct GoneRow {
+    pub(super) name: String,
+}
+
+#[derive(Template)]
+#[template(path = "import.html")]
+pub(super) struct ImportPage {
+    pub(super) page: Page,
+    pub(super) refusal: Option<Sentence>,
+    pub(super) importable: Vec<ImportRow>,
+    pub(super) refused: Vec<RefusedRow>,
+    /// Of those that could be imported.
+    pub(super) fingerprints: String,
 }
 
 pub(super) struct WarningRow {
@@ -219,6 +275,7 @@ pub(super) struct Profile {
     pub(super) page: Page,
     pub(super) notice: Option<&'static str>,
     pub(super) account: AccountFacts,
+    pub(super) linked: Vec<LinkedRow>,
     pub(super) sessions: Vec<SessionRow>,
     pub(super) has_password: bool,
     pub(super) password_hint: String,
@@ -234,6 +291,15 @@ pub(super) struct AccountFacts {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) email: Option<String>,
+}
+
+/// Another service that this account can be linked to.
+pub(super) struct LinkedRow {
+    pub(super) service: String,
+    /// What the account is called there, if it is linked.
+    pub(super) shown_as: Option<String>,
+    pub(super) link: &'static str,
+    pub(super) unlink: &'static str,
 }
 
 pub(super) struct SessionRow {

@@ -108,11 +108,13 @@ impl Site {
         self.0.is_some() || local_origin(&request.headers, request).is_some()
     }
 
+    /// Where the browser of `request` finds it.
+    pub(super) fn origin(&self, request: &Parts) -> Option<Origin> {
+        self.0.clone().or_else(|| local_origin(&request.headers, request))
+    }
+
     fn is_origin(&self, origin: &axum::http::HeaderValue, request: &Parts) -> bool {
-        match &self.0 {
-            Some(own) => own.is(origin),
-            None => local_origin(&request.headers, request).is_some_and(|own| own.is(origin)),
-        }
+        self.origin(request).is_some_and(|own| own.is(origin))
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
-use super::pages::{self, AccountFacts, HistoryRow, Profile, Section, SessionRow, TokenRow};
+use super::pages::{self, AccountFacts, HistoryRow, LinkedRow, Profile, Section, SessionRow, TokenRow};
 use super::posted::Posted;
 use super::sign_in::{NotLetIn, check_password};
 use super::text::{Moment, Sentence};
@@ -39,6 +39,8 @@ pub(super) async fn show(
     let notice = match done.as_str() {
         "password" => Some(texts.done_password),
         "session-ended" => Some(texts.done_session_ended),
+        "linked" => Some(texts.done_linked),
+        "unlinked" => Some(texts.done_unlinked),
         "token-revoked" => Some(texts.done_token_revoked),
         _ => None,
     };
@@ -132,9 +134,10 @@ async fn fill_page(
     refusal: Option<Sentence>,
 ) -> Result<Profile, StoreError> {
     let (store, id, texts) = (&console.store, &by.session.account, by.texts());
-    let (account, password, sessions, tokens, history) = tokio::try_join!(
+    let (account, password, linked, sessions, tokens, history) = tokio::try_join!(
         store.find_account(id.as_str()),
         store.password(&by.session.account_name),
+        linked(console, by),
         store.sessions(id, console.lifetimes()),
         store.tokens(id),
         store.audit(id, before, HISTORY_ROWS),
@@ -150,6 +153,7 @@ async fn fill_page(
             id: id.to_string(),
             email: account.and_then(|account| account.email).as_ref().map(Email::to_string),
         },
+        linked,
         sessions: sessions.into_iter().map(|session| session_row(session, by)).collect(),
         has_password: password.is_some_and(|(_, hash)| hash.is_some()),
         password_hint: min_characters(texts.new_password_hint),
@@ -159,6 +163,23 @@ async fn fill_page(
         history_lead: fill(texts.history_lead, &[("days", &days)]),
         older,
     })
+}
+
+/// The services that the account is, or could be, linked to.
+async fn linked(console: &Console, by: &SignedIn) -> Result<Vec<LinkedRow>, StoreError> {
+    let (store, account) = (&console.store, &by.session.account);
+    let mut rows = Vec::new();
+    if console.github.is_some() {
+        let shown_as = store.github_link(account).await?.map(|link| link.login);
+        let (link, unlink) = (super::github::LINK_PATH, "/users/me/github/unlink");
+        rows.push(LinkedRow { service: "GitHub".to_owned(), shown_as, link, unlink });
+    }
+    if let Some(oidc) = &console.oidc {
+        let shown_as = store.identity_at(account, oidc.settings().issuer.as_str()).await?;
+        let (link, unlink) = (super::oidc::LINK_PATH, "/users/me/oidc/unlink");
+        rows.push(LinkedRow { service: oidc.settings().label.clone(), shown_as, link, unlink });
+    }
+    Ok(rows)
 }
 
 fn min_characters(message: &str) -> String {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::messages::fill;
+use super::messages::{Messages, fill};
 use super::pages::{self, SignIn};
 use super::posted::{Posted, PostedByAnybody};
 use super::text::Sentence;
@@ -31,6 +31,7 @@ pub(super) struct Asked {
 
 /// `GET /sign-in`
 pub(super) async fn show(
+    State(console): State<Console>,
     visitor: Visitor,
     signed_in: Option<SignedIn>,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -47,7 +48,8 @@ pub(super) async fn show(
         _ => None,
     };
     let page = visitor.page();
-    pages::render(StatusCode::OK, &SignIn { page, next, name: String::new(), notice, refusal: None })
+    let oidc = oidc_label(&console, texts);
+    pages::render(StatusCode::OK, &SignIn { page, next, name: String::new(), notice, refusal: None, oidc })
 }
 
 /// Why somebody was not let in.
@@ -81,7 +83,14 @@ pub(super) async fn submit(State(console): State<Console>, posted: PostedByAnybo
     };
     let refusal = Some(Sentence::new(&refusal));
     let page = by.page().with_error();
-    pages::render(status, &SignIn { page, next, name: name.to_owned(), notice: None, refusal })
+    let oidc = oidc_label(&console, texts);
+    pages::render(status, &SignIn { page, next, name: name.to_owned(), notice: None, refusal, oidc })
+}
+
+/// What the button says that leads to the OpenID provider, where there is one.
+pub(super) fn oidc_label(console: &Console, texts: &Messages) -> Option<String> {
+    let label = &console.oidc.as_ref()?.settings().label;
+    Some(fill(texts.oidc_sign_in, &[("name", label)]))
 }
 
 async fn let_in(console: &Console, by: &Visitor, name: &str, password: &str) -> Result<Token, NotLetIn> {
@@ -131,7 +140,13 @@ pub(super) async fn begin_session(
     let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password };
     let actor = Actor::console(by.address);
     let begun = console.store.add_session(account, &session, console.lifetimes(), &actor).await;
-    if begun.map_err(|error| failed(&error))? { Ok(token) } else { Err(NotLetIn::Wrong) }
+    if !begun.map_err(|error| failed(&error))? {
+        return Err(NotLetIn::Wrong);
+    }
+    // Mails are written in the language of the pages that were read last.
+    let remembered = console.store.remember_language(account, by.language.code()).await;
+    remembered.map_err(|error| failed(&error))?;
+    Ok(token)
 }
 
 /// `POST /sign-out`
@@ -148,7 +163,7 @@ pub(super) async fn sign_out(State(console): State<Console>, Posted { by, .. }: 
 }
 
 /// A path of ours: what a browser would read as an address elsewhere is not one.
-fn safe_next(next: &str) -> String {
+pub(super) fn safe_next(next: &str) -> String {
     let is_ours = next.starts_with('/')
         && !next.starts_with("//")
         && next.len() <= NEXT_BYTES_MAX

@@ -156,17 +156,24 @@ fn cookie_name(is_https: bool) -> &'static str {
 /// Gives the browser its session.
 pub(super) fn with_session(console: &Console, token: &Token, response: Response) -> Response {
     let lifetime_s = i64::try_from(console.config.session_max.as_secs()).unwrap_or(i64::MAX);
-    with_cookie(console, token.reveal(), lifetime_s, response)
+    with_cookie(console, cookie_name(console.site.is_https()), token.reveal(), lifetime_s, response)
 }
 
 /// Takes it away.
 pub(super) fn without_session(console: &Console, response: Response) -> Response {
-    with_cookie(console, "", 0, response)
+    with_cookie(console, cookie_name(console.site.is_https()), "", 0, response)
 }
 
-fn with_cookie(console: &Console, value: &str, lifetime_s: i64, mut response: Response) -> Response {
+/// Adds a cookie for our own requests and for links that lead here.
+pub(super) fn with_cookie(
+    console: &Console,
+    name: &'static str,
+    value: &str,
+    lifetime_s: i64,
+    mut response: Response,
+) -> Response {
     let is_https = console.site.is_https();
-    let cookie = Cookie::build((cookie_name(is_https), value))
+    let cookie = Cookie::build((name, value))
         .path("/")
         .http_only(true)
         .secure(is_https)

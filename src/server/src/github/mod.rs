@@ -105,7 +105,7 @@ impl GitHub {
     /// Where the browser of `session`, which reaches us at `origin`, goes to link an account, and the cookie that it is
     /// to bring back.
     pub fn begin(&self, session: &str, origin: &str) -> Result<(String, String), CodeFlowError> {
-        let (url, attempt) = self.parties.begin(format!("{origin}{CALLBACK_PATH}"))?;
+        let (url, attempt) = self.parties.begin(format!("{origin}{CALLBACK_PATH}"), &[])?;
         Ok((url.into(), attempt.seal(&self.attempts, session)?))
     }
 

@@ -1,5 +1,5 @@
 //! The ID token: the provider's word about who signed in, and everything that is checked of it
-//! (`OpenID` Connect Core, section 3.1.3.7).
+//! (OpenID Connect Core, section 3.1.3.7).
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -23,7 +23,7 @@ const ALGORITHMS: [Algorithm; 9] = [
 const CLOCK_SKEW_S: u64 = 60;
 /// The longest token in bytes.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
-/// The longest subject (`OpenID` Connect Core, section 2).
+/// The longest subject (OpenID Connect Core, section 2).
 const SUBJECT_BYTES_MAX: usize = 255;
 
 /// Why a token is not believed.

@@ -1,4 +1,4 @@
-//! Sign-in by `OpenID` Connect: the authorization code flow with PKCE, state and nonce.
+//! Sign-in by OpenID Connect: the authorization code flow with PKCE, state and nonce.
 //!
 //! A person is known by the provider's name and the subject in its token, never by an address of mail: addresses change
 //! hands, and a provider may let people write their own.
@@ -32,6 +32,18 @@ pub struct Oidc {
     attempts: Sealer,
 }
 
+/// How a browser leaves for the provider.
+pub struct Departure<'a> {
+    /// What for, and the session that begins it, where there is one: it comes back with the same or in vain.
+    pub context: &'a str,
+    /// Where the browser reaches us.
+    pub origin: &'a str,
+    /// The page that the person wanted to see.
+    pub next: &'a str,
+    /// Whether the provider is to ask anew who sits before the browser.
+    pub is_confirming: bool,
+}
+
 /// Who signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -45,7 +57,7 @@ pub struct Identity {
     pub email: Option<String>,
 }
 
-/// Why `OpenID` Connect cannot be used.
+/// Why OpenID Connect cannot be used.
 #[derive(Debug, Error)]
 pub enum PrepareError {
     /// Our secret at the provider.
@@ -99,28 +111,30 @@ impl Oidc {
         &self.settings
     }
 
-    /// Where the browser, which reaches us at `origin`, goes, and the cookie that it is to bring back. `context` says what for, and binds the attempt
-    /// to the session that begins it, where there is one.
-    pub async fn begin(&self, context: &str, origin: &str) -> Result<(String, String), SignInError> {
+    /// Where a browser goes, and the cookie that it is to bring back.
+    pub async fn begin(&self, departure: &Departure<'_>) -> Result<(String, String), SignInError> {
         let provider = self.directory.provider().await?;
-        let (url, attempt) = self.parties(&provider).begin(format!("{origin}{CALLBACK_PATH}"))?;
-        Ok((url.into(), attempt.seal(&self.attempts, context)?))
+        // OpenID Connect Core, section 3.1.2.1: who was signed in there all the time confirms nothing.
+        let prompt: &[_] = if departure.is_confirming { &[("prompt", "login")] } else { &[] };
+        let redirect_url = format!("{}{CALLBACK_PATH}", departure.origin);
+        let (url, mut attempt) = self.parties(&provider).begin(redirect_url, prompt)?;
+        departure.next.clone_into(&mut attempt.next);
+        Ok((url.into(), attempt.seal(&self.attempts, departure.context)?))
     }
 
-    /// Who signed in at the provider, in the browser that began with `context`.
-    pub async fn finish(
-        &self,
-        context: &str,
-        cookie: &str,
-        callback: &Callback,
-    ) -> Result<Identity, SignInError> {
-        let attempt = Attempt::open(&self.attempts, context, cookie)?;
+    /// The attempt in a cookie, if it was begun with `context`.
+    pub fn attempt(&self, context: &str, cookie: &str) -> Result<Attempt, CodeFlowError> {
+        Attempt::open(&self.attempts, context, cookie)
+    }
+
+    /// Who signed in at the provider in answer to `attempt`.
+    pub async fn finish(&self, attempt: &Attempt, callback: &Callback) -> Result<Identity, SignInError> {
         let issuer = self.settings.issuer.as_str();
         if callback.iss.as_ref().is_some_and(|answering| answering != issuer) {
             return Err(SignInError::Issuer);
         }
         let provider = self.directory.provider().await?;
-        let granted = self.parties(&provider).redeem(&self.outbound, &attempt, callback).await?;
+        let granted = self.parties(&provider).redeem(&self.outbound, attempt, callback).await?;
         let token = granted.id_token.ok_or(IdTokenError::Missing)?;
         let expected = Expected { issuer, client_id: &self.settings.client_id, nonce: &attempt.nonce };
         let claims = match id_token::check(&token, &provider.keys, &expected) {

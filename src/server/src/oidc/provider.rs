@@ -1,4 +1,4 @@
-//! What the provider says of itself: its addresses and its keys (`OpenID` Connect Discovery, section 4).
+//! What the provider says of itself: its addresses and its keys (OpenID Connect Discovery, section 4).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use crate::outbound::RemoteUrl;
 /// The scope without which there is no ID token.
 const SCOPE: &str = "openid";
 
-/// A client that is registered at an `OpenID` provider.
+/// A client that is registered at an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {

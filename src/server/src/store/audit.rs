@@ -27,6 +27,18 @@ pub enum Via {
     Service,
 }
 
+impl Via {
+    /// As the database keeps it, with the token's label.
+    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Console => ("console", None),
+            Self::Token(label) => ("token", label.as_deref()),
+            Self::Operator => ("operator", None),
+            Self::Service => ("service", None),
+        }
+    }
+}
+
 /// Who makes a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -149,7 +161,7 @@ pub struct AuditRow {
     pub actor: Actor,
 }
 
-type Row = (i64, i64, String, String, String, Option<String>, Option<String>);
+pub(super) type Row = (i64, i64, String, String, String, Option<String>, Option<String>);
 
 impl Store {
     /// At most `limit` rows of the trail of `account`, the newest first, beginning before the row `before`.
@@ -182,12 +194,7 @@ impl Store {
         event: AuditEvent,
         subject: &str,
     ) -> Result<(), StoreError> {
-        let (via, label) = match &actor.via {
-            Via::Console => ("console", None),
-            Via::Token(label) => ("token", label.as_deref()),
-            Via::Operator => ("operator", None),
-            Via::Service => ("service", None),
-        };
+        let (via, label) = actor.via.columns();
         let number: i64 = sql("INSERT INTO audit (account, at, event, subject, via, via_label, address)
              VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number")
         .bind(account)
@@ -200,6 +207,7 @@ impl Store {
         .fetch_value(&mut *transaction)
         .await
         .map_err(StoreError::of("write the trail of changes"))?;
+        self.queue_mail(transaction, account, actor, event, subject).await?;
         if number % PRUNE_EVERY == 0 { self.prune_audit(transaction, account).await } else { Ok(()) }
     }
 
@@ -225,7 +233,7 @@ pub(super) fn ms_before(now_ms: i64, age: Duration) -> i64 {
     now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn row((number, at, event, subject, via, label, address): Row) -> Result<AuditRow, StoreError> {
+pub(super) fn row((number, at, event, subject, via, label, address): Row) -> Result<AuditRow, StoreError> {
     let event = AuditEvent::ALL.into_iter().find(|known| known.as_str() == event);
     let via = match via.as_str() {
         "console" => Via::Console,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use ::keys::{AccountId, Fingerprint, KeyId};
 
 use super::accounts::account_number;
+use super::audit::{Actor, AuditEvent};
 use super::keys::fingerprint;
 use super::sql::sql;
 use super::{Store, StoreError, now_ms};
@@ -18,6 +19,12 @@ pub struct GithubLink {
     pub login: String,
     /// By which its keys are listed; sealed, since the database may be read by more people than the secret.
     pub sealed_token: Vec<u8>,
+}
+
+impl GithubLink {
+    fn shown_as(&self) -> String {
+        format!("{} (GitHub)", self.login)
+    }
 }
 
 impl Store {
@@ -34,7 +41,12 @@ impl Store {
     }
 
     /// Links `account`, in place of what it was linked to. `false`: there is no such account.
-    pub async fn link_github(&self, account: &AccountId, link: &GithubLink) -> Result<bool, StoreError> {
+    pub async fn link_github(
+        &self,
+        account: &AccountId,
+        link: &GithubLink,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, account).await? else { return Ok(false) };
         sql("INSERT INTO github_links (account, github_user, login, sealed_token, linked_at)
@@ -49,22 +61,30 @@ impl Store {
         .execute(&mut transaction)
         .await
         .map_err(StoreError::of("link an account to GitHub"))?;
+        self.record(&mut transaction, number, actor, AuditEvent::LinkAdded, &link.shown_as()).await?;
         self.commit(transaction).await?;
         Ok(true)
     }
 
     /// Forgets the link of `account`, and gives what it was. Keys that were imported stay.
-    pub async fn unlink_github(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
+    pub async fn unlink_github(
+        &self,
+        account: &AccountId,
+        actor: &Actor,
+    ) -> Result<Option<GithubLink>, StoreError> {
         let mut transaction = self.begin_write().await?;
+        let Some(number) = account_number(&mut transaction, account).await? else { return Ok(None) };
         let row: Option<(i64, String, Vec<u8>)> =
-            sql("DELETE FROM github_links WHERE account = (SELECT number FROM accounts WHERE id = $1)
-             RETURNING github_user, login, sealed_token")
-            .bind(account.as_str())
-            .fetch_optional(&mut transaction)
-            .await
-            .map_err(StoreError::of("unlink an account from GitHub"))?;
+            sql("DELETE FROM github_links WHERE account = $1 RETURNING github_user, login, sealed_token")
+                .bind(number)
+                .fetch_optional(&mut transaction)
+                .await
+                .map_err(StoreError::of("unlink an account from GitHub"))?;
+        let Some((user, login, sealed_token)) = row else { return Ok(None) };
+        let link = GithubLink { user, login, sealed_token };
+        self.record(&mut transaction, number, actor, AuditEvent::LinkRemoved, &link.shown_as()).await?;
         self.commit(transaction).await?;
-        Ok(row.map(|(user, login, sealed_token)| GithubLink { user, login, sealed_token }))
+        Ok(Some(link))
     }
 
     /// Remembers that `key` of `account` is the one of number `github_key` of `user` at GitHub, and forgets the same

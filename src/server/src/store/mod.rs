@@ -23,7 +23,9 @@ mod github;
 mod hosts;
 mod import;
 mod keys;
+mod mail;
 mod migrate;
+mod oidc;
 mod open;
 mod ownership;
 mod postgres;
@@ -51,7 +53,9 @@ pub use self::github::GithubLink;
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::{KeyToPut, PutKeyError, StoredKey};
+pub use self::mail::WaitingMail;
 pub use self::migrate::{MigrateError, MigrateProgress};
+pub use self::oidc::TieError;
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
@@ -73,6 +77,8 @@ pub struct StoreLimits {
     pub keys_per_account_max: u64,
     /// How long the trail of changes is kept.
     pub audit_age_max: Duration,
+    /// Whether changes are told by mail.
+    pub sends_mail: bool,
 }
 
 /// The database of accounts, keys, hosts and changes.

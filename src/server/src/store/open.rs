@@ -214,8 +214,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: StoreLimits =
-        StoreLimits { changes_max: 10, keys_per_account_max: 10, audit_age_max: Duration::from_hours(24) };
+    const LIMITS: StoreLimits = StoreLimits {
+        changes_max: 10,
+        keys_per_account_max: 10,
+        audit_age_max: Duration::from_hours(24),
+        sends_mail: false,
+    };
 
     #[test]
     fn both_databases_have_the_same_migrations() {

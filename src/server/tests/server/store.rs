@@ -11,8 +11,12 @@ use tokio::task::JoinSet;
 use crate::service::Database;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
-const LIMITS: StoreLimits =
-    StoreLimits { changes_max: 1_000, keys_per_account_max: 100, audit_age_max: Duration::from_hours(24) };
+const LIMITS: StoreLimits = StoreLimits {
+    changes_max: 1_000,
+    keys_per_account_max: 100,
+    audit_age_max: Duration::from_hours(24),
+    sends_mail: false,
+};
 
 async fn open(database: &Database) -> Store {
     open_with(database, LIMITS).await

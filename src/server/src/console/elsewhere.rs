@@ -1,0 +1,62 @@
+//! Leaving for another service and coming back from it, with a cookie that binds the two together.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum_extra::extract::cookie::CookieJar;
+
+use super::Console;
+use super::messages::fill;
+use super::pages::{self, Leaving, Page};
+use super::visitor::{Visitor, with_cookie};
+
+/// See [`super::visitor`].
+const SECURE_COOKIE: &str = "__Host-pushkeys_attempt";
+const LOCAL_COOKIE: &str = "pushkeys_attempt";
+/// As long as an attempt is good, in seconds.
+const LIFETIME_S: i64 = 600;
+
+/// Where the browser of a request finds the console: `https://console.example.com`.
+pub(super) struct Here(pub(super) String);
+
+impl FromRequestParts<Console> for Here {
+    type Rejection = Response;
+
+    async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Response> {
+        if let Some(origin) = console.site.origin(request) {
+            return Ok(Self(origin.as_str().to_owned()));
+        }
+        let Ok(visitor) = Visitor::from_request_parts(request, console).await;
+        Err(visitor.refused(StatusCode::MISDIRECTED_REQUEST, visitor.texts().not_set_up))
+    }
+}
+
+/// What the browser brings back, or nothing.
+pub(super) struct AttemptCookie(pub(super) String);
+
+impl FromRequestParts<Console> for AttemptCookie {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Self::Rejection> {
+        let jar = CookieJar::from_headers(&request.headers);
+        let cookie = jar.get(cookie_name(console));
+        Ok(Self(cookie.map(|cookie| cookie.value().to_owned()).unwrap_or_default()))
+    }
+}
+
+/// A page that leads to `url` by itself. A form of ours may not be redirected elsewhere (see `headers`).
+pub(super) fn leave(console: &Console, page: Page, service: &str, url: String, cookie: &str) -> Response {
+    let title = fill(page.t.leaving, &[("name", service)]);
+    let response = pages::render(StatusCode::OK, &Leaving { page, title, url });
+    with_cookie(console, cookie_name(console), cookie, LIFETIME_S, response)
+}
+
+/// Takes the cookie away: an attempt is answered once.
+pub(super) fn arrived(console: &Console, response: Response) -> Response {
+    with_cookie(console, cookie_name(console), "", 0, response)
+}
+
+fn cookie_name(console: &Console) -> &'static str {
+    if console.site.is_https() { SECURE_COOKIE } else { LOCAL_COOKIE }
+}

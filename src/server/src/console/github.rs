@@ -1,0 +1,275 @@
+//! The account at GitHub: linking and unlinking it, and importing keys from there.
+
+use std::time::Duration;
+
+use ::keys::Fingerprint;
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use tokio::time::timeout;
+
+use super::elsewhere::{AttemptCookie, Here, arrived, leave};
+use super::keys::done;
+use super::messages::{Messages, fill};
+use super::pages::{self, GithubPanel, GoneRow, ImportPage, ImportRow, RefusedRow, Section};
+use super::posted::Posted;
+use super::text::Sentence;
+use super::visitor::SignedIn;
+use super::{Console, PROFILE_PATH, confirm, refusals};
+use crate::api::{RequestId, log_change};
+use crate::code_flow::{Callback, CodeFlowError};
+use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
+use crate::log::chain;
+use crate::store::{GithubLink, KeyToPut, PutKeyError, StoreError};
+
+/// What people know it as, in either language.
+const GITHUB: &str = "GitHub";
+pub(super) const LINK_PATH: &str = "/users/me/github/link";
+pub(super) const IMPORT_PATH: &str = "/users/me/ssh-keys/github";
+/// How long the page with the keys waits for GitHub.
+const PANEL_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// `POST /users/me/github/link`
+pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
+    let Some(github) = &console.github else { return done("gone") };
+    if let Err(response) = confirm::check(&console, &posted, LINK_PATH, &[]).await {
+        return response;
+    }
+    let by = posted.by;
+    match github.begin(&by.session.id, &here.0) {
+        Ok((url, cookie)) => leave(&console, by.page(Section::Keys), GITHUB, url, &cookie),
+        Err(error) => by.visitor.failed(&error),
+    }
+}
+
+/// `GET /users/me/github/callback`
+pub(super) async fn callback(
+    State(console): State<Console>,
+    by: SignedIn,
+    AttemptCookie(cookie): AttemptCookie,
+    asked: Result<Query<Callback>, QueryRejection>,
+) -> Response {
+    let Some(github) = &console.github else { return done("gone") };
+    let callback = asked.map(|Query(callback)| callback).unwrap_or_default();
+    let account = &by.session.account;
+    let link = match github.finish(account, &by.session.id, &cookie, &callback).await {
+        Ok(link) => link,
+        Err(error) => return arrived(&console, not_linked(&by, &error)),
+    };
+    let response = match replace_link(&console, github, &by, &link).await {
+        Ok(()) => done("linked"),
+        Err(error) => by.failed(&error),
+    };
+    arrived(&console, response)
+}
+
+/// Links, and gives the token of the former link back.
+async fn replace_link(
+    console: &Console,
+    github: &GitHub,
+    by: &SignedIn,
+    link: &GithubLink,
+) -> Result<(), StoreError> {
+    let account = &by.session.account;
+    let former = console.store.github_link(account).await?;
+    console.store.link_github(account, link, &by.actor()).await?;
+    if let Some(former) = former {
+        give_back(github, by, &former).await;
+    }
+    Ok(())
+}
+
+fn not_linked(by: &SignedIn, error: &LinkError) -> Response {
+    tracing::warn!(account = %by.session.account, "an account was not linked to GitHub: {}", chain(error));
+    let texts = by.texts();
+    let why = match error {
+        LinkError::Flow(CodeFlowError::NoAttempt) => texts.elsewhere_no_attempt.to_owned(),
+        LinkError::Flow(CodeFlowError::Refused(reason)) => {
+            fill(texts.elsewhere_refused, &[("name", GITHUB), ("reason", reason)])
+        }
+        LinkError::Scope => texts.github_scope.to_owned(),
+        LinkError::Github(error) => trouble(error, texts),
+        LinkError::Flow(_) | LinkError::Seal(_) => fill(texts.elsewhere_away, &[("name", GITHUB)]),
+    };
+    by.visitor.refused(StatusCode::BAD_REQUEST, &why)
+}
+
+/// `POST /users/me/github/unlink`
+pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Posted) -> Response {
+    let unlinked = match console.store.unlink_github(&by.session.account, &by.actor()).await {
+        Ok(unlinked) => unlinked,
+        Err(error) => return by.failed(&error),
+    };
+    if let (Some(link), Some(github)) = (unlinked, &console.github) {
+        give_back(github, &by, &link).await;
+    }
+    Redirect::to(&format!("{PROFILE_PATH}?done=unlinked")).into_response()
+}
+
+/// That GitHub is away does not keep somebody from unlinking.
+async fn give_back(github: &GitHub, by: &SignedIn, link: &GithubLink) {
+    let account = &by.session.account;
+    if let Err(error) = github.give_back(account, link).await {
+        tracing::warn!(%account, "a token was not given back to GitHub: {}", chain(&error));
+    }
+}
+
+/// `GET /users/me/ssh-keys/github`: what an import of all would do.
+pub(super) async fn preview(State(console): State<Console>, by: SignedIn) -> Response {
+    match propose(&console, &by).await {
+        Ok(proposal) => import_page(&by, StatusCode::OK, &proposal, Vec::new(), 0),
+        Err(response) => response,
+    }
+}
+
+/// `POST /users/me/ssh-keys/github`: imports the keys of these fingerprints, as far as GitHub still lists them.
+pub(super) async fn import(
+    State(console): State<Console>,
+    Extension(request_id): Extension<RequestId>,
+    posted: Posted,
+) -> Response {
+    if let Err(response) = confirm::check(&console, &posted, IMPORT_PATH, &["fingerprints"]).await {
+        return response;
+    }
+    let Posted { by, fields } = posted;
+    let proposal = match propose(&console, &by).await {
+        Ok(proposal) => proposal,
+        Err(response) => return response,
+    };
+    let wanted = fields.get("fingerprints").split_whitespace();
+    let wanted: Vec<Fingerprint> = wanted.filter_map(|fingerprint| fingerprint.parse().ok()).collect();
+    let (mut imported, mut failed) = (0, Vec::new());
+    for candidate in wanted.iter().filter_map(|fingerprint| proposal.candidate(*fingerprint)) {
+        match import_one(&console, &request_id, &by, candidate).await {
+            Ok(()) => imported += 1,
+            Err(PutKeyError::Store(error)) => return by.failed(&error),
+            Err(error) => failed.push(failed_row(&by, candidate, &error)),
+        }
+    }
+    match (imported, failed.is_empty()) {
+        (0, true) => done("gone"),
+        (1, true) => done("added"),
+        (_, true) => done("imported"),
+        // What was imported is no longer proposed.
+        (_, false) => match propose(&console, &by).await {
+            Ok(proposal) => import_page(&by, StatusCode::BAD_REQUEST, &proposal, failed, imported),
+            Err(response) => response,
+        },
+    }
+}
+
+async fn import_one(
+    console: &Console,
+    request_id: &RequestId,
+    by: &SignedIn,
+    candidate: &Candidate,
+) -> Result<(), PutKeyError> {
+    let (account, store) = (&by.session.account, &console.store);
+    let Candidate { name, key, github_id } = candidate;
+    let to_put = KeyToPut { name, key, text: key.canonical_text(), expires_at: None, may_replace: false };
+    let changes = store.put_key(account, &to_put, &by.actor()).await?;
+    for change in &changes {
+        log_change(account, change, request_id);
+    }
+    if let (Some(change), Some(link)) = (changes.last(), store.github_link(account).await?) {
+        store.remember_import(account, &change.key_id, link.user, *github_id).await?;
+    }
+    Ok(())
+}
+
+/// What could be done, or the page that says why nothing can.
+async fn propose(console: &Console, by: &SignedIn) -> Result<Proposal, Response> {
+    let Some(github) = &console.github else { return Err(done("gone")) };
+    match github.propose(&console.store, &console.policy, &by.session.account).await {
+        Ok(Some(proposal)) => Ok(proposal),
+        Ok(None) => Err(done("gone")),
+        Err(ProposeError::Store(error)) => Err(by.failed(&error)),
+        Err(ProposeError::Github(error)) => {
+            let why = trouble(&error, by.texts());
+            Err(by.visitor.refused(StatusCode::SERVICE_UNAVAILABLE, &why))
+        }
+    }
+}
+
+/// The panel on the page with the keys; `None` where GitHub is not configured.
+pub(super) async fn panel(console: &Console, by: &SignedIn) -> Result<Option<GithubPanel>, StoreError> {
+    let Some(github) = &console.github else { return Ok(None) };
+    let (account, texts) = (&by.session.account, by.texts());
+    let Some(link) = console.store.github_link(account).await? else {
+        return Ok(Some(GithubPanel::default()));
+    };
+    let panel = GithubPanel { login: Some(link.login), ..GithubPanel::default() };
+    let proposed = timeout(PANEL_TIME_MAX, github.propose(&console.store, &console.policy, account)).await;
+    let error = match proposed.unwrap_or(Err(ProposeError::Github(GithubError::TooSlow))) {
+        Ok(proposal) => {
+            let proposal = proposal.unwrap_or_default();
+            return Ok(Some(GithubPanel {
+                importable: proposal.importable.iter().map(import_row).collect(),
+                refused: refused_rows(&proposal, by),
+                gone: proposal.gone.into_iter().map(|key| GoneRow { name: key.name }).collect(),
+                ..panel
+            }));
+        }
+        Err(ProposeError::Store(error)) => return Err(error),
+        Err(ProposeError::Github(error)) => error,
+    };
+    tracing::warn!(%account, "GitHub's keys cannot be listed: {}", chain(&error));
+    let is_broken = matches!(error, GithubError::LinkAgain);
+    Ok(Some(GithubPanel { trouble: Some(Sentence::new(&trouble(&error, texts))), is_broken, ..panel }))
+}
+
+fn trouble(error: &GithubError, texts: &Messages) -> String {
+    match error {
+        GithubError::LinkAgain => texts.github_link_again.to_owned(),
+        GithubError::RateLimited { wait_s } => fill(texts.github_wait, &[("seconds", &wait_s.to_string())]),
+        GithubError::TooMany => texts.github_too_many.to_owned(),
+        _ => fill(texts.elsewhere_away, &[("name", GITHUB)]),
+    }
+}
+
+fn import_row(candidate: &Candidate) -> ImportRow {
+    ImportRow {
+        name: candidate.name.to_string(),
+        algorithm: candidate.key.algorithm().to_string(),
+        fingerprint: candidate.key.fingerprint().to_string(),
+    }
+}
+
+fn refused_rows(proposal: &Proposal, by: &SignedIn) -> Vec<RefusedRow> {
+    let rows = proposal.refused.iter().map(|refused| RefusedRow {
+        name: refused.title.clone(),
+        why: refusals::key(&refused.refusal, by.visitor.language),
+    });
+    rows.collect()
+}
+
+/// A key that was refused when it was to be stored; what the database failed at is shown before.
+fn failed_row(by: &SignedIn, candidate: &Candidate, error: &PutKeyError) -> RefusedRow {
+    let name = candidate.name.to_string();
+    let why =
+        refusals::put(error, &name, by.texts()).unwrap_or_else(|| Sentence::new(by.texts().unavailable));
+    RefusedRow { name, why }
+}
+
+fn import_page(
+    by: &SignedIn,
+    status: StatusCode,
+    proposal: &Proposal,
+    failed: Vec<RefusedRow>,
+    imported: usize,
+) -> Response {
+    let texts = by.texts();
+    let page = by.page(Section::Keys);
+    let mut refused = failed;
+    let notice = (!refused.is_empty())
+        .then(|| Sentence::new(&fill(texts.github_partly, &[("count", &imported.to_string())])));
+    refused.extend(refused_rows(proposal, by));
+    let importable: Vec<_> = proposal.importable.iter().map(import_row).collect();
+    let fingerprints: Vec<_> = importable.iter().map(|row| row.fingerprint.clone()).collect();
+    let page = if notice.is_some() { page.with_error() } else { page };
+    let import =
+        ImportPage { page, refusal: notice, importable, refused, fingerprints: fingerprints.join(" ") };
+    pages::render(status, &import)
+}

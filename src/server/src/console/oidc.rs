@@ -1,0 +1,202 @@
+//! Signing in by OpenID Connect, and tying an identity there to an account here.
+
+use ::keys::Name;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+
+use super::elsewhere::{AttemptCookie, Here, arrived, leave};
+use super::messages::{Messages, fill};
+use super::pages::Section;
+use super::posted::{Posted, PostedByAnybody};
+use super::sign_in::{NotLetIn, begin_session, safe_next};
+use super::visitor::{SignedIn, Visitor, with_session};
+use super::{Console, PROFILE_PATH, confirm};
+use crate::code_flow::{Attempt, Callback, CodeFlowError};
+use crate::log::chain;
+use crate::oidc::{Departure, Identity, Oidc, SignInError};
+use crate::store::{Actor, TieError};
+use keys::AccountId;
+
+pub(super) const LINK_PATH: &str = "/users/me/oidc/link";
+/// What an attempt of somebody without a session is for.
+const SIGN_IN: &str = "sign in";
+
+/// What an attempt within `session` is for.
+fn link_context(session: &str) -> String {
+    format!("link {session}")
+}
+
+/// `POST /sign-in/oidc`
+pub(super) async fn sign_in(State(console): State<Console>, here: Here, posted: PostedByAnybody) -> Response {
+    let PostedByAnybody { by, fields } = posted;
+    let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
+    let next = safe_next(fields.get("next"));
+    let is_confirming = fields.get("confirm") == "yes";
+    let departure = Departure { context: SIGN_IN, origin: &here.0, next: &next, is_confirming };
+    match oidc.begin(&departure).await {
+        Ok((url, cookie)) => leave(&console, by.page(), &oidc.settings().label, url, &cookie),
+        Err(error) => not_signed_in(&by, oidc, &error),
+    }
+}
+
+/// `POST /users/me/oidc/link`
+pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
+    let Some(oidc) = &console.oidc else { return profile("gone") };
+    if let Err(response) = confirm::check(&console, &posted, LINK_PATH, &[]).await {
+        return response;
+    }
+    let by = posted.by;
+    let context = link_context(&by.session.id);
+    let departure =
+        Departure { context: &context, origin: &here.0, next: PROFILE_PATH, is_confirming: false };
+    match oidc.begin(&departure).await {
+        Ok((url, cookie)) => leave(&console, by.page(Section::Profile), &oidc.settings().label, url, &cookie),
+        Err(error) => not_signed_in(&by.visitor, oidc, &error),
+    }
+}
+
+/// `POST /users/me/oidc/unlink`
+pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Posted) -> Response {
+    let Some(oidc) = &console.oidc else { return profile("gone") };
+    let (account, issuer) = (&by.session.account, oidc.settings().issuer.as_str());
+    match console.store.untie_identity(account, issuer, &by.actor()).await {
+        Ok(_) => profile("unlinked"),
+        Err(error) => not_tied(&by.visitor, oidc, &error),
+    }
+}
+
+/// `GET /sign-in/oidc/callback`
+pub(super) async fn callback(
+    State(console): State<Console>,
+    visitor: Visitor,
+    signed_in: Option<SignedIn>,
+    AttemptCookie(cookie): AttemptCookie,
+    asked: Result<Query<Callback>, QueryRejection>,
+) -> Response {
+    let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
+    let callback = asked.map(|Query(callback)| callback).unwrap_or_default();
+    let arrival = Arrival { console: &console, oidc, visitor: &visitor, callback: &callback };
+    let linking = signed_in.and_then(|by| {
+        let attempt = oidc.attempt(&link_context(&by.session.id), &cookie).ok()?;
+        Some((by, attempt))
+    });
+    let response = match linking {
+        Some((by, attempt)) => arrival.link(&by, &attempt).await,
+        None => match oidc.attempt(SIGN_IN, &cookie) {
+            Ok(attempt) => arrival.sign_in(&attempt).await,
+            Err(error) => not_signed_in(&visitor, oidc, &error.into()),
+        },
+    };
+    arrived(&console, response)
+}
+
+/// A browser that came back.
+struct Arrival<'a> {
+    console: &'a Console,
+    oidc: &'a Oidc,
+    visitor: &'a Visitor,
+    callback: &'a Callback,
+}
+
+impl Arrival<'_> {
+    async fn link(&self, by: &SignedIn, attempt: &Attempt) -> Response {
+        let identity = match self.oidc.finish(attempt, self.callback).await {
+            Ok(identity) => identity,
+            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+        };
+        match self.console.store.tie_identity(&by.session.account, &identity, &by.actor()).await {
+            Ok(()) => profile("linked"),
+            Err(error) => not_tied(self.visitor, self.oidc, &error),
+        }
+    }
+
+    async fn sign_in(&self, attempt: &Attempt) -> Response {
+        let identity = match self.oidc.finish(attempt, self.callback).await {
+            Ok(identity) => identity,
+            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+        };
+        let account = match self.account(&identity).await {
+            Ok(account) => account,
+            Err(response) => return response,
+        };
+        match begin_session(self.console, self.visitor, &account, None).await {
+            Ok(token) => {
+                let next = Redirect::to(&safe_next(&attempt.next)).into_response();
+                with_session(self.console, &token, next)
+            }
+            Err(NotLetIn::Failed(response)) => response,
+            Err(_) => self.visitor.refused(StatusCode::FORBIDDEN, self.visitor.texts().account_gone),
+        }
+    }
+
+    /// The account of `identity`, which is made at the first sign-in where that is wanted.
+    async fn account(&self, identity: &Identity) -> Result<AccountId, Response> {
+        let (store, visitor) = (&self.console.store, self.visitor);
+        let known = store.account_of_identity(identity).await.map_err(|error| visitor.failed(&error))?;
+        if let Some(account) = known {
+            return Ok(account);
+        }
+        let texts = visitor.texts();
+        let settings = self.oidc.settings();
+        let refused = |why: &str| {
+            let why = fill(why, &[("name", &settings.label)]);
+            visitor.refused(StatusCode::FORBIDDEN, &why)
+        };
+        if !settings.create_accounts {
+            return Err(refused(texts.oidc_unknown));
+        }
+        let name = identity.name.as_deref().and_then(|name| Name::parse(name).ok());
+        let name = name.ok_or_else(|| refused(texts.oidc_no_name))?;
+        let added = store.add_account_of_identity(&name, identity, &Actor::console(visitor.address)).await;
+        let account = added.map_err(|error| not_tied(visitor, self.oidc, &error))?;
+        tracing::info!(%account, "an account was added at its first sign-in by OpenID Connect");
+        Ok(account)
+    }
+}
+
+/// Back to the profile, which says what was done.
+fn profile(what: &str) -> Response {
+    Redirect::to(&format!("{PROFILE_PATH}?done={what}")).into_response()
+}
+
+fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Response {
+    tracing::warn!("a sign-in by OpenID Connect was refused: {}", chain(error));
+    let (texts, label) = (visitor.texts(), oidc.settings().label.as_str());
+    let (status, why) = match error {
+        SignInError::Flow(CodeFlowError::NoAttempt) => {
+            (StatusCode::BAD_REQUEST, texts.elsewhere_no_attempt.to_owned())
+        }
+        SignInError::Flow(CodeFlowError::Refused(reason)) => {
+            let values = [("name", label), ("reason", reason.as_str())];
+            (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
+        }
+        SignInError::IdToken(_) | SignInError::Issuer => {
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_believed, &[("name", label)]))
+        }
+        SignInError::Flow(_) | SignInError::Provider(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.elsewhere_away, &[("name", label)]))
+        }
+    };
+    visitor.refused(status, &why)
+}
+
+fn not_tied(visitor: &Visitor, oidc: &Oidc, error: &TieError) -> Response {
+    let why = match tie_refusal(error, visitor.texts()) {
+        Some(why) => fill(why, &[("name", &oidc.settings().label)]),
+        None => return visitor.failed(error),
+    };
+    visitor.refused(StatusCode::FORBIDDEN, &why)
+}
+
+/// `None`: the database failed.
+fn tie_refusal(error: &TieError, texts: &Messages) -> Option<&'static str> {
+    match error {
+        TieError::OfAnotherAccount => Some(texts.oidc_of_another),
+        TieError::NameTaken { .. } => Some(texts.oidc_name_taken),
+        TieError::AccountGone => Some(texts.account_gone),
+        TieError::OnlyWay => Some(texts.oidc_only_way),
+        TieError::Store(_) => None,
+    }
+}

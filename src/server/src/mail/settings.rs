@@ -1,0 +1,77 @@
+//! `[smtp]` in the configuration.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use lettre::message::Mailbox;
+use serde::{Deserialize, Deserializer};
+
+use crate::config::{ConfigError, read_secret};
+
+/// How a connection to the mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// It begins in plain text and goes on only over TLS (port 587).
+    #[default]
+    Starttls,
+    /// TLS from the first byte (port 465).
+    Implicit,
+    /// Not at all, which is for a server on this machine.
+    None,
+}
+
+/// The server that takes our mail.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Its name, which its certificate is to bear.
+    pub host: String,
+    /// Its port, if not the usual one.
+    pub port: Option<u16>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Our name there, if it asks for one.
+    pub username: Option<String>,
+    /// A file with our password there.
+    pub password_file: Option<PathBuf>,
+    /// Whom mails are from: `pushkeys <keys@example.com>`.
+    #[serde(deserialize_with = "mailbox")]
+    pub from: Mailbox,
+    /// Whom people turn to who did not make a change: an address or a page.
+    pub contact: Option<String>,
+}
+
+impl Settings {
+    /// Our name and password at the server, if there are any.
+    pub fn credentials(&self) -> Result<Option<(String, String)>, ConfigError> {
+        match (&self.username, &self.password_file) {
+            (Some(username), Some(path)) => Ok(Some((username.clone(), read_secret(path)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The setting that cannot be, and what it is to be.
+    pub(crate) fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
+        if self.username.is_some() != self.password_file.is_some() {
+            return Some(("smtp.username` or `smtp.password_file", "given with the other"));
+        }
+        if self.tls == Tls::None && !self.is_here() {
+            return Some(("smtp.tls", "`starttls` or `implicit`, unless the server is on this machine"));
+        }
+        let is_line = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
+        if !is_line(&self.host) || !self.contact.as_ref().is_none_or(is_line) {
+            return Some(("smtp.host` or `smtp.contact", "one line"));
+        }
+        None
+    }
+
+    fn is_here(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+}
+
+fn mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mailbox, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}

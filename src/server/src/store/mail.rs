@@ -1,0 +1,151 @@
+//! Mails that wait to be sent, written in the transaction of the change that they tell.
+
+use std::time::Duration;
+
+use ::keys::AccountId;
+
+use super::audit::{Actor, AuditEvent, AuditRow, Row, row};
+use super::sql::{Transaction, sql};
+use super::{Store, StoreError, from_sql, now_ms};
+use crate::secret::{self, NewIdError};
+
+/// The most mails that wait for one account, and about the most at all. More are not written: a mail server that is
+/// away must not fill the disk.
+const WAITING_PER_ACCOUNT_MAX: i64 = 100;
+const WAITING_MAX: i64 = 1_000_000;
+
+/// A mail to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingMail {
+    /// Its lasting name: a mail that is sent twice is recognised by it.
+    pub id: String,
+    /// To whom, as the account's address was when the change was made.
+    pub recipient: String,
+    /// What the account goes by.
+    pub account_name: String,
+    /// The code of the language that its owner reads.
+    pub language: Option<String>,
+    /// What is told.
+    pub change: AuditRow,
+    /// How often it was tried, this time included.
+    pub attempts: u64,
+}
+
+impl Store {
+    /// Puts a mail about a change into the queue, if mails are sent and the account has an address.
+    pub(super) async fn queue_mail(
+        &self,
+        transaction: &mut Transaction,
+        account: i64,
+        actor: &Actor,
+        event: AuditEvent,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        if !self.limits.sends_mail || !is_told(event) {
+            return Ok(());
+        }
+        let id = secret::random_id("mail").map_err(NewIdError::from)?;
+        let (via, label) = actor.via.columns();
+        let now = now_ms();
+        sql("INSERT INTO mails (id, account, account_name, recipient, language, event, subject, via, via_label,
+                 address, created_at, due_at, attempts)
+             SELECT $1, number, name, email, language, $2, $3, $4, $5, $6, $7, $8, 0
+             FROM accounts WHERE number = $9 AND email IS NOT NULL
+             AND (SELECT count(*) FROM mails WHERE account = $10) < $11
+             AND (SELECT coalesce(max(number) - min(number), 0) FROM mails) < $12")
+        .bind(id)
+        .bind(event.as_str())
+        .bind(subject)
+        .bind(via)
+        .bind(label)
+        .bind(actor.address.map(|address| address.to_string()))
+        .bind(now)
+        .bind(now)
+        .bind(account)
+        .bind(account)
+        .bind(WAITING_PER_ACCOUNT_MAX)
+        .bind(WAITING_MAX)
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("put a mail into the queue"))?;
+        Ok(())
+    }
+
+    /// The mail that has been due for longest. Nobody else gets it within `lease`, after which it is due again unless
+    /// it was [dropped](Self::drop_mail).
+    pub async fn take_mail(&self, lease: Duration) -> Result<Option<WaitingMail>, StoreError> {
+        // Most often nothing is due, and then nothing is written.
+        let due: Option<i64> = sql("SELECT number FROM mails WHERE due_at <= $1 LIMIT 1")
+            .bind(now_ms())
+            .fetch_optional_value(&self.database)
+            .await
+            .map_err(StoreError::of("look for mails that are due"))?;
+        if due.is_none() {
+            return Ok(None);
+        }
+        let mut transaction = self.begin_write().await?;
+        let now = now_ms();
+        let taken: Option<(i64, String, String, String, Option<String>, i64)> =
+            sql("UPDATE mails SET due_at = $1, attempts = attempts + 1 WHERE number =
+                 (SELECT number FROM mails WHERE due_at <= $2 ORDER BY due_at, number LIMIT 1)
+             RETURNING number, id, recipient, account_name, language, attempts")
+            .bind(ms_after(now, lease))
+            .bind(now)
+            .fetch_optional(&mut transaction)
+            .await
+            .map_err(StoreError::of("take a mail from the queue"))?;
+        let Some((number, id, recipient, account_name, language, attempts)) = taken else { return Ok(None) };
+        let change: Row = sql(
+            "SELECT number, created_at, event, subject, via, via_label, address FROM mails WHERE number = $1",
+        )
+        .bind(number)
+        .fetch_one(&mut transaction)
+        .await
+        .map_err(StoreError::of("read a mail in the queue"))?;
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        let (change, attempts) = (row(change)?, from_sql(attempts)?);
+        Ok(Some(WaitingMail { id, recipient, account_name, language, change, attempts }))
+    }
+
+    /// Lets the mail wait for `delay` more.
+    pub async fn delay_mail(&self, id: &str, delay: Duration) -> Result<(), StoreError> {
+        sql("UPDATE mails SET due_at = $1 WHERE id = $2")
+            .bind(ms_after(now_ms(), delay))
+            .bind(id)
+            .execute(&self.database)
+            .await
+            .map_err(StoreError::of("let a mail wait"))?;
+        Ok(())
+    }
+
+    /// Forgets a mail that was sent, or that nobody takes.
+    pub async fn drop_mail(&self, id: &str) -> Result<(), StoreError> {
+        sql("DELETE FROM mails WHERE id = $1")
+            .bind(id)
+            .execute(&self.database)
+            .await
+            .map_err(StoreError::of("drop a mail from the queue"))?;
+        Ok(())
+    }
+
+    /// Remembers that the owner of `account` reads the language of this code.
+    pub async fn remember_language(&self, account: &AccountId, language: &str) -> Result<(), StoreError> {
+        sql("UPDATE accounts SET language = $1 WHERE id = $2 AND (language IS NULL OR language <> $3)")
+            .bind(language)
+            .bind(account.as_str())
+            .bind(language)
+            .execute(&self.database)
+            .await
+            .map_err(StoreError::of("remember a language"))?;
+        Ok(())
+    }
+}
+
+/// Whether a mail tells of `event`: what touches keys and credentials, and not each session.
+fn is_told(event: AuditEvent) -> bool {
+    !matches!(event, AuditEvent::SignedIn | AuditEvent::SignedOut | AuditEvent::SessionEnded)
+}
+
+fn ms_after(now_ms: i64, delay: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
+}
