@@ -62,6 +62,13 @@ impl Account {
         self.client.send(Method::DELETE, &["v2", "self", "keys", name], None)
     }
 
+    /// What the service says to a request for `path` in the account's name.
+    #[track_caller]
+    #[must_use]
+    pub fn asks(&self, method: Method, path: &[&str]) -> Reply {
+        self.client.send(method, path, None).expect("the service answers")
+    }
+
     /// The names and fingerprints of the account's keys.
     #[track_caller]
     #[must_use]

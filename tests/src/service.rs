@@ -153,6 +153,16 @@ metrics = \"{room}/metrics.sock\"
         Account::new(&self.url(), name, text(&account, "id"), text(&token, "bearer"))
     }
 
+    /// Sets the password by which the owner of the account `name` signs in to the console.
+    #[track_caller]
+    pub fn set_password(&self, name: &str, password: &str) {
+        let input = self.room.write("password", password);
+        let mut command = as_user("root", "/bin/sh");
+        command.args(["-c", "input=$1; shift; exec \"$@\" <\"$input\"", "sh"]).arg(input);
+        command.arg(program(Program::Server)).arg("--config").arg(self.room.join("server.toml"));
+        let _ = run_within(command.args(["account", "password", name]), PATIENCE).output();
+    }
+
     /// A new token for the host `name`.
     #[track_caller]
     #[must_use]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::header::{COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
+use reqwest::header::{ACCEPT_LANGUAGE, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::runtime::{Builder, Runtime};
 
@@ -21,6 +21,17 @@ pub struct Seen {
     pub body: String,
 }
 
+impl Seen {
+    /// Where the page goes on by itself.
+    #[track_caller]
+    #[must_use]
+    pub fn leads_to(&self) -> String {
+        let refresh = self.body.split_once("content=\"0; url=").and_then(|(_, rest)| rest.split_once('"'));
+        let (url, _) = refresh.unwrap_or_else(|| panic!("{} leads nowhere: {}", self.url, self.body));
+        url.replace("&#38;", "&").replace("&amp;", "&")
+    }
+}
+
 /// A browser that began at one service, and follows wherever it is sent.
 #[derive(Debug)]
 pub struct Visitor {
@@ -29,6 +40,7 @@ pub struct Visitor {
     runtime: Runtime,
     cookies: HashMap<String, String>,
     csrf: String,
+    language: String,
 }
 
 impl Visitor {
@@ -44,7 +56,12 @@ impl Visitor {
             .expect("a client");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let base = Url::parse(base).expect("a base URL");
-        Self { base, http, runtime, cookies: HashMap::new(), csrf: String::new() }
+        Self { base, http, runtime, cookies: HashMap::new(), csrf: String::new(), language: "en".to_owned() }
+    }
+
+    /// The browser's `Accept-Language` from now on.
+    pub fn reads(&mut self, language: &str) {
+        language.clone_into(&mut self.language);
     }
 
     /// Signs in by password.
@@ -121,7 +138,7 @@ impl Visitor {
 
     fn send(&mut self, request: RequestBuilder) -> (u16, HeaderMap, String) {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = request.header(COOKIE, cookies.join("; "));
+        let request = request.header(COOKIE, cookies.join("; ")).header(ACCEPT_LANGUAGE, &self.language);
         let (status, headers, body) = self.runtime.block_on(async {
             let response = request.send().await.expect("an answer");
             let (status, headers) = (response.status().as_u16(), response.headers().clone());

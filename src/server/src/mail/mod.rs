@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The least time between two looks, however many changes are made.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Time until the second attempt, which doubles with each one, up to the longest.
-const FIRST_DELAY: Duration = Duration::from_secs(15);
+const FIRST_DELAY: Duration = Duration::from_secs(5);
 const DELAY_MAX: Duration = Duration::from_hours(4);
 /// After how many days a mail is given up.
 const AGE_HOURS_MAX: i64 = 3 * 24;

@@ -1,0 +1,262 @@
+//! GitHub as users meet it: linking an account, seeing its keys, importing them, and what goes wrong on the way.
+
+#![expect(clippy::indexing_slicing, reason = "a test that finds less than it asks for fails")]
+
+use std::time::Instant;
+
+use pushkeys_tests::{
+    Account, GITHUB_CLIENT_SECRET, GitHub, Key, Service, SyntheticKeys, Trouble, Visitor, eventually,
+};
+use reqwest::Method;
+use serde_json::Value;
+
+const PASSWORD: &str = "correct horse battery";
+const KEYS: &str = "/users/me/ssh-keys";
+const IMPORT: &str = "/users/me/ssh-keys/github";
+
+/// A service whose accounts can link to `github`.
+fn service(github: &GitHub) -> Service {
+    let settings = github.settings("{room}/github.secret");
+    Service::start_with(&settings, &[("github.secret", GITHUB_CLIENT_SECRET)])
+}
+
+/// An account with a browser that is signed in.
+fn signed_in(service: &Service, name: &str) -> (Account, Visitor) {
+    let account = service.account(name);
+    service.set_password(name, PASSWORD);
+    let mut visitor = Visitor::of(&service.url());
+    let page = visitor.signs_in(name, PASSWORD);
+    assert_eq!(page.url.path(), KEYS, "{page:?}");
+    (account, visitor)
+}
+
+/// Links by the button; the browser goes to GitHub and comes back.
+fn link(visitor: &mut Visitor) -> pushkeys_tests::Seen {
+    let _ = visitor.opens(KEYS);
+    let leaving = visitor.submits("/users/me/github/link", &[]);
+    visitor.opens(&leaving.leads_to())
+}
+
+fn listed(account: &Account) -> (u16, Value) {
+    let reply = account.asks(Method::GET, &["v2", "github", "keys"]);
+    (reply.status, reply.json())
+}
+
+#[test]
+fn a_linked_account_sees_the_keys_that_it_does_not_have_and_adds_one_by_a_click() {
+    let github = GitHub::start("ana-codes");
+    let (laptop, desk) = (Key::ed25519(), Key::generate(&["-t", "ecdsa"]));
+    github.lists(&[("laptop", &laptop.bare_text()), ("desk", &desk.bare_text()), ("old", "ssh-dss AAAA")]);
+    let service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    assert_eq!((listed(&ana).0, listed(&ana).1["id"].as_u64()), (404, Some(7301)));
+
+    let page = link(&mut visitor);
+    assert_eq!((page.status, page.url.path()), (200, KEYS), "{page:?}");
+    assert!(page.body.contains("ana-codes") && page.body.contains("DSA"), "{}", page.body);
+    let (status, keys) = listed(&ana);
+    assert_eq!(status, 200);
+    let names: Vec<_> = keys.as_array().into_iter().flatten().map(|key| key["name"].as_str()).collect();
+    assert_eq!(names, [Some("laptop"), Some("desk")]);
+    assert_eq!(keys[0]["fingerprint"], laptop.fingerprint().to_string());
+    assert_eq!(keys[0]["key"], laptop.bare_text());
+    assert_eq!(ana.asks(Method::GET, &["v2", "self"]).json()["oauthApps"][0], "github");
+
+    let page = visitor.submits(IMPORT, &[("fingerprints", &laptop.fingerprint().to_string())]);
+    assert!(page.body.contains("The key was added"), "{}", page.body);
+    assert_eq!(ana.keys(), [("laptop".to_owned(), laptop.fingerprint().to_string())]);
+    let (_, keys) = listed(&ana);
+    assert_eq!(keys.as_array().map(Vec::len), Some(1), "{keys}");
+}
+
+#[test]
+fn all_keys_are_imported_under_free_names_after_a_preview_and_refusals_are_told_by_key() {
+    let github = GitHub::start("ana-codes");
+    let (held, mine, others) = (Key::ed25519(), Key::ed25519(), Key::ed25519());
+    github.lists(&[("laptop", &mine.bare_text()), ("shared", &others.bare_text())]);
+    let service = service(&github);
+    service.account("bob").adds(&others, "bobs");
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    ana.adds(&held, "laptop");
+    let _ = link(&mut visitor);
+
+    let preview = visitor.opens(IMPORT);
+    assert!(preview.body.contains("laptop (GitHub)"), "{}", preview.body);
+    let wanted = format!("{} {}", mine.fingerprint(), others.fingerprint());
+    let page = visitor.submits(IMPORT, &[("fingerprints", &wanted)]);
+    assert_eq!(page.status, 400);
+    assert!(page.body.contains("registered to another account"), "{}", page.body);
+    assert!(!page.body.contains("bob"), "{}", page.body);
+    let expected = [("laptop", &held), ("laptop (GitHub)", &mine)];
+    assert_eq!(ana.keys(), expected.map(|(name, key)| (name.to_owned(), key.fingerprint().to_string())));
+}
+
+#[test]
+fn the_removal_of_a_key_that_github_no_longer_lists_is_proposed_and_never_done() {
+    let github = GitHub::start("ana-codes");
+    let (laptop, own) = (Key::ed25519(), Key::ed25519());
+    github.lists(&[("laptop", &laptop.bare_text())]);
+    let mut service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    ana.adds(&own, "own");
+    let _ = link(&mut visitor);
+    let page = visitor.submits(IMPORT, &[("fingerprints", &laptop.fingerprint().to_string())]);
+    assert!(!page.body.contains("no longer lists them"), "{}", page.body);
+
+    github.lists(&[]);
+    // A restart forgets what GitHub said a moment ago.
+    service.stop();
+    service.restart();
+    let page = visitor.opens(KEYS);
+    assert!(page.body.contains("no longer lists them"), "{}", page.body);
+    assert_eq!(ana.keys().len(), 2);
+    let _ = visitor.submits("/users/me/ssh-keys/delete", &[("name", "laptop")]);
+    assert_eq!(ana.keys(), [("own".to_owned(), own.fingerprint().to_string())]);
+}
+
+#[test]
+fn all_pages_of_a_long_list_are_read_and_a_short_one_is_asked_for_by_its_tag() {
+    let github = GitHub::start("ana-codes");
+    let keys: Vec<_> = SyntheticKeys::new(7).take(230).collect();
+    let rows: Vec<_> = keys.iter().map(|key| ("server", key.text.as_str())).collect();
+    github.lists(&rows);
+    let mut service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    let _ = link(&mut visitor);
+    let (_, listing) = listed(&ana);
+    let names: Vec<_> =
+        listing.as_array().into_iter().flatten().filter_map(|key| key["name"].as_str()).collect();
+    assert_eq!(names.len(), 230);
+    assert_eq!((names[0], names[1], names[229]), ("server", "server (GitHub)", "server (GitHub 229)"));
+
+    github.lists(&rows[..3]);
+    service.stop();
+    service.restart();
+    let (before, _) = github.asked();
+    assert_eq!(listed(&ana).1.as_array().map(Vec::len), Some(3));
+    assert_eq!(listed(&ana).1.as_array().map(Vec::len), Some(3));
+    assert_eq!(github.asked().0, before + 1, "a list of a moment ago is not asked for again");
+}
+
+#[test]
+fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
+    let github = GitHub::start("ana-codes");
+    let key = Key::ed25519();
+    github.lists(&[("laptop", &key.bare_text())]);
+    let elsewhere = GitHub::start("eve");
+    let service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    ana.adds(&key, "laptop");
+    let _ = link(&mut visitor);
+    let told = |trouble: Trouble, expected: &str| {
+        github.has_trouble(Some(trouble.clone()));
+        let begun_at = Instant::now();
+        // What GitHub said a moment ago counts for that moment.
+        let reply = eventually("GitHub is asked again", || {
+            let reply = ana.asks(Method::GET, &["v2", "github", "keys"]);
+            (reply.status != 200).then_some(reply)
+        });
+        assert!(reply.body.contains(expected), "{trouble:?}: {reply:?}");
+        assert!(begun_at.elapsed().as_secs() < 50, "{trouble:?}");
+        reply.status
+    };
+    assert_eq!(told(Trouble::TooManyRequests, "try again in 7 s"), 503);
+    assert_eq!(told(Trouble::NoneRemaining, "try again in 1 s"), 503);
+    assert_eq!(told(Trouble::Huge, "cannot be reached"), 503);
+    assert_eq!(told(Trouble::Redirect(elsewhere.url()), "cannot be reached"), 503);
+    assert_eq!(
+        told(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another address"),
+        503
+    );
+    assert_eq!(told(Trouble::Garbage, "cannot be read"), 503);
+    assert_eq!(told(Trouble::Broken, "status 500"), 503);
+    assert_eq!(elsewhere.asked(), (0, 0));
+    let page = visitor.opens(KEYS);
+    assert!(page.status == 200 && page.body.contains("does not answer as it should"), "{}", page.body);
+
+    github.has_trouble(None);
+    github.revokes_all();
+    let (status, error) = listed(&ana);
+    assert_eq!((status, error["id"].as_u64()), (404, Some(7301)));
+    assert!(error["message"].as_str().is_some_and(|message| message.contains("link it again")), "{error}");
+    let page = visitor.opens(KEYS);
+    assert!(page.body.contains("Link your account again"), "{}", page.body);
+    assert_eq!(ana.keys().len(), 1);
+    let page = link(&mut visitor);
+    assert!(page.body.contains("Every key of ana-codes"), "{}", page.body);
+}
+
+#[test]
+fn a_slow_github_holds_up_the_page_for_seconds_only() {
+    let github = GitHub::start("ana-codes");
+    let service = service(&github);
+    let (_, mut visitor) = signed_in(&service, "ana");
+    github.has_trouble(Some(Trouble::Slow(30)));
+    let begun_at = Instant::now();
+    let page = link(&mut visitor);
+    assert!(page.body.contains("does not answer as it should"), "{}", page.body);
+    assert!(begun_at.elapsed().as_secs() < 15);
+}
+
+#[test]
+fn a_link_is_made_only_in_the_session_that_asked_for_it() {
+    let github = GitHub::start("eve-codes");
+    let service = service(&github);
+    let (_, mut eve) = signed_in(&service, "eve");
+    let (ana_account, mut ana) = signed_in(&service, "ana");
+
+    // Eve stops before GitHub's answer reaches us, and sends Ana there, with her own cookie even.
+    let _ = eve.opens(KEYS);
+    let leaving = eve.submits("/users/me/github/link", &[]);
+    let answer = eve.is_sent_to(&leaving.leads_to(), None);
+    let page = ana.opens(answer.as_str());
+    assert!(
+        page.status == 400 && page.body.contains("no attempt that was begun in this browser"),
+        "{page:?}"
+    );
+    ana.has_cookie("pushkeys_attempt", eve.cookie("pushkeys_attempt").unwrap_or_default());
+    assert_eq!(ana.opens(answer.as_str()).status, 400);
+    assert_eq!(listed(&ana_account).0, 404);
+
+    // Her own browser is let through, once.
+    assert_eq!(eve.opens(answer.as_str()).status, 200);
+    assert_eq!(eve.opens(answer.as_str()).status, 400);
+
+    // A state that is not the attempt's.
+    let _ = ana.opens(KEYS);
+    let leaving = ana.submits("/users/me/github/link", &[]);
+    let mut answer = ana.is_sent_to(&leaving.leads_to(), None);
+    answer.set_query(Some("code=code-1&state=guessed"));
+    assert_eq!(ana.opens(answer.as_str()).status, 400);
+    assert_eq!(listed(&ana_account).0, 404);
+}
+
+#[test]
+fn a_person_who_says_no_or_grants_too_little_is_told_so() {
+    let github = GitHub::start("ana-codes");
+    let service = service(&github);
+    let (_, mut visitor) = signed_in(&service, "ana");
+    github.is_used_by(None);
+    let page = link(&mut visitor);
+    assert!(page.status == 400 && page.body.contains("access_denied"), "{page:?}");
+    github.is_used_by(Some("ana-codes"));
+    github.grants("user:email");
+    let page = link(&mut visitor);
+    assert!(page.status == 400 && page.body.contains("permission to read your public keys"), "{page:?}");
+    github.grants("read:public_key");
+    assert_eq!(link(&mut visitor).status, 200);
+}
+
+#[test]
+fn unlinking_gives_the_token_back_and_is_in_the_history() {
+    let github = GitHub::start("ana-codes");
+    let service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    let _ = link(&mut visitor);
+    assert_eq!(github.tokens(), 1);
+    let page = visitor.submits("/users/me/github/unlink", &[]);
+    assert!(page.body.contains("ana-codes (GitHub)"), "{}", page.body);
+    assert_eq!((github.tokens(), listed(&ana).0), (0, 404));
+    let log = service.log();
+    assert!(!log.contains("gho_") && !log.contains(GITHUB_CLIENT_SECRET), "{log}");
+}

@@ -1,0 +1,89 @@
+//! Mails about changes, as the account's owner gets them from a real mail server.
+
+use pushkeys_tests::{Key, Mail, Service, Smtp, Visitor, eventually, until};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A service that sends mail, with the account `ana`, who has an address.
+fn service(smtp: &Smtp) -> Service {
+    let service = Service::start_with(&smtp.settings(), &[]);
+    let _ = service.administers(&["account", "add", "ana", "--email", "ana@example.com"]).output();
+    service
+}
+
+fn mail_about(smtp: &Smtp, subject: &str) -> Mail {
+    eventually(subject, || {
+        let mails = smtp.mails();
+        mails.into_iter().find(|mail| mail.header("Subject").is_some_and(|found| found.contains(subject)))
+    })
+}
+
+#[test]
+fn a_change_is_told_to_the_account_with_what_when_from_where_and_what_to_do() {
+    let smtp = Smtp::start();
+    let service = service(&smtp);
+    service.set_password("ana", PASSWORD);
+    let mail = mail_about(&smtp, "password of your account was changed");
+    assert_eq!(mail.recipient, "ana@example.com");
+    assert_eq!(mail.header("From"), Some("pushkeys <keys@example.com>"));
+    assert_eq!(mail.header("Auto-Submitted"), Some("auto-generated"));
+    assert!(mail.text.contains("an operator of the service"), "{}", mail.text);
+
+    let mut visitor = Visitor::of(&service.url());
+    let _ = visitor.signs_in("ana", PASSWORD);
+    let key = Key::ed25519();
+    let _ = visitor.submits("/users/me/ssh-keys", &[("name", "laptop"), ("key", key.text())]);
+    let mail = mail_about(&smtp, "SSH key was added");
+    for expected in ["Hello ana,", "Key: laptop", "127.0.0.1", "If it was not you", "support@example.com"] {
+        assert!(mail.text.contains(expected), "{expected}: {}", mail.text);
+    }
+    let _ = visitor.submits("/users/me/ssh-keys/delete", &[("name", "laptop")]);
+    let _ = mail_about(&smtp, "SSH key of your account was deleted");
+    let signed_in = smtp.mails().iter().any(|mail| mail.text.contains("Somebody signed in"));
+    assert!(!signed_in, "a session is in the history, and not in a mail");
+}
+
+#[test]
+fn mail_is_in_the_language_that_its_reader_signed_in_with() {
+    let smtp = Smtp::start();
+    let service = service(&smtp);
+    service.set_password("ana", PASSWORD);
+    let mut visitor = Visitor::of(&service.url());
+    visitor.reads("fr-FR,fr;q=0.9");
+    let _ = visitor.signs_in("ana", PASSWORD);
+    let _ = visitor.submits("/users/me/ssh-keys", &[("name", "portable"), ("key", Key::ed25519().text())]);
+    let mail = eventually("a mail in French", || {
+        smtp.mails().into_iter().find(|mail| mail.text.contains("Bonjour ana"))
+    });
+    // Accents are encoded, in the body and in the subject.
+    assert!(mail.text.contains("portable") && mail.text.contains("=C3="), "{}", mail.text);
+    assert!(mail.header("Subject").is_some_and(|subject| subject.is_ascii()), "{}", mail.text);
+}
+
+#[test]
+fn a_mail_that_is_not_taken_waits_and_survives_a_restart_and_a_request_never_waits_for_it() {
+    let smtp = Smtp::start();
+    smtp.refuses(Some("451 later"));
+    let mut service = service(&smtp);
+    service.set_password("ana", PASSWORD);
+    until("it is tried", || smtp.refused() > 0);
+    assert!(smtp.mails().is_empty());
+    service.kill();
+    smtp.refuses(None);
+    service.restart();
+    let mail = mail_about(&smtp, "password of your account was changed");
+    assert!(mail.header("Message-ID").is_some_and(|id| id.starts_with("<mail_")), "{}", mail.text);
+}
+
+#[test]
+fn a_mailbox_that_does_not_exist_is_given_up_and_the_next_mail_goes_out() {
+    let smtp = Smtp::start();
+    smtp.refuses(Some("550 no such user"));
+    let service = service(&smtp);
+    service.set_password("ana", PASSWORD);
+    until("it is given up", || service.log().contains("a mail was given up"));
+    smtp.refuses(None);
+    service.set_password("ana", "another horse battery");
+    let _ = mail_about(&smtp, "password of your account was changed");
+    assert_eq!((smtp.refused(), smtp.mails().len()), (1, 1));
+}

@@ -1,0 +1,151 @@
+//! Signing in by OpenID Connect, and everything that must not sign anybody in.
+
+use pushkeys_tests::{Forgery, OPENID_CLIENT_SECRET, OpenId, Seen, Service, Visitor};
+use serde_json::{Value, json};
+
+const PASSWORD: &str = "correct horse battery";
+const KEYS: &str = "/users/me/ssh-keys";
+const PROFILE: &str = "/users/me";
+
+fn ana() -> Value {
+    json!({"sub": "u-7", "preferred_username": "ana", "email": "ana@example.com", "email_verified": true})
+}
+
+fn service(provider: &OpenId, creates_accounts: bool) -> Service {
+    let settings = provider.settings("{room}/oidc.secret", creates_accounts);
+    Service::start_with(&settings, &[("oidc.secret", OPENID_CLIENT_SECRET)])
+}
+
+/// Signs in by the button: to the provider and back.
+fn sign_in(visitor: &mut Visitor) -> Seen {
+    let page = visitor.opens("/sign-in");
+    assert!(page.body.contains("Sign in with Example ID"), "{}", page.body);
+    let leaving = visitor.submits("/sign-in/oidc", &[("next", KEYS)]);
+    visitor.opens(&leaving.leads_to())
+}
+
+#[test]
+fn a_first_sign_in_makes_an_account_and_the_next_one_finds_it_whatever_the_person_is_called_by_then() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    let mut visitor = Visitor::of(&service.url());
+    let page = sign_in(&mut visitor);
+    assert_eq!((page.status, page.url.path()), (200, KEYS), "{page:?}");
+    assert!(visitor.opens(PROFILE).body.contains("ana@example.com"));
+
+    provider.is_used_by(Some(json!({"sub": "u-7", "preferred_username": "ana-maria"})));
+    let mut elsewhere = Visitor::of(&service.url());
+    assert_eq!(sign_in(&mut elsewhere).url.path(), KEYS);
+    let accounts = service.administers(&["account", "list", "--json"]).output();
+    assert_eq!(accounts.lines().count(), 1, "{accounts}");
+}
+
+#[test]
+fn a_forged_token_signs_nobody_in_and_a_right_one_does() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    let mut visitor = Visitor::of(&service.url());
+    let _ = sign_in(&mut Visitor::of(&service.url()));
+    for forgery in [
+        Forgery::Audience,
+        Forgery::Issuer,
+        Forgery::Expired,
+        Forgery::ReplayedNonce,
+        Forgery::Unsigned,
+        Forgery::Shared,
+        Forgery::OtherKey,
+        Forgery::Missing,
+    ] {
+        provider.forges(Some(forgery));
+        let page = sign_in(&mut visitor);
+        assert_eq!(page.status, 403, "{forgery:?}: {page:?}");
+        assert_eq!(visitor.opens(KEYS).url.path(), "/sign-in", "{forgery:?}");
+    }
+    provider.forges(None);
+    assert_eq!(sign_in(&mut visitor).url.path(), KEYS);
+    assert!(!service.log().contains(OPENID_CLIENT_SECRET));
+}
+
+#[test]
+fn an_answer_counts_in_the_browser_that_asked_and_once() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    let (mut eve, mut bob) = (Visitor::of(&service.url()), Visitor::of(&service.url()));
+    let _ = eve.opens("/sign-in");
+    let leaving = eve.submits("/sign-in/oidc", &[]);
+    let answer = eve.is_sent_to(&leaving.leads_to(), None);
+    // Signing somebody in to one's own account is an attack too.
+    assert_eq!(bob.opens(answer.as_str()).status, 400);
+    assert_eq!(bob.opens(KEYS).url.path(), "/sign-in");
+    assert_eq!(eve.opens(answer.as_str()).url.path(), KEYS);
+    assert_eq!(eve.opens(answer.as_str()).status, 400);
+}
+
+#[test]
+fn a_name_at_the_provider_opens_no_account_of_that_name() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    let _ = service.account("ana");
+    let mut visitor = Visitor::of(&service.url());
+    let page = sign_in(&mut visitor);
+    assert!(page.status == 403 && page.body.contains("exists already"), "{page:?}");
+    assert_eq!(visitor.opens(KEYS).url.path(), "/sign-in");
+}
+
+#[test]
+fn where_accounts_are_not_made_a_person_links_first_and_then_signs_in_either_way() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, false);
+    let _ = service.account("ana-here");
+    service.set_password("ana-here", PASSWORD);
+    let mut stranger = Visitor::of(&service.url());
+    let page = sign_in(&mut stranger);
+    assert!(page.status == 403 && page.body.contains("link it on your profile"), "{page:?}");
+
+    let mut visitor = Visitor::of(&service.url());
+    let _ = visitor.signs_in("ana-here", PASSWORD);
+    let _ = visitor.opens(PROFILE);
+    let leaving = visitor.submits("/users/me/oidc/link", &[]);
+    let page = visitor.opens(&leaving.leads_to());
+    assert!(page.url.path() == PROFILE && page.body.contains("linked as ana ("), "{page:?}");
+    let page = sign_in(&mut stranger);
+    assert!(page.url.path() == KEYS && page.body.contains("ana-here"), "{page:?}");
+
+    // The same identity does not open a second account.
+    let _ = service.account("bob");
+    service.set_password("bob", PASSWORD);
+    let mut bob = Visitor::of(&service.url());
+    let _ = bob.signs_in("bob", PASSWORD);
+    let _ = bob.opens(PROFILE);
+    let leaving = bob.submits("/users/me/oidc/link", &[]);
+    let page = bob.opens(&leaving.leads_to());
+    assert!(page.status == 403 && page.body.contains("another account"), "{page:?}");
+
+    let page = visitor.submits("/users/me/oidc/unlink", &[]);
+    assert!(page.body.contains("not linked"), "{}", page.body);
+    assert_eq!(sign_in(&mut Visitor::of(&service.url())).status, 403);
+}
+
+#[test]
+fn the_only_way_to_sign_in_is_not_unlinked() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    let mut visitor = Visitor::of(&service.url());
+    let _ = sign_in(&mut visitor);
+    let _ = visitor.opens(PROFILE);
+    let page = visitor.submits("/users/me/oidc/unlink", &[]);
+    assert!(page.status == 403 && page.body.contains("only way"), "{page:?}");
+    service.set_password("ana", PASSWORD);
+    let _ = visitor.signs_in("ana", PASSWORD);
+    let _ = visitor.opens(PROFILE);
+    assert_eq!(visitor.submits("/users/me/oidc/unlink", &[]).status, 200);
+}
+
+#[test]
+fn a_person_who_says_no_stays_outside_and_is_told_so() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    provider.is_used_by(None);
+    let page = sign_in(&mut Visitor::of(&service.url()));
+    assert!(page.status == 403 && page.body.contains("access_denied"), "{page:?}");
+}
