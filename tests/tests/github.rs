@@ -1,7 +1,5 @@
 //! GitHub as users meet it: linking an account, seeing its keys, importing them, and what goes wrong on the way.
 
-#![expect(clippy::indexing_slicing, reason = "a test that finds less than it asks for fails")]
-
 use std::time::Instant;
 
 use pushkeys_tests::{

@@ -57,7 +57,7 @@ fn mail_is_in_the_language_that_its_reader_signed_in_with() {
     });
     // Accents are encoded, in the body and in the subject.
     assert!(mail.text.contains("portable") && mail.text.contains("=C3="), "{}", mail.text);
-    assert!(mail.header("Subject").is_some_and(|subject| subject.is_ascii()), "{}", mail.text);
+    assert!(mail.header("Subject").is_some_and(str::is_ascii), "{}", mail.text);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod document;
 mod expiry;
 mod host_feed;
 mod limits;
+mod linked;
 mod oauth;
 mod ownership;
 mod replicas;

@@ -1,0 +1,147 @@
+//! Accounts elsewhere and waiting mails, as the database keeps them.
+
+use std::time::Duration;
+
+use keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_server::oidc::Identity;
+use pushkeys_server::store::{
+    Actor, AuditEvent, Email, GithubLink, KeyToPut, Open, Store, StoreLimits, TieError,
+};
+
+use crate::service::Database;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
+const LEASE: Duration = Duration::from_mins(1);
+
+async fn open(database: &Database, sends_mail: bool) -> Store {
+    let limits = StoreLimits {
+        changes_max: 1_000,
+        keys_per_account_max: 100,
+        audit_age_max: Duration::from_hours(24),
+        sends_mail,
+    };
+    Store::open(&database.url().parse().unwrap(), Open::Prepare, limits).await.unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+async fn account(store: &Store, called: &str, email: Option<&str>) -> AccountId {
+    let email = email.map(|email| email.parse::<Email>().unwrap());
+    store.add_account(&name(called), email.as_ref(), None).await.unwrap()
+}
+
+fn link(user: i64, login: &str) -> GithubLink {
+    GithubLink { user, login: login.into(), sealed_token: vec![1, 2, 3] }
+}
+
+fn identity(subject: &str) -> Identity {
+    let issuer = "https://id.example.com".to_owned();
+    Identity { issuer, subject: subject.into(), name: Some("ana".into()), email: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_came_from_it() {
+    let database = Database::new();
+    let store = open(&database, false).await;
+    let (ana, actor) = (account(&store, "ana", None).await, Actor::operator());
+    assert!(store.github_link(&ana).await.unwrap().is_none());
+    assert!(store.link_github(&ana, &link(7, "ana-codes"), &actor).await.unwrap());
+    assert!(store.link_github(&ana, &link(8, "ana-works"), &actor).await.unwrap());
+    assert!(store.github_link(&ana).await.unwrap().unwrap() == link(8, "ana-works"));
+
+    let key = ValidKey::check(KEY, &Policy::default()).unwrap();
+    let put = async || {
+        let laptop = name("laptop");
+        let wanted = KeyToPut { name: &laptop, key: &key, text: KEY, expires_at: None, may_replace: false };
+        let changes = store.put_key(&ana, &wanted, &actor).await.unwrap();
+        changes.last().unwrap().key_id.clone()
+    };
+    let imported = async |user: i64| store.imported_from_github(&ana, user).await.unwrap().len();
+    let id = put().await;
+    store.remember_import(&ana, &id, 8, 42).await.unwrap();
+    assert_eq!((imported(8).await, imported(7).await), (1, 0));
+    // Registered again by hand, it is another key.
+    store.delete_key(&ana, &name("laptop"), &actor).await.unwrap();
+    let id = put().await;
+    assert_eq!(imported(8).await, 0);
+    store.remember_import(&ana, &id, 8, 42).await.unwrap();
+    assert_eq!(imported(8).await, 1);
+
+    assert!(store.unlink_github(&ana, &actor).await.unwrap().is_some());
+    assert!(store.unlink_github(&ana, &actor).await.unwrap().is_none());
+    let trail = store.audit(&ana, None, 10).await.unwrap();
+    let links = trail.iter().filter(|row| row.event == AuditEvent::LinkAdded).count();
+    assert_eq!(
+        (links, trail[0].event, trail[0].subject.as_str()),
+        (2, AuditEvent::LinkRemoved, "ana-works (GitHub)")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_opens_one_account_and_no_other_gets_it() {
+    let database = Database::new();
+    let store = open(&database, false).await;
+    let (ana, bob) = (account(&store, "ana", None).await, account(&store, "bob", None).await);
+    let actor = Actor::operator();
+    store.tie_identity(&ana, &identity("u-7"), &actor).await.unwrap();
+    let refused = store.tie_identity(&bob, &identity("u-7"), &actor).await;
+    assert!(matches!(refused, Err(TieError::OfAnotherAccount)), "{refused:?}");
+    assert_eq!(store.account_of_identity(&identity("u-7")).await.unwrap(), Some(ana.clone()));
+    // What was refused left nothing, and another person of the provider takes the place of the first.
+    assert_eq!(store.identity_at(&bob, "https://id.example.com").await.unwrap(), None);
+    store.tie_identity(&ana, &identity("u-8"), &actor).await.unwrap();
+    assert_eq!(store.account_of_identity(&identity("u-7")).await.unwrap(), None);
+
+    let taken = store.add_account_of_identity(&name("bob"), &identity("u-9"), &actor).await;
+    assert!(matches!(taken, Err(TieError::NameTaken { .. })), "{taken:?}");
+    let carol = store.add_account_of_identity(&name("carol"), &identity("u-9"), &actor).await.unwrap();
+    assert_eq!(store.account_of_identity(&identity("u-9")).await.unwrap(), Some(carol.clone()));
+    let only = store.untie_identity(&carol, "https://id.example.com", &actor).await;
+    assert!(matches!(only, Err(TieError::OnlyWay)), "{only:?}");
+    store.set_password(&carol, "$argon2id$", None, &actor).await.unwrap();
+    assert!(store.untie_identity(&carol, "https://id.example.com", &actor).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped() {
+    let database = Database::new();
+    let store = open(&database, true).await;
+    let (ana, bob) =
+        (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
+    let actor = Actor::console(Some("192.0.2.7".parse().unwrap()));
+    store.remember_language(&ana, "fr").await.unwrap();
+    store.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
+    store.set_password(&bob, "$argon2id$", None, &actor).await.unwrap();
+
+    let mail = store.take_mail(LEASE).await.unwrap().unwrap();
+    assert_eq!((mail.recipient.as_str(), mail.account_name.as_str()), ("ana@example.com", "ana"));
+    assert_eq!((mail.language.as_deref(), mail.attempts), (Some("fr"), 1));
+    assert_eq!((mail.change.event, &mail.change.actor), (AuditEvent::PasswordChanged, &actor));
+    assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "nobody else gets it, and bob has no address");
+
+    store.delay_mail(&mail.id, Duration::ZERO).await.unwrap();
+    let again = store.take_mail(Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!((&again.id, again.attempts), (&mail.id, 2));
+    store.drop_mail(&mail.id).await.unwrap();
+    assert_eq!(store.take_mail(LEASE).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent() {
+    let database = Database::new();
+    let (sending, silent) = (open(&database, true).await, open(&database, false).await);
+    let ana = account(&sending, "ana", Some("ana@example.com")).await;
+    let actor = Actor::operator();
+    silent.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
+    assert_eq!(sending.take_mail(LEASE).await.unwrap(), None);
+    for _ in 0..110 {
+        sending.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
+    }
+    let mut waiting = 0;
+    while sending.take_mail(LEASE).await.unwrap().is_some() {
+        waiting += 1;
+    }
+    assert_eq!(waiting, 100);
+}
