@@ -91,6 +91,12 @@ pub enum WriteError {
     /// What is in force cannot be read; a new generation heals it.
     #[error("what is in force cannot be carried on")]
     InForce(#[from] ReadError),
+    /// A host's own revocations are for the time until the service agrees.
+    #[error(
+        "more than {} keys and accounts would be revoked on this host\nhint: remove the others at the key service",
+        crate::revocation::REVOCATIONS_MAX
+    )]
+    TooManyRevocations,
     /// There is nothing in force that a change could be applied to.
     #[error("no generation is in force in `{}`", .0.display())]
     NoGeneration(PathBuf),

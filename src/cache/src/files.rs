@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, SeekFrom, Stat, Uid};
 
 use crate::error::{ReadError, WriteError};
 
@@ -50,11 +50,12 @@ impl Directory {
         Ok(Self::open_root(path)?)
     }
 
-    /// The file `name`, for a writer to lock; it is made if need be and always empty.
+    /// The file `name`, for a writer to lock; it is made if need be, for the cache's owner, and always empty.
     pub(crate) fn open_lock(&self, name: &str) -> Result<File, WriteError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
+            .and_then(|file| self.give_to_owner(&file).map(|()| file))
             .map_err(|source| WriteError::io("open", &self.path.join(name), source))
     }
 
@@ -183,12 +184,14 @@ impl Directory {
             .map_err(|source| WriteError::io("write", &path, source))
     }
 
-    /// A file that root writes is the cache's owner's too, or the daemon could not read it.
+    /// A file that root writes is the cache's owner's too, or the daemon could not read it, and its folder's group's,
+    /// or no look-up could.
     fn give_to_owner(&self, file: &File) -> rustix::io::Result<()> {
-        if rustix::process::geteuid().as_raw() == self.owner {
+        if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        rustix::fs::fchown(file, Some(Uid::from_raw(self.owner)), None)
+        let group = Gid::from_raw(rustix::fs::fstat(&self.fd)?.st_gid);
+        rustix::fs::fchown(file, Some(Uid::from_raw(self.owner)), Some(group))
     }
 
     /// Puts the file `from` in the place of `to`, so that a reader sees the one or the other.

@@ -5,6 +5,7 @@
 //! socket; they parse no configuration, and what they cannot trust they refuse instead of guessing.
 //!
 //! ```text
+//! <cache>/REVOKED                what a sysadmin has revoked on this host
 //! <cache>/<source>/HEAD          which generation is in force, of when, until when
 //! <cache>/<source>/g<N>/<shard>  sorted lines between two sentinels
 //! ```
@@ -19,6 +20,7 @@ mod generation;
 mod head;
 mod hold;
 mod reader;
+mod revocation;
 mod shard;
 #[cfg(feature = "status")]
 pub mod status;
@@ -33,6 +35,9 @@ pub use generation::{Difference, NextGeneration, PreparedGeneration};
 pub use head::{CURSOR_BYTES_MAX, Head, Stamps};
 pub use hold::{Acceptance, Held, accept, held};
 pub use reader::{Cache, Entries, ShardReport, Source};
+pub use revocation::{
+    REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,
+};
 pub use shard::ShardId;
-pub use verdict::{Consulted, NoAnswer, Verdict};
+pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};
 pub use writer::Writer;

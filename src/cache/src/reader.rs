@@ -1,5 +1,6 @@
 //! The reader: what a cache holds, as far as it can be trusted.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use keys::{Fingerprint, SourceName};
@@ -8,8 +9,9 @@ use crate::entry::Entry;
 use crate::error::{Damage, ReadError};
 use crate::files::{Directory, append_at};
 use crate::head::{HEAD_BYTES_MAX, Head};
+use crate::revocation::{REVOKED_FILE, Revocations};
 use crate::shard::{Fault, SENTINEL_BYTES_MAX, ShardId, find};
-use crate::verdict::Consulted;
+use crate::verdict::{Consultation, Consulted};
 
 /// A reader that finds its generation replaced begins again at HEAD, at most so many times. A generation
 /// lives for seconds at least, and opening one takes microseconds.
@@ -35,11 +37,12 @@ impl Cache {
 
     /// The names of the sources, sorted.
     pub fn sources(&self) -> Result<Vec<SourceName>, ReadError> {
-        let names = self.root.names()?;
-        let mut sources: Vec<SourceName> =
-            names.iter().filter_map(|name| name.to_str()?.parse().ok()).take(SOURCES_MAX).collect();
-        sources.sort_unstable();
-        Ok(sources)
+        Ok(sources_in(&self.root.names()?))
+    }
+
+    /// What is revoked on this host.
+    pub fn revocations(&self) -> Result<Revocations, ReadError> {
+        self.revocations_in(&self.root.names()?)
     }
 
     /// The source called `name`, as it is now.
@@ -48,13 +51,28 @@ impl Cache {
         Source::open(name.clone(), directory)
     }
 
-    /// What every source says of `fingerprint`.
-    pub fn consult(&self, fingerprint: &Fingerprint) -> Result<Vec<Consulted>, ReadError> {
-        let sources = self.sources()?;
+    /// What every source says of `fingerprint`, and what is revoked.
+    pub fn consult(&self, fingerprint: &Fingerprint) -> Result<Consultation, ReadError> {
+        let names = self.root.names()?;
+        let revocations = self.revocations_in(&names)?;
+        let sources = sources_in(&names);
         if sources.is_empty() {
             return Err(ReadError::Missing(self.root.path().join("<source>/HEAD")));
         }
-        Ok(sources.into_iter().map(|name| self.consult_one(name, fingerprint)).collect())
+        let sources = sources.into_iter().map(|name| self.consult_one(name, fingerprint)).collect();
+        Ok(Consultation { fingerprint: *fingerprint, sources, revocations })
+    }
+
+    /// The names in the folder say whether there is a file to open, at no cost of its own.
+    fn revocations_in(&self, names: &[OsString]) -> Result<Revocations, ReadError> {
+        if !names.iter().any(|name| name == REVOKED_FILE) {
+            return Ok(Revocations::default());
+        }
+        match Revocations::read(&self.root) {
+            // The last revocation was taken back in this moment.
+            Err(ReadError::Missing(_)) => Ok(Revocations::default()),
+            other => other,
+        }
     }
 
     fn consult_one(&self, name: SourceName, fingerprint: &Fingerprint) -> Consulted {
@@ -62,6 +80,13 @@ impl Cache {
         let found = source.and_then(|source| source.find(fingerprint));
         Consulted { source: name, found }
     }
+}
+
+fn sources_in(names: &[OsString]) -> Vec<SourceName> {
+    let mut sources: Vec<SourceName> =
+        names.iter().filter_map(|name| name.to_str()?.parse().ok()).take(SOURCES_MAX).collect();
+    sources.sort_unstable();
+    sources
 }
 
 /// One source of a cache, and the generation that was in force when it was opened.

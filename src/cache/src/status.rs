@@ -35,6 +35,46 @@ pub struct Status {
     pub conflicts_count: u64,
     /// The first of these keys.
     pub conflicts: Vec<Conflict>,
+    /// What key services were told of the keys that are revoked on this host.
+    #[serde(default)]
+    pub reports: Vec<RevocationReport>,
+}
+
+/// What one key service was told, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationReport {
+    /// What is revoked, as [`Revoked`](crate::Revoked) shows it.
+    pub what: String,
+    /// The source.
+    pub source: String,
+    /// When the service was told last.
+    pub told_at: String,
+    /// What it said.
+    pub answer: ReportAnswer,
+}
+
+/// What a key service says of a revocation on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportAnswer {
+    /// Its operator has not decided.
+    Pending,
+    /// It has no such key: either it never had, or has removed it.
+    Settled,
+    /// Its operator keeps the key; the revocation of this host stays.
+    Dismissed,
+}
+
+impl ReportAnswer {
+    /// The answer in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "its operator has not decided",
+            Self::Settled => "it has no such key",
+            Self::Dismissed => "its operator keeps the key, so it stays revoked here alone",
+        }
+    }
 }
 
 /// One source.
@@ -224,6 +264,12 @@ mod tests {
             conflicts: vec![Conflict {
                 fingerprint: "SHA256:x".into(),
                 claims: vec![("api".into(), "acct_1".into()), ("local".into(), "acct_2".into())],
+            }],
+            reports: vec![RevocationReport {
+                what: "account acct_7".into(),
+                source: "api".into(),
+                told_at: "2026-11-23T16:54:01Z".into(),
+                answer: ReportAnswer::Pending,
             }],
         };
         std::fs::write(folder.path().join(STATUS_FILE), status.to_json()).unwrap();

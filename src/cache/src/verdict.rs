@@ -1,12 +1,24 @@
 //! What sshd is told, and why: one decision for the look-up, the forced command and the sysadmin.
 
 use jiff::Timestamp;
-use keys::{Login, SourceName};
+use keys::{Fingerprint, Login, SourceName};
 use thiserror::Error;
 
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::head::Head;
+use crate::revocation::{Revocation, Revocations, Revoked};
+
+/// All that a cache says of one key.
+#[derive(Debug)]
+pub struct Consultation {
+    /// The key.
+    pub fingerprint: Fingerprint,
+    /// What every source says, in the order of their names.
+    pub sources: Vec<Consulted>,
+    /// What is revoked on this host.
+    pub revocations: Revocations,
+}
 
 /// What one source says of one key.
 #[derive(Debug)]
@@ -31,6 +43,8 @@ pub enum Verdict {
     UnknownKey,
     /// The key is known, and opens other logins.
     OtherLogin,
+    /// The key, or its account, was revoked on this host.
+    Revoked(Revocation),
 }
 
 /// Why sshd gets no answer. This is never the same as an unknown key.
@@ -62,23 +76,33 @@ pub enum NoAnswer {
 }
 
 impl Verdict {
-    /// Judges what the sources of a cache say, at `now`.
+    /// Judges what a cache says, at `now`.
     ///
+    /// - What is revoked here opens nothing, whatever the sources say.
     /// - Two accounts for one key are a conflict, whatever else holds.
     /// - An entry of a source that is in step is an answer; what another, unreadable source would have said of the
     ///   key is unknown, and must not lock out the accounts for which a second source exists.
     /// - Nobody having the key is an answer only if everybody could be asked.
-    pub fn of(consulted: Vec<Consulted>, login: &Login, now: Timestamp) -> Result<Self, NoAnswer> {
-        check_conflict(&consulted)?;
+    pub fn of(consultation: Consultation, login: &Login, now: Timestamp) -> Result<Self, NoAnswer> {
+        let Consultation { fingerprint, sources, revocations } = consultation;
+        if let Some(revocation) = revocations.of(&Revoked::Key(fingerprint)) {
+            return Ok(Self::Revoked(revocation.clone()));
+        }
+        check_conflict(&sources)?;
         let mut verdict = Self::UnknownKey;
         let mut obstacle = None;
-        for Consulted { source, found } in consulted {
+        for Consulted { source, found } in sources {
             match found {
                 Err(error) => obstacle = obstacle.or(Some(error.into())),
                 Ok((head, _)) if !head.is_valid_at(now) => {
                     obstacle = obstacle.or(stale(source, &head));
                 }
-                Ok((_, Some(entry))) if entry.opens(login) => return Ok(Self::Known { source, entry }),
+                Ok((_, Some(entry))) if entry.opens(login) => {
+                    return Ok(match revocations.of_key(&fingerprint, &entry.account) {
+                        Some(revocation) => Self::Revoked(revocation.clone()),
+                        None => Self::Known { source, entry },
+                    });
+                }
                 Ok((_, Some(_))) => verdict = Self::OtherLogin,
                 Ok((_, None)) => {}
             }
@@ -111,8 +135,6 @@ fn stale(name: SourceName, head: &Head) -> Option<NoAnswer> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-
-    use keys::Fingerprint;
 
     use super::*;
     use crate::{Damage, Stamps};
@@ -147,11 +169,21 @@ mod tests {
 
     #[track_caller]
     fn check(consulted: Vec<Consulted>, login: &str, expected: &str) {
-        let verdict = Verdict::of(consulted, &login.parse().unwrap(), Timestamp::from_second(NOW).unwrap());
+        check_revoked(consulted, &[], login, expected);
+    }
+
+    #[track_caller]
+    fn check_revoked(sources: Vec<Consulted>, revoked: &[Revoked], login: &str, expected: &str) {
+        let now = Timestamp::from_second(NOW).unwrap();
+        let mut revocations = Revocations::default();
+        assert!(revoked.iter().all(|what| revocations.add(what.clone(), now)));
+        let consultation = Consultation { fingerprint: Fingerprint::of(b"key"), sources, revocations };
+        let verdict = Verdict::of(consultation, &login.parse().unwrap(), now);
         let word = match verdict {
             Ok(Verdict::Known { source, entry }) => format!("{source} {}", entry.account),
             Ok(Verdict::UnknownKey) => "unknown".to_owned(),
             Ok(Verdict::OtherLogin) => "other login".to_owned(),
+            Ok(Verdict::Revoked(revocation)) => format!("revoked {}", revocation.what),
             Err(NoAnswer::Unreadable(_)) => "unreadable".to_owned(),
             Err(NoAnswer::Stale { name, .. }) => format!("stale {name}"),
             Err(NoAnswer::Conflict { .. }) => "conflict".to_owned(),
@@ -164,6 +196,18 @@ mod tests {
         check(vec![says("api", NOW + 1, Some("ana"))], "git", "api ana");
         check(vec![says("api", NOW + 1, Some("ana"))], "root", "other login");
         check(vec![says("api", NOW + 1, None)], "git", "unknown");
+    }
+
+    #[test]
+    fn what_is_revoked_opens_nothing_whatever_the_sources_say() {
+        let (key, other) = (Revoked::Key(Fingerprint::of(b"key")), Revoked::Key(Fingerprint::of(b"other")));
+        let account = |id: &str| Revoked::Account(id.parse().unwrap());
+        let by_key = format!("revoked {key}");
+        let ana = || vec![says("api", NOW + 1, Some("ana"))];
+        check_revoked(ana(), std::slice::from_ref(&key), "git", &by_key);
+        check_revoked(vec![is_damaged("api")], &[key], "git", &by_key);
+        check_revoked(ana(), &[account("ana")], "git", "revoked account ana");
+        check_revoked(ana(), &[account("ben"), other], "git", "api ana");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use keys::{AccountId, Login, SourceName};
 
@@ -106,6 +106,15 @@ pub(crate) enum Command {
         Exits 0 when nothing is wrong, 1 after an error, and 3 when there are only warnings.")]
     Doctor(DoctorOptions),
 
+    /// Refuse a key, or all keys of an account, on this host from now on, with the service and syncd up or down
+    #[command(
+        after_help = "Examples:\n  pushkeys revoke SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
+        pushkeys revoke --account acct_7\n  pushkeys revoke --list\n  pushkeys revoke --account acct_7 --undo\n\n\
+        Running sessions end within a second. It holds over restarts and syncs until the key service, which is told,\n\
+        has no such key any more, or until --undo. Exits 0 when it is revoked, or was listed, or is revoked no longer."
+    )]
+    Revoke(Revoke),
+
     /// Let a snapshot be taken that is held back because it removes many keys
     #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\
         Exits 0 when the snapshot was accepted.")]
@@ -117,6 +126,25 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// What to revoke.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("what").required(true).multiple(false).args(["key", "account", "list"]))]
+pub(crate) struct Revoke {
+    /// The fingerprint, a .pub file, or the text of a key
+    #[arg(value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// All keys of this account, those that it adds later too
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<AccountId>,
+    /// Show what is revoked, and what the key service said to it
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Take it back
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) undo: bool,
 }
 
 /// Which keys to list; a key must match everything that is given.

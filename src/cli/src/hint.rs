@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use cache::{Damage, ReadError, WriteError};
+use cache::{Damage, REVOKED_FILE, ReadError, WriteError};
 
 use crate::commands::accept::NobodyToAsk;
 use crate::key::KeyArgumentError;
@@ -45,6 +45,9 @@ pub(crate) fn of_read(error: &ReadError) -> &'static str {
         ReadError::Unsafe { .. } => "ls -ld it, then chown and chmod it as its neighbours are",
         ReadError::Damaged { source: Damage::Format, .. } => {
             "install the same version of pushkeys everywhere"
+        }
+        ReadError::Damaged { path, .. } if path.file_name().is_some_and(|name| name == REVOKED_FILE) => {
+            "every key is refused meanwhile: rm it, and run pushkeys revoke again for what was in it"
         }
         ReadError::Damaged { .. } => HEAL,
         ReadError::Raced(_) => "run it again",

@@ -2,7 +2,7 @@
 //!
 //! It owns how the cache is shown, and decides nothing: what sshd is told is decided in `cache`, for this program as
 //! for the look-up. It reads what the reader reads, opens no socket (what a source says is asked by syncd's own program),
-//! and writes one file: a person's word that a held-back snapshot may be taken.
+//! and writes two files, each a person's word: that a held-back snapshot may be taken, and that a key is revoked.
 //!
 //! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse; 3 is a doctor's doubt.
 
@@ -27,8 +27,9 @@ use anyhow::Result;
 use clap::Parser as _;
 use jiff::Timestamp;
 
-use arguments::{Arguments, Command};
-use commands::{Context, Outcome, accept, doctor, explain, list, show, status, top, verify};
+use arguments::{Arguments, Command, Revoke};
+use cache::Revoked;
+use commands::{Context, Outcome, accept, doctor, explain, list, revoke, show, status, top, verify};
 use key::KeyArgumentError;
 use output::BAD;
 
@@ -64,8 +65,18 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Verify { against_source: true, syncd } => verify::against_source(context, &syncd, out),
         Command::Verify { against_source: false, .. } => verify::run(context, out),
         Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
+        Command::Revoke(revoke) => run_revoke(context, &revoke, out),
         Command::Accept { source, yes } => accept::run(context, &source, yes, out),
     }
+}
+
+fn run_revoke(context: &Context, revoke: &Revoke, out: &mut dyn io::Write) -> Result<Outcome> {
+    let what = match (&revoke.key, &revoke.account) {
+        (Some(key), _) => Revoked::Key(key::fingerprint_of(key)?),
+        (None, Some(account)) => Revoked::Account(account.clone()),
+        (None, None) => return revoke::list(context, out),
+    };
+    if revoke.undo { revoke::undo(context, &what, out) } else { revoke::run(context, what, out) }
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {

@@ -1,6 +1,6 @@
 //! One key of one source, as JSON and in words. The names of fields are those of the feed.
 
-use cache::Entry;
+use cache::{Entry, Revocation};
 use keys::SourceName;
 use serde::Serialize;
 
@@ -18,10 +18,13 @@ pub(crate) struct Record<'a> {
     name: Option<&'a str>,
     logins: Vec<&'a str>,
     expires_at: Option<String>,
+    /// Since when it has been revoked on this host, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_since: Option<String>,
 }
 
 impl<'a> Record<'a> {
-    pub(crate) fn of(source: &'a SourceName, entry: &'a Entry) -> Self {
+    pub(crate) fn of(source: &'a SourceName, entry: &'a Entry, revocation: Option<&Revocation>) -> Self {
         Self {
             source: source.as_str(),
             fingerprint: entry.fingerprint.to_string(),
@@ -33,6 +36,7 @@ impl<'a> Record<'a> {
             name: entry.key_name.as_ref().map(keys::Name::as_str),
             logins: entry.logins.iter().map(keys::Login::as_str).collect(),
             expires_at: expiry(entry),
+            revoked_since: revocation.map(|revocation| revocation.since.to_string()),
         }
     }
 }

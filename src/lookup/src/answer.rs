@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::fmt;
 use std::io;
 
-use cache::{Cache, Consulted, Entry, NoAnswer, ReadError, Source, Verdict};
+use cache::{Cache, Consultation, Consulted, Entry, NoAnswer, ReadError, Source, Verdict};
 use keys::{Fingerprint, Login};
 
 use crate::arguments::Arguments;
@@ -40,7 +40,7 @@ pub(crate) fn give(arguments: &Arguments) -> Result<(), Failure> {
 fn one(cache: &Cache, login: &Login, fingerprint: &Fingerprint) -> Result<Option<Entry>, NoAnswer> {
     match Verdict::of(cache.consult(fingerprint)?, login, system::now())? {
         Verdict::Known { entry, .. } => Ok(Some(entry)),
-        Verdict::UnknownKey | Verdict::OtherLogin => Ok(None),
+        Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_) => Ok(None),
     }
 }
 
@@ -51,6 +51,7 @@ fn all(cache: &Cache, login: &Login) -> Result<(), Failure> {
     let names = cache.sources().map_err(read)?;
     let sources: Vec<Source> =
         names.iter().map(|name| cache.source(name)).collect::<Result<_, _>>().map_err(read)?;
+    let revocations = cache.revocations().map_err(read)?;
     let now = system::now();
     let mut lines = Vec::with_capacity(2 * PIECE_BYTES);
     for source in &sources {
@@ -58,10 +59,12 @@ fn all(cache: &Cache, login: &Login) -> Result<(), Failure> {
             let entry = entry.map_err(read)?;
             let is_only_source = sources.len() == 1;
             let consulted = if is_only_source {
-                vec![Consulted {
-                    source: source.name().clone(),
-                    found: Ok((source.head().clone(), Some(entry))),
-                }]
+                let (name, head) = (source.name().clone(), source.head().clone());
+                Consultation {
+                    fingerprint: entry.fingerprint,
+                    sources: vec![Consulted { source: name, found: Ok((head, Some(entry))) }],
+                    revocations: revocations.clone(),
+                }
             } else {
                 cache.consult(&entry.fingerprint).map_err(read)?
             };

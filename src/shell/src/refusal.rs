@@ -22,6 +22,8 @@ pub(crate) enum Refusal {
     CannotAnswer(#[source] NoAnswer),
     #[error("your key is no longer registered\nhint: add it at the key service again")]
     Removed,
+    #[error("your key was revoked on this host\nhint: ask who runs it")]
+    Revoked,
     #[error("your key no longer opens this login")]
     OtherLogin,
     #[error("your key was registered anew after this connection was made\nhint: connect again")]
@@ -66,6 +68,7 @@ impl Refusal {
         match self {
             Self::CannotAnswer(_) => "cannot-answer",
             Self::Removed => "key-removed",
+            Self::Revoked => "key-revoked",
             Self::OtherLogin => "login-removed",
             Self::Changed => "registration-changed",
             Self::Contested(_) => "key-contested",

@@ -19,6 +19,7 @@ pub(crate) fn check(arguments: &Arguments, login: &Login, now: Timestamp) -> Res
         Verdict::Known { entry, .. } => entry,
         Verdict::UnknownKey => return Err(Refusal::Removed),
         Verdict::OtherLogin => return Err(Refusal::OtherLogin),
+        Verdict::Revoked(_) => return Err(Refusal::Revoked),
     };
     if entry.account != arguments.account || entry.key_id != arguments.key_id {
         return Err(Refusal::Changed);

@@ -62,6 +62,7 @@ impl Board {
             sources: Vec::new(),
             conflicts_count: 0,
             conflicts: Vec::new(),
+            reports: Vec::new(),
         };
         let inner = Inner { status, sources: BTreeMap::new(), counts: BTreeMap::new() };
         Self { path: cache.join(STATUS_FILE), inner: Mutex::new(inner), changed: Notify::new() }

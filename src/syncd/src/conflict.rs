@@ -152,6 +152,7 @@ fn look_at_smaller(
 fn settle(cache: &Cache, fingerprint: &Fingerprint, conflicts: &mut Conflicts) -> Result<(), ReadError> {
     let claims: Vec<(String, String)> = cache
         .consult(fingerprint)?
+        .sources
         .into_iter()
         .filter_map(|consulted| {
             let (_, entry) = consulted.found.ok()?;

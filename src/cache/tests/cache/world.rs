@@ -49,7 +49,7 @@ impl World {
         let consulted = cache.consult(fingerprint).map_err(|error| chain(&error))?;
         match Verdict::of(consulted, &login, Timestamp::now()).map_err(|error| chain(&error))? {
             Verdict::Known { entry, .. } => Ok(Some(entry.account.to_string())),
-            Verdict::UnknownKey | Verdict::OtherLogin => Ok(None),
+            Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_) => Ok(None),
         }
     }
 }

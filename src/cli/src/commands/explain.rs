@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
-use cache::{Cache, Consulted, Entry, Head, NoAnswer, ReadError, Verdict};
+use cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, ReadError, Revocation, Verdict};
 use jiff::Timestamp;
 use keys::{Fingerprint, Login, Policy, SourceName, ValidKey};
 use serde::Serialize;
@@ -72,7 +72,7 @@ pub(crate) fn run(
 fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> Explanation {
     let mut steps = Steps(Vec::new());
     let result = consult(context, fingerprint).map_err(NoAnswer::from).and_then(|(cache, consulted)| {
-        for one in &consulted {
+        for one in &consulted.sources {
             let file = cache.source(&one.source).ok().map(|source| source.shard_path(fingerprint));
             let file = file.map_or_else(String::new, |file| file.display().to_string());
             steps.of_source(one, &file, login, context.now);
@@ -120,7 +120,7 @@ fn past_of(fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
     }
 }
 
-fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Vec<Consulted>), ReadError> {
+fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Consultation), ReadError> {
     let cache = Cache::open(&context.cache)?;
     let consulted = cache.consult(fingerprint)?;
     Ok((cache, consulted))
@@ -158,6 +158,10 @@ fn conclude(
         (Ok(Verdict::OtherLogin), _) => {
             ("sshd refuses the key: it opens other logins".to_owned(), Some("pushkeys show KEY"))
         }
+        (Ok(Verdict::Revoked(Revocation { what, since })), _) => (
+            format!("sshd refuses the key: the {what} was revoked on this host at {since}"),
+            Some("pushkeys revoke --list"),
+        ),
         (Err(NoAnswer::Unreadable(error)), _) => (
             format!("sshd gets no answer, which it logs and treats as a refusal: {}", chain(error)),
             Some(hint::of_read(error)),

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use anyhow::Result;
-use cache::{Entry, ReadError, Source};
+use cache::{Entry, ReadError, Revocations, Source};
 use jiff::{SignedDuration, Timestamp};
 use keys::SourceName;
 
@@ -26,7 +26,8 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
         // Whether there is such a source is told by opening it.
         names = vec![wanted.clone()];
     }
-    let mut printer = Printer { context, out, rows: Vec::new() };
+    let revocations = cache.revocations()?;
+    let mut printer = Printer { context, revocations, out, rows: Vec::new() };
     let mut outcome = Outcome::Yes;
     for name in names {
         match cache.source(&name) {
@@ -109,6 +110,7 @@ fn expires_by(entry: &Entry, last: Timestamp) -> bool {
 
 struct Printer<'a> {
     context: &'a Context,
+    revocations: Revocations,
     out: &'a mut dyn io::Write,
     /// At most [`ROWS_ALIGNED_MAX`].
     rows: Vec<[String; HEADER.len()]>,
@@ -117,7 +119,8 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn print(&mut self, source: &SourceName, entry: &Entry) -> io::Result<()> {
         if self.context.json {
-            return write_json_line(self.out, &Record::of(source, entry));
+            let revocation = self.revocations.of_key(&entry.fingerprint, &entry.account);
+            return write_json_line(self.out, &Record::of(source, entry, revocation));
         }
         if self.rows.len() >= ROWS_ALIGNED_MAX {
             self.write_rows()?;
@@ -135,6 +138,9 @@ impl Printer<'_> {
     }
 
     fn expires(&self, entry: &Entry) -> String {
+        if self.revocations.of_key(&entry.fingerprint, &entry.account).is_some() {
+            return "revoked on this host".to_owned();
+        }
         let is_expired = entry.expires_at().is_ok_and(|at| at.is_some_and(|at| at <= self.context.now));
         match record::expiry(entry) {
             Some(time) if is_expired => format!("{time} (expired)"),

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod list;
+pub(crate) mod revoke;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod top;

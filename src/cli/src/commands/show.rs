@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use cache::{Cache, Entry, ReadError};
+use cache::{Cache, Entry, ReadError, Revocation};
 use keys::{Fingerprint, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::record::{self, Record};
 struct Found {
     file: PathBuf,
     entry: Option<Entry>,
+    revocation: Option<Revocation>,
 }
 
 #[derive(Serialize)]
@@ -57,7 +58,10 @@ fn find(cache: &Cache, name: &SourceName, fingerprint: &Fingerprint) -> Result<F
     let source = cache.source(name)?;
     let file = source.shard_path(fingerprint);
     let (_, entry) = source.find(fingerprint)?;
-    Ok(Found { file, entry })
+    let revocations = cache.revocations()?;
+    let revocation =
+        entry.as_ref().and_then(|entry| revocations.of_key(fingerprint, &entry.account)).cloned();
+    Ok(Found { file, entry, revocation })
 }
 
 fn write_source(
@@ -65,8 +69,8 @@ fn write_source(
     name: &SourceName,
     answer: &Result<Found, ReadError>,
 ) -> io::Result<()> {
-    let (file, entry) = match answer {
-        Ok(Found { file, entry: Some(entry) }) => (file, entry),
+    let (file, entry, revocation) = match answer {
+        Ok(Found { file, entry: Some(entry), revocation }) => (file, entry, revocation),
         Ok(Found { entry: None, .. }) => return writeln!(out, "\nsource `{name}` does not have it"),
         Err(error) => {
             let (error, hint) = (chain(error), hint::of_read(error));
@@ -86,6 +90,9 @@ fn write_source(
         None => row("type", record::key_type(entry))?,
     }
     row("expires", record::expiry(entry).as_deref().unwrap_or("never"))?;
+    if let Some(Revocation { what, since }) = revocation {
+        row("revoked", &format!("on this host, by the {what}, at {since}"))?;
+    }
     row("file", &file.display().to_string())?;
     row("line", entry.line.as_str())
 }
@@ -93,11 +100,12 @@ fn write_source(
 fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> ShownSource<'a> {
     let found = answer.as_ref().ok();
     let entry = found.and_then(|found| found.entry.as_ref());
+    let revocation = found.and_then(|found| found.revocation.as_ref());
     let key = entry.and_then(valid_key);
     ShownSource {
         source: name.as_str(),
         file: entry.and(found).map(|found| found.file.display().to_string()),
-        entry: entry.map(|entry| Record::of(name, entry)),
+        entry: entry.map(|entry| Record::of(name, entry, revocation)),
         md5: key.as_ref().map(ValidKey::md5),
         bits: key.as_ref().map(ValidKey::bits),
         line: entry.map(|entry| entry.line.as_str()),

@@ -8,6 +8,7 @@ mod explain;
 mod fixture;
 mod general;
 mod list;
+mod revoke;
 mod show;
 mod status;
 mod top;

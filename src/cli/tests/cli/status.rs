@@ -63,6 +63,7 @@ fn say_keys(host: &Host, pid: u32, state: State, keys: u64) {
         sources: vec![source],
         conflicts_count: 0,
         conflicts: Vec::new(),
+        reports: Vec::new(),
     };
     std::fs::write(host.cache().join(STATUS_FILE), status.to_json()).unwrap();
 }

@@ -21,6 +21,7 @@ pub(super) fn overview() -> Overview {
         sources: vec![source_status()],
         conflicts_count: 0,
         conflicts: Vec::new(),
+        reports: Vec::new(),
     };
     let source = SourceView {
         name: "api".parse().unwrap(),
@@ -28,7 +29,13 @@ pub(super) fn overview() -> Overview {
         held: Ok(None),
         status: Some(source_status()),
     };
-    Overview { now: NOW.parse().unwrap(), sources: vec![source], syncd: Ok(status), is_syncd_running: true }
+    Overview {
+        now: NOW.parse().unwrap(),
+        sources: vec![source],
+        revocations: Ok(cache::Revocations::default()),
+        syncd: Ok(status),
+        is_syncd_running: true,
+    }
 }
 
 fn head() -> Head {

@@ -14,7 +14,7 @@ use std::io;
 
 use anyhow::Result;
 use cache::status::{SourceStatus, Status, StatusError};
-use cache::{Cache, Head, Held, ReadError};
+use cache::{Cache, Head, Held, ReadError, Revocations};
 use jiff::Timestamp;
 use keys::SourceName;
 
@@ -29,6 +29,8 @@ const DAEMON: &str = "pushkeys-syncd";
 struct Overview {
     now: Timestamp,
     sources: Vec<SourceView>,
+    /// What is revoked on this host.
+    revocations: Result<Revocations, ReadError>,
     syncd: Result<Status, StatusError>,
     is_syncd_running: bool,
 }
@@ -88,7 +90,8 @@ impl Overview {
             })
             .collect();
         let is_syncd_running = syncd.as_ref().is_ok_and(|status| is_running(status.pid));
-        Ok(Self { now: context.now, sources, syncd, is_syncd_running })
+        let revocations = cache.revocations();
+        Ok(Self { now: context.now, sources, revocations, syncd, is_syncd_running })
     }
 }
 

@@ -25,6 +25,18 @@ pub(super) fn all(overview: &Overview) -> Vec<Problem> {
     if overview.sources.is_empty() {
         problems.push(general("there is no source, so every key is refused", LOG));
     }
+    match &overview.revocations {
+        Ok(revocations) if revocations.is_empty() => {}
+        Ok(revocations) => {
+            let number = count(revocations.len() as u64, "key or account is", "keys and accounts are");
+            let what = format!("{number} revoked on this host alone, and the key service has not agreed yet");
+            problems.push(general(what, "pushkeys revoke --list"));
+        }
+        Err(error) => problems.push(general(
+            format!("what is revoked on this host cannot be read, so every key is refused: {}", chain(error)),
+            hint::of_read(error),
+        )),
+    }
     problems.extend(overview.sources.iter().flat_map(|source| of_source(source, overview)));
     problems
 }

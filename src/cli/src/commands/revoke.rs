@@ -1,0 +1,153 @@
+//! `pushkeys revoke`: a sysadmin's word that a key, or an account, opens nothing on this host from now on.
+//!
+//! It replaces one file of the cache, which every look-up and every running session reads. It needs neither the service
+//! nor syncd; syncd tells the service when both are there again, and lifts the revocation once the service agrees.
+
+use std::io;
+
+use anyhow::Result;
+use cache::status::{RevocationReport, Status};
+use cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
+use keys::{AccountId, Fingerprint};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::{Context, Outcome, chain};
+use crate::output::{count, distance, write_json, write_table};
+
+const HEADER: [&str; 3] = ["REVOKED", "SINCE", "SERVICE"];
+
+/// There is nothing here to revoke.
+#[derive(Debug, Error)]
+#[error("no source of this host has the {0}, so nothing was revoked\nhint: pushkeys list")]
+pub(crate) struct NothingToRevoke(Revoked);
+
+#[derive(Serialize)]
+struct Answer {
+    revoked: String,
+    changed: bool,
+    /// Keys that are in force here and no longer open anything; absent where the cache could not be read.
+    keys: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    revoked: String,
+    since: String,
+    reports: Vec<RevocationReport>,
+}
+
+/// Revokes `what`, which a source has unless the cache cannot tell.
+pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> Result<Outcome> {
+    let keys = match keys_of(context, &what) {
+        Ok(0) => return Err(NothingToRevoke(what).into()),
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            // What cannot be read may come back any moment, and is revoked then.
+            anstream::eprintln!(
+                "warning: it is not known whether this host has the {what}: {}",
+                chain(&error)
+            );
+            None
+        }
+    };
+    let changed = cache::change_revocations(&context.cache, |all| all.add(what.clone(), context.now))?;
+    if context.json {
+        write_json(out, &Answer { revoked: what.to_string(), changed, keys })?;
+        return Ok(Outcome::Yes);
+    }
+    let keys =
+        keys.map_or_else(String::new, |keys| format!(" ({} of this host)", count(keys, "key", "keys")));
+    if changed {
+        writeln!(
+            out,
+            "revoked: {what}{keys}; log-ins are refused from now on, and running sessions end within a second"
+        )?;
+        writeln!(out, "syncd reports it to the key service; `pushkeys revoke --list` shows what came of it")?;
+    } else {
+        writeln!(out, "it was revoked before: {what}{keys}")?;
+    }
+    Ok(Outcome::Yes)
+}
+
+/// Takes the revocation of `what` back.
+pub(crate) fn undo(context: &Context, what: &Revoked, out: &mut dyn io::Write) -> Result<Outcome> {
+    let changed = cache::change_revocations(&context.cache, |all| all.remove(what))?;
+    if context.json {
+        write_json(out, &Answer { revoked: what.to_string(), changed, keys: None })?;
+    } else if changed {
+        writeln!(out, "no longer revoked: {what}; the key service alone decides again")?;
+    } else {
+        writeln!(out, "it is not revoked on this host: {what}")?;
+    }
+    Ok(Outcome::yes_if(changed))
+}
+
+/// Writes all that is revoked.
+pub(crate) fn list(context: &Context, out: &mut dyn io::Write) -> Result<Outcome> {
+    let revocations = revocations(&context.cache)?;
+    let reports = Status::read(&context.cache).map(|status| status.reports).unwrap_or_default();
+    if context.json {
+        write_json(out, &rows(&revocations, &reports))?;
+        return Ok(Outcome::Yes);
+    }
+    if revocations.is_empty() {
+        writeln!(out, "nothing is revoked on this host")?;
+        return Ok(Outcome::Yes);
+    }
+    let rows: Vec<_> = rows(&revocations, &reports)
+        .into_iter()
+        .zip(revocations.iter())
+        .map(|(row, Revocation { since, .. })| {
+            [row.revoked, format!("{since} ({})", distance(*since, context.now)), told(&row.reports)]
+        })
+        .collect();
+    write_table(out, HEADER, &rows)?;
+    Ok(Outcome::Yes)
+}
+
+fn rows(revocations: &Revocations, reports: &[RevocationReport]) -> Vec<Row> {
+    let row = |Revocation { what, since }: &Revocation| {
+        let revoked = what.to_string();
+        let reports = reports.iter().filter(|report| report.what == revoked).cloned().collect();
+        Row { revoked, since: since.to_string(), reports }
+    };
+    revocations.iter().map(row).collect()
+}
+
+fn told(reports: &[RevocationReport]) -> String {
+    if reports.is_empty() {
+        return "not told yet".to_owned();
+    }
+    let told = reports.iter().map(|report| {
+        format!("{} told at {}: {}", report.source, keys::escape(&report.told_at), report.answer.as_str())
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+/// How many keys that are in force `what` takes away.
+fn keys_of(context: &Context, what: &Revoked) -> Result<u64, ReadError> {
+    let (cache, _) = context.open()?;
+    match what {
+        Revoked::Key(fingerprint) => holders(&cache, fingerprint),
+        Revoked::Account(account) => keys_of_account(&cache, account),
+    }
+}
+
+fn holders(cache: &Cache, fingerprint: &Fingerprint) -> Result<u64, ReadError> {
+    let mut found = 0;
+    for one in cache.consult(fingerprint)?.sources {
+        found += u64::from(one.found?.1.is_some());
+    }
+    Ok(found.min(1))
+}
+
+fn keys_of_account(cache: &Cache, account: &AccountId) -> Result<u64, ReadError> {
+    let mut found = 0;
+    for name in cache.sources()? {
+        for entry in cache.source(&name)?.entries() {
+            found += u64::from(entry?.account == *account);
+        }
+    }
+    Ok(found)
+}
