@@ -24,6 +24,7 @@ mod revocation;
 mod shard;
 #[cfg(feature = "status")]
 pub mod status;
+mod usage;
 mod verdict;
 mod writer;
 
@@ -39,5 +40,6 @@ pub use revocation::{
     REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,
 };
 pub use shard::ShardId;
+pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};
 pub use writer::Writer;

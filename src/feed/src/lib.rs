@@ -1,4 +1,4 @@
-//! The wire types of the host feed: the snapshot (NDJSON) and the changes (server-sent events).
+//! The wire types of the host feed: the snapshot (NDJSON), the changes (server-sent events), and what hosts report.
 //!
 //! Server and syncd share this crate, so that one reads what the other writes. It takes bytes and gives
 //! values, without I/O and without a clock, and it judges form alone: whether a key may be trusted is
@@ -11,6 +11,7 @@ mod entry;
 mod event;
 mod event_reader;
 mod lines;
+mod report;
 mod snapshot;
 
 pub use cursor::{Cursor, Epoch, ParseCursorError};
@@ -18,6 +19,10 @@ pub use entry::{Entry, EntryError, EntryFault};
 pub use event::{Event, EventKind, encode, encode_stored};
 pub use event_reader::{EventError, EventReader, Received, StreamError};
 pub use lines::{LineSplitter, LineTooLong};
+pub use report::{
+    HostRevocation, REPORT_BYTES_MAX, REPORT_ITEMS_MAX, REPORT_MEDIA_TYPE, REVOKED_PATH, RevokedAnswer,
+    RevokedReply, RevokedReport, RevokedThing, USAGE_PATH, UsageReport, Use,
+};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotLine, SnapshotReader, SnapshotWriter};
 
 /// The longest line of either stream in bytes, without its newline: the longest key that

@@ -12,6 +12,7 @@ mod line;
 mod name;
 #[cfg(feature = "policy")]
 mod policy;
+mod use_kind;
 
 pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
 pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};
@@ -23,3 +24,4 @@ pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError, esc
 pub use policy::{
     Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, Refusal, ValidKey,
 };
+pub use use_kind::{ParseUseKindError, UseKind};

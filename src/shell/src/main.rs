@@ -9,7 +9,8 @@
 //! environment: it is parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a
 //! repository's name, a path. It starts git, the operator's program and nothing else, in an environment built from
 //! nothing; it copies no byte between git and its client; and it ends git when the key no longer counts. It opens no
-//! socket but the system log's, takes no lock, and asks no name service, so that it can be linked statically.
+//! socket but the system log's and, to say once that a key was used, the daemon's; it takes no lock, and asks no name
+//! service, so that it can be linked statically.
 //!
 //! | status | meaning |
 //! |---|---|
@@ -35,6 +36,7 @@ mod settings;
 mod signals;
 mod supervise;
 mod trusted;
+mod usage;
 mod user_auth;
 
 use std::ffi::OsString;

@@ -13,7 +13,7 @@ use crate::registration;
 use crate::request::Request;
 use crate::serve::{Serve, Served};
 use crate::settings::Settings;
-use crate::user_auth;
+use crate::{usage, user_auth};
 
 /// Who asks for what.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ impl Session {
     /// Answers the request, or says why not. The key is checked before the request is looked at.
     pub(crate) fn answer(&self, now: Timestamp) -> Result<Answer, Refusal> {
         let entry = self.check(now)?;
+        usage::tell(&self.arguments, &self.request);
         match &self.request {
             Request::Shell => {
                 let serves_git = Settings::read(&self.arguments.settings).is_ok();

@@ -1,0 +1,31 @@
+//! Telling the daemon that a key was used: at most one datagram, which nothing waits for.
+
+use std::os::unix::net::UnixDatagram;
+
+use cache::{USAGE_SOCKET, Used};
+use keys::UseKind;
+
+use crate::arguments::Arguments;
+use crate::git_command::Access;
+use crate::request::Request;
+
+/// Says that the key of `arguments` was used for `request`, if the daemon is there and listens.
+///
+/// A session is worth more than the knowledge of it: no daemon, a full socket and a path that is too long for one are
+/// all the same here, and the next use tells the same.
+pub(crate) fn tell(arguments: &Arguments, request: &Request) {
+    let kind = match request {
+        Request::Shell => UseKind::Check,
+        Request::Git(command) => match command.service.access() {
+            Access::Write => UseKind::Push,
+            Access::Read => UseKind::Fetch,
+        },
+        Request::Malformed(..) | Request::Other(_) => return,
+    };
+    let Arguments { account, key_id, fingerprint, .. } = arguments;
+    let used = Used { fingerprint: *fingerprint, account: account.clone(), key_id: key_id.clone(), kind };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    if socket.set_nonblocking(true).is_ok() {
+        let _ = socket.send_to(used.to_text().as_bytes(), arguments.cache.join(USAGE_SOCKET));
+    }
+}
