@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use keys::{AccountId, Fingerprint, KeyId, UseKind};
-use serde::de::Error as _;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Where a host says which keys were used, below the base URL of the key service.
@@ -103,7 +103,8 @@ pub enum RevokedAnswer {
 
 /// A value by its one text.
 mod text {
-    use super::Error as _;
+    use serde::de::Error as _;
+
     use super::{Deserialize, Deserializer, Display, FromStr, Serializer};
 
     pub(super) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

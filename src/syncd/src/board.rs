@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache::Head;
-use cache::status::{Conflict, HeldStatus, Problem, STATUS_FILE, Skipped, SourceStatus, State, Status};
+use cache::status::{
+    Conflict, HeldStatus, Problem, RevocationReport, STATUS_FILE, Skipped, SourceStatus, State, Status,
+};
 use jiff::Timestamp;
 use keys::SourceName;
 use tokio::sync::Notify;
@@ -179,6 +181,15 @@ impl Board {
         let mut inner = self.lock();
         inner.status.conflicts_count = conflicts.len() as u64;
         inner.status.conflicts = conflicts.values().take(CONFLICTS_NAMED_MAX).cloned().collect();
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// What the key service of `name` was told of revocations, and said to it.
+    pub(crate) fn reported(&self, name: &SourceName, reports: Vec<RevocationReport>) {
+        let mut inner = self.lock();
+        inner.status.reports.retain(|report| report.source != name.as_str());
+        inner.status.reports.extend(reports);
         drop(inner);
         self.changed.notify_one();
     }

@@ -12,16 +12,19 @@ use keys::SourceName;
 use sd_notify::NotifyState;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::board::Board;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Kind, Settings};
 use crate::conflict::{ConflictWatch, Touched};
 use crate::error::chain;
 use crate::metrics;
 use crate::source::{self, Context};
+use crate::usage::Usage;
 use crate::watch::Watch;
+use crate::{report, revoked};
 
 /// How often readiness, the watchdog and the status line are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -92,6 +95,9 @@ struct Daemon {
     config: Config,
     board: Arc<Board>,
     conflicts: Arc<ConflictWatch>,
+    usage: Arc<Usage>,
+    /// Where sshd's `RevokedKeys` points, if that is configured.
+    revoked_keys_file: watch::Sender<Option<PathBuf>>,
     running: BTreeMap<SourceName, Running>,
     /// The files that sources name, and what was in them.
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
@@ -103,6 +109,8 @@ struct Daemon {
 struct Running {
     context: Arc<Context>,
     task: JoinHandle<()>,
+    /// Tells a key service what it is to know of this host.
+    reporter: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -116,12 +124,17 @@ impl Daemon {
         if let Some(address) = &config.metrics {
             serve_metrics(address, &board).await;
         }
+        let usage = Arc::new(Usage::new(&config.cache));
+        let (revoked_keys_file, file) = watch::channel(config.revoked_keys_file.clone());
+        tokio::spawn(revoked::run(config.cache.clone(), Arc::clone(&board), file));
         let empty = Config { sources: Vec::new(), ..config.clone() };
         let mut daemon = Self {
             path: path.to_owned(),
             config: empty,
             board,
             conflicts,
+            usage,
+            revoked_keys_file,
             running: BTreeMap::new(),
             files: BTreeMap::new(),
             config_error: None,
@@ -130,6 +143,8 @@ impl Daemon {
         };
         daemon.remove_orphans(&config);
         daemon.adopt(config).await;
+        // The folder of the cache is there by now, or cannot be made.
+        daemon.usage.listen();
         daemon.files = daemon.digests();
         daemon
     }
@@ -154,6 +169,7 @@ impl Daemon {
         for settings in config.sources.iter().filter(|settings| !unchanged.contains(&settings.name)) {
             self.start_source(settings.clone());
         }
+        self.revoked_keys_file.send_replace(config.revoked_keys_file.clone());
         self.config = config;
     }
 
@@ -166,15 +182,25 @@ impl Daemon {
             self.config.cache.clone(),
             Arc::clone(&self.board),
             Arc::clone(&self.conflicts),
+            Arc::clone(&self.usage),
         ));
         let task = tokio::spawn(source::run(Arc::clone(&context)));
-        self.running.insert(name, Running { context, task });
+        let reporter = match &context.settings.kind {
+            Kind::Feed(remote) => Some(tokio::spawn(report::run(Arc::clone(&context), remote.clone()))),
+            Kind::Poll { .. } | Kind::Directory { .. } => None,
+        };
+        self.running.insert(name, Running { context, task, reporter });
     }
 
     /// Stops a source after the batch at hand.
     async fn stop_source(&mut self, name: &SourceName) {
-        let Some(Running { context, task }) = self.running.remove(name) else { return };
+        let Some(Running { context, task, reporter }) = self.running.remove(name) else { return };
         task.abort();
+        if let Some(reporter) = reporter {
+            reporter.abort();
+            let _ = reporter.await;
+            context.usage.save(name);
+        }
         // A task that was aborted has no more to say than that.
         let _ = task.await;
         if tokio::time::timeout(STOP_MAX, context.seat.lock()).await.is_err() {

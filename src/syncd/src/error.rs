@@ -35,6 +35,8 @@ pub(crate) enum SyncError {
     TooLong { url: String, bytes_max: u64 },
     #[error("the answer of `{url}` took longer than {seconds_max} s")]
     TooSlow { url: String, seconds_max: u64 },
+    #[error("the answer of `{url}` to a report cannot be read")]
+    Reply { url: String },
     #[error("the snapshot is refused")]
     Snapshot(#[from] SnapshotError),
     #[error("the stream of changes is refused")]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use feed::REPORT_MEDIA_TYPE;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
@@ -11,6 +12,8 @@ use crate::credentials::Credentials;
 use crate::error::SyncError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer to a report is short.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("pushkeys-syncd/", env!("CARGO_PKG_VERSION"));
 /// How much of a header of the service is repeated in a message.
 const HEADER_SHOWN_CHARACTERS_MAX: usize = 80;
@@ -21,6 +24,8 @@ pub(crate) struct Request<'a> {
     pub(crate) url: Url,
     /// A header besides those of every request.
     pub(crate) header: Option<(HeaderName, String)>,
+    /// What is sent, in JSON; without it the request only asks.
+    pub(crate) body: Option<Vec<u8>>,
     /// A stream of events must not wait for a compressor's buffer.
     pub(crate) compressed: bool,
     /// What is asked for, and named when something else comes.
@@ -47,6 +52,37 @@ pub(crate) struct Bounds {
     pub(crate) duration_max: Duration,
 }
 
+/// Sends `body`, and gives the answer, of which more than `bytes_max` are refused.
+pub(crate) async fn post_json(
+    remote: &Remote,
+    url: Url,
+    body: Vec<u8>,
+    bytes_max: u64,
+) -> Result<Vec<u8>, SyncError> {
+    let request = Request {
+        remote,
+        url,
+        header: None,
+        body: Some(body),
+        compressed: false,
+        media_type: REPORT_MEDIA_TYPE,
+        media_types_too: &[],
+    };
+    let mut body = request.send(Some(Bounds { bytes_max, duration_max: REPLY_TIME_MAX })).await?;
+    let mut answer = Vec::new();
+    while let Some(chunk) = body.chunk().await? {
+        answer.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+/// `path` below the base address of the key service.
+pub(crate) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
 impl Request<'_> {
     /// Sends the request. Without `bounds` the answer has no end.
     pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, SyncError> {
@@ -66,7 +102,14 @@ impl Request<'_> {
     async fn respond(&self) -> Result<Response, SyncError> {
         let url = self.url.as_str();
         let silence_max = self.remote.silence_max;
-        let mut request = self.client(url)?.get(self.url.clone()).header(ACCEPT, self.media_type);
+        let client = self.client(url)?;
+        let mut request = match &self.body {
+            None => client.get(self.url.clone()),
+            Some(body) => {
+                client.post(self.url.clone()).header(CONTENT_TYPE, REPORT_MEDIA_TYPE).body(body.clone())
+            }
+        };
+        request = request.header(ACCEPT, self.media_type);
         if let Some((name, value)) = &self.header {
             request = request.header(name, value);
         }
@@ -174,4 +217,21 @@ fn check_status(response: &Response, url: &str) -> Result<(), SyncError> {
 
 fn silent(url: &str, silence_max: Duration) -> SyncError {
     SyncError::Silent { url: url.to_owned(), seconds: silence_max.as_secs_f32() }
+}
+
+#[cfg(test)]
+mod tests {
+    use feed::SNAPSHOT_PATH;
+
+    use super::*;
+
+    #[test]
+    fn the_feed_is_found_below_the_base_address() {
+        let check = |base: &str, expected: &str| {
+            assert_eq!(below(&base.parse().unwrap(), SNAPSHOT_PATH).as_str(), expected);
+        };
+        check("https://k.example", "https://k.example/v1/feed/snapshot");
+        check("https://k.example/", "https://k.example/v1/feed/snapshot");
+        check("https://k.example:8443/keys/", "https://k.example:8443/keys/v1/feed/snapshot");
+    }
 }

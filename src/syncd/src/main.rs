@@ -24,8 +24,11 @@ mod liveness;
 mod logging;
 mod metrics;
 mod once;
+mod report;
+mod revoked;
 mod snapshot;
 mod source;
+mod usage;
 mod watch;
 
 use std::path::PathBuf;

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::conflict::ConflictWatch;
 use crate::error::{SyncError, chain};
 use crate::source::{Context, sync_once};
+use crate::usage::Usage;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -37,6 +38,7 @@ struct Report {
 pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
     let board = Arc::new(Board::new(&config.cache, Path::new("")));
     let conflicts = Arc::new(ConflictWatch::default());
+    let usage = Arc::new(Usage::new(&config.cache));
     let progress = io::stderr().is_terminal().then(MultiProgress::new);
     let mut syncs = JoinSet::new();
     for settings in &config.sources {
@@ -46,6 +48,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
             config.cache.clone(),
             Arc::clone(&board),
             Arc::clone(&conflicts),
+            Arc::clone(&usage),
         ));
         let bar = progress.as_ref().map(|progress| progress.add(ProgressBar::new_spinner()));
         syncs.spawn(async move {

@@ -111,7 +111,10 @@ fn parse(text: &str) -> Result<Config, Fault> {
     if !cache.is_absolute() {
         return Err(Fault { offset: 0, what: "`cache` is not an absolute path".to_owned() });
     }
-    Ok(Config { cache, sources, metrics: raw.metrics })
+    if raw.revoked_keys_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(Fault { offset: 0, what: "`revoked_keys_file` is not an absolute path".to_owned() });
+    }
+    Ok(Config { cache, revoked_keys_file: raw.revoked_keys_file, sources, metrics: raw.metrics })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -122,6 +125,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     cache: Option<PathBuf>,
+    revoked_keys_file: Option<PathBuf>,
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<Command>>,
     max_stale: Option<Parsed<SpanOrNever>>,
@@ -350,6 +354,7 @@ mod tests {
         let url = |url: &str| MINIMAL.replace("https://keys.example.com", url);
         check("", 1, "[[source]]");
         check("metrics = \"0.0.0.0:9184\"\n", 1, "loopback");
+        check(&format!("revoked_keys_file = \"keys.krl\"\n{MINIMAL}"), 1, "not an absolute path");
         check("cash = \"/x\"\n", 1, "unknown field `cash`");
         check(&with("tokenfile = \"/x\""), 5, "unknown field `tokenfile`");
         check(&with("max_stale = \"soon\""), 5, "like \"500ms\"");

@@ -24,6 +24,8 @@ use crate::guard::Share;
 pub(crate) struct Config {
     /// The cache's folder.
     pub(crate) cache: PathBuf,
+    /// A list of what is revoked on this host, for sshd's `RevokedKeys`.
+    pub(crate) revoked_keys_file: Option<PathBuf>,
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<Settings>,
     /// Where Prometheus reads, if it does.

@@ -7,7 +7,6 @@ use feed::{
     CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
     SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, Snapshot,
 };
-use reqwest::Url;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
@@ -15,7 +14,7 @@ use crate::applier::{Applier, Numbered, Outcome, Work};
 use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::error::SyncError;
-use crate::http::{Body, Request};
+use crate::http::{Body, Request, below};
 use crate::judge::Skip;
 
 /// A service that says so often in a row that it has more than it sends has lost something on the way.
@@ -75,6 +74,7 @@ pub(super) fn snapshot_request(remote: &Remote) -> Request<'_> {
         remote,
         url: below(&remote.url, SNAPSHOT_PATH),
         header: None,
+        body: None,
         compressed: !remote.is_loopback(),
         media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: &[],
@@ -115,6 +115,7 @@ impl<'a> Changes<'a> {
             remote,
             url: below(&remote.url, CHANGES_PATH),
             header: Some((HeaderName::from_static(LAST_EVENT_ID), at.to_string())),
+            body: None,
             compressed: false,
             media_type: CHANGES_MEDIA_TYPE,
             media_types_too: &[],
@@ -220,27 +221,5 @@ impl<'a> Changes<'a> {
         } else {
             Err(SyncError::Behind { here, there })
         }
-    }
-}
-
-/// `path` below the base address of the key service.
-fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-    url
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_feed_is_found_below_the_base_address() {
-        let check = |base: &str, expected: &str| {
-            assert_eq!(below(&base.parse().unwrap(), SNAPSHOT_PATH).as_str(), expected);
-        };
-        check("https://k.example", "https://k.example/v1/feed/snapshot");
-        check("https://k.example/", "https://k.example/v1/feed/snapshot");
-        check("https://k.example:8443/keys/", "https://k.example:8443/keys/v1/feed/snapshot");
     }
 }

@@ -22,6 +22,7 @@ use crate::error::{SyncError, chain};
 use crate::http::Request;
 use crate::judge::Judge;
 use crate::liveness::Liveness;
+use crate::usage::Usage;
 
 /// How often a held source looks whether a person has accepted its snapshot.
 const ACCEPTANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     /// How many lines of a snapshot have come.
     pub(crate) progress: AtomicU64,
     pub(crate) conflicts: Arc<ConflictWatch>,
+    pub(crate) usage: Arc<Usage>,
 }
 
 /// Where the cache stands in its source's history.
@@ -60,6 +62,7 @@ impl Context {
         cache: PathBuf,
         board: Arc<Board>,
         conflicts: Arc<ConflictWatch>,
+        usage: Arc<Usage>,
     ) -> Self {
         let judge = Judge::new(settings.logins.clone(), settings.command.clone());
         Self {
@@ -73,6 +76,7 @@ impl Context {
             nudge: Notify::new(),
             progress: AtomicU64::new(0),
             conflicts,
+            usage,
         }
     }
 

@@ -70,6 +70,7 @@ pub(super) fn request(remote: &Remote, etag: Option<String>) -> Request<'_> {
         remote,
         url: remote.url.clone(),
         header: etag.map(|etag| (IF_NONE_MATCH, etag)),
+        body: None,
         compressed: !remote.is_loopback(),
         media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: MEDIA_TYPES_TOO,
