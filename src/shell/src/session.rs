@@ -44,7 +44,7 @@ impl Session {
         match &self.request {
             Request::Shell => {
                 let serves_git = Settings::read(&self.arguments.settings).is_ok();
-                Ok(Answer::Greeting(greeting(&entry, &self.login, serves_git)))
+                Ok(Answer::Greeting(greeting(&entry, &self.login, serves_git, now)))
             }
             Request::Git(command) => {
                 let (arguments, protocol) = (&self.arguments, self.protocol.clone());
