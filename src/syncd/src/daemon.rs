@@ -143,7 +143,6 @@ impl Daemon {
         };
         daemon.remove_orphans(&config);
         daemon.adopt(config).await;
-        // The folder of the cache is there by now, or cannot be made.
         daemon.usage.listen();
         daemon.files = daemon.digests();
         daemon

@@ -2,11 +2,12 @@
 //!
 //! One task for each source of the kind `feed`. It never holds up the source's own task, and no error of it does either.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache::status::{ReportAnswer, RevocationReport, Status};
-use cache::{Revocation, Revocations, Revoked};
+use cache::{ReadError, Revocation, Revocations, Revoked};
 use feed::{
     HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
     USAGE_PATH,
@@ -82,12 +83,13 @@ impl Reporter {
     }
 
     async fn tell(&mut self) -> Result<(), SyncError> {
-        self.tell_revocations().await?;
-        self.tell_uses().await
+        let revocations = self.tell_revocations().await;
+        let uses = self.tell_uses().await;
+        revocations.and(uses)
     }
 
     async fn tell_revocations(&mut self) -> Result<(), SyncError> {
-        let revocations = cache::revocations(&self.context.cache)?;
+        let revocations = revoked_in(&self.context.cache)?;
         let is_known = self.told.as_ref().is_some_and(|(told, at)| {
             *told == revocations && (revocations.is_empty() || at.elapsed() < TELL_AGAIN)
         });
@@ -156,12 +158,20 @@ impl Reporter {
         let name = &self.context.settings.name;
         // An outage is the source's own to tell; here it is told once.
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::warn!(source = %name, "the key service takes no reports: {}", chain(error));
+            tracing::warn!(source = %name, "reports to the key service fail: {}", chain(error));
         }
         if self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_INTERVAL) {
             self.context.usage.save(name);
             self.saved_at = Some(Instant::now());
         }
+    }
+}
+
+/// What is revoked in the cache in `folder`; nothing is before the first source has made it.
+pub(crate) fn revoked_in(folder: &Path) -> Result<Revocations, ReadError> {
+    match cache::revocations(folder) {
+        Err(ReadError::Missing(_)) => Ok(Revocations::default()),
+        other => other,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::board::Board;
 use crate::error::chain;
+use crate::report::revoked_in;
 
 /// How soon a revocation is in the file for sshd, and is lifted when nothing needs it any more.
 const TICK: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ struct List {
 
 impl Keeper {
     fn keep(mut self, status: &Status, path: Option<&Path>) -> Self {
-        let kept = cache::revocations(&self.folder).map_err(Fault::from).and_then(|revocations| {
+        let kept = revoked_in(&self.folder).map_err(Fault::from).and_then(|revocations| {
             if let Some(path) = path {
                 self.keep_list(path, &revocations)?;
             }

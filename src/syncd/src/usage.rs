@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use feed::{REPORT_ITEMS_MAX, UsageReport, Use};
@@ -22,6 +23,8 @@ use crate::error::chain;
 const WAITING_MAX: usize = 20_000;
 /// Who may write to the socket is the cache's group: the login behind whose door the forced command runs.
 const SOCKET_MODE: u32 = 0o660;
+/// How long to wait before a socket that could not be opened, or failed, is opened again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// What waits is kept in a file with this name and the source's, which no source can have.
 const FILE_PREFIX: &str = "USAGE.";
 const FILE_MODE: u32 = 0o600;
@@ -45,27 +48,42 @@ impl Usage {
 
     /// Listens to forced commands, in a thread of its own, until the process ends.
     pub(crate) fn listen(self: &Arc<Self>) {
-        let path = self.cache.join(USAGE_SOCKET);
         let usage = Arc::clone(self);
-        let spawned = open(&path).and_then(|socket| {
-            std::thread::Builder::new().name("usage".to_owned()).spawn(move || usage.receive(&socket))
-        });
+        let spawned = std::thread::Builder::new().name("usage".to_owned()).spawn(move || usage.serve());
         if let Err(error) = spawned {
-            tracing::warn!("uses of keys are not reported: cannot listen at `{}`: {error}", path.display());
+            tracing::warn!("uses of keys are not reported: cannot start a thread: {error}");
         }
     }
 
-    fn receive(&self, socket: &UnixDatagram) {
+    fn serve(&self) {
+        let path = self.cache.join(USAGE_SOCKET);
+        let mut has_said = false;
+        loop {
+            let error = match open(&path) {
+                Ok(socket) => self.receive(&socket),
+                Err(error) => error,
+            };
+            // The first source to be opened makes the folder.
+            if !has_said && error.kind() != io::ErrorKind::NotFound {
+                has_said = true;
+                tracing::warn!(
+                    "uses of keys are not reported: cannot listen at `{}`: {error}",
+                    path.display()
+                );
+            }
+            std::thread::sleep(OPEN_AGAIN);
+        }
+    }
+
+    /// Takes what comes until the socket fails.
+    fn receive(&self, socket: &UnixDatagram) -> io::Error {
         // One byte more than is accepted, so that what is too long is refused as such.
         let mut buffer = [0; USED_BYTES_MAX + 1];
         loop {
             match socket.recv(&mut buffer) {
                 Ok(length) => self.take(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::warn!("uses of keys are not reported any more: {error}");
-                    return;
-                }
+                Err(error) => return error,
             }
         }
     }
