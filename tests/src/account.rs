@@ -1,6 +1,7 @@
 //! A user of the key service.
 
 use reqwest::Method;
+use serde_json::Value;
 
 use crate::{Client, Key, Reply};
 
@@ -46,7 +47,7 @@ impl Account {
 
     /// Registers `text` as a key named `name`: what the service says, or why it says nothing.
     pub fn tries_to_add(&self, text: &str, name: &str) -> Result<Reply, reqwest::Error> {
-        let body = serde_json::Value::from(text).to_string();
+        let body = Value::from(text).to_string();
         self.client.send(Method::PUT, &["v2", "self", "keys", name], Some(body))
     }
 
@@ -73,15 +74,17 @@ impl Account {
     #[track_caller]
     #[must_use]
     pub fn keys(&self) -> Vec<(String, String)> {
+        let text = |key: &Value, field: &str| key[field].as_str().expect("a text").to_owned();
+        self.listed().iter().map(|key| (text(key, "name"), text(key, "fingerprint"))).collect()
+    }
+
+    /// All that the service says of the account's keys.
+    #[track_caller]
+    #[must_use]
+    pub fn listed(&self) -> Vec<Value> {
         let reply =
             self.client.send(Method::GET, &["v2", "self", "keys"], None).expect("the service answers");
         assert_eq!(reply.status, 200, "{reply:?}");
-        let keys = reply.json();
-        let text = |key: &serde_json::Value, field: &str| key[field].as_str().expect("a text").to_owned();
-        keys.as_array()
-            .expect("an array")
-            .iter()
-            .map(|key| (text(key, "name"), text(key, "fingerprint")))
-            .collect()
+        reply.json().as_array().expect("an array").clone()
     }
 }

@@ -1,6 +1,6 @@
 //! The keys of the account that asks.
 
-use ::keys::{AccountId, Expiry, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
+use ::keys::{AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -15,7 +15,7 @@ use super::caller::Caller;
 use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::percent;
-use crate::store::{KeyChange, KeyToPut};
+use crate::store::{KeyChange, KeyToPut, KeyUse, StoreError, StoredKey};
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
@@ -42,6 +42,25 @@ pub(super) struct Row {
     /// From when on hosts refuse it; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    #[serde(flatten)]
+    reported: Reported,
+}
+
+/// What push hosts say of a key. What none has said is absent.
+#[derive(Serialize)]
+struct Reported {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_host: Option<String>,
+    /// When the account was last greeted by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_checked_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_checked_host: Option<String>,
+    /// The hosts whose sysadmins have revoked it there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revoked_on: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -59,8 +78,11 @@ pub(super) async fn list(
     State(api): State<Api>,
     Caller { account, .. }: Caller,
 ) -> Result<Json<Vec<Row>>, ApiError> {
-    let keys = api.store.keys(&account).await.map_err(|error| ApiError::unavailable(&error))?;
+    let unavailable = |error: StoreError| ApiError::unavailable(&error);
+    let keys = api.store.keys(&account).await.map_err(unavailable)?;
+    let revocations = api.store.revocations_of(&account).await.map_err(unavailable)?;
     let keys = keys.into_iter().map(|key| Row {
+        reported: reported(&key, &revocations),
         name: key.name,
         key: key.text,
         fingerprint: key.fingerprint.to_string(),
@@ -68,6 +90,17 @@ pub(super) async fn list(
         expires_at: key.expires_at.map(|instant| instant.to_string()),
     });
     Ok(Json(keys.collect()))
+}
+
+fn reported(key: &StoredKey, revocations: &[(Option<Fingerprint>, String)]) -> Reported {
+    let split =
+        |one: &Option<KeyUse>| one.as_ref().map(|KeyUse { at, host }| (at.to_string(), host.clone())).unzip();
+    let (last_used_at, last_used_host) = split(&key.last_use);
+    let (last_checked_at, last_checked_host) = split(&key.last_check);
+    let is_of_key = |revoked: &Option<Fingerprint>| revoked.is_none_or(|revoked| revoked == key.fingerprint);
+    let revoked_on =
+        revocations.iter().filter(|(revoked, _)| is_of_key(revoked)).map(|(_, host)| host.clone()).collect();
+    Reported { last_used_at, last_used_host, last_checked_at, last_checked_host, revoked_on }
 }
 
 /// `PUT /v2/self/keys/{name}`, or with `?expires_at=` and an instant of RFC 3339

@@ -10,6 +10,7 @@ mod host;
 mod import;
 mod migrate;
 mod output;
+mod revocation;
 mod serve;
 mod token;
 
@@ -54,6 +55,9 @@ enum Command {
     /// Add, list and revoke push hosts
     #[command(subcommand)]
     Host(host::Command),
+    /// List what push hosts have revoked by themselves, and decide about it
+    #[command(subcommand)]
+    Revocation(revocation::Command),
     /// Register many keys at once, for accounts that move in
     Import(import::Arguments),
     /// Copy the database, also while it is served
@@ -95,6 +99,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Account(command) => account::run(&config, command, output).await,
             Command::Token(command) => token::run(&config, command, output).await,
             Command::Host(command) => host::run(&config, command, output).await,
+            Command::Revocation(command) => revocation::run(&config, command, output).await,
             Command::Import(arguments) => import::run(&config, arguments, output).await,
             Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
             Command::NewEpoch => backup::begin_epoch(&config, output).await,

@@ -134,6 +134,8 @@ mod tests {
             verified: false,
             expires_at: None,
             created_at: jiff::Timestamp::UNIX_EPOCH,
+            last_use: None,
+            last_check: None,
         }
     }
 

@@ -1,8 +1,9 @@
-//! What push hosts follow: a snapshot of all keys, and the numbered changes after it.
+//! What push hosts follow: a snapshot of all keys, and the numbered changes after it; and what they report.
 //!
 //! | status | when | who reacts how |
 //! |---|---|---|
 //! | 200 | the stream follows | a snapshot without its trailer never happened |
+//! | 400 | a report is none | the host drops it: the two are of different versions |
 //! | 401 | no token, or no host's | the sysadmin issues one with `host add` |
 //! | 503 | the database does not answer, or too many snapshots are under way | the host waits, as `Retry-After` says |
 //!
@@ -11,6 +12,7 @@
 
 mod changes;
 mod hub;
+mod reports;
 mod snapshot;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use axum::extract::State;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
@@ -65,13 +67,16 @@ pub fn router(feed: Feed) -> Router {
     Router::new()
         .route(::feed::SNAPSHOT_PATH, get(snapshot::serve).layer(compression))
         .route(::feed::CHANGES_PATH, get(changes::serve))
+        .route(::feed::USAGE_PATH, post(reports::usage))
+        .route(::feed::REVOKED_PATH, post(reports::revoked))
         .with_state(feed)
 }
 
-/// Why a stream did not begin.
+/// Why a stream did not begin, or a report was not taken.
 #[derive(Debug)]
 enum FeedError {
     Unauthorized,
+    Malformed(String),
     TooManySnapshots,
     NewEpoch,
     Store(StoreError),
@@ -90,10 +95,14 @@ impl IntoResponse for FeedError {
                 let text = "no host has this token, hint: pushkeys-server host add NAME\n";
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
+            Self::Malformed(why) => {
+                let text = format!("the report cannot be read: {}\n", keys::escape(&why));
+                return (StatusCode::BAD_REQUEST, text).into_response();
+            }
             Self::TooManySnapshots => "too many snapshots are under way\n",
             Self::NewEpoch => "the database begins a new epoch\n",
             Self::Store(error) => {
-                tracing::error!("a stream did not begin: {}", chain(&error));
+                tracing::error!("a host was not answered: {}", chain(&error));
                 "the database does not answer\n"
             }
         };

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
 use super::ownership::check_not_compromised;
+use super::reports::KeyUse;
 use super::sql::{Transaction, sql};
 use super::warnings::{WarningKind, warn};
 use super::{KeyChange, Store, StoreError, instant, is_taken, now_ms, to_sql};
@@ -28,6 +29,10 @@ pub struct StoredKey {
     pub expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// When and where it was used last, as hosts report it.
+    pub last_use: Option<KeyUse>,
+    /// When and where its account was last greeted by it, which shows that the account's ssh is set up.
+    pub last_check: Option<KeyUse>,
 }
 
 /// A key to be registered.
@@ -90,15 +95,28 @@ pub enum PutKeyError {
     Store(#[from] StoreError),
 }
 
-/// Name, text, fingerprint, and when it was verified, expires and was registered.
-type StoredKeyRow = (String, String, Vec<u8>, Option<i64>, Option<i64>, i64);
+/// Name, text, fingerprint, when it was verified, expires and was registered, and when and where it was used and checked.
+type StoredKeyRow = (
+    String,
+    String,
+    Vec<u8>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+);
 
 impl Store {
     /// The keys of `account` in the order of their names.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
         let rows: Vec<StoredKeyRow> =
-            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at, k.created_at FROM keys k
-             JOIN accounts a ON a.number = k.account WHERE a.id = $1 ORDER BY k.name")
+            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at, k.created_at,
+                 u.used_at, u.used_host, u.checked_at, u.checked_host FROM keys k
+             JOIN accounts a ON a.number = k.account LEFT JOIN key_uses u ON u.key = k.number
+             WHERE a.id = $1 ORDER BY k.name")
             .bind(account.as_str())
             .fetch_all(&self.database)
             .await
@@ -224,9 +242,22 @@ impl Store {
     }
 }
 
-fn stored_key(
-    (name, text, digest, verified_at, expires_at, created_at): StoredKeyRow,
-) -> Result<StoredKey, StoreError> {
+fn stored_key(row: StoredKeyRow) -> Result<StoredKey, StoreError> {
+    let (
+        name,
+        text,
+        digest,
+        verified_at,
+        expires_at,
+        created_at,
+        used_at,
+        used_host,
+        checked_at,
+        checked_host,
+    ) = row;
+    let key_use = |at: Option<i64>, host: Option<String>| {
+        at.zip(host).map(|(at, host)| Ok::<_, StoreError>(KeyUse { at: instant(at)?, host })).transpose()
+    };
     Ok(StoredKey {
         name,
         text,
@@ -234,6 +265,8 @@ fn stored_key(
         verified: verified_at.is_some(),
         expires_at: expires_at.map(instant).transpose()?,
         created_at: instant(created_at)?,
+        last_use: key_use(used_at, used_host)?,
+        last_check: key_use(checked_at, checked_host)?,
     })
 }
 

@@ -19,6 +19,7 @@ mod linked;
 mod oauth;
 mod ownership;
 mod replicas;
+mod reports;
 mod restore;
 mod service;
 mod store;

@@ -246,7 +246,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         .and_then(|consulted| Verdict::of(consulted, &options.login, jiff::Timestamp::now()));
     let entry = match verdict {
         Ok(Verdict::Known { entry, .. }) => Some(entry),
-        Ok(Verdict::UnknownKey | Verdict::OtherLogin) => None,
+        Ok(Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_)) => None,
         Err(error) => {
             return Some(Finding::error("helper-answer", chain(&error), why).cured_by("pushkeys status"));
         }

@@ -1,0 +1,87 @@
+//! `revocation list | confirm | dismiss`
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{Answer, Output, open_store};
+use crate::config::Config;
+use crate::store::{ReportedRevocation, Store};
+
+const NO_SUCH: &str = "hint: pushkeys-server revocation list";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List what push hosts have revoked by themselves, with `pushkeys revoke`
+    List,
+    /// Remove it everywhere: the key, or all keys of the account, can never be registered again
+    Confirm {
+        /// Its id in the list
+        id: String,
+    },
+    /// Keep it: it stays revoked on that host alone, until its sysadmin takes it back
+    Dismiss {
+        /// Its id in the list
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    host: String,
+    fingerprint: Option<String>,
+    account: Option<String>,
+    since: String,
+    dismissed_at: Option<String>,
+}
+
+pub(super) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<Answer> {
+    let store = open_store(config).await?;
+    match command {
+        Command::List => list(&store, output).await?,
+        Command::Confirm { id } => {
+            let Some(confirmed) = store.confirm_revocation(&id).await? else {
+                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", keys::escape(&id));
+            };
+            let removed: Vec<String> =
+                confirmed.changes.iter().map(|change| change.fingerprint.to_string()).collect();
+            let value = serde_json::json!({ "id": id, "removed": removed });
+            output.answer(&value, &format!("removed {} keys from every host", removed.len()))?;
+        }
+        Command::Dismiss { id } => {
+            if !store.dismiss_revocation(&id).await? {
+                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", keys::escape(&id));
+            }
+            output.answer(&serde_json::json!({ "id": id }), &format!("kept what `{id}` is about"))?;
+        }
+    }
+    store.close().await;
+    Ok(Answer::Yes)
+}
+
+async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
+    let rows: Vec<Row> = store.reported_revocations().await?.into_iter().map(row).collect();
+    output.list(&rows, &["ID", "HOST", "KEY", "ACCOUNT", "SINCE", "KEPT SINCE"], |row| {
+        let or =
+            |value: &Option<String>, otherwise: &str| value.clone().unwrap_or_else(|| otherwise.to_owned());
+        vec![
+            row.id.clone(),
+            row.host.clone(),
+            or(&row.fingerprint, "all"),
+            or(&row.account, "-"),
+            row.since.clone(),
+            or(&row.dismissed_at, "-"),
+        ]
+    })
+}
+
+fn row(revocation: ReportedRevocation) -> Row {
+    Row {
+        id: revocation.id,
+        host: revocation.host,
+        fingerprint: revocation.fingerprint.map(|fingerprint| fingerprint.to_string()),
+        account: revocation.account.map(|account| account.to_string()),
+        since: revocation.since.to_string(),
+        dismissed_at: revocation.dismissed_at.map(|instant| instant.to_string()),
+    }
+}

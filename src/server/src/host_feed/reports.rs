@@ -1,0 +1,81 @@
+//! `POST /v1/feed/usage` and `POST /v1/feed/revoked`
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use feed::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, RevokedReply, RevokedReport, UsageReport};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{FeedError, FromFeed};
+
+/// How long a host may take to send a report.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+pub(super) struct Recorded {
+    /// Uses that were news.
+    recorded: u64,
+}
+
+pub(super) async fn usage(
+    State(feed): FromFeed,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Recorded>, FeedError> {
+    let host = feed.host(&headers).await?;
+    let UsageReport { uses } = read(body).await?;
+    check_length(uses.len())?;
+    let recorded = feed.store.record_uses(&host, &uses).await?;
+    Ok(Json(Recorded { recorded }))
+}
+
+pub(super) async fn revoked(
+    State(feed): FromFeed,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<RevokedReply>, FeedError> {
+    let host = feed.host(&headers).await?;
+    let RevokedReport { revoked } = read(body).await?;
+    check_length(revoked.len())?;
+    if revoked
+        .iter()
+        .enumerate()
+        .any(|(index, one)| revoked.iter().take(index).any(|other| other.what == one.what))
+    {
+        return Err(FeedError::Malformed("it names a thing twice".to_owned()));
+    }
+    let answers = feed.store.report_revocations(&host, &revoked).await?;
+    if !revoked.is_empty() {
+        tracing::debug!(host = %host, "a host has revoked {} keys and accounts by itself", revoked.len());
+    }
+    Ok(Json(RevokedReply { answers }))
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, FeedError> {
+    let bytes = match timeout(BODY_TIME_MAX, to_bytes(body, REPORT_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            return Err(FeedError::Malformed(format!(
+                "it is cut short, or longer than {REPORT_BYTES_MAX} bytes"
+            )));
+        }
+        Err(_) => {
+            return Err(FeedError::Malformed(format!("it took longer than {} s", BODY_TIME_MAX.as_secs())));
+        }
+    };
+    serde_json::from_slice(&bytes).map_err(|error| FeedError::Malformed(error.to_string()))
+}
+
+fn check_length(items: usize) -> Result<(), FeedError> {
+    if items > REPORT_ITEMS_MAX {
+        return Err(FeedError::Malformed(format!(
+            "it has {items} items, and {REPORT_ITEMS_MAX} are the most"
+        )));
+    }
+    Ok(())
+}

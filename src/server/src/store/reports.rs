@@ -1,0 +1,347 @@
+//! What hosts report: which keys were used, and what they have revoked by themselves.
+//!
+//! A host's word is its own. It dates a key's last use, and it is shown to the key's account and to the operator; it takes
+//! no key away from any other host, because the token of one host may be in the wrong hands. That is the operator's to
+//! decide: [`Store::confirm_revocation`].
+
+use ::keys::{AccountId, Fingerprint, UseKind};
+use feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
+use jiff::Timestamp;
+
+use super::audit::{Actor, AuditEvent};
+use super::changes::Numbering;
+use super::hosts::HostId;
+use super::keys::{fingerprint, key_id};
+use super::sql::{Transaction, sql};
+use super::{KeyChange, Store, StoreError, instant, now_ms};
+use crate::secret::{self, NewIdError};
+
+/// A use of a key, as its account sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// When, by the host's clock and never later than it was reported.
+    pub at: Timestamp,
+    /// The name of the host.
+    pub host: String,
+}
+
+/// Something that a host has revoked by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedRevocation {
+    /// By which the operator decides.
+    pub id: String,
+    /// The name of the host.
+    pub host: String,
+    /// The key, unless it is all keys of the account.
+    pub fingerprint: Option<Fingerprint>,
+    /// The account that is concerned, unless its key has gone to nobody meanwhile.
+    pub account: Option<AccountId>,
+    /// Since when, by the host's clock.
+    pub since: Timestamp,
+    /// When the operator decided to keep the key.
+    pub dismissed_at: Option<Timestamp>,
+}
+
+/// What the operator decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfirmedRevocation {
+    /// What hosts are told: each key that is gone.
+    pub changes: Vec<KeyChange>,
+}
+
+type RevocationRow = (String, String, Option<Vec<u8>>, Option<String>, i64, Option<i64>);
+
+/// Id, key or account, and when it was dismissed.
+type StoredRow = (String, Option<Vec<u8>>, Option<String>, Option<i64>);
+
+/// What is stored of one revocation of a host's.
+struct Stored {
+    id: String,
+    what: RevokedThing,
+    is_dismissed: bool,
+}
+
+impl Store {
+    /// Dates the last use of keys, and their last check, by what `host` says. A registration that is gone, and a use that is
+    /// older than one that is known, change nothing. Gives how many did.
+    pub async fn record_uses(&self, host: &HostId, uses: &[Use]) -> Result<u64, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(host) = host_name(&mut transaction, host).await? else { return Ok(0) };
+        let now = now_ms();
+        let mut recorded = 0;
+        for one in uses {
+            let at = one.at.as_millisecond().min(now);
+            recorded += record_use(&mut transaction, one, at, &host).await?;
+            if one.kind == UseKind::Check {
+                record_check(&mut transaction, one, at, &host).await?;
+            }
+        }
+        // Hosts are told of nothing, so nobody is woken.
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        Ok(recorded)
+    }
+
+    /// Takes `reported` for all that is revoked on `host` now, and gives what there is to say to each.
+    pub async fn report_revocations(
+        &self,
+        host: &HostId,
+        reported: &[HostRevocation],
+    ) -> Result<Vec<RevokedAnswer>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let stored = stored_revocations(&mut transaction, host).await?;
+        let mut answers = Vec::with_capacity(reported.len());
+        for revocation in reported {
+            let known = stored.iter().find(|stored| stored.what == revocation.what);
+            answers.push(match known {
+                _ if !has_key(&mut transaction, &revocation.what).await? => RevokedAnswer::Settled,
+                Some(Stored { is_dismissed: true, .. }) => RevokedAnswer::Dismissed,
+                Some(_) => RevokedAnswer::Pending,
+                None => {
+                    add_revocation(&mut transaction, host, revocation).await?;
+                    RevokedAnswer::Pending
+                }
+            });
+        }
+        let is_open = |stored: &&Stored| {
+            reported.iter().zip(&answers).any(|(revocation, answer)| {
+                revocation.what == stored.what && *answer != RevokedAnswer::Settled
+            })
+        };
+        for stored in stored.iter().filter(|stored| !is_open(stored)) {
+            drop_revocation(&mut transaction, &stored.id).await?;
+        }
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        Ok(answers)
+    }
+
+    /// Everything that hosts have revoked and say so still, the oldest first.
+    pub async fn reported_revocations(&self) -> Result<Vec<ReportedRevocation>, StoreError> {
+        let rows: Vec<RevocationRow> =
+            sql("SELECT r.id, h.name, r.fingerprint, a.id, r.since, r.dismissed_at
+             FROM host_revocations r JOIN hosts h ON h.id = r.host
+             LEFT JOIN keys k ON k.fingerprint = r.fingerprint
+             LEFT JOIN accounts a ON a.number = r.account OR a.number = k.account
+             ORDER BY r.number")
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("list revocations of hosts"))?;
+        rows.into_iter().map(reported_revocation).collect()
+    }
+
+    /// Removes what a host has revoked from the service, and so from every host, and lets nobody register it again.
+    /// `None`: there is no revocation `id`.
+    pub async fn confirm_revocation(&self, id: &str) -> Result<Option<ConfirmedRevocation>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let Some(what) = revocation(&mut transaction, id).await? else { return Ok(None) };
+        let mut numbering = Numbering::default();
+        for (account, name, id, digest) in take_keys(&mut transaction, &what).await? {
+            let fingerprint = fingerprint(&digest)?;
+            let event = AuditEvent::KeyReported;
+            self.record(&mut transaction, account, &Actor::operator(), event, &name).await?;
+            sql("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)
+                 ON CONFLICT (fingerprint) DO NOTHING")
+            .bind(digest)
+            .bind(now_ms())
+            .execute(&mut transaction)
+            .await
+            .map_err(StoreError::of("note a compromised key"))?;
+            numbering.remove(key_id(&id)?, fingerprint);
+        }
+        drop_revocation(&mut transaction, id).await?;
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(Some(ConfirmedRevocation { changes }))
+    }
+
+    /// Keeps what a host has revoked; there it stays revoked until its own sysadmin takes that back.
+    /// `false`: there is no revocation `id`.
+    pub async fn dismiss_revocation(&self, id: &str) -> Result<bool, StoreError> {
+        let done = sql("UPDATE host_revocations SET dismissed_at = $1 WHERE id = $2")
+            .bind(now_ms())
+            .bind(id)
+            .execute(&self.database)
+            .await
+            .map_err(StoreError::of("dismiss a revocation"))?;
+        Ok(done > 0)
+    }
+
+    /// The names of the hosts on which keys of `account` are revoked, each with its key, and all with none.
+    pub async fn revocations_of(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<(Option<Fingerprint>, String)>, StoreError> {
+        let rows: Vec<(Option<Vec<u8>>, String)> = sql("SELECT r.fingerprint, h.name FROM host_revocations r
+             JOIN hosts h ON h.id = r.host
+             LEFT JOIN keys k ON k.fingerprint = r.fingerprint
+             JOIN accounts a ON a.number = r.account OR a.number = k.account
+             WHERE a.id = $1 ORDER BY h.name")
+        .bind(account.as_str())
+        .fetch_all(&self.database)
+        .await
+        .map_err(StoreError::of("list revocations of an account"))?;
+        rows.into_iter()
+            .map(|(digest, host)| Ok((digest.as_deref().map(fingerprint).transpose()?, host)))
+            .collect()
+    }
+}
+
+async fn host_name(transaction: &mut Transaction, host: &HostId) -> Result<Option<String>, StoreError> {
+    sql("SELECT name FROM hosts WHERE id = $1")
+        .bind(host.to_string())
+        .fetch_optional_value(transaction)
+        .await
+        .map_err(StoreError::of("find a host"))
+}
+
+async fn record_use(
+    transaction: &mut Transaction,
+    one: &Use,
+    at: i64,
+    host: &str,
+) -> Result<u64, StoreError> {
+    sql("INSERT INTO key_uses (key, used_at, used_host)
+         SELECT number, $1, $2 FROM keys WHERE fingerprint = $3 AND id = $4
+         ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at, used_host = excluded.used_host
+         WHERE key_uses.used_at < excluded.used_at")
+    .bind(at)
+    .bind(host)
+    .bind(one.fingerprint.as_bytes().as_slice())
+    .bind(one.key_id.as_str())
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("date a key's use"))
+}
+
+async fn record_check(
+    transaction: &mut Transaction,
+    one: &Use,
+    at: i64,
+    host: &str,
+) -> Result<(), StoreError> {
+    sql("UPDATE key_uses SET checked_at = $1, checked_host = $2
+         WHERE key = (SELECT number FROM keys WHERE fingerprint = $3 AND id = $4)
+         AND (checked_at IS NULL OR checked_at < $1)")
+    .bind(at)
+    .bind(host)
+    .bind(one.fingerprint.as_bytes().as_slice())
+    .bind(one.key_id.as_str())
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("date a key's check"))?;
+    Ok(())
+}
+
+async fn stored_revocations(transaction: &mut Transaction, host: &HostId) -> Result<Vec<Stored>, StoreError> {
+    let rows: Vec<StoredRow> = sql("SELECT r.id, r.fingerprint, a.id, r.dismissed_at FROM host_revocations r
+             LEFT JOIN accounts a ON a.number = r.account WHERE r.host = $1")
+    .bind(host.to_string())
+    .fetch_all(transaction)
+    .await
+    .map_err(StoreError::of("look up a host's revocations"))?;
+    rows.into_iter()
+        .map(|(id, digest, account, dismissed_at)| {
+            Ok(Stored { id, what: thing(digest, account)?, is_dismissed: dismissed_at.is_some() })
+        })
+        .collect()
+}
+
+fn thing(digest: Option<Vec<u8>>, account: Option<String>) -> Result<RevokedThing, StoreError> {
+    match (digest, account) {
+        (Some(digest), _) => Ok(RevokedThing::Fingerprint(fingerprint(&digest)?)),
+        (None, Some(account)) => Ok(RevokedThing::Account(account_id(&account)?)),
+        (None, None) => Err(StoreError::malformed("a revocation")),
+    }
+}
+
+fn account_id(text: &str) -> Result<AccountId, StoreError> {
+    text.parse().map_err(|_| StoreError::malformed("an account id"))
+}
+
+/// Whether the service has anything that is revoked by `what`.
+async fn has_key(transaction: &mut Transaction, what: &RevokedThing) -> Result<bool, StoreError> {
+    let query = match what {
+        RevokedThing::Fingerprint(fingerprint) => {
+            sql("SELECT number FROM keys WHERE fingerprint = $1").bind(fingerprint.as_bytes().as_slice())
+        }
+        RevokedThing::Account(account) => {
+            sql("SELECT k.number FROM keys k JOIN accounts a ON a.number = k.account
+             WHERE a.id = $1 LIMIT 1")
+            .bind(account.as_str())
+        }
+    };
+    let found: Option<i64> =
+        query.fetch_optional_value(transaction).await.map_err(StoreError::of("look up a revoked key"))?;
+    Ok(found.is_some())
+}
+
+async fn add_revocation(
+    transaction: &mut Transaction,
+    host: &HostId,
+    HostRevocation { what, since }: &HostRevocation,
+) -> Result<(), StoreError> {
+    let id = secret::random_id("rvk").map_err(NewIdError::from)?;
+    let (digest, account) = match what {
+        RevokedThing::Fingerprint(fingerprint) => (Some(fingerprint.as_bytes().as_slice()), None),
+        RevokedThing::Account(account) => (None, Some(account.as_str())),
+    };
+    sql("INSERT INTO host_revocations (id, host, fingerprint, account, since)
+         VALUES ($1, $2, $3, (SELECT number FROM accounts WHERE id = $4), $5)")
+    .bind(id)
+    .bind(host.to_string())
+    .bind(digest)
+    .bind(account)
+    .bind(since.as_millisecond())
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("note a host's revocation"))?;
+    Ok(())
+}
+
+async fn drop_revocation(transaction: &mut Transaction, id: &str) -> Result<(), StoreError> {
+    sql("DELETE FROM host_revocations WHERE id = $1")
+        .bind(id)
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("drop a host's revocation"))?;
+    Ok(())
+}
+
+async fn revocation(transaction: &mut Transaction, id: &str) -> Result<Option<RevokedThing>, StoreError> {
+    let row: Option<(Option<Vec<u8>>, Option<String>)> =
+        sql("SELECT r.fingerprint, a.id FROM host_revocations r
+             LEFT JOIN accounts a ON a.number = r.account WHERE r.id = $1")
+        .bind(id)
+        .fetch_optional(transaction)
+        .await
+        .map_err(StoreError::of("look up a revocation"))?;
+    row.map(|(digest, account)| thing(digest, account)).transpose()
+}
+
+/// Removes the keys of `what`; gives of each the account's number, its name, id and fingerprint.
+async fn take_keys(
+    transaction: &mut Transaction,
+    what: &RevokedThing,
+) -> Result<Vec<(i64, String, String, Vec<u8>)>, StoreError> {
+    let query = match what {
+        RevokedThing::Fingerprint(fingerprint) => {
+            sql("DELETE FROM keys WHERE fingerprint = $1 RETURNING account, name, id, fingerprint")
+                .bind(fingerprint.as_bytes().as_slice())
+        }
+        RevokedThing::Account(account) => sql("DELETE FROM keys
+             WHERE account = (SELECT number FROM accounts WHERE id = $1) RETURNING account, name, id, fingerprint")
+        .bind(account.as_str()),
+    };
+    query.fetch_all(transaction).await.map_err(StoreError::of("remove revoked keys"))
+}
+
+fn reported_revocation(row: RevocationRow) -> Result<ReportedRevocation, StoreError> {
+    let (id, host, digest, account, since, dismissed_at) = row;
+    Ok(ReportedRevocation {
+        id,
+        host,
+        fingerprint: digest.as_deref().map(fingerprint).transpose()?,
+        account: account.as_deref().map(account_id).transpose()?,
+        since: instant(since)?,
+        dismissed_at: dismissed_at.map(instant).transpose()?,
+    })
+}
