@@ -21,7 +21,7 @@ help:
 	@echo "make test             every test; as root, since real sshd takes part"
 	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
-	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-burst"
+	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
 
@@ -70,8 +70,8 @@ bench-build:
 	@$(CARGO) build --quiet --locked --release --bin bench $(DYNAMIC)
 	@$(STATIC) --quiet --profile dist
 
-.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-burst
-bench-lookup bench-first-sync bench-propagation bench-login bench-burst: bench-%: bench-build
+.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst
+bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst: bench-%: bench-build
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
 

@@ -12,6 +12,9 @@ use crate::{
     Double, Key, Login, Program, Room, Service, Sshd, SshdSettings, Syncd, Syslog, as_user, program, until,
 };
 
+/// The hook as it is shipped.
+const HOOK: &str = include_str!("../../packaging/hooks/post-receive");
+
 /// A push host on this machine: its sshd asks pushkeys-lookup, and its pushkeys-syncd keeps the cache.
 #[derive(Debug)]
 pub struct PushHost {
@@ -192,6 +195,41 @@ impl HostFiles {
             service.url(),
             token_file.display()
         )
+    }
+
+    /// The folder of the repositories of [`HostFiles::source_with_git`].
+    #[must_use]
+    pub fn repositories(&self) -> PathBuf {
+        self.room.join("repositories")
+    }
+
+    /// The same source, to whose accounts the host serves git: each has its own repositories, which come into being when
+    /// they are first pushed to. `settings` stand at the end of the host's `shell.toml`.
+    #[must_use]
+    pub fn source_with_git(&self, service: &Service, settings: &str) -> String {
+        let root = self.repositories();
+        fs::create_dir(&root).expect("own directory");
+        let _ = run(Command::new("chown").arg("git:git").arg(&root)).output();
+        let text = format!("root = \"{}\"\ncreate = \"first-push\"\n{settings}", root.display());
+        let configuration = self.room.write_with_mode("shell.toml", &text, 0o644);
+        let (shell, cache) = (self.programs.join("pushkeys-shell"), self.cache.display());
+        format!(
+            "{}command = \"{} --cache {cache} --config {} --account {{account}} --key {{key_id}} \
+             --fingerprint {{fingerprint}}\"\n",
+            self.source(service),
+            shell.display(),
+            configuration.display()
+        )
+    }
+
+    /// Installs the hook that is shipped and, as `program`, what it starts after a push; gives the settings that say so.
+    #[must_use]
+    pub fn deploying(&self, program: &str) -> String {
+        let hooks = self.room.join("hooks");
+        fs::create_dir(&hooks).expect("own directory");
+        let _ = self.room.write_with_mode("hooks/post-receive", HOOK, 0o755);
+        let program = self.room.write_with_mode("deploy", program, 0o755);
+        format!("[deploy]\nprogram = \"{}\"\nhooks = \"{}\"\n", program.display(), hooks.display())
     }
 
     /// The host's name at the key service: the last part of its directory's.

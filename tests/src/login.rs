@@ -85,6 +85,17 @@ impl Login {
         self.completed()
     }
 
+    /// What git is to start in place of ssh; it gives the host itself.
+    #[must_use]
+    pub fn into_git_ssh_command(self) -> String {
+        let command = self.completed();
+        // The words before `--` are those of the program that starts ssh as a user, the last two are `-- HOST`.
+        let words: Vec<&str> = command.get_args().filter_map(|word| word.to_str()).collect();
+        let ssh = words.iter().skip_while(|word| **word != "--").skip(1);
+        let count = ssh.clone().count().saturating_sub(2);
+        ssh.take(count).copied().collect::<Vec<_>>().join(" ")
+    }
+
     /// Asks for nothing, and stays connected until the process is dropped.
     #[must_use]
     pub fn stays(self) -> Process {

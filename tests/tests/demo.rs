@@ -35,6 +35,8 @@ fn the_demo_holds_from_the_first_step_to_the_last() {
         "Hello ana, your key works.",
         "Permission denied (publickey)",
         "Hello bob, your key works.",
+        "remote: deploy: published 1 files at ",
+        "<h1>It is live.</h1>",
         "every step held",
     ] {
         assert!(finished.stdout.contains(step), "`{step}` in: {}", finished.stdout);

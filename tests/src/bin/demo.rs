@@ -4,12 +4,15 @@
 
 #![expect(clippy::expect_used, reason = "a step that does not hold ends the demo")]
 
-use std::path::Path;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pushkeys_tests::{
-    Account, Finished, PushHost, Room, Service, as_user, leave_nothing_behind, program, until,
+    Account, Finished, HostFiles, PushHost, Room, Service, as_user, leave_nothing_behind, program, until,
 };
 use pushkeys_tests::{Program, run};
 
@@ -27,6 +30,7 @@ fn main() {
     demo.register_and_log_in();
     demo.delete_and_be_refused();
     demo.outlive_the_service();
+    demo.push_and_deploy();
     if is_once {
         say("every step held");
     } else {
@@ -38,14 +42,30 @@ struct Demo {
     room: Room,
     service: Service,
     host: PushHost,
+    /// Where the operator's program publishes sites, and the address at which a web server shows them.
+    sites: PathBuf,
+    web: SocketAddr,
 }
+
+/// The operator's program as it is shipped.
+const DEPLOY: &str = include_str!("../../../packaging/examples/deploy-static-site");
+/// A browser's request is short.
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 impl Demo {
     fn start() -> Self {
         say("starting a key service, and a push host with its daemon and its sshd");
         let room = Room::temporary();
         let service = Service::start();
-        let host = PushHost::start(&service);
+        let files = HostFiles::install();
+        let sites = files.room().join("sites");
+        std::fs::create_dir(&sites).expect("own directory");
+        let _ = run(Command::new("chown").arg("git:git").arg(&sites)).output();
+        let example = files.room().write_with_mode("deploy-static-site", DEPLOY, 0o755);
+        let program = format!("#!/bin/sh\nSITES={} exec {}\n", sites.display(), example.display());
+        let source = files.source_with_git(&service, &files.deploying(&program));
+        let host = PushHost::assemble(files, &source, |_| {});
+        let web = serve_files(&sites);
         let ssh_config = format!(
             "Host push\n  HostName 127.0.0.1\n  Port {}\n  User git\n  UserKnownHostsFile {}\n  \
              StrictHostKeyChecking yes\n  BatchMode yes\n  IdentitiesOnly yes\n  IdentityAgent none\n  RequestTTY no\n",
@@ -56,7 +76,8 @@ impl Demo {
         println!("    key service  {}", service.url());
         println!("    sshd         127.0.0.1:{}", host.sshd.port());
         println!("    cache        {}", host.cache().display());
-        Self { room, service, host }
+        println!("    sites        http://{web}/");
+        Self { room, service, host, sites, web }
     }
 
     fn register_and_log_in(&self) {
@@ -89,6 +110,31 @@ impl Demo {
         self.shell(&login("bob")).greets("bob");
     }
 
+    fn push_and_deploy(&self) {
+        say("bob pushes a page, the service still away, and the operator's program publishes it");
+        self.shell(
+            "git init --quiet --initial-branch=main site && echo '<h1>It is live.</h1>' >site/index.html",
+        )
+        .succeeds();
+        self.shell(
+            "git -C site add . && git -C site -c user.name=bob -c user.email=bob@example.com commit --quiet -m first",
+        )
+        .succeeds();
+        self.shell(&self.push("bob")).succeeds();
+        let account =
+            std::fs::read_dir(&self.sites).expect("own directory").flatten().next().expect("bob's sites");
+        let address = format!("http://{}/{}/site/", self.web, account.file_name().to_string_lossy());
+        say(&format!("and there it is, at {address}"));
+        self.shell(&format!("curl -fsS {address}")).says("It is live.");
+    }
+
+    fn push(&self, name: &str) -> String {
+        let room = self.room.path().display();
+        format!(
+            "GIT_SSH_COMMAND='ssh -F {room}/ssh_config -i {room}/{name}' git -C site push push:site.git main"
+        )
+    }
+
     fn stay(&mut self) {
         self.service.restart();
         let room = self.room.path().display();
@@ -96,9 +142,10 @@ impl Demo {
         println!("    cd {room}");
         println!("    {}", login("bob"));
         println!("    {}", self.registration("ana"));
+        println!("    {}", self.push("bob"));
         println!("    {} --cache {} status", program(Program::Cli).display(), self.host.cache().display());
         loop {
-            std::thread::park();
+            thread::park();
         }
     }
 
@@ -152,6 +199,13 @@ impl Step {
         assert!(self.0.status.success(), "this command should have succeeded");
     }
 
+    fn says(self, text: &str) {
+        assert!(
+            self.0.status.success() && self.0.stdout.contains(text),
+            "this command should have said: {text}"
+        );
+    }
+
     fn greets(self, name: &str) {
         assert!(
             self.0.status.success() && self.0.stdout.contains(name),
@@ -164,6 +218,42 @@ impl Step {
             self.0.stderr.contains("Permission denied (publickey)"),
             "this login should have been refused"
         );
+    }
+}
+
+/// A web server of the simplest kind: it shows what is under `root`, to whoever asks, until the demo ends.
+fn serve_files(root: &Path) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let root = root.to_owned();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A browser that has left needs no answer.
+            let _ = answer(&root, &mut stream);
+        }
+    });
+    address
+}
+
+fn answer(root: &Path, stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut request = [0; REQUEST_BYTES_MAX];
+    let length = stream.read(&mut request)?;
+    let request = String::from_utf8_lossy(request.get(..length).unwrap_or_default()).into_owned();
+    let path = request.strip_prefix("GET /").and_then(|rest| rest.split(' ').next());
+    let path = path.filter(|path| path.split('/').all(|part| !part.starts_with('.')));
+    let path =
+        path.map(|path| if path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() });
+    match path.and_then(|path| std::fs::read(root.join(path)).ok()) {
+        Some(page) => {
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n",
+                page.len()
+            )?;
+            stream.write_all(&page)
+        }
+        None => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
     }
 }
 

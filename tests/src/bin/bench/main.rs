@@ -9,6 +9,7 @@ mod burst;
 mod first_sync;
 mod login;
 mod lookup;
+mod ls_remote;
 mod offer;
 mod propagation;
 mod report;
@@ -39,6 +40,8 @@ enum Command {
     Propagation(propagation::Arguments),
     /// A login, against the same login with a one-line `authorized_keys`
     Login(login::Arguments),
+    /// `git ls-remote` through the door, against the same repository behind git-shell
+    LsRemote(ls_remote::Arguments),
     /// Changes per second that a host catches up with
     Burst(burst::Arguments),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::FirstSync(arguments) => first_sync::run(&arguments, &mut report),
         Command::Propagation(arguments) => propagation::run(&arguments, &mut report),
         Command::Login(arguments) => login::run(&arguments, &mut report),
+        Command::LsRemote(arguments) => ls_remote::run(&arguments, &mut report),
         Command::Burst(arguments) => burst::run(&arguments, &mut report),
     }
     report.verdict()

@@ -1,0 +1,102 @@
+//! How sessions with git end, and what is said of them.
+
+use std::process::Command;
+
+use pushkeys_tests::{run, until};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::world::{URL, World, ended, is_running};
+
+#[test]
+fn a_push_is_cut_when_its_key_is_deleted_and_changes_nothing() {
+    let world = World::start();
+    let (push, pid) = world.push_that_waits(&[]);
+    let before = World::revision(&world.repository(), "main");
+    world.ana.removes("laptop");
+    let (is_success, message) = ended(push);
+    assert!(!is_success);
+    assert!(message.contains("pushkeys: this session ends: your key is no longer registered\n"), "{message}");
+    until("the hook has ended", || !is_running(&pid));
+    assert_eq!(World::revision(&world.repository(), "main"), before);
+    until("the end is logged", || world.sessions().iter().any(|line| line.contains("answered=key-removed")));
+}
+
+#[test]
+fn a_push_on_a_multiplexed_connection_is_cut_as_well() {
+    let world = World::start();
+    let path = format!("ControlPath={}", world.room.join("control").display());
+    let master =
+        world.host.login("git", &world.key).with_arguments(&["-o", &path, "-o", "ControlMaster=yes", "-N"]);
+    let master = master.stays();
+    until("the connection is shared", || world.room.join("control").exists());
+
+    let (push, pid) = world.push_that_waits(&["-o", &path]);
+    world.ana.removes("laptop");
+    let (is_success, message) = ended(push);
+    assert!(!is_success);
+    assert!(message.contains("pushkeys: this session ends: your key is no longer registered\n"), "{message}");
+    until("the hook has ended", || !is_running(&pid));
+    let next = run(&mut world.command_with(&world.key, &["-o", &path], &["ls-remote", URL]));
+    assert!(next.stderr.contains("pushkeys: your key is no longer registered\n"), "{next:?}");
+    drop(master);
+}
+
+#[test]
+fn no_child_outlives_a_client_that_is_gone() {
+    let world = World::start();
+    let (mut push, pid) = world.push_that_waits(&[]);
+    kill_process_group(Pid::from_child(&push), Signal::KILL).expect("git and its ssh");
+    let _ = push.wait();
+    until("the hook has ended", || !is_running(&pid));
+    until("the end is logged", || world.sessions().iter().any(|line| line.contains("answered=client-left")));
+}
+
+#[test]
+fn every_session_is_one_line_of_the_log() {
+    let world = World::start();
+    world.pushes();
+    let _ = world.asks("git-upload-pack '../x'\u{1b}[2J answered=served");
+    until("both are logged", || world.sessions().len() == 2);
+    let lines = world.sessions();
+    let who = format!("session login=git account={} key=", world.ana.id());
+    let fingerprint = format!(" fingerprint={} answered=", world.key.fingerprint());
+    for (line, answered, asked) in [
+        (&lines[0], "served status=0 duration_ms=", " asked=git-receive-pack repository=app"),
+        (
+            &lines[1],
+            "command-malformed status=1 duration_ms=",
+            " asked=command command=git-upload-pack '../x'\\u{1b}[2J answered=served",
+        ),
+    ] {
+        assert!(line.contains(&who) && line.contains(&fingerprint), "{line}");
+        assert!(line.contains(answered) && line.ends_with(asked), "{line}");
+    }
+}
+
+#[test]
+fn a_client_that_is_interrupted_or_hung_up_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let world = World::start();
+        let (mut push, pid) = world.push_that_waits(&[]);
+        let before = World::revision(&world.repository(), "main");
+        kill_process_group(Pid::from_child(&push), signal).expect("git and its ssh");
+        assert!(!push.wait().expect("own child").success());
+        until("the hook has ended", || !is_running(&pid));
+        assert_eq!(World::revision(&world.repository(), "main"), before, "{signal:?}");
+    }
+}
+
+#[test]
+fn the_status_of_git_is_the_status_of_the_session() {
+    let world = World::start();
+    world.pushes();
+    // It waits for a client who says nothing, and takes the end of the input for the end.
+    assert_eq!(world.asks("git-upload-pack 'app.git'").code, Some(128));
+    let archive = ["archive", "--remote", URL, "main"];
+    assert!(run(&mut world.command(&archive)).status.success());
+    world.hook("pre-receive", "kill -KILL $PPID");
+    world.commits("second");
+    let push = world.git(&["-C", "copy", "push", URL, "main"]);
+    assert!(!push.status.success());
+    until("git's end is logged", || world.sessions().iter().any(|line| line.contains(" status=137 ")));
+}

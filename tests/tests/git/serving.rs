@@ -1,0 +1,128 @@
+//! What git does through the door.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use pushkeys_tests::{run, run_within};
+
+use crate::world::{OutputOf as _, URL, World};
+
+/// As many as a busy team's machines push at the same moment.
+const PUSHES: usize = 50;
+
+#[test]
+fn a_push_arrives_and_is_cloned_and_fetched() {
+    let world = World::start();
+    world.pushes();
+    assert_eq!(World::revision(&world.repository(), "main"), world.head());
+    world.git(&["clone", "--quiet", "--branch", "main", URL, "clone"]).output_of("clone");
+    assert_eq!(fs::read_to_string(world.room.join("clone/first")).expect("a clone"), "first");
+    world.commits("second");
+    world.pushes();
+    world.git(&["-C", "clone", "fetch", "--quiet"]).output_of("fetch");
+    assert_eq!(World::revision(&world.room.join("clone"), "origin/main"), world.head());
+
+    world.git(&["clone", "--branch", "main", "--depth", "1", URL, "shallow"]).output_of("shallow clone");
+    assert!(world.room.join("shallow/.git/shallow").exists());
+    world
+        .git(&["clone", "--branch", "main", "--filter=blob:none", URL, "partial"])
+        .output_of("partial clone");
+    assert_eq!(fs::read_to_string(world.room.join("partial/second")).expect("a clone"), "second");
+    let mut listed = world.command(&["-c", "protocol.version=2", "ls-remote", URL]);
+    let trace = run(listed.env("GIT_TRACE_PACKET", "1")).stderr;
+    assert!(trace.contains("ls-remote< version 2"), "{trace}");
+}
+
+#[test]
+fn a_push_goes_on_while_the_service_and_the_daemon_are_down() {
+    let mut world = World::start();
+    world.service.kill();
+    world.host.syncd.kill();
+    world.pushes();
+    assert_eq!(World::revision(&world.repository(), "main"), world.head());
+}
+
+#[test]
+fn fifty_pushes_at_once() {
+    let world = World::start();
+    thread::scope(|scope| {
+        for number in 0..PUSHES {
+            let world = &world;
+            let branch = format!("main:branch-{number}");
+            scope.spawn(move || world.git(&["-C", "copy", "push", URL, &branch]).output_of("push"));
+        }
+    });
+    let listed = world.git(&["ls-remote", URL]).output();
+    assert_eq!(listed.matches("refs/heads/branch-").count(), PUSHES);
+}
+
+#[test]
+fn a_push_deploys_and_the_pusher_sees_it() {
+    let world = World::start_with(|files| files.deploying("#!/bin/sh\nid -un; cat\n"));
+    let said = world.pushes();
+    assert!(said.contains("remote: git"), "{said}");
+    assert!(
+        said.contains(&format!("remote: {{\"account\":\"{}\",\"account_name\":\"ana\",", world.ana.id())),
+        "{said}"
+    );
+    assert!(said.contains(&format!(" {} refs/heads/main", world.head().trim())), "{said}");
+}
+
+/// A gibibyte in one file, which git neither compresses nor searches for likenesses.
+const LARGE_BYTES: u64 = 1 << 30;
+/// Each byte is hashed, ciphered and written some times on the way.
+const LARGE_PUSH_MAX: Duration = Duration::from_mins(8);
+
+#[test]
+fn a_push_of_a_gibibyte_arrives() {
+    let world = World::start();
+    let large = fs::File::create(world.room.join("copy/large")).expect("own file");
+    large.set_len(LARGE_BYTES).expect("a file that takes no room");
+    let uncompressed = ["-c", "core.compression=0", "-c", "pack.window=0", "-C", "copy"];
+    for arguments in
+        [&["add", "large"][..], &["commit", "--quiet", "--message=large"], &["push", "--quiet", URL, "main"]]
+    {
+        let mut git = world.command(&[&uncompressed, arguments].concat());
+        run_within(&mut git, LARGE_PUSH_MAX).output_of("a step of a large push");
+    }
+    let size = run(Command::new("git")
+        .args(["-c", "safe.directory=*", "-C"])
+        .arg(world.repository())
+        .args(["cat-file", "-s", "main:large"]))
+    .output();
+    assert_eq!(size.trim(), LARGE_BYTES.to_string());
+}
+
+#[test]
+fn every_form_of_url_that_users_have_names_the_same_repository() {
+    let world = World::start();
+    world.pushes();
+    let port = world.host.sshd.port();
+    for url in [
+        URL.to_owned(),
+        "git@127.0.0.1:app".to_owned(),
+        "git@127.0.0.1:/app.git".to_owned(),
+        format!("ssh://git@127.0.0.1:{port}/app.git"),
+        format!("ssh://git@127.0.0.1:{port}/app.git/"),
+        format!("git+ssh://git@127.0.0.1:{port}/app.git"),
+        format!("ssh+git://git@127.0.0.1:{port}/app"),
+    ] {
+        let listed = world.git(&["ls-remote", &url]);
+        assert!(listed.stdout.contains("refs/heads/main"), "{url}: {listed:?}");
+    }
+    let other = world.git(&["ls-remote", "git@127.0.0.1:other.git"]);
+    assert!(other.stderr.contains("pushkeys: there is no repository `other` yet"), "{other:?}");
+}
+
+#[test]
+fn a_greeting_needs_no_terminal_and_gets_none() {
+    let world = World::start();
+    for arguments in [&["-T"][..], &["-tt"]] {
+        let session = world.host.login("git", &world.key).with_arguments(arguments).opens();
+        assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{arguments:?}: {session:?}");
+        assert!(session.stdout.contains("To push: git push git@HOST:app.git main\n"), "{session:?}");
+        assert!(!session.stdout.contains('\r'), "{session:?}");
+    }
+}
