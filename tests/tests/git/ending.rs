@@ -1,7 +1,5 @@
 //! How sessions with git end, and what is said of them.
 
-use std::process::Command;
-
 use pushkeys_tests::{run, until};
 use rustix::process::{Pid, Signal, kill_process_group};
 

@@ -82,8 +82,9 @@ fn a_revocation_holds_over_restarts_and_syncs_until_the_service_has_no_such_key(
     world.host.learns(&other);
     assert!(world.opens().is_refused());
     world.host.login("git", &other).succeeds_as(&world.ana);
-    let listed = world.host.pushkeys(&["revoke", "--list"]).output();
-    assert!(listed.contains("its operator has not decided"), "{listed}");
+    until("the host says what the service said", || {
+        world.host.pushkeys(&["revoke", "--list"]).output().contains("its operator has not decided")
+    });
 
     world.ana.removes("laptop");
     until("the revocation is lifted", || world.is_lifted());

@@ -1,6 +1,8 @@
 //! What git does through the door.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::iter;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -119,10 +121,24 @@ fn every_form_of_url_that_users_have_names_the_same_repository() {
 #[test]
 fn a_greeting_needs_no_terminal_and_gets_none() {
     let world = World::start();
-    for arguments in [&["-T"][..], &["-tt"]] {
-        let session = world.host.login("git", &world.key).with_arguments(arguments).opens();
-        assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{arguments:?}: {session:?}");
-        assert!(session.stdout.contains("To push: git push git@HOST:app.git main\n"), "{session:?}");
-        assert!(!session.stdout.contains('\r'), "{session:?}");
-    }
+    let push = "To push: git push git@HOST:app.git main";
+    let session = world.host.login("git", &world.key).with_arguments(&["-T"]).opens();
+    assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{session:?}");
+    assert!(session.stdout.contains(push) && !session.stdout.contains('\r'), "{session:?}");
+
+    let login = world.host.login("git", &world.key).with_arguments(&["-o", "RequestTTY=auto"]).into_command();
+    let words: Vec<&OsStr> = iter::once(login.get_program()).chain(login.get_args()).collect();
+    // script(1) gives its child a terminal.
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command"]).arg(words.join(OsStr::new(" "))).arg("/dev/null");
+    let session = run(&mut terminal);
+    assert!(session.status.success(), "{session:?}");
+    assert!(
+        session.stdout.contains("PTY allocation request failed"),
+        "a terminal was asked for: {session:?}"
+    );
+    assert!(
+        session.stdout.contains("Hello ana, your key works.") && session.stdout.contains(push),
+        "{session:?}"
+    );
 }
