@@ -244,6 +244,8 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         .and_then(|cache| cache.consult(fingerprint))
         .map_err(cache::NoAnswer::from)
         .and_then(|consulted| Verdict::of(consulted, &options.login, jiff::Timestamp::now()));
+    // What a sysadmin revoked here is meant to differ from what the service says; `pushkeys status` tells of it.
+    let is_revoked = matches!(verdict, Ok(Verdict::Revoked(_)));
     let entry = match verdict {
         Ok(Verdict::Known { entry, .. }) => Some(entry),
         Ok(Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_)) => None,
@@ -261,7 +263,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
             format!("{command}; pushkeys --cache {} explain {login} {fingerprint}", context.cache.display());
         return Some(Finding::error("helper-answer", what, "sshd asks about another cache").cured_by(cure));
     }
-    let (source, account, key_id) = sample.service.as_ref()?;
+    let (source, account, key_id) = sample.service.as_ref().filter(|_| !is_revoked)?;
     let agrees =
         entry.is_some_and(|entry| entry.account.as_str() == account && entry.key_id.as_str() == key_id);
     (!agrees).then(|| {
