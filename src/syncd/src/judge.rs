@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use keys::{CommandTemplate, Fingerprint, Login, Name, Policy, RenderError, ValidKey};
+use keys::{CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey};
 use thiserror::Error;
 
 use crate::error::chain;
@@ -52,7 +52,7 @@ pub(crate) struct Judged {
 #[derive(Debug, Error)]
 enum Fault {
     #[error("the key is refused")]
-    Key(#[source] keys::Refusal),
+    Key(#[source] Refusal),
     #[error("the key's own fingerprint is `{0}`")]
     Fingerprint(Fingerprint),
     #[error("its line cannot be rendered")]
@@ -67,19 +67,24 @@ impl Judge {
     /// The cache's entry, if the key is good and is the one it is said to be.
     pub(crate) fn entry(&self, entry: feed::Entry) -> Result<cache::Entry, Skip> {
         let fingerprint = entry.fingerprint;
-        self.judge(entry).map_err(|fault| Skip::new(Some(fingerprint), &fault))
+        let key = ValidKey::check(&entry.key, &self.policy);
+        self.render(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
     }
 
-    /// Judges one of many.
-    pub(crate) fn entry_into(&self, entry: feed::Entry, judged: &mut Judged) {
-        match self.entry(entry) {
-            Ok(entry) => judged.entries.push(entry),
-            Err(skip) => judged.skipped.push(skip),
+    /// Judges many at once, in their order.
+    pub(crate) fn entries(&self, entries: Vec<feed::Entry>, judged: &mut Judged) {
+        let keys = ValidKey::check_all(entries.iter().map(|entry| &*entry.key), &self.policy);
+        for (entry, key) in entries.into_iter().zip(keys) {
+            let fingerprint = entry.fingerprint;
+            match self.render(entry, key) {
+                Ok(entry) => judged.entries.push(entry),
+                Err(fault) => judged.skipped.push(Skip::new(Some(fingerprint), &fault)),
+            }
         }
     }
 
-    fn judge(&self, entry: feed::Entry) -> Result<cache::Entry, Fault> {
-        let key = ValidKey::check(&entry.key, &self.policy).map_err(Fault::Key)?;
+    fn render(&self, entry: feed::Entry, key: Result<ValidKey, Refusal>) -> Result<cache::Entry, Fault> {
+        let key = key.map_err(Fault::Key)?;
         if key.fingerprint() != entry.fingerprint {
             return Err(Fault::Fingerprint(key.fingerprint()));
         }

@@ -74,9 +74,7 @@ impl Pipeline {
         let place = self.pieces.reserve().await.map_err(|_| SyncError::Stopped)?;
         let judge = Arc::clone(&self.judge);
         tokio::task::spawn_blocking(move || {
-            for entry in entries {
-                judge.entry_into(entry, &mut judged);
-            }
+            judge.entries(entries, &mut judged);
             // An applier that has stopped asks for nothing more.
             let _ = sender.send(judged);
         });

@@ -4,45 +4,47 @@
 //! The crate `ssh-key` is not used for this, because it takes what has to be refused here: numbers with
 //! needless zeros, negative numbers, compressed points and points off the curve. The tests compare with it.
 
-use super::{Algorithm, Refusal, point, rsa};
+use super::ed25519::Candidate;
+use super::{Algorithm, Refusal, ecdsa, rsa};
 
 /// The longest FIDO application of an sk- key in bytes. `ssh-keygen` writes `ssh:` and a short name.
 pub(super) const APPLICATION_BYTES_MAX: usize = 255;
 
-/// Judges a decoded key, and tells its size in bits.
-pub(super) fn check(algorithm: Algorithm, blob: &[u8]) -> Result<u32, Refusal> {
+/// What a decoded key is.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// Its size in bits.
+    pub(super) bits: u32,
+    /// The point of a key of Ed25519, of which it is still to be shown that it is on the curve.
+    pub(super) point: Option<Candidate>,
+}
+
+/// Judges a decoded key, but for the one question that is answered of many keys at once.
+pub(super) fn read(algorithm: Algorithm, blob: &[u8]) -> Result<Contents, Refusal> {
     let mut fields = Fields(blob);
     if fields.string()? != algorithm.name().as_bytes() {
         return Err(Refusal::TypeMismatch(algorithm));
     }
-    let bits = match algorithm {
-        Algorithm::Ed25519 => ed25519(&mut fields)?,
-        Algorithm::SkEd25519 => {
-            let bits = ed25519(&mut fields)?;
-            application(&mut fields)?;
-            bits
+    let contents = match algorithm {
+        Algorithm::Ed25519 | Algorithm::SkEd25519 => {
+            Contents { bits: 256, point: Some(Candidate::read(fields.string()?)?) }
         }
-        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::EcdsaP521 => ecdsa(algorithm, &mut fields)?,
-        Algorithm::SkEcdsaP256 => {
-            let bits = ecdsa(algorithm, &mut fields)?;
-            application(&mut fields)?;
-            bits
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::EcdsaP521 | Algorithm::SkEcdsaP256 => {
+            Contents { bits: on_ecdsa_curve(algorithm, &mut fields)?, point: None }
         }
         Algorithm::Rsa => {
             let (exponent, modulus) = (fields.number()?, fields.number()?);
-            rsa::check(modulus, exponent)?
+            Contents { bits: rsa::check(modulus, exponent)?, point: None }
         }
     };
+    if matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaP256) {
+        application(&mut fields)?;
+    }
     fields.end()?;
-    Ok(bits)
+    Ok(contents)
 }
 
-fn ed25519(fields: &mut Fields<'_>) -> Result<u32, Refusal> {
-    point::check_ed25519(fields.string()?)?;
-    Ok(256)
-}
-
-fn ecdsa(algorithm: Algorithm, fields: &mut Fields<'_>) -> Result<u32, Refusal> {
+fn on_ecdsa_curve(algorithm: Algorithm, fields: &mut Fields<'_>) -> Result<u32, Refusal> {
     let (curve, bits): (&[u8], u32) = match algorithm {
         Algorithm::EcdsaP384 => (b"nistp384", 384),
         Algorithm::EcdsaP521 => (b"nistp521", 521),
@@ -51,7 +53,7 @@ fn ecdsa(algorithm: Algorithm, fields: &mut Fields<'_>) -> Result<u32, Refusal> 
     if fields.string()? != curve {
         return Err(Refusal::EcdsaCurve(algorithm));
     }
-    point::check_ecdsa(algorithm, fields.string()?)?;
+    ecdsa::check(algorithm, fields.string()?)?;
     Ok(bits)
 }
 

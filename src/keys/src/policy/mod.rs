@@ -2,13 +2,14 @@
 //!
 //! A key's way through it, each step with its reasons in its own file: `text` takes apart what people
 //! paste, `compromised` knows keys whose private half is public, `blob` reads the wire format and
-//! refuses every second encoding of one key, `point` and `rsa` judge the numbers in it, and
+//! refuses every second encoding of one key, `ed25519`, `ecdsa` and `rsa` judge the numbers in it, and
 //! `weak_rsa` finds moduli that can be factored.
 
 mod algorithm;
 mod blob;
 mod compromised;
-mod point;
+mod ecdsa;
+mod ed25519;
 mod refusal;
 mod rsa;
 mod small_primes;
@@ -20,6 +21,7 @@ use std::fmt::Write as _;
 use base64ct::{Base64, Encoding};
 use md5::{Digest, Md5};
 
+use self::ed25519::Candidate;
 use crate::Fingerprint;
 
 pub use algorithm::Algorithm;
@@ -55,7 +57,7 @@ impl Policy {
 
 /// A public key that the policy accepted.
 ///
-/// Invariant: only [`ValidKey::check`] makes one, so whoever holds it need not judge it again.
+/// Invariant: only [`ValidKey::check`] and [`ValidKey::check_all`] make one, so whoever holds it need not judge it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidKey {
     algorithm: Algorithm,
@@ -71,20 +73,45 @@ impl ValidKey {
     /// Judges `text`, one line as in a `.pub` file: type, base64 and perhaps a comment, with blanks as
     /// OpenSSH forgives them.
     pub fn check(text: &str, policy: &Policy) -> Result<Self, Refusal> {
+        let (key, point) = Self::read(text, policy)?;
+        if point.is_none_or(|point| point.is_on_curve()) { Ok(key) } else { Err(Refusal::Ed25519OffCurve) }
+    }
+
+    /// What [`ValidKey::check`] says of each of `texts`, in their order. Of some hundred keys of Ed25519 it takes a third
+    /// of the time.
+    #[must_use]
+    pub fn check_all<'a>(
+        texts: impl IntoIterator<Item = &'a str>,
+        policy: &Policy,
+    ) -> Vec<Result<Self, Refusal>> {
+        let read: Vec<_> = texts.into_iter().map(|text| Self::read(text, policy)).collect();
+        let points: Vec<_> = read.iter().flatten().filter_map(|(_, point)| *point).collect();
+        // One point off the curve, and each has to be looked at alone.
+        let are_all_on_curve = ed25519::are_on_curve(&points);
+        let judge = |(key, point): (Self, Option<Candidate>)| {
+            let is_good = are_all_on_curve || point.is_none_or(|point| point.is_on_curve());
+            if is_good { Ok(key) } else { Err(Refusal::Ed25519OffCurve) }
+        };
+        read.into_iter().map(|read| read.and_then(judge)).collect()
+    }
+
+    /// Judges `text`, but for whether the point in it is on its curve.
+    fn read(text: &str, policy: &Policy) -> Result<(Self, Option<Candidate>), Refusal> {
         let line = text::parse(text)?;
         let blob = Base64::decode_vec(line.base64).map_err(|_| Refusal::Base64)?;
         let fingerprint = Fingerprint::of(&blob);
         if policy.compromised.contains(&fingerprint) {
             return Err(Refusal::Published);
         }
-        let bits = blob::check(line.algorithm, &blob)?;
-        Ok(Self {
+        let contents = blob::read(line.algorithm, &blob)?;
+        let key = Self {
             algorithm: line.algorithm,
-            bits,
+            bits: contents.bits,
             fingerprint,
             canonical_text: canonical_text(line.algorithm, line.base64),
             comment: line.comment.map(Box::from),
-        })
+        };
+        Ok((key, contents.point))
     }
 
     /// The key's type.

@@ -1,6 +1,6 @@
 //! RSA: the size of the modulus, and exponents for which only the holder of a private key can sign.
 
-use super::point::bit_length;
+use super::ecdsa::bit_length;
 use super::{Refusal, weak_rsa};
 
 /// NIST SP 800-131A section 3 disallows less; OpenSSH itself still takes 1024.

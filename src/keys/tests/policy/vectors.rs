@@ -60,6 +60,28 @@ fn what_just_keeps_a_rule_is_accepted() {
 }
 
 /// The line of `length` bytes.
+#[test]
+fn many_keys_are_judged_as_each_of_them_is() {
+    let policy = Policy::default();
+    let check = |texts: &[&str]| {
+        let expected: Vec<_> = texts.iter().map(|text| ValidKey::check(text, &policy)).collect();
+        assert_eq!(ValidKey::check_all(texts.iter().copied(), &policy), expected);
+    };
+    let (vectors, twins) = (vectors(), twins());
+    check(&twins.iter().map(String::as_str).collect::<Vec<_>>());
+    // With a point off the curve among them, and without.
+    let is_off_curve = |vector: &&Vector| vector.refusal == Refusal::Ed25519OffCurve;
+    check(&vectors.iter().flat_map(|vector| [&*vector.refused, &*vector.twin]).collect::<Vec<_>>());
+    check(
+        &vectors
+            .iter()
+            .filter(|vector| !is_off_curve(vector))
+            .map(|vector| &*vector.refused)
+            .collect::<Vec<_>>(),
+    );
+    check(&[]);
+}
+
 fn padded(length: usize) -> String {
     format!("{ED25519} {}", "x".repeat(length - ED25519.len() - 1))
 }

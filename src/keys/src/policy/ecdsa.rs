@@ -1,6 +1,5 @@
-//! Points of elliptic curves: those for which only the holder of a private key can sign.
+//! Points of the ECDSA curves: those for which only the holder of a private key can sign.
 
-use curve25519_dalek::edwards::CompressedEdwardsY;
 use p256::NistP256;
 use p256::elliptic_curve::Curve;
 use p256::elliptic_curve::bigint::{ArrayEncoding, Integer};
@@ -9,26 +8,8 @@ use p521::NistP521;
 
 use super::{Algorithm, Refusal};
 
-/// Judges an Ed25519 point (RFC 8032 section 5.1.3).
-pub(super) fn check_ed25519(encoded: &[u8]) -> Result<(), Refusal> {
-    let bytes: &[u8; 32] = encoded.try_into().map_err(|_| Refusal::Ed25519Length(encoded.len()))?;
-    if !is_reduced(bytes) {
-        return Err(Refusal::Ed25519NonCanonical);
-    }
-    let point = CompressedEdwardsY(*bytes).decompress().ok_or(Refusal::Ed25519OffCurve)?;
-    // The one other second encoding, x = 0 with the sign of a negative x, only exists for points of
-    // order 1 and 2, which are refused here.
-    if point.is_small_order() { Err(Refusal::Ed25519SmallOrder) } else { Ok(()) }
-}
-
-/// Whether y, the low 255 bits in little-endian order, is below 2^255 - 19.
-fn is_reduced(bytes: &[u8; 32]) -> bool {
-    let [lowest, middle @ .., highest] = bytes;
-    *lowest < 0xed || highest & 0x7f != 0x7f || middle.iter().any(|&byte| byte != 0xff)
-}
-
 /// Judges an ECDSA point (SEC 1 section 2.3.3) on `algorithm`'s curve.
-pub(super) fn check_ecdsa(algorithm: Algorithm, encoded: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check(algorithm: Algorithm, encoded: &[u8]) -> Result<(), Refusal> {
     match algorithm {
         Algorithm::EcdsaP384 => {
             let (x, y) = coordinates::<48>(algorithm, encoded)?;
