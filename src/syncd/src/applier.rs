@@ -20,15 +20,14 @@ use crate::source::{Context, Place};
 /// How many pieces of work wait before a source has to, and how much memory the changes among them and in the
 /// batch at hand may take.
 const QUEUE_MAX: usize = 4096;
-const CHANGES_KIB_MAX: usize = 48 * 1024;
-/// How much of that becomes one batch. At a million keys a batch of this size touches every shard once; a larger
-/// one would take longer, and leave no room for the next one to gather meanwhile.
-const BATCH_KIB_MAX: usize = 32 * 1024;
+const CHANGES_KIB_MAX: usize = 96 * 1024;
+/// How much of that becomes one batch: half, so that as much gathers while one is applied. A batch of this size touches
+/// every shard of a million keys, which takes a second however many changes it brings.
+const BATCH_KIB_MAX: usize = CHANGES_KIB_MAX / 2;
 
 /// What an entry's logins, ids and names take besides its line.
 const ENTRY_HEAP_BYTES: usize = 256;
 
-const _: () = assert!(BATCH_KIB_MAX < CHANGES_KIB_MAX, "the next batch gathers while one is applied");
 /// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
 const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);

@@ -74,7 +74,12 @@ impl Pipeline {
         let place = self.pieces.reserve().await.map_err(|_| SyncError::Stopped)?;
         let judge = Arc::clone(&self.judge);
         tokio::task::spawn_blocking(move || {
-            judge.entries(entries, &mut judged);
+            for entry in judge.entries(entries) {
+                match entry {
+                    Ok(entry) => judged.entries.push(entry),
+                    Err(skip) => judged.skipped.push(skip),
+                }
+            }
             // An applier that has stopped asks for nothing more.
             let _ = sender.send(judged);
         });

@@ -77,14 +77,26 @@ const COMBINATIONS: usize = 1 << GROUP;
 /// Subsets of which the product has to be a square.
 const SUBSETS: u32 = u64::BITS;
 
-/// Whether all of `candidates` are points of the curve, for a fraction of the time that their square roots take.
-///
+/// Points from which on it is cheaper to look at all of them at once: the products are judged by a power each, which
+/// takes as long as a square root.
+const AT_ONCE_MIN: usize = 2 * SUBSETS as usize;
+
+/// Whether all of `candidates` are points of the curve; of many, for a fraction of the time that their square
+/// roots take.
+pub(super) fn are_on_curve(candidates: &[Candidate]) -> bool {
+    if candidates.len() < AT_ONCE_MIN {
+        candidates.iter().all(Candidate::is_on_curve)
+    } else {
+        are_on_curve_at_once(candidates)
+    }
+}
+
 /// Each comes with a number that is a square exactly if it is on the curve. Whether a number is a square multiplies:
 /// the product of a random subset is none with probability 1/2, as soon as one of them all is none. So 64 subsets, each
 /// chosen by one bit per point, miss a point off the curve with probability 2^-64. The bits are a hash of the points,
 /// so the answer is always the same, and no point is chosen after they are known. What a lucky liar would gain
 /// by 2^64 attempts is a stored key with which nobody, himself included, can sign.
-pub(super) fn are_on_curve(candidates: &[Candidate]) -> bool {
+fn are_on_curve_at_once(candidates: &[Candidate]) -> bool {
     let mut bits = Bits::of(candidates);
     let mut products = [Element::ONE; SUBSETS as usize];
     for group in candidates.chunks(GROUP) {
@@ -245,7 +257,7 @@ mod tests {
         #[test]
         fn one_point_is_on_the_curve_exactly_if_it_has_a_square_root(candidates in candidates()) {
             for candidate in candidates {
-                prop_assert_eq!(are_on_curve(&[candidate]), candidate.is_on_curve());
+                prop_assert_eq!(are_on_curve_at_once(&[candidate]), candidate.is_on_curve());
                 prop_assert_eq!(candidate.square_if_on_curve().is_square(), candidate.is_on_curve());
             }
         }
@@ -253,11 +265,11 @@ mod tests {
         #[test]
         fn many_points_are_on_the_curve_exactly_if_each_is(candidates in candidates(), spoiler in any::<prop::sample::Index>()) {
             let (mut good, bad): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_on_curve);
-            prop_assert!(are_on_curve(&good));
+            prop_assert!(are_on_curve_at_once(&good));
             for candidate in bad {
                 let place = spoiler.index(good.len() + 1);
                 good.insert(place, candidate);
-                prop_assert!(!are_on_curve(&good));
+                prop_assert!(!are_on_curve_at_once(&good));
                 good.remove(place);
             }
         }
@@ -266,13 +278,13 @@ mod tests {
         fn two_points_off_the_curve_do_not_hide_each_other(candidates in candidates()) {
             let bad: Vec<_> = candidates.into_iter().filter(|candidate| !candidate.is_on_curve()).collect();
             for pair in bad.windows(2) {
-                prop_assert!(!are_on_curve(pair));
+                prop_assert!(!are_on_curve_at_once(pair));
             }
         }
     }
 
     #[test]
     fn no_points_are_all_on_the_curve() {
-        assert!(are_on_curve(&[]));
+        assert!(are_on_curve_at_once(&[]));
     }
 }

@@ -103,6 +103,14 @@ struct Changes<'a> {
     heartbeats_behind: u32,
 }
 
+/// Changes as they came, in their order.
+#[derive(Default)]
+struct Told {
+    changes: Vec<Numbered>,
+    /// The registrations among them that are still to be judged, with their places.
+    put: Vec<(usize, feed::Entry)>,
+}
+
 impl<'a> Changes<'a> {
     async fn open(
         context: &'a Context,
@@ -143,14 +151,15 @@ impl<'a> Changes<'a> {
     async fn chunk(&mut self, chunk: &Bytes) -> Result<Option<End>, SyncError> {
         let mut received = Vec::new();
         self.reader.push(chunk, &mut received)?;
-        let mut changes = Vec::new();
+        let mut told = Told::default();
         let mut end = None;
         for one in received {
-            if self.take(one, &mut changes)? {
+            if self.take(one, &mut told)? {
                 end = Some(End::Reset);
                 break;
             }
         }
+        let changes = self.judged(told);
         let is_in_step = self.heartbeats_behind == 0;
         if !changes.is_empty() {
             self.applier.change(changes).await?;
@@ -160,12 +169,17 @@ impl<'a> Changes<'a> {
         Ok(end)
     }
 
-    /// Adds what `received` changes to `changes`. Says whether a snapshot is due.
-    fn take(&mut self, received: Received, changes: &mut Vec<Numbered>) -> Result<bool, SyncError> {
+    /// Adds what `received` changes to `told`. Says whether a snapshot is due.
+    fn take(&mut self, received: Received, told: &mut Told) -> Result<bool, SyncError> {
         let change = match received.event {
             Ok(Event::Reset) => return Ok(true),
             Ok(Event::Heartbeat { sequence }) => return self.heartbeat(sequence).map(|()| false),
-            Ok(Event::Put(entry)) => self.judged(entry),
+            Ok(Event::Put(entry)) => {
+                // Its place is kept by its removal, which is what becomes of it when it cannot be used.
+                let removal = Change::Remove(entry.fingerprint);
+                told.put.push((told.changes.len(), entry));
+                removal
+            }
             Ok(Event::Remove(fingerprint)) => Change::Remove(fingerprint),
             Err(error) => match self.unreadable(&error) {
                 Some(change) => change,
@@ -177,21 +191,26 @@ impl<'a> Changes<'a> {
             self.at = id;
         }
         self.heartbeats_behind = 0;
-        changes.push(Numbered { change, cursor: Some(self.at.to_string()) });
+        told.changes.push(Numbered { change, cursor: Some(self.at.to_string()) });
         Ok(false)
     }
 
     /// A registration that cannot be used takes the key away: the old one is no longer what the source says.
     /// Judging here leaves the applier to its files, while the next changes come.
-    fn judged(&self, entry: feed::Entry) -> Change {
-        let fingerprint = entry.fingerprint;
-        match self.context.judge.entry(entry) {
-            Ok(entry) => Change::Put(entry),
-            Err(skip) => {
-                self.context.board.skipped(&self.context.settings.name, &skip);
-                Change::Remove(fingerprint)
+    fn judged(&self, told: Told) -> Vec<Numbered> {
+        let Told { mut changes, put } = told;
+        let (places, entries): (Vec<_>, Vec<_>) = put.into_iter().unzip();
+        for (place, judged) in places.into_iter().zip(self.context.judge.entries(entries)) {
+            match judged {
+                Ok(entry) => {
+                    if let Some(numbered) = changes.get_mut(place) {
+                        numbered.change = Change::Put(entry);
+                    }
+                }
+                Err(skip) => self.context.board.skipped(&self.context.settings.name, &skip),
             }
         }
+        changes
     }
 
     /// An entry that cannot be read takes its key away. Whose key another event was about cannot be known, so
