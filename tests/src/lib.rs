@@ -29,6 +29,7 @@
 
 mod account;
 mod agent;
+mod browser;
 mod dice;
 mod double;
 mod github;
@@ -55,6 +56,7 @@ mod web;
 
 pub use account::Account;
 pub use agent::{Agent, Keeper, string};
+pub use browser::{Browser, BrowserSettings, Element};
 pub use dice::Dice;
 pub use double::{Double, response, snapshot};
 pub use github::{GITHUB_CLIENT_SECRET, GitHub, Trouble};

@@ -257,6 +257,7 @@ fn history_row(row: AuditRow, texts: &Messages) -> HistoryRow {
         AuditEvent::LinkAdded => texts.event_link_added,
         AuditEvent::LinkRemoved => texts.event_link_removed,
     };
+    let subject = if row.subject.is_empty() { texts.token_unnamed } else { &row.subject };
     let by = match row.actor.via {
         Via::Console => texts.by_console.to_owned(),
         Via::Token(label) => {
@@ -268,7 +269,7 @@ fn history_row(row: AuditRow, texts: &Messages) -> HistoryRow {
     };
     HistoryRow {
         at: Moment(row.at),
-        what: fill(message, &[("name", &row.subject)]),
+        what: fill(message, &[("name", subject)]),
         by,
         from: row.actor.address.map(|address| address.to_string()).unwrap_or_default(),
     }

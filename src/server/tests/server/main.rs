@@ -10,6 +10,7 @@
 
 mod api;
 mod commands;
+mod console;
 mod cors;
 mod document;
 mod expiry;

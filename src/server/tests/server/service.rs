@@ -210,6 +210,15 @@ impl Service {
         }
     }
 
+    /// Lets the owner of an account sign in.
+    pub(crate) fn set_password(&self, account: &str, password: &str) {
+        let mut command = self.program();
+        command.args(["account", "password", account]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        std::io::Write::write_all(&mut process.stdin.take().unwrap(), password.as_bytes()).unwrap();
+        assert!(process.wait().unwrap().success());
+    }
+
     /// A new host's `Authorization`.
     pub(crate) fn host(&self, name: &str) -> String {
         format!("Bearer {}", text(&self.ask(&["host", "add", name]), "token"))
