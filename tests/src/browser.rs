@@ -67,14 +67,11 @@ impl Browser {
             command.arg(format!("--port={port}")).env("HOME", room.path()).env("TMPDIR", room.path());
             let mut process = Process::spawn("chromedriver", command, &room.join("chromedriver.log"));
             let driver = format!("http://127.0.0.1:{port}");
-            let http = reqwest::Client::builder()
-                .timeout(ANSWER_TIME_MAX)
-                .no_proxy()
-                .build()
-                .expect("a client");
+            let http =
+                reqwest::Client::builder().timeout(ANSWER_TIME_MAX).no_proxy().build().expect("a client");
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             let is_up = eventually("chromedriver answers or gives up", || {
-                let asked = runtime.block_on(http.get(format!("{driver}/status")).send());
+                let asked = runtime.block_on(async { http.get(format!("{driver}/status")).send().await });
                 process.ended().map_or(asked.is_ok().then_some(true), |_| Some(false))
             });
             if is_up {
@@ -109,14 +106,18 @@ impl Browser {
             "args": arguments,
             "prefs": { "intl.accept_languages": settings.language },
         });
-        let capabilities = json!({ "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } });
+        let capabilities =
+            json!({ "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } });
         let opened = self.send(Method::POST, "/session", &json!({ "capabilities": capabilities }));
         let id = opened["sessionId"].as_str().expect("a session");
         self.session = format!("/session/{id}");
         // A window cannot be as narrow as a phone, what is shown in it can.
-        self.devtools("Emulation.setDeviceMetricsOverride", &json!({
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
-        }));
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            &json!({
+                "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+            }),
+        );
         if !settings.has_script {
             self.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
         }
