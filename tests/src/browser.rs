@@ -1,4 +1,6 @@
-//! A real browser: Chromium without a screen, driven through chromedriver by WebDriver (W3C).
+//! A real browser: Chromium without a screen, driven through chromedriver by `WebDriver` (W3C).
+
+#![expect(clippy::indexing_slicing, reason = "of JSON, which gives null for what is not there")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::{Room, as_user};
 
 /// A browser starts in seconds, and in more of them on a machine that is busy.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
-/// How WebDriver calls the id of an element in JSON.
+/// How `WebDriver` calls the id of an element in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// What a browser is like.
@@ -43,9 +45,9 @@ pub struct Browser {
     session: String,
     http: reqwest::Client,
     runtime: Runtime,
-    /// Ends the browser when it is dropped.
+    /// Ends the driver when it is dropped.
     _process: Process,
-    _room: Room,
+    room: Room,
 }
 
 /// A place in the page that is shown.
@@ -76,7 +78,7 @@ impl Browser {
             });
             if is_up {
                 let session = String::new();
-                let mut browser = Self { driver, session, http, runtime, _process: process, _room: room };
+                let mut browser = Self { driver, session, http, runtime, _process: process, room };
                 browser.open(settings);
                 return browser;
             }
@@ -86,7 +88,7 @@ impl Browser {
 
     fn open(&mut self, settings: BrowserSettings) {
         let (width, height) = settings.size;
-        let profile = self._room.join("profile");
+        let profile = self.room.join("profile");
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -108,7 +110,7 @@ impl Browser {
         });
         let capabilities =
             json!({ "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } });
-        let opened = self.send(Method::POST, "/session", &json!({ "capabilities": capabilities }));
+        let opened = self.send(&Method::POST, "/session", &json!({ "capabilities": capabilities }));
         let id = opened["sessionId"].as_str().expect("a session");
         self.session = format!("/session/{id}");
         // A window cannot be as narrow as a phone, what is shown in it can.
@@ -123,10 +125,10 @@ impl Browser {
         }
     }
 
-    /// Tells the browser what WebDriver has no words for.
+    /// Tells the browser what `WebDriver` has no words for.
     pub fn devtools(&self, command: &str, parameters: &Value) {
         let path = format!("{}/goog/cdp/execute", self.session);
-        let _ = self.send(Method::POST, &path, &json!({ "cmd": command, "params": parameters }));
+        let _ = self.send(&Method::POST, &path, &json!({ "cmd": command, "params": parameters }));
     }
 
     /// Shows the page at `url`.
@@ -139,7 +141,7 @@ impl Browser {
     #[track_caller]
     #[must_use]
     pub fn url(&self) -> String {
-        let url = self.send(Method::GET, &format!("{}/url", self.session), &Value::Null);
+        let url = self.send(&Method::GET, &format!("{}/url", self.session), &Value::Null);
         url.as_str().expect("a URL").to_owned()
     }
 
@@ -147,7 +149,7 @@ impl Browser {
     #[track_caller]
     #[must_use]
     pub fn title(&self) -> String {
-        let title = self.send(Method::GET, &format!("{}/title", self.session), &Value::Null);
+        let title = self.send(&Method::GET, &format!("{}/title", self.session), &Value::Null);
         title.as_str().expect("a title").to_owned()
     }
 
@@ -201,17 +203,17 @@ impl Browser {
 
     #[track_caller]
     fn ask(&self, path: &str, body: &Value) -> Value {
-        self.send(Method::POST, &format!("{}{path}", self.session), body)
+        self.send(&Method::POST, &format!("{}{path}", self.session), body)
     }
 
     #[track_caller]
-    fn send(&self, method: Method, path: &str, body: &Value) -> Value {
+    fn send(&self, method: &Method, path: &str, body: &Value) -> Value {
         self.try_send(method, path, body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn try_send(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
+    fn try_send(&self, method: &Method, path: &str, body: &Value) -> Result<Value, String> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.driver));
-        if method == Method::POST {
+        if *method == Method::POST {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let answer = self.runtime.block_on(async { request.send().await?.text().await });
@@ -227,7 +229,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Chromium is no child of chromedriver's process group, and ends by this.
-        let _ = self.try_send(Method::DELETE, &self.session, &Value::Null);
+        let _ = self.try_send(&Method::DELETE, &self.session, &Value::Null);
     }
 }
 
@@ -235,13 +237,13 @@ impl Element<'_> {
     /// Clicks it.
     #[track_caller]
     pub fn click(&self) {
-        let _ = self.browser.send(Method::POST, &format!("{}/click", self.path), &json!({}));
+        let _ = self.browser.send(&Method::POST, &format!("{}/click", self.path), &json!({}));
     }
 
     /// Types `text` into it, after what is there.
     #[track_caller]
     pub fn types(&self, text: &str) {
-        let _ = self.browser.send(Method::POST, &format!("{}/value", self.path), &json!({ "text": text }));
+        let _ = self.browser.send(&Method::POST, &format!("{}/value", self.path), &json!({ "text": text }));
     }
 
     /// What of it is seen.
@@ -252,7 +254,7 @@ impl Element<'_> {
     }
 
     fn try_text(&self) -> Option<String> {
-        let text = self.browser.try_send(Method::GET, &format!("{}/text", self.path), &Value::Null).ok()?;
+        let text = self.browser.try_send(&Method::GET, &format!("{}/text", self.path), &Value::Null).ok()?;
         text.as_str().map(str::to_owned)
     }
 
@@ -260,7 +262,7 @@ impl Element<'_> {
     #[track_caller]
     #[must_use]
     pub fn property(&self, name: &str) -> Value {
-        self.browser.send(Method::GET, &format!("{}/property/{name}", self.path), &Value::Null)
+        self.browser.send(&Method::GET, &format!("{}/property/{name}", self.path), &Value::Null)
     }
 
     /// The value of a field.

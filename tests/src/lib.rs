@@ -30,6 +30,7 @@
 mod account;
 mod agent;
 mod browser;
+mod clever;
 mod dice;
 mod double;
 mod github;
@@ -57,6 +58,7 @@ mod web;
 pub use account::Account;
 pub use agent::{Agent, Keeper, string};
 pub use browser::{Browser, BrowserSettings, Element};
+pub use clever::{clever_tools, clever_tools_if_installed};
 pub use dice::Dice;
 pub use double::{Double, response, snapshot};
 pub use github::{GITHUB_CLIENT_SECRET, GitHub, Trouble};

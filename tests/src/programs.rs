@@ -71,6 +71,11 @@ pub(crate) fn target_name() -> String {
     digest.iter().take(4).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
+/// `target`, which all profiles share.
+pub(crate) fn build_directory() -> PathBuf {
+    profile_directory().parent().expect("target/PROFILE").to_owned()
+}
+
 fn target_directory(profile: &Path) -> PathBuf {
     profile.parent().expect("target/PROFILE").join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
 }

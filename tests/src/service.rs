@@ -83,6 +83,13 @@ metrics = \"{room}/metrics.sock\"
         let _ = self.room.write("server.toml", &text);
     }
 
+    /// Adds `settings` to the end of its configuration, for when it is next started.
+    pub fn takes_settings(&self, settings: &str) {
+        let path = self.room.join("server.toml");
+        let text = std::fs::read_to_string(&path).expect("own file");
+        let _ = self.room.write("server.toml", &format!("{text}{settings}"));
+    }
+
     /// The base URL.
     #[must_use]
     pub fn url(&self) -> String {

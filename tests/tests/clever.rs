@@ -8,16 +8,15 @@
     reason = "a test that cannot go on fails, also in a helper that is no test itself"
 )]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use pushkeys_tests::{Finished, Key, Room, Service, run_within};
+use pushkeys_tests::{
+    Browser, BrowserSettings, Finished, Key, Process, Room, Service, clever_tools, eventually, run_within,
+};
 use serde_json::Value;
 
-/// The longest that npm may take to download and unpack a version.
-const INSTALL_TIME_MAX: Duration = Duration::from_mins(5);
 /// The longest that one command may take: Node alone takes a second to start.
 const COMMAND_TIME_MAX: Duration = Duration::from_mins(1);
 
@@ -57,13 +56,17 @@ impl<'a> Clever<'a> {
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
+        run_within(&mut self.command(arguments), COMMAND_TIME_MAX)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program);
         for name in ["API_HOST", "CLEVER_TOKEN", "CLEVER_SECRET", "XDG_CONFIG_HOME"] {
             command.env_remove(name);
         }
         command.env("HOME", self.home.path()).env("NO_UPDATE_NOTIFIER", "1").env("NO_COLOR", "1");
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        run_within(command.args(arguments), COMMAND_TIME_MAX)
+        command.envs(self.variables.iter().map(|(name, value)| (name, value))).args(arguments);
+        command
     }
 
     #[track_caller]
@@ -85,31 +88,6 @@ impl<'a> Clever<'a> {
         let text = |key: &Value, field: &str| key[field].as_str().expect("a text").to_owned();
         listed.as_array().expect("an array").iter().map(|key| (text(key, "name"), text(key, "key"))).collect()
     }
-}
-
-/// The program of `version`, installed once for all runs of the tests.
-fn installed(version: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clever-tools").join(version);
-    let program = directory.join("node_modules/.bin/clever");
-    if program.exists() {
-        return program;
-    }
-    // Moved into place once it is whole: npm may be stopped at any moment.
-    let draft = directory.with_extension(format!("{}.new", std::process::id()));
-    fs::create_dir_all(&draft).expect("own directory");
-    fs::write(draft.join("package.json"), "{\"private\":true}").expect("own file");
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .arg(format!("clever-tools@{version}"));
-    let finished = run_within(npm.current_dir(&draft), INSTALL_TIME_MAX);
-    assert!(
-        finished.status.success(),
-        "npm cannot install clever-tools {version}, hint: `npm ping` shows whether its registry can be reached: {}",
-        finished.stderr,
-    );
-    let _ = fs::remove_dir_all(&directory);
-    fs::rename(&draft, &directory).expect("own directory");
-    program
 }
 
 fn public_file(key: &Key) -> String {
@@ -184,7 +162,7 @@ fn check_strangers(program: &Path, service: &Service, ana: &Credential) {
 
 #[test]
 fn version_4_does_all_it_can_with_keys() {
-    let (program, service) = (installed("4.11.0"), Service::start());
+    let (program, service) = (clever_tools("4.11.0"), Service::start());
     let ana = service.account("ana");
     let credential = Credential::of(&service, "ana");
     let clever = Clever::of(&program, &service, &credential);
@@ -202,7 +180,7 @@ fn version_4_does_all_it_can_with_keys() {
 
 #[test]
 fn version_3_does_all_it_can_with_keys() {
-    let (program, service) = (installed("3.14.0"), Service::start());
+    let (program, service) = (clever_tools("3.14.0"), Service::start());
     let ana = service.account("ana");
     let credential = Credential::of(&service, "ana");
     let clever = Clever::of(&program, &service, &credential);
@@ -215,4 +193,38 @@ fn version_3_does_all_it_can_with_keys() {
     let Credential { token, secret } = &credential;
     visitor.succeeds(&["login", "--token", token, "--secret", secret]);
     assert_eq!(visitor.keys(), []);
+}
+
+#[test]
+fn version_4_logs_in_once_its_user_approved_it_in_the_browser() {
+    const PASSWORD: &str = "correct horse battery";
+    let (program, service) = (clever_tools("4.11.0"), Service::start());
+    let url = service.url();
+    let _ = service.account("ana");
+    service.set_password("ana", PASSWORD);
+    let clever = Clever::logged_out(&program, Vec::new());
+    let login = ["login", "--alias", "local", "--api-host", &url, "--console-url", &url];
+    let mut command = clever.command(&login);
+    // What it would open a browser of its own with.
+    command.env("BROWSER", "true");
+    let mut login = Process::spawn("clever login", command, &clever.home.join("login.log"));
+    let page = eventually("clever names its page", || {
+        login.log().split_whitespace().find(|word| word.contains("/cli-oauth?")).map(str::to_owned)
+    });
+
+    let browser = Browser::start(BrowserSettings::default());
+    browser.goes_to(&page);
+    browser.find("#account").types("ana");
+    browser.find("#password").types(PASSWORD);
+    browser.find("main button").click();
+    let shown = browser.shows("Let the command line act for you?");
+    assert!(shown.contains("version 4.11.0") && shown.contains("account “ana”"), "{shown}");
+    assert!(login.ended().is_none(), "it waits for the approval");
+    browser.find("main .primary").click();
+    browser.shows("Go back to your terminal");
+    let status = eventually("clever goes on", || login.ended());
+    assert!(status.success(), "{}", login.log());
+    assert_eq!(clever.keys(), []);
+    let profile: Value = serde_json::from_str(&clever.succeeds(&["profile", "-F", "json"])).expect("JSON");
+    assert_eq!(profile["name"].as_str(), Some("ana"));
 }

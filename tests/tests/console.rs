@@ -61,7 +61,7 @@ impl World {
 
 fn account(service: &Service, name: &str) -> Account {
     let account = service.account(name);
-    service.lets_sign_in(name, PASSWORD);
+    service.set_password(name, PASSWORD);
     account
 }
 

@@ -69,6 +69,7 @@ fn ctrl_c_ends_the_demo_and_all_that_it_started() {
         assert!(demo.0.try_wait().expect("own child").is_none(), "{}", shown());
         shown().contains("until Ctrl-C")
     });
+    assert!(shown().contains("/users/me/ssh-keys, and sign in as ana with the password"), "{}", shown());
     let pid = demo.0.id();
     assert!(left_behind(pid).len() > 3, "server, daemon and sshd are up: {:?}", left_behind(pid));
 

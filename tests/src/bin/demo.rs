@@ -12,9 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pushkeys_tests::{
-    Account, Finished, HostFiles, PushHost, Room, Service, as_user, leave_nothing_behind, program, until,
+    Account, Finished, HostFiles, Program, PushHost, Room, Service, as_user, clever_tools,
+    clever_tools_if_installed, leave_nothing_behind, program, run, until,
 };
-use pushkeys_tests::{Program, run};
+
+/// The version that the tests drive too.
+const CLEVER_TOOLS: &str = "4.11.0";
+/// Of ana, who exists for as long as the demo does.
+const PASSWORD: &str = "correct horse battery staple";
 
 fn main() {
     let is_once = match std::env::args().nth(1).as_deref() {
@@ -29,6 +34,7 @@ fn main() {
     let mut demo = Demo::start();
     demo.register_and_log_in();
     demo.delete_and_be_refused();
+    demo.use_clever(is_once);
     demo.outlive_the_service();
     demo.push_and_deploy();
     if is_once {
@@ -56,7 +62,7 @@ impl Demo {
     fn start() -> Self {
         say("starting a key service, and a push host with its daemon and its sshd");
         let room = Room::temporary();
-        let service = Service::start();
+        let mut service = Service::start();
         let files = HostFiles::install();
         let sites = files.room().join("sites");
         std::fs::create_dir(&sites).expect("own directory");
@@ -66,6 +72,10 @@ impl Demo {
         let source = files.source_with_git(&service, &files.deploying(&program));
         let host = PushHost::assemble(files, &source, |_| {});
         let web = serve_files(&sites);
+        // The console shows users where to push to, which is known only now.
+        service.takes_settings(&format!("[console]\npush_host = \"127.0.0.1:{}\"\n", host.sshd.port()));
+        service.stop();
+        service.restart();
         let ssh_config = format!(
             "Host push\n  HostName 127.0.0.1\n  Port {}\n  User git\n  UserKnownHostsFile {}\n  \
              StrictHostKeyChecking yes\n  BatchMode yes\n  IdentitiesOnly yes\n  IdentityAgent none\n  RequestTTY no\n",
@@ -74,6 +84,7 @@ impl Demo {
         );
         let _ = room.write("ssh_config", &ssh_config);
         println!("    key service  {}", service.url());
+        println!("    console      {}/users/me/ssh-keys", service.url());
         println!("    sshd         127.0.0.1:{}", host.sshd.port());
         println!("    cache        {}", host.cache().display());
         println!("    sites        http://{web}/");
@@ -100,6 +111,36 @@ impl Demo {
             .succeeds();
         self.until_helper_answers("ana", false);
         self.shell(&login("ana")).was_refused();
+    }
+
+    /// What users of Clever Cloud have at hand already, where Node is.
+    fn use_clever(&self, is_once: bool) {
+        let has_npm = run(Command::new("sh").args(["-c", "command -v node npm"])).status.success();
+        let program = match clever_tools_if_installed(CLEVER_TOOLS) {
+            Some(program) => program,
+            // Installing takes longer than everything else together.
+            None if has_npm && !is_once => {
+                say("npm installs clever-tools, which is kept for the next time");
+                clever_tools(CLEVER_TOOLS)
+            }
+            None => return say("the clever command line is left out: it is not installed here"),
+        };
+        say("bob lists and adds keys with the clever command line, unmodified from npm");
+        let issued = self.service.administers(&["token", "add", "bob", "--json"]).output();
+        let issued: serde_json::Value = serde_json::from_str(&issued).expect("JSON");
+        let text =
+            |field: &str| issued.get(field).and_then(serde_json::Value::as_str).expect("a text").to_owned();
+        let variables = format!(
+            "export API_HOST={} CLEVER_TOKEN={} CLEVER_SECRET={} HOME=. NO_UPDATE_NOTIFIER=1 NO_COLOR=1 PATH={}:/usr/local/bin:$PATH\n",
+            self.service.url(),
+            text("oauth_token"),
+            text("oauth_secret"),
+            program.parent().expect("a file is in a directory").display(),
+        );
+        let _ = self.room.write("clever.env", &variables);
+        self.shell("ssh-keygen -q -t ed25519 -N '' -C bob@desktop -f desktop").succeeds();
+        self.shell(". ./clever.env; clever ssh-keys add desktop desktop.pub").succeeds();
+        self.shell(". ./clever.env; clever ssh-keys").says("desktop");
     }
 
     fn outlive_the_service(&mut self) {
@@ -137,8 +178,13 @@ impl Demo {
 
     fn stay(&mut self) {
         self.service.restart();
+        self.service.set_password("ana", PASSWORD);
         let room = self.room.path().display();
         say("all of it stays up until Ctrl-C; to try, in another terminal:");
+        println!(
+            "    open {}/users/me/ssh-keys, and sign in as ana with the password: {PASSWORD}",
+            self.service.url()
+        );
         println!("    cd {room}");
         println!("    {}", login("bob"));
         println!("    {}", self.registration("ana"));

@@ -303,9 +303,7 @@ async fn a_session_ends_when_its_owner_signs_out_ends_it_elsewhere_or_changes_th
     account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
     let (lost, second) = (Tab::signed_in(&service, "ana").await, Tab::signed_in(&service, "ana").await);
-    async fn is_in(tab: &Tab<'_>) -> bool {
-        tab.gets(KEYS).await.status == StatusCode::OK
-    }
+    let is_in = async |tab: &Tab<'_>| tab.gets(KEYS).await.status == StatusCode::OK;
     let other = tab.gets(PROFILE).await.value_after("name=\"session\" value=\"");
     tab.posts("/users/me/sessions/end", &[("session", &other)])
         .await
