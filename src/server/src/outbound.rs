@@ -1,4 +1,4 @@
-//! Requests to services of others: over TLS, no redirects, nothing unbounded.
+//! Requests to services of others: over TLS, no redirects, no proxies, nothing unbounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -161,11 +161,12 @@ pub struct Answer {
 pub struct Outbound(Client);
 
 impl Outbound {
-    /// A client that trusts the system's certificate authorities, and uses the proxy that the environment names.
+    /// A client that trusts the system's certificate authorities.
     pub fn new() -> Result<Self, OutboundError> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
             .connect_timeout(CONNECT_TIME_MAX)
             .build();
         client.map(Self).map_err(OutboundError::Prepare)

@@ -13,6 +13,7 @@ use super::posted::{Posted, PostedByAnybody};
 use super::sign_in::{NotLetIn, begin_session, safe_next};
 use super::visitor::{SignedIn, Visitor, with_session};
 use super::{Console, PROFILE_PATH, confirm};
+use crate::api::whole_seconds;
 use crate::code_flow::{Attempt, Callback, CodeFlowError};
 use crate::log::chain;
 use crate::oidc::{Departure, Identity, Oidc, SignInError};
@@ -113,6 +114,13 @@ impl Arrival<'_> {
     }
 
     async fn sign_in(&self, attempt: &Attempt) -> Response {
+        // Whoever comes back with what the provider never gave makes us ask it.
+        let waits = self.visitor.address.map(|address| self.console.address_attempts.check(&address.into()));
+        if let Some(Err(wait)) = waits {
+            let seconds = whole_seconds(wait).to_string();
+            let why = fill(self.visitor.texts().sign_in_too_often, &[("seconds", &seconds)]);
+            return self.visitor.refused(StatusCode::TOO_MANY_REQUESTS, &why);
+        }
         let identity = match self.oidc.finish(attempt, self.callback).await {
             Ok(identity) => identity,
             Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
