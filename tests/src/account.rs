@@ -20,6 +20,12 @@ impl Account {
         Self { name: name.to_owned(), id: id.to_owned(), token: token.to_owned(), client }
     }
 
+    /// The account's user from now on asks the service at `base`.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        Self::new(base, &self.name, &self.id, &self.token)
+    }
+
     /// The name that the account goes by, and is greeted by.
     #[must_use]
     pub fn name(&self) -> &str {

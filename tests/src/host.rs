@@ -51,6 +51,14 @@ impl PushHost {
         Self::start_with(service, |_| {})
     }
 
+    /// A host of `service` that reaches it at the base URL `url`, such as a [`Balancer`](crate::Balancer)'s.
+    #[must_use]
+    pub fn start_at(service: &Service, url: &str) -> Self {
+        let files = HostFiles::install();
+        let source = files.source(service).replace(&service.url(), url);
+        Self::assemble(files, &source, |_| {})
+    }
+
     /// A host of `service` whose sshd settings are changed.
     #[must_use]
     pub fn start_with(service: &Service, change: impl FnOnce(&mut SshdSettings)) -> Self {

@@ -29,6 +29,7 @@
 
 mod account;
 mod agent;
+mod balancer;
 mod browser;
 mod clever;
 mod dice;
@@ -57,6 +58,7 @@ mod web;
 
 pub use account::Account;
 pub use agent::{Agent, Keeper, string};
+pub use balancer::Balancer;
 pub use browser::{Browser, BrowserSettings, Element};
 pub use clever::{clever_tools, clever_tools_if_installed};
 pub use dice::Dice;

@@ -11,10 +11,12 @@ use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::{Finished, Process, run_within};
 use crate::{Account, Client, PATIENCE, Program, Room, as_user, eventually, program};
 
-/// A pushkeys-server on SQLite, on a loopback port that stays its own over restarts.
+/// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
 #[derive(Debug)]
 pub struct Service {
     room: Room,
+    database: String,
+    secret: PathBuf,
     address: String,
     process: Option<Process>,
     /// Tables of the configuration besides what every service has.
@@ -39,8 +41,29 @@ impl Service {
             let _ = room.write(name, text);
         }
         let settings = settings.replace("{room}", &room.path().display().to_string());
-        let mut service =
-            Self { room, address: String::new(), process: None, settings, observer: OnceLock::new() };
+        let database = format!("sqlite://{}", room.join("pushkeys.db").display());
+        let secret = room.join("secret");
+        Self::start_on(room, database, secret, settings)
+    }
+
+    /// The same on the PostgreSQL database at `url`.
+    #[must_use]
+    pub fn start_on_postgres(url: String) -> Self {
+        let room = Room::temporary();
+        let secret = room.join("secret");
+        Self::start_on(room, url, secret, String::new())
+    }
+
+    /// Another service on the same database with the same secret.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let (database, secret) = (self.database.clone(), self.secret.clone());
+        Self::start_on(Room::temporary(), database, secret, self.settings.clone())
+    }
+
+    fn start_on(room: Room, database: String, secret: PathBuf, settings: String) -> Self {
+        let (address, observer) = (String::new(), OnceLock::new());
+        let mut service = Self { room, database, secret, address, process: None, settings, observer };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();
@@ -72,13 +95,11 @@ impl Service {
     }
 
     fn configure(&self) {
-        let room = self.room.path().display();
+        let Self { address, database, settings, .. } = self;
+        let (room, secret) = (self.room.path().display(), self.secret.display());
         let text = format!(
-            "listen = \"{}\"\ndatabase = \"sqlite://{room}/pushkeys.db\"\nsecret_file = \"{room}/secret\"\n\
-             heartbeat = \"1s\"
-metrics = \"{room}/metrics.sock\"
-{}",
-            self.address, self.settings
+            "listen = \"{address}\"\ndatabase = \"{database}\"\nsecret_file = \"{secret}\"\n\
+             heartbeat = \"1s\"\nmetrics = \"{room}/metrics.sock\"\n{settings}"
         );
         let _ = self.room.write("server.toml", &text);
     }
@@ -96,7 +117,19 @@ metrics = \"{room}/metrics.sock\"
         format!("http://{}", self.address)
     }
 
-    /// The database's file.
+    /// Moves it to the database at `url` from its next start on.
+    pub fn move_to(&mut self, url: String) {
+        self.database = url;
+        self.configure();
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The file of the SQLite database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.room.join("pushkeys.db")
@@ -170,6 +203,12 @@ metrics = \"{room}/metrics.sock\"
         let _ = run_within(command.args(["account", "password", name]), PATIENCE).output();
     }
 
+    /// An account that the test has written into the database, as two commands for each of hundreds take minutes.
+    #[must_use]
+    pub fn account_of(&self, name: &str, id: &str, token: &str) -> Account {
+        Account::new(&self.url(), name, id, token)
+    }
+
     /// A new token for the host `name`.
     #[track_caller]
     #[must_use]
@@ -181,7 +220,9 @@ metrics = \"{room}/metrics.sock\"
     #[track_caller]
     #[must_use]
     pub fn snapshot(&self) -> Vec<Value> {
-        let observer = self.observer.get_or_init(|| self.host_token("observer"));
+        let observer = self
+            .observer
+            .get_or_init(|| self.host_token(&format!("observer-{}", self.address.replace(':', "-"))));
         let client = Client::new(&self.url(), Some(format!("Bearer {observer}")));
         let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None).expect("a snapshot");
         let lines = reply.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));

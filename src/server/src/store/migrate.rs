@@ -9,7 +9,7 @@ use std::path::Path;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 use thiserror::Error;
 
 use super::epoch::origin;
@@ -153,10 +153,11 @@ async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
             .await?;
             let placed: HashSet<&str> = tables.iter().map(|table| table.name.as_str()).collect();
             if parents.iter().all(|parent| placed.contains(parent.as_str())) {
-                let columns = sqlx::query_scalar("SELECT name FROM pragma_table_info($1) ORDER BY cid")
-                    .bind(&name)
-                    .fetch_all(&mut *source)
-                    .await?;
+                let columns =
+                    sqlx::query_scalar("SELECT '\"' || name || '\"' FROM pragma_table_info($1) ORDER BY cid")
+                        .bind(&name)
+                        .fetch_all(&mut *source)
+                        .await?;
                 tables.push(Table { name, columns });
             } else {
                 later.push(name);
@@ -236,14 +237,18 @@ fn push_row(row: &SqliteRow, line: &mut String) -> sqlx::Result<()> {
         if at > 0 {
             line.push('\t');
         }
-        match row.try_get_raw(at).map(|value| sqlx::ValueRef::type_info(&value).to_string())?.as_str() {
+        let value = row.try_get_raw(at)?;
+        // A NULL has its column's type, and would be read as 0.
+        let kind = if value.is_null() { String::new() } else { value.type_info().to_string() };
+        match kind.as_str() {
             "INTEGER" => push(line, format_args!("{}", row.try_get::<i64, _>(at)?)),
             "TEXT" => push_text(line, row.try_get(at)?),
             "BLOB" => {
                 line.push_str("\\\\x");
                 row.try_get::<&[u8], _>(at)?.iter().for_each(|byte| push(line, format_args!("{byte:02x}")));
             }
-            _ => line.push_str("\\N"),
+            "" => line.push_str("\\N"),
+            other => return Err(sqlx::Error::Protocol(format!("a value of the type {other}"))),
         }
     }
     line.push('\n');

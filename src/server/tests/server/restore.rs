@@ -143,6 +143,7 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     register(&service, &hostile, 1).await;
     service.delete(&ana, "key2").await;
     let before = snapshot(&service, &host).await;
+    let listed = service.get("/v2/self/keys", &ana.bearer).await;
 
     let refused = service.command(&["migrate", "--to", &target.url()]);
     assert!(said(&refused).contains("stop the service first"), "{}", said(&refused));
@@ -155,7 +156,10 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     service.configure_database(&target.url());
     service.restart();
     assert_eq!(snapshot(&service, &host).await, before);
-    assert_eq!(service.keys(&ana).await.len(), 2);
+    assert_eq!(service.get("/v2/self/keys", &ana.bearer).await, listed);
+    assert_eq!(listed.1.as_array().unwrap().len(), 2);
+    let nulls = "SELECT count(*) FROM keys WHERE verified_at IS NULL AND expires_at IS NULL";
+    assert_eq!(target.query(nulls).trim(), "3");
     let mut stream = service.changes(&host, Some(&format!("{}-4", before.0.cursor.epoch))).await;
     assert!(matches!(stream.next().await.unwrap().event.unwrap(), Event::Remove(_)));
     register(&service, &service.account("bob"), 1).await;
