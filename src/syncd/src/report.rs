@@ -35,9 +35,9 @@ const _: () = assert!(cache::REVOCATIONS_MAX <= REPORT_ITEMS_MAX);
 
 /// Tells the service of `remote` until the task is aborted.
 pub(crate) async fn run(context: Arc<Context>, remote: Remote) {
-    let name = context.settings.name.clone();
-    context.usage.load(&name);
+    let was_kept = context.usage.load(&context.settings.name);
     let mut reporter = Reporter::new(context, remote);
+    reporter.saved_at = was_kept.then(Instant::now);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -59,6 +59,7 @@ struct Reporter {
     /// After a failure nothing is tried before this instant.
     not_before: Option<Instant>,
     has_failed: bool,
+    /// When what could not be told was last written to the disk, as long as it is there.
     saved_at: Option<Instant>,
     /// What the service knows to be revoked here, and since when it does.
     told: Option<(Revocations, Instant)>,

@@ -139,15 +139,17 @@ impl Usage {
         report.uses.into_iter().for_each(|one| put(waiting, one));
     }
 
-    /// What an earlier daemon left of `source`.
-    pub(crate) fn load(&self, source: &SourceName) {
+    /// Takes up what an earlier daemon left of `source`. Says whether its file is there, for [`Usage::save`] to remove.
+    pub(crate) fn load(&self, source: &SourceName) -> bool {
         let path = self.file(source);
-        let is_short = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= FILE_BYTES_MAX);
-        let Some(bytes) = is_short.then(|| fs::read(&path).ok()).flatten() else { return };
+        let Ok(metadata) = fs::metadata(&path) else { return false };
+        let is_short = metadata.len() <= FILE_BYTES_MAX;
+        let bytes = is_short.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
         match serde_json::from_slice::<UsageReport>(&bytes) {
             Ok(report) => self.give_back(source, report),
             Err(error) => tracing::warn!("`{}` is passed over: {}", path.display(), chain(&error)),
         }
+        true
     }
 
     /// Writes what `source` has not been told to a file, or removes the file when it was told everything.
@@ -259,12 +261,12 @@ mod tests {
         usage.give_back(&source, report.clone());
         usage.save(&source);
         let restarted = Usage::new(folder.path());
-        restarted.load(&source);
+        assert!(restarted.load(&source));
         assert_eq!(restarted.some_of(&source), report);
         restarted.save(&source);
-        assert!(!folder.path().join("USAGE.api").exists());
+        assert!(!folder.path().join("USAGE.api").exists() && !restarted.load(&source));
         fs::write(folder.path().join("USAGE.api"), "{").unwrap();
-        restarted.load(&source);
+        assert!(restarted.load(&source));
         assert_eq!(restarted.some_of(&source), UsageReport::default());
     }
 }
