@@ -30,9 +30,15 @@ pub struct Process {
 impl Process {
     /// Starts `command`, its output appended to `log`, in a process group of its own.
     #[must_use]
-    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
+    pub fn spawn(name: &str, command: Command, log: &Path) -> Self {
+        Self::spawn_with_input(name, command, Stdio::null(), log)
+    }
+
+    /// The same with a standard input.
+    #[must_use]
+    pub fn spawn_with_input(name: &str, mut command: Command, input: impl Into<Stdio>, log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("own log file");
-        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor")).stderr(output);
+        command.stdin(input).stdout(output.try_clone().expect("a descriptor")).stderr(output);
         command.process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         running().push(pid_of(&child));

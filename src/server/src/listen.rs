@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -32,6 +33,20 @@ const HTTP2_STREAMS_MAX: u32 = 32;
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long accepting rests when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The socket that systemd holds over restarts, so that none of them refuses a connection; without one, a new one at `address`.
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let Some(inherited) = ListenFd::from_env().take_tcp_listener(0)? else {
+        return TcpListener::bind(address).await;
+    };
+    inherited.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(inherited)?;
+    let actual = listener.local_addr()?;
+    if actual != address {
+        tracing::info!(%actual, %address, "`listen` is not asked: the socket is that of pushkeys-server.socket");
+    }
+    Ok(listener)
+}
 
 /// Serves `router`, whose requests carry their connection's address as an extension, until `stopping` is cancelled, and then what was begun.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {

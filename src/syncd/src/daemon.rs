@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache::Writer;
 use cache::status::State;
@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_millis(250);
 const FILES_INTERVAL: Duration = Duration::from_mins(1);
 /// An applier that gives no sign of life for so long hangs in a system call: restarting may help, waiting did not.
 const STUCK_MAX: Duration = Duration::from_mins(5);
+/// The unit is ordered before sshd, which must not wait for a first sync that takes long, or for a service that is slow.
+const READY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a stop waits for the batch at hand.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Files of credentials are compared by this much of them.
@@ -103,6 +105,7 @@ struct Daemon {
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
     config_error: Option<String>,
     is_ready: bool,
+    unready_since: Instant,
     status_line: String,
 }
 
@@ -139,6 +142,7 @@ impl Daemon {
             files: BTreeMap::new(),
             config_error: None,
             is_ready: false,
+            unready_since: Instant::now(),
             status_line: String::new(),
         };
         daemon.remove_orphans(&config);
@@ -258,17 +262,22 @@ impl Daemon {
                 if is_changed {
                     tell_reloading();
                     self.adopt(config).await;
-                    self.is_ready = false;
+                    self.begin_readiness();
                     tracing::info!("configuration taken up from `{}`", self.path.display());
                 } else if is_asked_for {
                     tell_reloading();
-                    self.is_ready = false;
+                    self.begin_readiness();
                 }
             }
             Err(error) => self.refuse(&chain(&error)),
         }
         self.nudge(is_asked_for);
         is_changed
+    }
+
+    fn begin_readiness(&mut self) {
+        self.is_ready = false;
+        self.unready_since = Instant::now();
     }
 
     /// The configuration before stays in force; the same fault is said once.
@@ -311,7 +320,7 @@ impl Daemon {
         let is_settled = status.sources.iter().all(|source| {
             source.generation.is_some() || !matches!(source.state, State::Starting | State::Syncing)
         });
-        if is_settled && !self.is_ready {
+        if (is_settled || self.unready_since.elapsed() > READY_WAIT_MAX) && !self.is_ready {
             self.is_ready = true;
             tell(&[NotifyState::Ready]);
         }

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::middleware;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,9 @@ use crate::oidc::Oidc;
 use crate::secret::ServiceSecret;
 use crate::store::Store;
 
+/// Signs of life in the time after which systemd restarts the service: two may be late.
+const WATCHDOG_SHARE: u32 = 3;
+
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     log::start()?;
     let policy = Arc::new(config.policy()?);
@@ -37,9 +40,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let stopping = CancellationToken::new();
     stop_on_signal(stopping.clone())?;
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on `{}`", config.listen))?;
+    let listener =
+        listen::bind(config.listen).await.with_context(|| format!("cannot listen on `{}`", config.listen))?;
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
@@ -115,7 +117,20 @@ fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
         write_address(path, address).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        tokio::spawn(feed_watchdog(limit / WATCHDOG_SHARE));
+    }
     Ok(())
+}
+
+/// Says again and again that the workers still take turns. It does not ask the database: when that is away, a restart
+/// cures nothing and would end every host's stream.
+async fn feed_watchdog(interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
 }
 
 /// Whoever waits for the file finds the whole address in it.
