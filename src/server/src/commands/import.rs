@@ -11,6 +11,7 @@ use keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name, Policy, ValidKey};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::authorized_keys::AuthorizedKeys;
 use super::{Answer, Output, open_store};
 use crate::config::Config;
 use crate::store::{ImportItem, ImportOutcome, Store};
@@ -39,6 +40,9 @@ skipped; the exit status is then 1. An account may get more keys than it could r
 pub(super) struct Arguments {
     /// The file; `-` is standard input
     file: PathBuf,
+    /// FILE has the lines of sshd's own kind instead, and all of its keys belong to this account
+    #[arg(long, value_name = "ACCOUNT", value_parser = Name::parse)]
+    authorized_keys_of: Option<Name>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +112,7 @@ fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -
             File::open(&arguments.file).with_context(|| format!("cannot read `{shown}`"))?,
         ))
     };
+    let mut authorized_keys = arguments.authorized_keys_of.clone().map(AuthorizedKeys::of);
     let mut batch = Batch::default();
     let mut line = Vec::new();
     for number in 1.. {
@@ -119,7 +124,13 @@ fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        batch.take(number, judge(&line, policy));
+        let judged = match &mut authorized_keys {
+            Some(file) => file.judge(&line, number, policy).transpose(),
+            None => Some(judge(&line, policy)),
+        };
+        if let Some(judged) = judged {
+            batch.take(number, judged);
+        }
         // The receiver is gone when the database failed, which is then reported.
         if batch.is_full() && batches.blocking_send(std::mem::take(&mut batch)).is_err() {
             return Ok(());
