@@ -126,6 +126,14 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+
+    /// Write the manual pages and shell completions below a prefix such as /usr, for packages
+    #[command(hide = true)]
+    Manual {
+        /// The prefix
+        #[arg(value_name = "PREFIX")]
+        prefix: PathBuf,
+    },
 }
 
 /// What to revoke.

@@ -24,7 +24,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use jiff::Timestamp;
 
 use arguments::{Arguments, Command, Revoke};
@@ -66,6 +66,10 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Verify { against_source: false, .. } => verify::run(context, out),
         Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
         Command::Revoke(revoke) => run_revoke(context, &revoke, out),
+        Command::Manual { prefix } => {
+            manual::write(Arguments::command(), "1", &prefix)?;
+            Ok(Outcome::Yes)
+        }
         Command::Accept { source, yes } => accept::run(context, &source, yes, out),
     }
 }

@@ -31,10 +31,10 @@ mod source;
 mod usage;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 /// Keep the key cache of a push host equal to its sources.
 ///
@@ -72,6 +72,10 @@ struct Arguments {
     /// Print the result of --check, --once or --compare as JSON.
     #[arg(long, requires = "task")]
     json: bool,
+
+    /// Write the manual page and shell completions below a prefix such as /usr, for packages.
+    #[arg(long, value_name = "PREFIX", hide = true)]
+    manual: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 something is wrong and was said, 2 misuse.\n\n\
@@ -85,6 +89,9 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(prefix) = &arguments.manual {
+        return write_manual(prefix);
+    }
     // A second provider in one process would be a mistake of the build, and the first is then as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if arguments.check {
@@ -102,6 +109,16 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 fn check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(check::run(&arguments.config, arguments.contact, arguments.json)))
+}
+
+fn write_manual(prefix: &Path) -> ExitCode {
+    match manual::write(Arguments::command(), "8", prefix) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: cannot write below `{}`: {error}", prefix.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

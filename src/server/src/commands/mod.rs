@@ -4,6 +4,7 @@
 //! second what they changed.
 
 mod account;
+mod authorized_keys;
 mod backup;
 mod check;
 mod host;
@@ -17,7 +18,7 @@ mod token;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::Config;
@@ -66,6 +67,12 @@ enum Command {
     NewEpoch,
     /// Move everything from SQLite to an empty PostgreSQL database
     Migrate(migrate::Arguments),
+    /// Write the manual pages and shell completions below a prefix such as /usr, for packages
+    #[command(hide = true)]
+    Manual {
+        /// The prefix
+        prefix: PathBuf,
+    },
 }
 
 /// What a command answers.
@@ -89,6 +96,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Answer> {
+    if let Command::Manual { prefix } = &arguments.command {
+        manual::write(Arguments::command(), "8", prefix)?;
+        return Ok(Answer::Yes);
+    }
     let config = Config::load(&arguments.config)?;
     let output = Output::new(arguments.json);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -104,6 +115,8 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
             Command::NewEpoch => backup::begin_epoch(&config, output).await,
             Command::Migrate(arguments) => migrate::run(&config, &arguments, output).await,
+            // Done above, since it needs no configuration.
+            Command::Manual { .. } => Ok(Answer::Yes),
         }
     })
 }

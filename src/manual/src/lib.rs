@@ -1,0 +1,115 @@
+//! Manual pages and shell completions, made of the same table as `--help`, so that none of them tells another story.
+//!
+//! It owns where they are in a package. It must not know the command line of any program.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+
+/// Commands below commands: `pushkeys-server account add` is two deep.
+const DEPTH_MAX: usize = 4;
+
+/// Where each shell looks below the prefix, and what it calls the file of a program.
+const COMPLETIONS: [(Shell, &str, &str, &str); 3] = [
+    (Shell::Bash, "share/bash-completion/completions", "", ""),
+    (Shell::Zsh, "share/zsh/vendor-completions", "_", ""),
+    (Shell::Fish, "share/fish/vendor_completions.d", "", ".fish"),
+];
+
+/// Writes below `prefix`, as in `/usr`, a page of `section` for `command` and for each command of it, and its completions.
+pub fn write(mut command: Command, section: &str, prefix: &Path) -> io::Result<()> {
+    let name = command.get_name().to_owned();
+    for (shell, folder, before, after) in COMPLETIONS {
+        let mut out = create(&prefix.join(folder), &format!("{before}{name}{after}"))?;
+        generate(shell, &mut command.clone(), &name, &mut out);
+        out.flush()?;
+    }
+    // `help` is no command that anybody needs a page for.
+    command = command.disable_help_subcommand(true);
+    command.build();
+    write_pages(&command, &name, section, &prefix.join(format!("share/man/man{section}")), DEPTH_MAX)
+}
+
+fn write_pages(command: &Command, name: &str, section: &str, folder: &Path, depth: usize) -> io::Result<()> {
+    let mut out = create(folder, &format!("{name}.{section}"))?;
+    write_page(command, name, section, &mut out)?;
+    out.flush()?;
+    let shown = command.get_subcommands().filter(|inner| !inner.is_hide_set() && depth > 0);
+    for inner in shown {
+        write_pages(
+            inner,
+            &format!("{name}-{}", inner.get_name()),
+            section,
+            folder,
+            depth.saturating_sub(1),
+        )?;
+    }
+    Ok(())
+}
+
+fn write_page(command: &Command, name: &str, section: &str, out: &mut dyn Write) -> io::Result<()> {
+    let named = command.clone().display_name(name.to_owned());
+    let man = Man::new(named).title(name).section(section).source("pushkeys").manual("pushkeys");
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    if command.get_subcommands().any(|inner| !inner.is_hide_set()) {
+        man.render_subcommands_section(out)?;
+    }
+    if let Some(notes) = command.get_after_long_help().or_else(|| command.get_after_help()) {
+        write_notes(&notes.to_string(), out)?;
+    }
+    Ok(())
+}
+
+/// What stands below the options in `--help`, line by line: examples would be filled to a paragraph otherwise.
+fn write_notes(notes: &str, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(b".SH NOTES\n.nf\n")?;
+    for line in notes.lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+        writeln!(out, "{guard}{line}")?;
+    }
+    out.write_all(b".fi\n")
+}
+
+fn create(folder: &Path, name: &str) -> io::Result<BufWriter<File>> {
+    fs::create_dir_all(folder)?;
+    Ok(BufWriter::new(File::create(folder.join(name))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Arg;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_hidden_ones_have_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let add = Command::new("add").about("Adds").arg(Arg::new("name").long("name")).after_help("a\n.b\\c");
+        let account = Command::new("account").about("Accounts").subcommand(add);
+        let secret = Command::new("secret").hide(true);
+        write(Command::new("tool").about("A tool").subcommands([account, secret]), "8", folder.path())
+            .unwrap();
+        let pages = folder.path().join("share/man/man8");
+        let page = |name: &str| fs::read_to_string(pages.join(name));
+        assert!(page("tool.8").unwrap().contains("tool\\-account"));
+        assert!(page("tool-account-add.8").unwrap().contains("\\-\\-name"));
+        assert!(page("tool-account-add.8").unwrap().ends_with(".nf\na\n\\&.b\\ec\n.fi\n"));
+        assert!(page("tool-secret.8").is_err() && page("tool-help.8").is_err());
+        assert!(!page("tool.8").unwrap().contains("secret"));
+        for (_, place, before, after) in COMPLETIONS {
+            let path = folder.path().join(place).join(format!("{before}tool{after}"));
+            assert!(fs::read_to_string(path).unwrap().contains("name"), "{place}");
+        }
+    }
+}
