@@ -1,0 +1,269 @@
+//! The real packages on a real Debian: what they hold, and their life from installation to purge.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod root;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use pushkeys_tests::{Finished, Key, Process, run, run_within, until};
+use root::Machine;
+
+/// Two versions of the two packages, made of programs that are built already.
+const PACKAGES_TIME_MAX: Duration = Duration::from_mins(10);
+const BEFORE: &str = "0.0.1";
+const AFTER: &str = "0.0.2";
+/// Logins that must have gone well while the package was being replaced.
+const LOGINS_MIN: u32 = 5;
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-pushkeys.conf";
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn deb(name: &str, version: &str) -> PathBuf {
+    let architecture = run(Command::new("dpkg").arg("--print-architecture")).output();
+    repository().join(format!("target/packages/{name}_{version}_{}.deb", architecture.trim()))
+}
+
+fn make_packages() {
+    let mut make = Command::new("make");
+    make.arg("-C").arg(repository()).args(["packages", "PROFILE=dev", &format!("VERSION={BEFORE}")]);
+    let _ = run_within(&mut make, PACKAGES_TIME_MAX).output();
+    let mut second = Command::new(repository().join("scripts/packages"));
+    let _ = run_within(second.arg(AFTER), PACKAGES_TIME_MAX).output();
+}
+
+#[test]
+fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() {
+    make_packages();
+    deb_and_rpm_hold_the_same();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let machine = Machine::copy(port);
+    let before = machine.files();
+
+    let printed =
+        machine.installs(&deb("pushkeys", BEFORE)) + &machine.installs(&deb("pushkeys-server", BEFORE));
+    assert!(printed.contains("pushkeys-sshd enable"), "says what to do next: {printed}");
+    what_is_shipped_is_valid(&machine);
+    users_and_folders_are_as_systemd_would_make_them(&machine);
+    assert!(!machine.path(DROP_IN).exists(), "sshd is left alone until somebody asks");
+
+    let key = Key::ed25519();
+    fs::write(machine.path("/etc/pushkeys/keys/acct_ana.pub"), key.text()).expect("own file");
+    let (sshd, mut syncd) = (machine.starts_sshd(), machine.starts_syncd());
+    until("the key is in the cache", || machine.path("/var/lib/pushkeys/cache/local/HEAD").exists());
+    assert!(!machine.greets(&key), "nobody is let in yet");
+    machine.runs(&["pushkeys-sshd", "enable"]);
+    until("sshd has read its configuration again", || machine.greets(&key));
+    machine.runs(&["pushkeys", "verify"]);
+    assert!(machine.runs(&["pushkeys-sshd", "enable"]).contains("already"));
+
+    every_command_of_the_guide_runs(&machine);
+
+    upgrade_under_load(&machine, &key, &mut syncd);
+    sshd_of_somebody_else_is_not_taken_over(&machine);
+    // As the package does where systemd runs.
+    assert!(syncd.stop().success());
+    removal_and_purge_leave_what_is_not_ours(&machine, &key, &before);
+    drop(sshd);
+}
+
+/// Both are made of the same folder, by tools with their own idea of patterns.
+#[track_caller]
+fn deb_and_rpm_hold_the_same() {
+    for name in ["pushkeys", "pushkeys-server"] {
+        let stage = repository().join("target/packages/stage").join(name);
+        let staged =
+            run(Command::new("find").arg(&stage).args(["-type", "f", "-printf", "/%P %m\\n"])).output();
+        let staged: BTreeSet<&str> = staged.lines().collect();
+        let rpm = run(Command::new("rpm").args(["-qp", "--qf", "[%{FILENAMES} %{FILEMODES:octal}\\n]"]).arg(
+            repository().join(format!("target/packages/{name}-{BEFORE}-1.{}.rpm", std::env::consts::ARCH)),
+        ))
+        .output();
+        let rpm = rpm.replace(" 100", " ");
+        assert_eq!(rpm.lines().collect::<BTreeSet<_>>(), staged, "{name}.rpm");
+        let listed = run(Command::new("dpkg-deb").arg("-c").arg(deb(name, BEFORE))).output();
+        let files = listed.lines().filter(|line| line.starts_with('-')).filter_map(|line| {
+            let path = line.split_whitespace().last()?.trim_start_matches('.');
+            let mode = if line.starts_with("-rwxr-xr-x") { "755" } else { "644" };
+            // Debian compresses manual pages, and has a file for the licence.
+            let path = if path.contains("/man/") { path.trim_end_matches(".gz") } else { path };
+            (!path.ends_with("/copyright")).then(|| format!("{path} {mode}"))
+        });
+        let deb: BTreeSet<String> = files.collect();
+        assert_eq!(deb.iter().map(String::as_str).collect::<BTreeSet<_>>(), staged, "{name}.deb");
+    }
+}
+
+#[track_caller]
+fn what_is_shipped_is_valid(machine: &Machine) {
+    let as_syncd = ["setpriv", "--reuid=pushkeys", "--regid=pushkeys", "--init-groups", "--"];
+    let check = |words: &[&str]| machine.tries(&[&as_syncd, words].concat());
+    let finished = check(&["pushkeys-syncd", "--check"]);
+    assert!(finished.status.success() && !finished.stdout.contains("warning"), "{finished:?}");
+    machine.runs(&["pushkeys-server", "check"]);
+    machine.runs(&["/usr/sbin/sshd", "-t", "-f", "/usr/share/pushkeys/sshd_config.d/50-pushkeys.conf"]);
+    let unit = machine.read("/usr/lib/systemd/system/pushkeys-syncd.service");
+    let program = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next());
+    machine.runs(&["test", "-x", program.expect("a program")]);
+}
+
+/// tmpfiles.d says what `prepare-host` does, for images that are made without running maintainer scripts.
+#[track_caller]
+fn users_and_folders_are_as_systemd_would_make_them(machine: &Machine) {
+    for name in ["pushkeys", "pushkeys-server"] {
+        let folders = machine.read(&format!("/usr/lib/tmpfiles.d/{name}.conf"));
+        for line in folders.lines().filter(|line| line.starts_with("d ")) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [_, path, mode, user, group, ..] = words.as_slice() else { panic!("{line}") };
+            let found = machine.runs(&["stat", "--format", "0%a %U %G", path]);
+            assert_eq!(found.trim(), format!("{mode} {user} {group}"), "{path}");
+        }
+        let users = machine.read(&format!("/usr/lib/sysusers.d/{name}.conf"));
+        for line in users.lines().filter(|line| line.starts_with(['u', 'g', 'm'])) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["u", user, ..] => {
+                    assert!(machine.runs(&["getent", "passwd", user]).contains(":/nonexistent:"));
+                }
+                ["g", group, ..] => assert!(!machine.runs(&["getent", "group", group]).is_empty()),
+                ["m", user, group] => assert!(machine.runs(&["id", "-nG", user]).contains(group)),
+                _ => panic!("{line}"),
+            }
+        }
+    }
+    assert!(machine.runs(&["getent", "shadow", "git"]).starts_with("git:*:"), "open to sshd without PAM");
+    assert!(machine.runs(&["id", "-nG", "git"]).contains("pushkeys"));
+}
+
+/// The guide's `sh` blocks, in their order. There is no systemd here, so its place is taken by a program that knows which units
+/// the packages brought.
+fn every_command_of_the_guide_runs(machine: &Machine) {
+    let systemctl = machine.path("/usr/local/sbin/systemctl");
+    let script = "#!/bin/sh\nset -eu\nfor word; do case $word in *.service | *.socket) \
+                  test -e /usr/lib/systemd/system/$word ;; esac; done\n";
+    fs::write(&systemctl, script).expect("own file");
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).expect("own file");
+    let (key, import) = (Key::ed25519(), machine.path("/root/ana.authorized_keys"));
+    fs::write(&import, format!("# keys of ana\n{}\n", key.text())).expect("own file");
+
+    let guide = fs::read_to_string(repository().join("docs/operating.md")).expect("the guide");
+    let blocks: Vec<&str> =
+        guide.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 5, "{blocks:?}");
+    for block in blocks {
+        machine.runs(&["sh", "-euxc", &format!("PATH=/usr/local/sbin:$PATH\n{block}")]);
+    }
+    let as_service =
+        ["runuser", "-u", "pushkeys-server", "--", "pushkeys-server", "--json", "account", "list"];
+    assert!(machine.runs(&as_service).contains("\"keys\":1"), "ana's key was imported");
+    for path in ["/etc/pushkeys/shell.toml", "/root/ana.authorized_keys", "/usr/local/sbin/systemctl"] {
+        fs::remove_file(machine.path(path)).expect("what the guide made");
+    }
+    fs::remove_dir(machine.path("/srv/git")).expect("what the guide made");
+}
+
+fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
+    let configuration = machine.path("/etc/pushkeys/syncd.toml");
+    let edited = fs::read_to_string(&configuration).expect("a file") + "# a sysadmin's line\n";
+    fs::write(&configuration, &edited).expect("own file");
+    let (count, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let visitor = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let session = machine.login(key);
+                let is_let_in = session.status.success() && session.stdout.contains("your key works");
+                assert!(is_let_in, "a login failed during the upgrade: {session:?}");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let go_on = |times: u32| {
+            let wanted = count.load(Ordering::Relaxed) + times;
+            until("logins go on", || visitor.is_finished() || count.load(Ordering::Relaxed) >= wanted);
+        };
+        go_on(LOGINS_MIN);
+        machine.installs(&deb("pushkeys", AFTER));
+        // As the package does where systemd runs.
+        assert!(syncd.stop().success());
+        go_on(LOGINS_MIN);
+        *syncd = machine.starts_syncd();
+        go_on(LOGINS_MIN);
+        is_over.store(true, Ordering::Relaxed);
+        visitor.join().expect("every login went well");
+    });
+    assert_eq!(machine.runs(&["dpkg-query", "-W", "-f", "${Version}", "pushkeys"]), AFTER);
+    assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "what was edited stays");
+    assert!(machine.path(DROP_IN).is_symlink(), "what was enabled stays");
+}
+
+fn sshd_of_somebody_else_is_not_taken_over(machine: &Machine) {
+    machine.runs(&["pushkeys-sshd", "disable"]);
+    let other = machine.path("/etc/ssh/sshd_config.d/10-other.conf");
+    let refused = |what: &str, finished: &Finished| {
+        assert!(finished.status.code() == Some(1) && finished.stderr.contains(what), "{finished:?}");
+        assert!(!machine.path(DROP_IN).is_symlink(), "nothing was changed");
+    };
+    fs::write(&other, "AuthorizedKeysCommand /usr/bin/true\nAuthorizedKeysCommandUser nobody\n")
+        .expect("own file");
+    refused("/usr/bin/true", &machine.tries(&["pushkeys-sshd", "enable"]));
+    machine.runs(&["pushkeys-sshd", "enable", "--replace"]);
+    machine.runs(&["pushkeys-sshd", "disable"]);
+    // Somebody's own block for the same login comes first and wins, so ours would be without effect.
+    fs::write(
+        &other,
+        "Match User git\nAuthorizedKeysCommand /usr/bin/true\nAuthorizedKeysCommandUser nobody\nMatch all\n",
+    )
+    .expect("own file");
+    refused("nothing was changed", &machine.tries(&["pushkeys-sshd", "enable", "--replace"]));
+    fs::remove_file(&other).expect("own file");
+
+    let keys = machine.path("/var/lib/pushkeys/git/.ssh");
+    fs::create_dir(&keys).expect("own directory");
+    fs::write(keys.join("authorized_keys"), "ssh-ed25519 AAAA somebody\n").expect("own file");
+    refused("authorized_keys", &machine.tries(&["pushkeys-sshd", "enable"]));
+    fs::remove_dir_all(&keys).expect("own directory");
+    machine.runs(&["pushkeys-sshd", "enable"]);
+}
+
+fn removal_and_purge_leave_what_is_not_ours(machine: &Machine, key: &Key, before: &BTreeSet<String>) {
+    until("the login works again", || machine.greets(key));
+    machine.runs(&["dpkg", "--remove", "pushkeys", "pushkeys-server"]);
+    machine.runs(&["/usr/sbin/sshd", "-t"]);
+    assert!(!machine.path(DROP_IN).is_symlink());
+    until("nobody is let in any more", || !machine.greets(key));
+    for path in ["/etc/pushkeys/syncd.toml", "/var/lib/pushkeys/cache/local/HEAD"] {
+        assert!(machine.path(path).exists(), "{path} outlives a removal");
+    }
+
+    let token = machine.path("/etc/pushkeys/host.token");
+    fs::write(&token, "secret").expect("own file");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("own file");
+    machine.runs(&["dpkg", "--purge", "pushkeys", "pushkeys-server"]);
+    let after = machine.files();
+    let left: Vec<&str> = after.difference(before).map(String::as_str).collect();
+    // The login's home, since repositories may belong to the login; and the key that a sysadmin put there. The rest are
+    // the copies that useradd and userdel make of the files that they change.
+    let is_expected = |path: &&&str| path.starts_with("/etc/") && path.ends_with('-');
+    let left: Vec<&&str> = left.iter().filter(|path| !is_expected(path)).collect();
+    let expected = [
+        "/etc/pushkeys",
+        "/etc/pushkeys/keys",
+        "/etc/pushkeys/keys/acct_ana.pub",
+        "/var/lib/pushkeys",
+        "/var/lib/pushkeys/git",
+    ];
+    assert_eq!(left, expected.iter().collect::<Vec<_>>());
+    assert!(before.difference(&after).next().is_none(), "nothing of anybody else's is gone");
+    for user in ["pushkeys", "pushkeys-lookup", "pushkeys-server"] {
+        assert!(!machine.tries(&["getent", "passwd", user]).status.success(), "{user} is gone");
+    }
+    machine.runs(&["getent", "passwd", "git"]);
+}

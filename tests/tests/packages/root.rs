@@ -1,0 +1,130 @@
+//! A Debian machine of a test's own, without systemd: a copy of a debootstrapped root.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pushkeys_tests::{Finished, Key, Process, Room, as_user, run_within, until};
+
+/// debootstrap gets a hundred packages from a mirror, once.
+const DEBOOTSTRAP_TIME_MAX: Duration = Duration::from_mins(10);
+/// Copying a root, and what dpkg does.
+const STEP_TIME_MAX: Duration = Duration::from_mins(3);
+/// Where packages leave no trace that counts: what the system itself writes, and its mount points.
+const UNCOUNTED: [&str; 8] =
+    ["/dev/", "/proc/", "/run/", "/tmp/", "/var/cache/", "/var/lib/dpkg/", "/var/log/", "/var/lib/systemd/"];
+
+/// The machine.
+pub(crate) struct Machine {
+    room: Room,
+    port: u16,
+}
+
+impl Machine {
+    /// A fresh one with OpenSSH, nothing of which runs.
+    pub(crate) fn copy(port: u16) -> Self {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut make = Command::new(repository.join("scripts/debian-root"));
+        let _ = run_within(&mut make, DEBOOTSTRAP_TIME_MAX).output();
+        let room = Room::temporary();
+        let mut copy = Command::new("cp");
+        copy.args(["-a", "--reflink=auto"]).arg(repository.join("target/packages/debian/."));
+        let _ = run_within(copy.arg(room.path()), STEP_TIME_MAX).output();
+        let machine = Self { room, port };
+        fs::create_dir_all(machine.path("/run/sshd")).expect("own directory");
+        machine
+    }
+
+    /// Where `path` of the machine is on ours.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.room.join(path.trim_start_matches('/'))
+    }
+
+    /// Its text in the file `path`.
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("`{path}`: {error}"))
+    }
+
+    /// A command in the machine, as its root.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let script = "mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"";
+        let mut command = as_user("root", "unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+        command.arg(self.room.path()).args(words);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    /// Runs `words` in the machine.
+    #[track_caller]
+    pub(crate) fn tries(&self, words: &[&str]) -> Finished {
+        run_within(&mut self.command(words), STEP_TIME_MAX)
+    }
+
+    /// Runs `words` in the machine; panics unless they succeed.
+    #[track_caller]
+    pub(crate) fn runs(&self, words: &[&str]) -> String {
+        let finished = self.tries(words);
+        assert!(finished.status.success(), "{words:?}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    }
+
+    /// Installs the package `file` of ours.
+    #[track_caller]
+    pub(crate) fn installs(&self, file: &Path) -> String {
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a package's name");
+        fs::copy(file, self.path(&format!("/tmp/{name}"))).expect("a copy of the package");
+        self.runs(&["dpkg", "--install", &format!("/tmp/{name}")])
+    }
+
+    /// Starts sshd, without a service manager.
+    pub(crate) fn starts_sshd(&self) -> Process {
+        let port = self.port.to_string();
+        let command =
+            self.command(&["/usr/sbin/sshd", "-D", "-e", "-p", &port, "-o", "ListenAddress=127.0.0.1"]);
+        let process = Process::spawn("sshd", command, &self.room.join("tmp/sshd.log"));
+        until("sshd listens", || process.log().contains("Server listening on"));
+        process
+    }
+
+    /// Starts the daemon as its unit does.
+    pub(crate) fn starts_syncd(&self) -> Process {
+        let mut words = vec!["setpriv", "--reuid=pushkeys", "--regid=pushkeys", "--init-groups"];
+        words.extend(["--inh-caps=-all", "--", "/usr/sbin/pushkeys-syncd", "--config"]);
+        words.push("/etc/pushkeys/syncd.toml");
+        Process::spawn("pushkeys-syncd", self.command(&words), &self.room.join("tmp/syncd.log"))
+    }
+
+    /// What somebody with `key` meets who logs in as `git`.
+    pub(crate) fn login(&self, key: &Key) -> Finished {
+        let mut command = as_user("root", "ssh");
+        command.args(["-F", "none", "-p", &self.port.to_string(), "-i"]).arg(key.path());
+        for option in [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+        ] {
+            command.args(["-o", option]);
+        }
+        run_within(command.args(["git@127.0.0.1"]).stdin(Stdio::null()), STEP_TIME_MAX)
+    }
+
+    /// Whether the machine greets who has `key`.
+    pub(crate) fn greets(&self, key: &Key) -> bool {
+        let session = self.login(key);
+        session.status.success() && session.stdout.contains("your key works")
+    }
+
+    /// Every file and folder that counts.
+    pub(crate) fn files(&self) -> BTreeSet<String> {
+        let listed = self.runs(&["find", "/", "-xdev"]);
+        listed
+            .lines()
+            .filter(|path| !UNCOUNTED.iter().any(|place| path.starts_with(place)))
+            .map(str::to_owned)
+            .collect()
+    }
+}
