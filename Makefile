@@ -3,13 +3,18 @@
 
 PREFIX ?= /usr
 DESTDIR ?=
+# `dist` is what packages ship; `dev` takes the binaries that the tests are about.
+PROFILE ?= dist
 
 CARGO := cargo
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 # What sshd starts is static and at a fixed address: linking and relocating at start-up would cost it 40 % and 7 %
 # of its time. With --target, build scripts and macros of the same run keep their normal flags.
 # Shipped, it is small rather than fast: its time goes into the pages that it touches, not into what it computes.
-STATIC := RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static -C relocation-model=static" \
+# Their bytes do not depend on where they are built.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/pushkeys --remap-path-prefix=$(CARGO_HOME)=/usr/src/cargo
+STATIC := RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static -C relocation-model=static $(REMAP)" \
 	CARGO_PROFILE_DIST_LTO=fat CARGO_PROFILE_DIST_OPT_LEVEL=s \
 	$(CARGO) build --locked --target $(TARGET) -p pushkeys-lookup -p pushkeys-shell --features pushkeys-lookup/plain-sha2
 
@@ -21,6 +26,8 @@ help:
 	@echo "make test             every test; as root, since real sshd takes part"
 	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
+	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
+	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
@@ -51,19 +58,68 @@ lint:
 
 .PHONY: dist
 dist:
-	$(CARGO) build --locked --profile dist $(DYNAMIC)
-	$(STATIC) --profile dist
+	$(CARGO) build --locked --profile $(PROFILE) $(DYNAMIC)
+	$(STATIC) --profile $(PROFILE)
 
-.PHONY: install
-install: dist
-	install -D -m 0755 target/dist/pushkeys "$(DESTDIR)$(PREFIX)/bin/pushkeys"
-	install -D -m 0755 target/dist/pushkeys-server "$(DESTDIR)$(PREFIX)/bin/pushkeys-server"
-	install -D -m 0755 target/dist/pushkeys-syncd "$(DESTDIR)$(PREFIX)/sbin/pushkeys-syncd"
-	for program in pushkeys-lookup pushkeys-shell; do install -D -m 0755 \
-		target/$(TARGET)/dist/$$program "$(DESTDIR)$(PREFIX)/libexec/pushkeys/$$program" || exit 1; done
-	install -D -m 0755 packaging/hooks/post-receive "$(DESTDIR)$(PREFIX)/libexec/pushkeys/hooks/post-receive"
-	for example in packaging/examples/*; do install -D -m 0644 \
-		$$example "$(DESTDIR)$(PREFIX)/share/doc/pushkeys/examples/$${example##*/}" || exit 1; done
+# What each package holds is said here and nowhere else: packages are made of the folders that these two fill.
+.PHONY: install install-host install-service
+install: install-host install-service
+
+OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+STATIC_OUT := target/$(TARGET)/$(notdir $(OUT))
+ROOT = $(DESTDIR)$(PREFIX)
+PROGRAM := install -D -m 0755
+FILE := install -D -m 0644
+
+install-host: dist
+	$(PROGRAM) $(OUT)/pushkeys "$(ROOT)/bin/pushkeys"
+	$(PROGRAM) $(OUT)/pushkeys-syncd "$(ROOT)/sbin/pushkeys-syncd"
+	$(PROGRAM) packaging/pushkeys-sshd "$(ROOT)/sbin/pushkeys-sshd"
+	$(PROGRAM) -t "$(ROOT)/libexec/pushkeys" $(STATIC_OUT)/pushkeys-lookup $(STATIC_OUT)/pushkeys-shell packaging/prepare-host
+	$(PROGRAM) packaging/hooks/post-receive "$(ROOT)/libexec/pushkeys/hooks/post-receive"
+	$(FILE) -t "$(ROOT)/share/doc/pushkeys/examples" packaging/examples/*
+	$(FILE) -t "$(ROOT)/share/doc/pushkeys" README.md SECURITY.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE
+	$(FILE) -t "$(ROOT)/share/pushkeys/sshd_config.d" packaging/sshd_config.d/50-pushkeys.conf
+	$(FILE) -t "$(ROOT)/share/pushkeys/apparmor" packaging/apparmor/pushkeys
+	$(FILE) -t "$(ROOT)/share/pushkeys/selinux" packaging/selinux/pushkeys.te packaging/selinux/pushkeys.fc
+	$(FILE) -t "$(ROOT)/lib/systemd/system" systemd/pushkeys-syncd.service
+	$(FILE) -t "$(ROOT)/lib/sysusers.d" systemd/sysusers.d/pushkeys.conf
+	$(FILE) -t "$(ROOT)/lib/tmpfiles.d" systemd/tmpfiles.d/pushkeys.conf
+	$(FILE) -t "$(ROOT)/share/man/man8" packaging/man/*.8
+	$(OUT)/pushkeys manual "$(ROOT)"
+	$(OUT)/pushkeys-syncd --manual "$(ROOT)"
+	scripts/page-of-configuration pushkeys-syncd.toml "where a push host's keys come from" packaging/etc/syncd.toml \
+		"$(ROOT)/share/man/man5"
+	scripts/page-of-configuration pushkeys-shell.toml "how a push host serves git" packaging/examples/shell.toml \
+		"$(ROOT)/share/man/man5"
+	[ -e "$(DESTDIR)/etc/pushkeys/syncd.toml" ] || $(FILE) packaging/etc/syncd.toml "$(DESTDIR)/etc/pushkeys/syncd.toml"
+
+install-service: dist
+	$(PROGRAM) $(OUT)/pushkeys-server "$(ROOT)/bin/pushkeys-server"
+	$(PROGRAM) packaging/prepare-service "$(ROOT)/libexec/pushkeys/prepare-service"
+	$(FILE) -t "$(ROOT)/share/doc/pushkeys-server" README.md SECURITY.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE
+	$(FILE) -t "$(ROOT)/lib/systemd/system" systemd/pushkeys-server.service systemd/pushkeys-server.socket
+	$(FILE) -t "$(ROOT)/lib/sysusers.d" systemd/sysusers.d/pushkeys-server.conf
+	$(FILE) -t "$(ROOT)/lib/tmpfiles.d" systemd/tmpfiles.d/pushkeys-server.conf
+	$(OUT)/pushkeys-server manual "$(ROOT)"
+	scripts/page-of-configuration pushkeys-server.toml "configuration of the key service" packaging/etc/server.toml \
+		"$(ROOT)/share/man/man5"
+	[ -e "$(DESTDIR)/etc/pushkeys/server.toml" ] || $(FILE) packaging/etc/server.toml "$(DESTDIR)/etc/pushkeys/server.toml"
+
+.PHONY: static
+static:
+	$(STATIC) --profile $(PROFILE)
+
+.PHONY: supply-chain sbom reproducible
+supply-chain sbom reproducible:
+	scripts/$@
+
+.PHONY: packages
+packages:
+	rm -rf target/packages/stage
+	$(MAKE) PROFILE=$(PROFILE) PREFIX=/usr install-host DESTDIR=$(CURDIR)/target/packages/stage/pushkeys
+	$(MAKE) PROFILE=$(PROFILE) PREFIX=/usr install-service DESTDIR=$(CURDIR)/target/packages/stage/pushkeys-server
+	scripts/packages $(VERSION)
 
 .PHONY: bench-build
 bench-build:

@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pushkeys_tests::{Double, PushHost, response, until};
+use sha2::{Digest as _, Sha256};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
@@ -73,7 +76,14 @@ fn every_make_target_that_a_document_names_is_there() {
 
 #[test]
 fn every_file_that_a_document_links_to_is_there() {
-    for document in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "docs/operating.md",
+        "docs/own-key-api.md",
+    ] {
         let text = read(document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let is_elsewhere = target.starts_with("http");
@@ -97,4 +107,22 @@ fn every_place_on_the_map_is_there_and_every_crate_is_on_it() {
     for place in map.lines().filter(|line| line.starts_with("| `")).filter_map(|line| quoted(line).next()) {
         assert!(root().join(place).exists(), "the map shows `{place}`");
     }
+}
+
+#[test]
+fn the_list_that_the_guide_for_own_key_services_shows_is_one() {
+    let guide = read("docs/own-key-api.md");
+    let shown = guide.split("```ndjson\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a list");
+    let (signed, _) = shown.split_once("{\"end\"").expect("a last line");
+    let digest = format!("{:x}", Sha256::digest(signed));
+    let fingerprint = shown.split('"').find(|word| word.starts_with("SHA256:")).expect("a fingerprint");
+    let list = |digest: &str| response("200 OK", "application/x-ndjson", &shown.replace('…', digest));
+
+    let (server, key) = (Double::start(list(&digest)), fingerprint.parse().expect("a fingerprint"));
+    let host = PushHost::start_polling(&server);
+    let answer = host.lookup("git", &key);
+    assert!(answer.stdout.contains("--account acct_7 --key key_42"), "{answer:?}");
+    server.answers(list("0000"));
+    until("a wrong last line is noticed", || host.syncd.log().contains("trailer"));
+    assert_eq!(host.lookup("git", &key), answer, "and what was in force stays");
 }
