@@ -19,7 +19,9 @@ use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{Console, KEYS_PATH, confirm, github, refusals};
 use crate::api::{RequestId, log_change};
-use crate::store::{KeyToPut, PutKeyError, ReportKeyError, StoreError, StoredKey, Warning, WarningKind};
+use crate::store::{
+    KeyToPut, KeyUse, PutKeyError, ReportKeyError, StoreError, StoredKey, Warning, WarningKind,
+};
 
 /// What was done before the page was shown again.
 #[derive(Deserialize, Default)]
@@ -156,6 +158,7 @@ async fn fill_page(
     )?;
     let now = Timestamp::now();
     let page = by.page(Section::Keys);
+    let push = push(console, &keys, texts);
     Ok(KeysPage {
         page: if form.refusal.is_some() { page.with_error() } else { page },
         notice,
@@ -163,7 +166,7 @@ async fn fill_page(
         keys: keys.into_iter().map(|key| key_row(console, key, now, texts)).collect(),
         github,
         form,
-        push: push(console, texts),
+        push,
     })
 }
 
@@ -182,6 +185,7 @@ fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Message
         fingerprint: stored.fingerprint.to_string(),
         verified: stored.verified,
         has_expired: stored.expires_at.is_some_and(|expires_at| expires_at <= now),
+        last_used: last_used(stored.last_use.as_ref(), texts),
         added: Moment(stored.created_at),
         expires: stored.expires_at.map(Moment),
     }
@@ -199,15 +203,35 @@ fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
     }
 }
 
-fn push(console: &Console, texts: &Messages) -> Push {
+fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> Push {
     let example = || PushHost::example();
     let host = console.config.push_host.clone().unwrap_or_else(example);
     let verbose = host.check_command("-v ");
     Push {
         command: host.check_command(""),
         when_refused: Sentence::new(&fill(texts.check_bad, &[("command", &verbose)])),
+        last_check: last_check(keys, texts),
         systems: System::all(texts),
     }
+}
+
+fn last_used(last_use: Option<&KeyUse>, texts: &Messages) -> String {
+    last_use.map_or_else(
+        || texts.never_used.to_owned(),
+        |used| fill(texts.used_at, &[("time", &Moment(used.at).to_string()), ("host", &used.host)]),
+    )
+}
+
+/// The last time that a host greeted the account, by whichever of its keys.
+fn last_check(keys: &[StoredKey], texts: &Messages) -> String {
+    let checks = keys.iter().filter_map(|key| Some((key.last_check.as_ref()?, key.name.as_str())));
+    checks.max_by_key(|(check, _)| check.at).map_or_else(
+        || texts.check_never.to_owned(),
+        |(check, name)| {
+            let at = Moment(check.at).to_string();
+            fill(texts.check_last, &[("time", &at), ("host", &check.host), ("name", name)])
+        },
+    )
 }
 
 /// A key that may be registered, as far as it tells by itself.

@@ -91,6 +91,9 @@ messages! {
     fingerprint: "Fingerprint", "Empreinte";
     show_md5: "Show MD5 fingerprint", "Afficher l’empreinte MD5";
     added: "Added", "Ajoutée";
+    last_used: "Last used", "Dernière utilisation";
+    never_used: "never", "jamais";
+    used_at: "{time} on {host}", "{time} sur {host}";
     expires: "Expires", "Expire";
     never_expires: "never", "jamais";
     verify: "Verify", "Vérifier";
@@ -158,6 +161,9 @@ messages! {
     check_bad: "If you see `Permission denied (publickey).`, the key is not in the list above, has expired, or your computer did not offer it: `{command}` shows which keys it offers.",
         "Si vous voyez `Permission denied (publickey).`, la clé n’est pas dans la liste ci-dessus, a expiré, ou votre ordinateur ne l’a pas proposée : `{command}` montre celles qu’il propose.";
 
+    check_last: "Last successful check: {time} from host {host}, with the key “{name}”.",
+        "Dernière vérification réussie : {time} depuis le serveur {host}, avec la clé « {name} ».";
+    check_never: "No successful check has been seen yet.", "Aucune vérification réussie n’a encore été observée.";
     help_title: "Find or create a key", "Trouver ou créer une clé";
     help_linux: "Linux", "Linux";
     help_macos: "macOS", "macOS";

@@ -207,6 +207,7 @@ pub(super) struct KeyRow {
     pub(super) verified: bool,
     pub(super) has_expired: bool,
     pub(super) added: Moment,
+    pub(super) last_used: String,
     pub(super) expires: Option<Moment>,
 }
 
@@ -234,6 +235,7 @@ impl AddForm {
 pub(super) struct Push {
     pub(super) command: String,
     pub(super) when_refused: Sentence,
+    pub(super) last_check: String,
     pub(super) systems: [System; 3],
 }
 

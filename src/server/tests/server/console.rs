@@ -8,6 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use crate::document::check_members;
+use crate::reports::{fingerprint, key_id, report, used};
 use crate::service::{Account, Service, new_key};
 
 const KEYS: &str = "/users/me/ssh-keys";
@@ -390,6 +391,24 @@ async fn a_contested_key_goes_to_the_account_that_signs_for_it() {
     let anas = Tab::signed_in(&service, "ana").await;
     anas.gets(KEYS).await.says(StatusCode::OK, "moved to another account");
     anas.gets(PROFILE).await.says(StatusCode::OK, "Key “mine” moved to the account that proved to hold it");
+}
+
+#[tokio::test]
+async fn the_page_tells_when_and_where_a_key_was_used_and_the_set_up_was_checked() {
+    let service = Service::start();
+    let (ana, host) = (account(&service, "ana"), service.host("push1"));
+    let key = new_key(&service, "laptop");
+    service.put(&ana, "laptop", &key).await;
+    let tab = Tab::signed_in(&service, "ana").await;
+    tab.gets(KEYS).await.says(StatusCode::OK, "No successful check has been seen yet.");
+    let id = key_id(&service, &host, fingerprint(&key)).await;
+    for (kind, at) in [("check", "2026-01-01T10:00:00Z"), ("push", "2026-01-01T11:00:00Z")] {
+        report(&service, &host, feed::USAGE_PATH, &used(fingerprint(&key), &id, kind, at)).await;
+    }
+    let page = tab.gets(KEYS).await;
+    page.says(StatusCode::OK, "<dd>2026-01-01 11:00 UTC on push1</dd>");
+    let check = "Last successful check: 2026-01-01 10:00 UTC from host push1, with the key “laptop”.";
+    page.says(StatusCode::OK, check);
 }
 
 #[tokio::test]

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::service::{Account, Service, new_key, text};
 
 /// What the service says to a host's report.
-async fn report(service: &Service, host: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+pub(crate) async fn report(service: &Service, host: &str, path: &str, body: &Value) -> (StatusCode, Value) {
     let response = service.request(Method::POST, path, host).json(body).send().await.unwrap();
     (response.status(), response.json().await.unwrap_or(Value::Null))
 }
 
-fn fingerprint(key: &str) -> Fingerprint {
+pub(crate) fn fingerprint(key: &str) -> Fingerprint {
     ValidKey::check(key, &Policy::default()).unwrap().fingerprint()
 }
 
 /// The id of the registration, as hosts know it.
-async fn key_id(service: &Service, host: &str, fingerprint: Fingerprint) -> String {
+pub(crate) async fn key_id(service: &Service, host: &str, fingerprint: Fingerprint) -> String {
     let response = service.request(Method::GET, feed::SNAPSHOT_PATH, host).send().await.unwrap();
     let snapshot = response.text().await.unwrap();
     let line = snapshot.lines().find(|line| line.contains(&fingerprint.to_string())).unwrap();
@@ -28,7 +28,7 @@ async fn row(service: &Service, account: &Account) -> Value {
     service.get("/v2/self/keys", &account.bearer).await.1[0].clone()
 }
 
-fn used(fingerprint: Fingerprint, key_id: &str, kind: &str, at: &str) -> Value {
+pub(crate) fn used(fingerprint: Fingerprint, key_id: &str, kind: &str, at: &str) -> Value {
     json!({ "uses": [{ "fingerprint": fingerprint.to_string(), "key_id": key_id, "kind": kind, "at": at }] })
 }
 
