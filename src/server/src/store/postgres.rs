@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
 
 use super::open::{ACQUIRE_TIMEOUT, READ_CONNECTIONS};
 use super::sql::Database;
@@ -26,6 +28,9 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Connects; gives what sqlx says when nobody answers, or not to us.
 pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database> {
     let options = options.application_name("pushkeys-server").options(SETTINGS);
+    // Of a server that does not answer, or not to us, a pool says nothing but that it waited.
+    let tried = timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    tried.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await?;
     let write = pool_options(WRITE_CONNECTIONS).connect_with(options.clone()).await?;
     let read = pool_options(READ_CONNECTIONS).connect_lazy_with(options);
     Ok(Database::Postgres { read, write })

@@ -137,3 +137,17 @@ async fn a_check_says_that_a_schema_is_not_this_programs() {
     let said = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert!(said.contains("has version 9003"), "{said}");
 }
+
+#[test]
+fn a_check_says_why_a_database_cannot_be_reached() {
+    let mut service = Service::start();
+    service.stop();
+    service.configure_database("postgres://nobody@127.0.0.1:1/nothing");
+    let bad = service.command(&["check"]);
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&bad.stdout).into_owned();
+    assert!(
+        said.contains("`postgres://nobody@127.0.0.1:1/nothing`") && said.contains("Connection refused"),
+        "{said}"
+    );
+}
