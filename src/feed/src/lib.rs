@@ -38,6 +38,9 @@ pub const SNAPSHOT_PATH: &str = "/v1/feed/snapshot";
 /// Where changes are served, below the base URL of the key service.
 pub const CHANGES_PATH: &str = "/v1/feed/changes";
 
+/// Where a host tells what it has applied, below the base URL of the key service: `{"cursor":"epoch-sequence"}`.
+pub const APPLIED_PATH: &str = "/v1/feed/applied";
+
 /// The media type of a snapshot.
 pub const SNAPSHOT_MEDIA_TYPE: &str = "application/x-ndjson";
 

@@ -337,6 +337,7 @@ impl Worker {
         if let Some(head) = self.writer.head() {
             let cursor = head.cursor.as_deref().map(|cursor| unsealed(cursor).1.to_owned());
             self.context.board.head(&self.context.settings.name, head, cursor);
+            self.context.applied.notify_one();
         }
     }
 

@@ -209,6 +209,11 @@ impl Board {
         self.lock().counts.iter().map(|(name, counts)| (name.to_string(), *counts)).collect()
     }
 
+    /// Where the cache of `name` stands, in the source's own words.
+    pub(crate) fn cursor_of(&self, name: &SourceName) -> Option<String> {
+        self.lock().sources.get(name)?.cursor.clone()
+    }
+
     /// Whether `name` is as its source says.
     pub(crate) fn state_of(&self, name: &SourceName) -> Option<State> {
         self.lock().sources.get(name).map(|source| source.state)

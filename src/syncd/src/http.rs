@@ -102,7 +102,7 @@ impl Request<'_> {
     async fn respond(&self) -> Result<Response, SyncError> {
         let url = self.url.as_str();
         let silence_max = self.remote.silence_max;
-        let client = self.client(url)?;
+        let client = client(self.remote, self.compressed, url)?;
         let mut request = match &self.body {
             None => client.get(self.url.clone()),
             Some(body) => {
@@ -127,30 +127,6 @@ impl Request<'_> {
         Ok(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds })
     }
 
-    fn client(&self, url: &str) -> Result<Client, SyncError> {
-        let credentials = Credentials::load(self.remote)?;
-        let mut headers = HeaderMap::new();
-        headers.extend(credentials.authorization.map(|value| (AUTHORIZATION, value)));
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .default_headers(headers)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .https_only(self.remote.url.scheme() == "https");
-        if !self.compressed {
-            builder = builder.no_gzip().no_zstd();
-        }
-        if let Some(authorities) = credentials.authorities {
-            builder = builder.tls_certs_only(authorities);
-        }
-        if let Some(identity) = credentials.identity {
-            builder = builder.identity(identity);
-        }
-        builder.build().map_err(|source| SyncError::Connect { url: url.to_owned(), source })
-    }
-
     fn check_type(&self, headers: &HeaderMap, url: &str) -> Result<(), SyncError> {
         let found = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
         let essence = found.split(';').next().unwrap_or_default().trim();
@@ -161,6 +137,31 @@ impl Request<'_> {
         let found = keys::escape(found).chars().take(HEADER_SHOWN_CHARACTERS_MAX).collect();
         Err(SyncError::ContentType { url: url.to_owned(), found, expected: self.media_type })
     }
+}
+
+/// A client that shows this host's credentials and goes where it is told, nowhere else.
+pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Client, SyncError> {
+    let credentials = Credentials::load(remote)?;
+    let mut headers = HeaderMap::new();
+    headers.extend(credentials.authorization.map(|value| (AUTHORIZATION, value)));
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .default_headers(headers)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .https_only(remote.url.scheme() == "https");
+    if !compressed {
+        builder = builder.no_gzip().no_zstd();
+    }
+    if let Some(authorities) = credentials.authorities {
+        builder = builder.tls_certs_only(authorities);
+    }
+    if let Some(identity) = credentials.identity {
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|source| SyncError::Connect { url: url.to_owned(), source })
 }
 
 impl Body {

@@ -14,8 +14,9 @@ use tokio::time::{Duration, timeout};
 use super::caller::Caller;
 use super::request_id::RequestId;
 use super::{Api, ApiError};
+use crate::log::chain;
 use crate::percent;
-use crate::store::{KeyChange, KeyToPut, KeyUse, StoreError, StoredKey};
+use crate::store::{KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
@@ -68,10 +69,20 @@ pub(super) struct Done {
     id: u32,
     message: &'static str,
     r#type: &'static str,
+    /// On how many hosts it is in force, for who asked to wait for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Propagation>,
 }
 
-const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "success" };
-const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success" };
+const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "success", hosts: None };
+const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success", hosts: None };
+
+/// The longest time that a client may wait for the hosts.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(
+    BODY_TIME_MAX.as_secs() + WAIT_MAX.as_secs() < super::REQUEST_TIME_MAX.as_secs(),
+    "a slow body and a long wait have an answer"
+);
 
 /// `GET /v2/self/keys`
 pub(super) async fn list(
@@ -121,15 +132,18 @@ async fn store_key(
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let name = name_in_path(request.uri().path())?;
-    let expires_at = expiry(request.uri())?;
+    let (wait, query) = wait_in(request.uri()).map_err(ApiError::refused_put)?;
+    let expires_at = expiry(&query)?;
     let text = json_string(api, request).await?;
     let text = text.trim();
     let key = check_key(api, text)?;
     let wanted = KeyToPut { name: &name, key: &key, text, expires_at, may_replace: true };
-    for change in api.store.put_key(&caller.account, &wanted, &caller.actor).await? {
-        log_change(&caller.account, &change, request_id);
+    let changes = api.store.put_key(&caller.account, &wanted, &caller.actor).await?;
+    for change in &changes {
+        log_change(&caller.account, change, request_id);
     }
-    Ok(Json(STORED))
+    let sequence = changes.iter().map(|change| change.sequence).max();
+    Ok(Json(Done { hosts: propagation(api, wait, sequence).await, ..STORED }))
 }
 
 /// `DELETE /v2/self/keys/{name}`, or with `?compromised=true` so that nobody can register it again.
@@ -141,19 +155,66 @@ pub(super) async fn delete_key(
 ) -> Result<Json<Done>, ApiError> {
     // No key has a name that cannot be read.
     let name = name_in_path(uri.path()).map_err(|_| ApiError::no_such_key())?;
-    let change = if is_compromised(&uri)? {
+    let (wait, query) = wait_in(&uri).map_err(ApiError::refused)?;
+    let change = if is_compromised(&query)? {
         api.store.report_key(&account, &name, &actor).await?
     } else {
         let removed = api.store.delete_key(&account, &name, &actor).await;
         removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
     };
     log_change(&account, &change, &request_id);
-    Ok(Json(REMOVED))
+    Ok(Json(Done { hosts: propagation(&api, wait, Some(change.sequence)).await, ..REMOVED }))
+}
+
+/// How long to wait for the hosts, and the query without it.
+fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
+    let mut wait = None;
+    let mut rest = Vec::new();
+    for part in uri.query().unwrap_or_default().split('&') {
+        match part.strip_prefix("wait=") {
+            Some(text) => {
+                let limit = parse_wait(text).filter(|limit| wait.is_none() && *limit <= WAIT_MAX);
+                wait =
+                    Some(limit.ok_or("`wait` is one time of at most 5s, such as `wait=2s` or `wait=500ms`")?);
+            }
+            None => rest.push(part),
+        }
+    }
+    Ok((wait, rest.join("&")))
+}
+
+fn parse_wait(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
+    }
+}
+
+/// Waits for the hosts, if somebody asked for it. The change is done, whatever comes of this.
+async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -> Option<Propagation> {
+    let limit = wait?;
+    let waited = async {
+        let sequence = match sequence {
+            Some(sequence) => sequence,
+            // Nothing had to change, so what is there already is waited for.
+            None => api.store.feed_state().await?.head.sequence,
+        };
+        api.store.wait_for_hosts(sequence, limit).await
+    };
+    match waited.await {
+        Ok(propagation) => Some(propagation),
+        Err(error) => {
+            tracing::warn!("cannot wait for hosts: {}", chain(&error));
+            None
+        }
+    }
 }
 
 /// A misspelt expiry must not look like one that was taken.
-fn expiry(uri: &Uri) -> Result<Option<Expiry>, ApiError> {
-    let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return Ok(None) };
+fn expiry(query: &str) -> Result<Option<Expiry>, ApiError> {
+    if query.is_empty() {
+        return Ok(None);
+    }
     let text = query.strip_prefix("expires_at=").and_then(percent::decode);
     let text = text.ok_or_else(|| {
         ApiError::refused_put("the query is not an expiry such as `expires_at=2027-01-31T12:00:00Z`")
@@ -167,11 +228,11 @@ fn expiry(uri: &Uri) -> Result<Option<Expiry>, ApiError> {
 }
 
 /// A misspelt report must not look like one that was taken.
-fn is_compromised(uri: &Uri) -> Result<bool, ApiError> {
-    match uri.query() {
-        None | Some("" | "compromised=false") => Ok(false),
-        Some("compromised=true") => Ok(true),
-        Some(_) => Err(ApiError::refused("the query of a removal is `compromised=true` or nothing")),
+fn is_compromised(query: &str) -> Result<bool, ApiError> {
+    match query {
+        "" | "compromised=false" => Ok(false),
+        "compromised=true" => Ok(true),
+        _ => Err(ApiError::refused("the query of a removal is `compromised=true` or nothing")),
     }
 }
 

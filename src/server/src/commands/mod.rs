@@ -8,6 +8,7 @@ mod authorized_keys;
 mod backup;
 mod check;
 mod host;
+mod hosts;
 mod import;
 mod migrate;
 mod output;
@@ -59,6 +60,9 @@ enum Command {
     /// List what push hosts have revoked by themselves, and decide about it
     #[command(subcommand)]
     Revocation(revocation::Command),
+    /// List the hosts, and what each of them has applied
+    #[command(after_help = "Example:\n  pushkeys-server hosts --json | jq -r 'select(.lag > 0) | .host'")]
+    Hosts,
     /// Register many keys at once, for accounts that move in
     Import(import::Arguments),
     /// Copy the database, also while it is served
@@ -111,6 +115,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Token(command) => token::run(&config, command, output).await,
             Command::Host(command) => host::run(&config, command, output).await,
             Command::Revocation(command) => revocation::run(&config, command, output).await,
+            Command::Hosts => hosts::run(&config, output).await,
             Command::Import(arguments) => import::run(&config, arguments, output).await,
             Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
             Command::NewEpoch => backup::begin_epoch(&config, output).await,

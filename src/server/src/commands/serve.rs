@@ -20,6 +20,7 @@ use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen;
 use crate::log;
+use crate::log::chain;
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
@@ -28,6 +29,8 @@ use crate::store::Store;
 
 /// Signs of life in the time after which systemd restarts the service: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
+/// How often it is written what hosts have applied.
+const RECEIPTS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     log::start()?;
@@ -64,6 +67,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let router = api::with_request_ids(counted);
     serve_metrics(config, metrics).await?;
 
+    let receipts = tokio::spawn(write_receipts(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
     announce(config, listener.local_addr()?)?;
@@ -71,9 +75,30 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     if let Some(sending) = sending {
         sending.await?;
     }
+    // A task that has ended has no more to say than that.
+    let _ = receipts.await;
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
+}
+
+/// Writes what hosts say until `stopping`, and what they said last.
+async fn write_receipts(store: Store, stopping: CancellationToken) {
+    let mut has_failed = false;
+    while stopping.run_until_cancelled(tokio::time::sleep(RECEIPTS_INTERVAL)).await.is_some() {
+        match store.write_receipts().await {
+            Ok(()) => has_failed = false,
+            Err(error) => {
+                if !has_failed {
+                    tracing::warn!("{}", chain(&error));
+                }
+                has_failed = true;
+            }
+        }
+    }
+    if let Err(error) = store.write_receipts().await {
+        tracing::warn!("{}", chain(&error));
+    }
 }
 
 async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> {

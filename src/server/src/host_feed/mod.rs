@@ -10,6 +10,7 @@
 //! A stream of changes never holds the database, a lock or more than one batch: what it has not sent yet
 //! it reads from the `changes` table once its host takes bytes again.
 
+mod applied;
 mod changes;
 mod hub;
 mod reports;
@@ -18,7 +19,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -69,6 +70,10 @@ pub fn router(feed: Feed) -> Router {
         .route(::feed::CHANGES_PATH, get(changes::serve))
         .route(::feed::USAGE_PATH, post(reports::usage))
         .route(::feed::REVOKED_PATH, post(reports::revoked))
+        .route(
+            ::feed::APPLIED_PATH,
+            post(applied::note).layer(DefaultBodyLimit::max(applied::BODY_BYTES_MAX)),
+        )
         .with_state(feed)
 }
 

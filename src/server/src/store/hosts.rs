@@ -15,6 +15,13 @@ use crate::secret::{self, NewIdError, TokenDigest};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostId(Box<str>);
 
+impl HostId {
+    /// The id in a row of the database.
+    pub(super) fn of(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
 impl fmt::Display for HostId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -128,6 +135,11 @@ impl Store {
     /// Makes the host's token worthless and ends its streams. `false`: there is no such host.
     pub async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
+        sql("DELETE FROM receipts WHERE host_id IN (SELECT id FROM hosts WHERE name = $1)")
+            .bind(name.as_str())
+            .execute(&mut transaction)
+            .await
+            .map_err(StoreError::of("revoke a host"))?;
         let done = sql("DELETE FROM hosts WHERE name = $1")
             .bind(name.as_str())
             .execute(&mut transaction)

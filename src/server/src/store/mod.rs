@@ -29,6 +29,7 @@ mod oidc;
 mod open;
 mod ownership;
 mod postgres;
+mod receipts;
 mod replicas;
 mod reports;
 mod sessions;
@@ -59,6 +60,7 @@ pub use self::migrate::{MigrateError, MigrateProgress};
 pub use self::oidc::TieError;
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
+pub use self::receipts::{Propagation, Receipt};
 pub use self::reports::{ConfirmedRevocation, KeyUse, ReportedRevocation};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
 pub use self::snapshot::{Page, Snapshot};
@@ -67,6 +69,8 @@ pub use self::totals::Totals;
 pub use self::url::{DatabaseUrl, ParseDatabaseUrlError, PostgresUrl};
 pub use self::warnings::{Warning, WarningKind};
 
+use self::changes::cursor;
+use self::receipts::Receipts;
 use self::sql::{Database, Transaction};
 use crate::secret::NewIdError;
 
@@ -89,6 +93,7 @@ pub struct Store {
     database: Database,
     limits: StoreLimits,
     committed: watch::Sender<()>,
+    receipts: Receipts,
 }
 
 /// The database did not do what it was asked.

@@ -8,6 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::receipts::Receipts;
 use super::sql::{Database, sql};
 use super::{DatabaseUrl, Store, StoreError, StoreLimits, postgres, sqlite};
 use crate::config::ConfigError;
@@ -125,7 +126,8 @@ impl Store {
             }
             DatabaseUrl::Postgres(address) => postgres::connect(address.options()?).await.map_err(failed)?,
         };
-        let store = Self { database, limits, committed: watch::Sender::new(()) };
+        let store =
+            Self { database, limits, committed: watch::Sender::new(()), receipts: Receipts::default() };
         store.check_server(url).await?;
         match open {
             Open::Prepare => {

@@ -3,6 +3,7 @@
 mod directory;
 mod feed;
 mod poll;
+mod receipt;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) seat: Arc<tokio::sync::Mutex<()>>,
     /// Ends a pause: something has changed that may cure the source.
     pub(crate) nudge: Notify,
+    /// HEAD was written.
+    pub(crate) applied: Notify,
     /// How many lines of a snapshot have come.
     pub(crate) progress: AtomicU64,
     pub(crate) conflicts: Arc<ConflictWatch>,
@@ -74,6 +77,7 @@ impl Context {
             liveness: Arc::new(Liveness::new()),
             seat: Arc::default(),
             nudge: Notify::new(),
+            applied: Notify::new(),
             progress: AtomicU64::new(0),
             conflicts,
             usage,
@@ -123,7 +127,10 @@ async fn listen(context: &Context, applier: &Applier, backoff: &mut Backoff) {
     let mut place = applier.place.clone();
     loop {
         let result = match &context.settings.kind {
-            Kind::Feed(remote) => feed::follow(context, applier, remote, &mut place, backoff).await,
+            Kind::Feed(remote) => tokio::select! {
+                result = feed::follow(context, applier, remote, &mut place, backoff) => result,
+                never = receipt::tell(context, remote) => match never {},
+            },
             Kind::Poll { remote, interval } => {
                 poll::follow(context, applier, remote, *interval, &mut place, backoff).await
             }

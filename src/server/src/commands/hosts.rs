@@ -1,0 +1,51 @@
+//! `hosts`: which host has applied what.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Answer, Output, open_store};
+use crate::config::Config;
+use crate::store::Propagation;
+
+#[derive(Serialize)]
+struct Row {
+    host: String,
+    connected: bool,
+    applied: Option<u64>,
+    /// Changes that the host has not applied; absent where it has never said, or follows another life of the database.
+    lag: Option<u64>,
+    seen_at: Option<String>,
+}
+
+/// Lists every host, and on how many of them the last change is in force.
+pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
+    let store = open_store(config).await?;
+    let (receipts, head, now) = (store.receipts().await?, store.feed_state().await?.head, Timestamp::now());
+    let Propagation { applied, of } = Propagation::of(&receipts, &head, now);
+    let rows: Vec<Row> = receipts
+        .into_iter()
+        .map(|receipt| {
+            let here = receipt.applied.as_ref().filter(|at| at.epoch == head.epoch);
+            Row {
+                connected: receipt.is_connected(now),
+                applied: receipt.applied.as_ref().map(|at| at.sequence),
+                lag: here.map(|at| head.sequence.saturating_sub(at.sequence)),
+                seen_at: receipt.seen_at.map(|at| at.to_string()),
+                host: receipt.host,
+            }
+        })
+        .collect();
+    output.list(&rows, &["HOST", "APPLIED", "LAG", "SEEN"], |row| {
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let seen = match &row.seen_at {
+            Some(at) if row.connected => at.clone(),
+            Some(at) => format!("{at} (gone)"),
+            None => "never".to_owned(),
+        };
+        vec![row.host.clone(), number(row.applied), number(row.lag), seen]
+    })?;
+    let total = serde_json::json!({ "sequence": head.sequence, "applied": applied, "of": of });
+    output.answer(&total, &format!("change {} is live on {applied} of {of} hosts", head.sequence))?;
+    store.close().await;
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,32 @@
+//! `POST /v1/feed/applied`
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use feed::Cursor;
+use serde::Deserialize;
+
+use super::{FeedError, FromFeed};
+
+/// The longest body in bytes: a cursor and its name.
+pub(super) const BODY_BYTES_MAX: usize = 1024;
+
+/// What a host says.
+#[derive(Deserialize)]
+struct Applied<'a> {
+    cursor: &'a str,
+}
+
+/// Takes note of what a host has applied.
+pub(super) async fn note(
+    State(feed): FromFeed,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, FeedError> {
+    let host = feed.host(&headers).await?;
+    let cursor =
+        serde_json::from_slice(&body).ok().and_then(|Applied { cursor }| cursor.parse::<Cursor>().ok());
+    let Some(cursor) = cursor else { return Ok(StatusCode::BAD_REQUEST) };
+    feed.store.note_receipt(host, cursor);
+    Ok(StatusCode::NO_CONTENT)
+}

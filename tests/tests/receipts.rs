@@ -1,0 +1,76 @@
+//! Which host has applied which change: told by the hosts, asked by people and by clients that wait.
+
+#![expect(clippy::expect_used, reason = "a helper that cannot go on fails its test")]
+
+use std::time::{Duration, Instant};
+
+use pushkeys_tests::{Account, Key, PushHost, Service, run, until};
+use serde_json::Value;
+
+/// The hosts as `pushkeys-server hosts --json` lists them, and the sum.
+fn hosts(service: &Service) -> (Vec<Value>, Value) {
+    let text = service.administers(&["hosts", "--json"]).output();
+    let mut lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let sum = lines.pop().expect("the sum");
+    (lines, sum)
+}
+
+/// Sends `key` to `path` below the account's keys.
+fn put(service: &Service, account: &Account, path: &str, key: &Key) -> Value {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "-X", "PUT", "-H", "Content-Type: application/json", "-H"]);
+    curl.arg(format!("Authorization: Bearer {}", account.token()));
+    curl.arg("-d").arg(Value::from(key.text().trim()).to_string());
+    curl.arg(format!("{}/v2/self/keys/{path}", service.url()));
+    serde_json::from_str(&run(&mut curl).output()).expect("an answer in JSON")
+}
+
+#[test]
+fn a_change_is_known_to_be_live_on_every_host() {
+    let service = Service::start();
+    let (first, mut second) = (PushHost::start(&service), PushHost::start(&service));
+    until("both hosts are there", || hosts(&service).1["of"] == 2);
+    let ana = service.account("ana");
+
+    let stored = put(&service, &ana, "laptop?wait=5s", &Key::ed25519());
+    assert_eq!(stored["hosts"], serde_json::json!({ "applied": 2, "of": 2 }), "{stored}");
+    let phone = Key::ed25519();
+    let unasked = put(&service, &ana, "phone", &phone);
+    assert!(unasked.get("hosts").is_none() && unasked["id"] == 500, "{unasked}");
+    first.learns(&phone);
+    second.learns(&phone);
+    let text = service.administers(&["hosts"]).output();
+    until("both hosts say so", || {
+        service.administers(&["hosts"]).output().contains("is live on 2 of 2 hosts")
+    });
+    assert!(text.contains("HOST") && text.contains("LAG"), "{text}");
+
+    // A host that is gone without a word is waited for, and not for ever.
+    second.syncd.kill();
+    let begin = Instant::now();
+    let late = put(&service, &ana, "tablet?wait=500ms", &Key::ed25519());
+    assert_eq!(late["hosts"], serde_json::json!({ "applied": 1, "of": 2 }), "{late}");
+    assert!((Duration::from_millis(500)..Duration::from_secs(5)).contains(&begin.elapsed()));
+    until("the lag of the one is told", || {
+        let (hosts, sum) = hosts(&service);
+        let lags: Vec<&Value> = hosts.iter().map(|host| &host["lag"]).collect();
+        sum["applied"] == 1 && lags.contains(&&Value::from(1)) && lags.contains(&&Value::from(0))
+    });
+    second.syncd.start();
+    until("it has caught up", || hosts(&service).1["applied"] == 2);
+}
+
+#[test]
+fn a_wait_that_cannot_be_read_stores_nothing() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    for wait in ["wait=6s", "wait=soon", "wait=1s&wait=1s", "wait=", "wait=-1s"] {
+        let refused = put(&service, &ana, &format!("laptop?{wait}"), &Key::ed25519());
+        assert_eq!(refused["id"], 505, "{wait}: {refused}");
+    }
+    assert!(ana.keys().is_empty());
+    let stored = put(&service, &ana, "laptop?expires_at=2099-01-31T12:00:00Z&wait=1s", &Key::ed25519());
+    assert_eq!(stored["hosts"], serde_json::json!({ "applied": 0, "of": 0 }), "{stored}");
+    assert_eq!(ana.keys().len(), 1);
+}
