@@ -167,6 +167,11 @@ impl Service {
             head.push(byte[0]);
         }
         let head = String::from_utf8_lossy(&head).to_lowercase();
+        if head.starts_with("post ") {
+            // Not every service takes receipts.
+            return stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
         self.state.lock().unwrap().requests.push(head.clone());
         if head.starts_with(&format!("get {} ", feed::CHANGES_PATH)) {
             let instead = self.state.lock().unwrap().instead.clone();
