@@ -78,6 +78,7 @@ install-host: dist
 	$(PROGRAM) -t "$(ROOT)/libexec/pushkeys" $(STATIC_OUT)/pushkeys-lookup $(STATIC_OUT)/pushkeys-shell packaging/prepare-host
 	$(PROGRAM) packaging/hooks/post-receive "$(ROOT)/libexec/pushkeys/hooks/post-receive"
 	$(FILE) -t "$(ROOT)/share/doc/pushkeys/examples" packaging/examples/*
+	$(FILE) -t "$(ROOT)/share/doc/pushkeys/metrics" packaging/metrics/alerts.yml packaging/metrics/grafana-dashboard.json
 	$(FILE) -t "$(ROOT)/share/doc/pushkeys" README.md SECURITY.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE
 	$(FILE) -t "$(ROOT)/share/pushkeys/sshd_config.d" packaging/sshd_config.d/50-pushkeys.conf
 	$(FILE) -t "$(ROOT)/share/pushkeys/apparmor" packaging/apparmor/pushkeys

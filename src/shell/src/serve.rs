@@ -57,6 +57,32 @@ pub(crate) struct Served {
     pub(crate) status: u8,
     /// What the client is told of an end before its time.
     pub(crate) revoked: Option<Refusal>,
+    /// What git moved, if the kernel counts it.
+    pub(crate) moved: Option<Moved>,
+}
+
+/// Bytes that git and all it started have read and written, as the kernel counts them (proc(5), `io`): those of the
+/// client, of the repository, and of pipes between processes. No byte passes through this process, which could count
+/// the client's alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moved {
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+impl Moved {
+    /// What this process and all that it has waited for have moved.
+    fn so_far() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/self/io").ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let number = |name: &str| {
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            values.next()?.parse().ok()
+        };
+        Some(Self { read_bytes: number("rchar")?, written_bytes: number("wchar")? })
+    }
 }
 
 /// A session's request for git, after its key was checked.
@@ -92,7 +118,7 @@ impl Serve<'_> {
         environment::set_for_git(&mut git, &settings, self.arguments, self.entry, self.command, protocol);
         let ending =
             supervise::run(&mut git, revoked).map_err(|error| cannot_serve(ServeError::Run(error)))?;
-        let served = Served::of(ending);
+        let served = Served { moved: Moved::so_far(), ..Served::of(ending) };
         if is_new && served.status == 0 {
             // What was pushed is there; a clone only has to name its branch.
             let _ = birth::follow_first_branch();
@@ -142,12 +168,15 @@ impl Serve<'_> {
 impl Served {
     fn of(ending: Ending<Refusal>) -> Self {
         let status = ending.status.map_or(1, exit_status);
-        let ended = |word, status| Self { word, status, revoked: None };
+        let ended = |word, status| Self { word, status, revoked: None, moved: None };
         match ending.cut {
             None => ended("served", status),
             // Whoever has everything has been served, whatever happened in the same moment.
             Some(_) if status == 0 => ended("served", status),
-            Some(Cut::Revoked(refusal)) => Self { word: refusal.word(), status: 1, revoked: Some(refusal) },
+            Some(Cut::Revoked(refusal)) => {
+                let word = refusal.word();
+                Self { revoked: Some(refusal), ..ended(word, 1) }
+            }
             Some(Cut::Signal(_)) => ended("ended-by-signal", status),
             Some(Cut::ClientLeft) => ended("client-left", status),
         }
@@ -169,6 +198,14 @@ mod tests {
     use rustix::process::Signal;
 
     use super::*;
+
+    #[test]
+    fn what_git_moved_is_read_as_the_kernel_prints_it() {
+        let moved = Moved::parse("rchar: 6976\nwchar: 12\nsyscr: 10\nread_bytes: 4096\n").unwrap();
+        assert_eq!((moved.read_bytes, moved.written_bytes), (6976, 12));
+        assert!(Moved::parse("rchar: 6976\n").is_none());
+        assert!(Moved::so_far().unwrap().read_bytes > 0);
+    }
 
     #[test]
     fn a_session_says_how_git_ended() {

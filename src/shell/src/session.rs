@@ -82,10 +82,16 @@ impl Session {
             Err(refusal) => (refusal.word(), 1),
         };
         let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", authlog::chain(why)));
+        let moved = match answer {
+            Ok(Answer::Git(Served { moved: Some(moved), .. })) => {
+                format!(" read_bytes={} written_bytes={}", moved.read_bytes, moved.written_bytes)
+            }
+            _ => String::new(),
+        };
         let (login, asked, duration_ms) = (&self.login, &self.request, duration.as_millis());
         format!(
             "session login={login} account={account} key={key_id} fingerprint={fingerprint} answered={word}{why} \
-             status={status} duration_ms={duration_ms} asked={asked}"
+             status={status} duration_ms={duration_ms}{moved} asked={asked}"
         )
     }
 }

@@ -69,6 +69,12 @@ fn every_session_is_one_line_of_the_log() {
         assert!(line.contains(&who) && line.contains(&fingerprint), "{line}");
         assert!(line.contains(answered) && line.ends_with(asked), "{line}");
     }
+    for name in [" read_bytes=", " written_bytes="] {
+        let (_, value) = lines[0].split_once(name).expect("what git moved");
+        let bytes: u64 = value.split(' ').next().expect("a value").parse().expect("a number");
+        assert!(bytes > 0, "{name}{bytes}");
+        assert!(!lines[1].contains(name), "{}", lines[1]);
+    }
 }
 
 #[test]
