@@ -94,3 +94,26 @@ impl Account {
         reply.json().as_array().expect("an array").clone()
     }
 }
+
+/// A key that an account has registered, as hosts and their caches know it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Registration {
+    /// The key.
+    pub fingerprint: String,
+    /// Whose it is.
+    pub account: String,
+    /// Which registration of it.
+    pub key_id: String,
+}
+
+impl Registration {
+    /// What an entry of the feed, or a line of `pushkeys list --json`, tells.
+    #[track_caller]
+    #[must_use]
+    pub fn of(entry: &Value) -> Self {
+        let text = |field: &str| {
+            entry.get(field).and_then(Value::as_str).unwrap_or_else(|| panic!("{entry}")).to_owned()
+        };
+        Self { fingerprint: text("fingerprint"), account: text("account"), key_id: text("key_id") }
+    }
+}

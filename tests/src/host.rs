@@ -1,5 +1,6 @@
 //! A push host: sshd, pushkeys-syncd, and the cache between them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use keys::Fingerprint;
 
 use crate::process::{Finished, run};
 use crate::{
-    Double, Key, Login, Program, Room, Service, Sshd, SshdSettings, Syncd, Syslog, as_user, program, until,
+    Double, Key, Login, Program, Registration, Room, Service, Sshd, SshdSettings, Syncd, Syslog, as_user,
+    program, until,
 };
 
 /// The hook as it is shipped.
@@ -138,6 +140,14 @@ impl PushHost {
     #[must_use]
     pub fn pushkeys(&self, arguments: &[&str]) -> Finished {
         run(as_user("root", program(Program::Cli)).arg("--cache").arg(self.cache()).args(arguments))
+    }
+
+    /// All that is registered, as its cache says.
+    #[track_caller]
+    #[must_use]
+    pub fn registrations(&self) -> BTreeSet<Registration> {
+        let lines = self.pushkeys(&["list", "--json"]).output();
+        lines.lines().map(|line| Registration::of(&serde_json::from_str(line).expect("JSON lines"))).collect()
     }
 
     /// The cache's directory.

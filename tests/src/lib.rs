@@ -56,7 +56,7 @@ mod visitor;
 mod wait;
 mod web;
 
-pub use account::Account;
+pub use account::{Account, Registration};
 pub use agent::{Agent, Keeper, string};
 pub use balancer::Balancer;
 pub use browser::{Browser, BrowserSettings, Element};

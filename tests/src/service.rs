@@ -1,5 +1,6 @@
 //! The key service.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::{Finished, Process, run_within};
-use crate::{Account, Client, PATIENCE, Program, Room, as_user, eventually, program};
+use crate::{Account, Client, PATIENCE, Program, Registration, Room, as_user, eventually, program};
 
 /// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
 #[derive(Debug)]
@@ -214,6 +215,13 @@ impl Service {
     #[must_use]
     pub fn host_token(&self, name: &str) -> String {
         text(&self.json(&["host", "add", name, "--json"]), "token").to_owned()
+    }
+
+    /// All that is registered, as hosts are told.
+    #[track_caller]
+    #[must_use]
+    pub fn registrations(&self) -> BTreeSet<Registration> {
+        self.snapshot().iter().map(Registration::of).collect()
     }
 
     /// The snapshot that a host gets at this moment: its entries, without header and trailer.

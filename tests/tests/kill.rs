@@ -13,7 +13,6 @@ use std::time::SystemTime;
 use cache::{Cache, Verdict};
 use keys::Login;
 use pushkeys_tests::{Account, Answer, Dice, PushHost, Service, SyntheticKey, SyntheticKeys, run, until};
-use serde_json::Value;
 
 const ACCOUNTS: u64 = 4;
 const KEYS_PER_ACCOUNT: usize = 200;
@@ -61,7 +60,7 @@ fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let confirmed: Vec<Confirmed> =
         writers.into_iter().map(|writer| writer.join().expect("a writer")).collect();
 
-    until("the cache is what the database is", || in_cache(&host) == in_database(&service));
+    until("the cache is what the database is", || host.registrations() == service.registrations());
     progress.is_over.store(true, Ordering::Relaxed);
     for reader in readers {
         reader.join().expect("no reader saw a wrong answer");
@@ -176,25 +175,6 @@ fn read_by_helper(users: &[User], host: &PushHost, progress: &Arc<Progress>) -> 
             progress.answers.fetch_add(1, Ordering::Relaxed);
         }
     })
-}
-
-/// A registration: fingerprint, account, key id.
-type Registration = (String, String, String);
-
-fn registration(value: &Value) -> Registration {
-    let text = |field: &str| {
-        value.get(field).and_then(Value::as_str).unwrap_or_else(|| panic!("{value}")).to_owned()
-    };
-    (text("fingerprint"), text("account"), text("key_id"))
-}
-
-fn in_cache(host: &PushHost) -> BTreeSet<Registration> {
-    let lines = host.pushkeys(&["list", "--json"]).output();
-    lines.lines().map(|line| registration(&serde_json::from_str(line).expect("JSON lines"))).collect()
-}
-
-fn in_database(service: &Service) -> BTreeSet<Registration> {
-    service.snapshot().iter().map(registration).collect()
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -100,25 +100,6 @@ fn head(service: &Service, token: &str) -> (String, u64) {
     (epoch.to_owned(), header.get("sequence").and_then(Value::as_u64).expect("a number"))
 }
 
-/// A registration: fingerprint, account, key id.
-type Registration = (String, String, String);
-
-fn registration(value: &Value) -> Registration {
-    let text = |field: &str| {
-        value.get(field).and_then(Value::as_str).unwrap_or_else(|| panic!("{value}")).to_owned()
-    };
-    (text("fingerprint"), text("account"), text("key_id"))
-}
-
-fn in_cache(host: &PushHost) -> BTreeSet<Registration> {
-    let lines = host.pushkeys(&["list", "--json"]).output();
-    lines.lines().map(|line| registration(&serde_json::from_str(line).expect("JSON lines"))).collect()
-}
-
-fn in_database(service: &Service) -> BTreeSet<Registration> {
-    service.snapshot().iter().map(registration).collect()
-}
-
 /// One account adds and removes keys that all others want, too.
 fn contest(account: &Account, keys: &Arc<Vec<SyntheticKey>>, seed: u64) -> JoinHandle<(u64, u64)> {
     let (account, keys, mut dice) = (account.clone(), Arc::clone(keys), Dice::new(seed));
@@ -164,7 +145,7 @@ fn accounts_that_contest_keys_on_three_replicas_leave_one_owner_and_one_order() 
     }
     assert!(confirmed > 0 && refused > 0, "{confirmed} confirmed, {refused} refused");
 
-    let held = in_database(world.first());
+    let held = world.first().registrations();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for account in &world.accounts {
         for (_, fingerprint) in account.keys() {
@@ -172,11 +153,11 @@ fn accounts_that_contest_keys_on_three_replicas_leave_one_owner_and_one_order() 
             assert_eq!(former, None, "{fingerprint} has two owners");
         }
     }
-    let of_database = held.iter().map(|(fingerprint, account, _)| (fingerprint.clone(), account.clone()));
+    let of_database = held.iter().map(|one| (one.fingerprint.clone(), one.account.clone()));
     assert_eq!(owners, of_database.collect());
     for (host, replica) in hosts.iter().zip(&world.replicas) {
-        until("the cache is what the database is", || in_cache(host) == held);
-        assert_eq!(in_database(replica), held);
+        until("the cache is what the database is", || host.registrations() == held);
+        assert_eq!(replica.registrations(), held);
     }
 
     let (_, last) = head(world.first(), &token);
@@ -270,10 +251,10 @@ fn a_killed_replica_and_a_database_that_went_away_cost_no_host_a_change() {
     over.store(true, Ordering::Relaxed);
     user.join().expect("a user");
     for host in &hosts {
-        until("the cache is what the database is", || in_cache(host) == in_database(world.first()));
+        until("the cache is what the database is", || host.registrations() == world.first().registrations());
         let verified = host.pushkeys(&["verify"]);
         assert!(verified.status.success(), "{verified:?}");
     }
-    let replicas: Vec<_> = world.replicas.iter().map(in_database).collect();
+    let replicas: Vec<_> = world.replicas.iter().map(Service::registrations).collect();
     assert!(replicas.windows(2).all(|pair| pair.first() == pair.last()));
 }

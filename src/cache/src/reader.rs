@@ -185,7 +185,7 @@ impl Source {
     }
 
     /// The entries of the shard `index`, if nothing in it is wrong.
-    pub(crate) fn shard_entries(&self, index: u32) -> Result<Vec<Entry>, ReadError> {
+    pub fn shard_entries(&self, index: u32) -> Result<Vec<Entry>, ReadError> {
         let report = self.inspect_shard(index);
         match (report.unreadable, report.faults.first()) {
             (Some(error), _) => Err(error),

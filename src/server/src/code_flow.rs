@@ -23,6 +23,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+use crate::config::ConfigError;
 use crate::outbound::{Outbound, OutboundError};
 use crate::seal::{SealError, Sealer};
 
@@ -32,6 +33,20 @@ const ATTEMPT_AGE_MS_MAX: i64 = 10 * 60 * 1000;
 const PARAMETER_BYTES_MAX: usize = 4096;
 /// How much of the other service's reason is repeated to the person.
 const REASON_CHARACTERS_MAX: usize = 200;
+
+/// Why another service cannot be used.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// Our secret there.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`SealError`].
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// See [`OutboundError`].
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+}
 
 /// What the flow needs to know of the other service and of us.
 ///

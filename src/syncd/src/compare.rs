@@ -209,15 +209,11 @@ impl Iterator for InOrder {
             if self.next_shard >= self.source.shard_count() {
                 return None;
             }
-            let report = self.source.inspect_shard(self.next_shard);
+            let mut entries = match self.source.shard_entries(self.next_shard) {
+                Ok(entries) => entries,
+                Err(error) => return Some(Err(error)),
+            };
             self.next_shard += 1;
-            if let Some(error) = report.unreadable {
-                return Some(Err(error));
-            }
-            if let Some((_, damage)) = report.faults.first() {
-                return Some(Err(cache::ReadError::Damaged { path: report.path, source: *damage }));
-            }
-            let mut entries: Vec<Entry> = report.entries.into_iter().map(|(_, entry)| entry).collect();
             entries.sort_unstable_by_key(|entry| entry.fingerprint);
             self.shard = entries.into_iter();
         }

@@ -18,9 +18,8 @@ pub use self::api::{GithubError, GithubKey, User};
 use self::listings::Listings;
 pub use self::proposal::{Candidate, Proposal, RefusedKey};
 pub use self::settings::Settings;
-use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties};
-use crate::config::ConfigError;
-use crate::outbound::{Outbound, OutboundError};
+use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
+use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
 use crate::store::{GithubLink, Store, StoreError};
@@ -36,20 +35,6 @@ pub struct GitHub {
     attempts: Sealer,
     tokens: Sealer,
     listings: Listings,
-}
-
-/// Why GitHub cannot be used.
-#[derive(Debug, Error)]
-pub enum PrepareError {
-    /// The app's secret.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// See [`SealError`].
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// See [`OutboundError`].
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
 }
 
 /// Why an account was not linked.

@@ -14,10 +14,9 @@ pub use self::id_token::IdTokenError;
 pub use self::provider::ProviderError;
 use self::provider::{Directory, Provider};
 pub use self::settings::Settings;
-use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties};
-use crate::config::ConfigError;
-use crate::outbound::{Outbound, OutboundError};
-use crate::seal::{SealError, Sealer};
+use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
+use crate::outbound::Outbound;
+use crate::seal::Sealer;
 use crate::secret::ServiceSecret;
 
 /// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
@@ -55,20 +54,6 @@ pub struct Identity {
     pub name: Option<String>,
     /// Where the person is reached, if the provider made sure of it.
     pub email: Option<String>,
-}
-
-/// Why OpenID Connect cannot be used.
-#[derive(Debug, Error)]
-pub enum PrepareError {
-    /// Our secret at the provider.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// See [`SealError`].
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// See [`OutboundError`].
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
 }
 
 /// Why nobody is signed in.
