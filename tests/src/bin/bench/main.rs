@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement that cannot be made ends the program")]
 
+mod api;
 mod burst;
 mod first_sync;
 mod login;
@@ -44,6 +45,14 @@ enum Command {
     LsRemote(ls_remote::Arguments),
     /// Changes per second that a host catches up with
     Burst(burst::Arguments),
+    /// Requests per second of the key API, against a handler that does nothing
+    Api(api::Arguments),
+    /// The handler that does nothing
+    #[command(hide = true, name = api::BARE)]
+    Bare {
+        /// Where it listens
+        address: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,6 +66,8 @@ fn main() -> ExitCode {
         Command::Login(arguments) => login::run(&arguments, &mut report),
         Command::LsRemote(arguments) => ls_remote::run(&arguments, &mut report),
         Command::Burst(arguments) => burst::run(&arguments, &mut report),
+        Command::Api(arguments) => api::run(&arguments, &mut report),
+        Command::Bare { address } => api::serve_bare(&address),
     }
     report.verdict()
 }
