@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use pushkeys_tests::{Account, Key, PushHost, Service, run, until};
+use pushkeys_tests::{Account, Key, PushHost, Service, Visitor, run, until};
 use serde_json::Value;
 
 /// The hosts as `pushkeys-server hosts --json` lists them, and the sum.
@@ -73,4 +73,24 @@ fn a_wait_that_cannot_be_read_stores_nothing() {
     let stored = put(&service, &ana, "laptop?expires_at=2099-01-31T12:00:00Z&wait=1s", &Key::ed25519());
     assert_eq!(stored["hosts"], serde_json::json!({ "applied": 0, "of": 0 }), "{stored}");
     assert_eq!(ana.keys().len(), 1);
+}
+
+#[test]
+fn the_console_tells_on_how_many_hosts_keys_are_in_force_and_which_of_them_refuses_one() {
+    const PASSWORD: &str = "correct horse battery staple";
+    let service = Service::start();
+    let (ana, laptop, phone) = (service.account("ana"), Key::ed25519(), Key::ed25519());
+    service.set_password("ana", PASSWORD);
+    ana.adds(&laptop, "laptop");
+    ana.adds(&phone, "phone");
+    let mut visitor = Visitor::of(&service.url());
+    let page = visitor.signs_in("ana", PASSWORD).body;
+    assert!(!page.contains("in force on") && !page.contains("refused there"), "{page}");
+
+    let host = PushHost::start(&service);
+    let mut page = || visitor.opens("/users/me/ssh-keys").body;
+    until("both keys are in force", || page().contains("All changes are in force on 1 of 1 push hosts."));
+    let _ = host.pushkeys(&["revoke", &laptop.fingerprint().to_string()]).output();
+    until("the page tells of it", || page().contains("this key is refused there"));
+    assert_eq!(page().matches("this key is refused there").count(), 1, "of one key alone");
 }

@@ -1,6 +1,6 @@
 //! The keys of the account that asks.
 
-use ::keys::{AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
+use ::keys::{AccountId, Expiry, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -16,7 +16,7 @@ use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::log::chain;
 use crate::percent;
-use crate::store::{KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
+use crate::store::{AccountRevocation, KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
@@ -103,14 +103,12 @@ pub(super) async fn list(
     Ok(Json(keys.collect()))
 }
 
-fn reported(key: &StoredKey, revocations: &[(Option<Fingerprint>, String)]) -> Reported {
+fn reported(key: &StoredKey, revocations: &[AccountRevocation]) -> Reported {
     let split =
         |one: &Option<KeyUse>| one.as_ref().map(|KeyUse { at, host }| (at.to_string(), host.clone())).unzip();
     let (last_used_at, last_used_host) = split(&key.last_use);
     let (last_checked_at, last_checked_host) = split(&key.last_check);
-    let is_of_key = |revoked: &Option<Fingerprint>| revoked.is_none_or(|revoked| revoked == key.fingerprint);
-    let revoked_on =
-        revocations.iter().filter(|(revoked, _)| is_of_key(revoked)).map(|(_, host)| host.clone()).collect();
+    let revoked_on = key.revoked_on(revocations).into_iter().map(str::to_owned).collect();
     Reported { last_used_at, last_used_host, last_checked_at, last_checked_host, revoked_on }
 }
 

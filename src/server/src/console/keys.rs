@@ -20,7 +20,8 @@ use super::visitor::SignedIn;
 use super::{Console, KEYS_PATH, confirm, github, refusals};
 use crate::api::{RequestId, log_change};
 use crate::store::{
-    KeyToPut, KeyUse, PutKeyError, ReportKeyError, StoreError, StoredKey, Warning, WarningKind,
+    AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, StoreError, StoredKey,
+    Warning, WarningKind,
 };
 
 /// What was done before the page was shown again.
@@ -151,9 +152,11 @@ async fn fill_page(
 ) -> Result<KeysPage, StoreError> {
     let account = &by.session.account;
     let texts = by.texts();
-    let (keys, warnings, github) = tokio::try_join!(
+    let (keys, warnings, revocations, in_force, github) = tokio::try_join!(
         console.store.keys(account),
         console.store.warnings(account),
+        console.store.revocations_of(account),
+        in_force(console, texts),
         github::panel(console, by),
     )?;
     let now = Timestamp::now();
@@ -163,11 +166,30 @@ async fn fill_page(
         page: if form.refusal.is_some() { page.with_error() } else { page },
         notice,
         warnings: warnings.into_iter().map(|warning| warning_row(warning, texts)).collect(),
-        keys: keys.into_iter().map(|key| key_row(console, key, now, texts)).collect(),
+        keys: keys
+            .into_iter()
+            .map(|key| KeyRow {
+                revoked: revoked(&key, &revocations, texts),
+                ..key_row(console, key, now, texts)
+            })
+            .collect(),
+        in_force,
         github,
         form,
         push,
     })
+}
+
+async fn in_force(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
+    let (receipts, state) = tokio::try_join!(console.store.receipts(), console.store.feed_state())?;
+    let Propagation { applied, of } = Propagation::of(&receipts, &state.head, Timestamp::now());
+    let values = [("applied", &*applied.to_string()), ("hosts", &*of.to_string())];
+    Ok((of > 0).then(|| fill(texts.in_force, &values)))
+}
+
+fn revoked(key: &StoredKey, revocations: &[AccountRevocation], texts: &Messages) -> Option<String> {
+    let hosts = key.revoked_on(revocations);
+    (!hosts.is_empty()).then(|| fill(texts.revoked_on, &[("hosts", &hosts.join(", "))]))
 }
 
 fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Messages) -> KeyRow {
@@ -185,6 +207,7 @@ fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Message
         fingerprint: stored.fingerprint.to_string(),
         verified: stored.verified,
         has_expired: stored.expires_at.is_some_and(|expires_at| expires_at <= now),
+        revoked: None,
         last_used: last_used(stored.last_use.as_ref(), texts),
         added: Moment(stored.created_at),
         expires: stored.expires_at.map(Moment),

@@ -84,6 +84,10 @@ messages! {
         "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
     your_keys: "Your keys", "Vos clés";
     no_keys: "You have no SSH key yet. Add one below.", "Vous n’avez pas encore de clé SSH. Ajoutez-en une ci-dessous.";
+    in_force: "All changes are in force on {applied} of {hosts} push hosts.",
+        "Toutes les modifications sont en vigueur sur {applied} des {hosts} serveurs de push.";
+    revoked_on: "Revoked by the operator on {hosts}: this key is refused there.",
+        "Révoquée par l'exploitant sur {hosts} : cette clé y est refusée.";
     verified: "Verified", "Vérifiée";
     verified_hint: "You have proved that you hold the private key.", "Vous avez prouvé que vous détenez la clé privée.";
     expired: "Expired", "Expirée";

@@ -143,6 +143,8 @@ pub(super) struct KeysPage {
     pub(super) notice: Option<&'static str>,
     pub(super) warnings: Vec<WarningRow>,
     pub(super) keys: Vec<KeyRow>,
+    /// On how many hosts the last change is in force, where any host is there.
+    pub(super) in_force: Option<String>,
     /// Where GitHub is configured.
     pub(super) github: Option<GithubPanel>,
     pub(super) form: AddForm,
@@ -206,6 +208,8 @@ pub(super) struct KeyRow {
     pub(super) md5: String,
     pub(super) verified: bool,
     pub(super) has_expired: bool,
+    /// On which hosts it is refused although it is registered.
+    pub(super) revoked: Option<String>,
     pub(super) added: Moment,
     pub(super) last_used: String,
     pub(super) expires: Option<Moment>,

@@ -61,7 +61,7 @@ pub use self::oidc::TieError;
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::receipts::{Propagation, Receipt};
-pub use self::reports::{ConfirmedRevocation, KeyUse, ReportedRevocation};
+pub use self::reports::{AccountRevocation, ConfirmedRevocation, KeyUse, ReportedRevocation};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
 pub use self::snapshot::{Page, Snapshot};
 pub use self::tokens::{NewToken, TokenInfo, TokenUse};

@@ -13,7 +13,7 @@ use super::changes::Numbering;
 use super::hosts::HostId;
 use super::keys::{fingerprint, key_id};
 use super::sql::{Transaction, sql};
-use super::{KeyChange, Store, StoreError, instant, now_ms};
+use super::{KeyChange, Store, StoreError, StoredKey, instant, now_ms};
 use crate::secret::{self, NewIdError};
 
 /// A use of a key, as its account sees it.
@@ -23,6 +23,25 @@ pub struct KeyUse {
     pub at: Timestamp,
     /// The name of the host.
     pub host: String,
+}
+
+/// What a host has revoked of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRevocation {
+    /// One of its keys, or with none all of them.
+    pub key: Option<Fingerprint>,
+    /// The name of the host.
+    pub host: String,
+}
+
+impl StoredKey {
+    /// The hosts that refuse it although it is registered, as `revocations` of its account say.
+    #[must_use]
+    pub fn revoked_on<'a>(&self, revocations: &'a [AccountRevocation]) -> Vec<&'a str> {
+        let concerning =
+            revocations.iter().filter(|revocation| revocation.key.is_none_or(|key| key == self.fingerprint));
+        concerning.map(|revocation| revocation.host.as_str()).collect()
+    }
 }
 
 /// Something that a host has revoked by itself.
@@ -165,11 +184,8 @@ impl Store {
         Ok(done > 0)
     }
 
-    /// The names of the hosts on which keys of `account` are revoked, each with its key, and all with none.
-    pub async fn revocations_of(
-        &self,
-        account: &AccountId,
-    ) -> Result<Vec<(Option<Fingerprint>, String)>, StoreError> {
+    /// What hosts have revoked of `account`, in the order of their names.
+    pub async fn revocations_of(&self, account: &AccountId) -> Result<Vec<AccountRevocation>, StoreError> {
         let rows: Vec<(Option<Vec<u8>>, String)> = sql("SELECT r.fingerprint, h.name FROM host_revocations r
              JOIN hosts h ON h.id = r.host
              LEFT JOIN keys k ON k.fingerprint = r.fingerprint
@@ -180,7 +196,10 @@ impl Store {
         .await
         .map_err(StoreError::of("list revocations of an account"))?;
         rows.into_iter()
-            .map(|(digest, host)| Ok((digest.as_deref().map(fingerprint).transpose()?, host)))
+            .map(|(digest, host)| {
+                let key = digest.as_deref().map(fingerprint).transpose()?;
+                Ok(AccountRevocation { key, host })
+            })
             .collect()
     }
 }
