@@ -1,0 +1,194 @@
+//! The configuration file. Every setting has a default, and what is not known is refused.
+
+mod error;
+mod files;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keys::{CompromisedList, Policy};
+use serde::Deserialize;
+
+pub use self::error::ConfigError;
+pub(crate) use self::files::read_secret;
+use self::files::read_trusted;
+use self::values::parsed;
+pub(crate) use self::values::{duration, optional};
+use crate::api::Origin;
+use crate::auth::PublicUrl;
+use crate::console::ConsoleConfig;
+use crate::percent::is_unreserved;
+use crate::rate_limit::Rate;
+use crate::store::{DatabaseUrl, StoreLimits};
+use crate::{github, mail, oidc};
+
+/// The longest configuration file in bytes.
+const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// The longest list of compromised keys in bytes: about a million fingerprints.
+const COMPROMISED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The shortest and the longest time between two heartbeats.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
+const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
+
+/// The configuration of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where requests are served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A file that is written with the address once it is bound.
+    pub address_file: Option<PathBuf>,
+    /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<PublicUrl>,
+    /// Whose pages may use the API from a browser.
+    pub allowed_origins: Vec<Origin>,
+    /// How often one account may use the API.
+    pub account_rate: Rate,
+    /// How often one address may, or one /64 of IPv6.
+    pub address_rate: Rate,
+    /// Proxies that are believed about the address of their peer.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Where everything is kept.
+    #[serde(deserialize_with = "parsed")]
+    pub database: DatabaseUrl,
+    /// The password for a PostgreSQL database, one line; without a file, `PGPASSFILE` counts.
+    pub database_password_file: Option<PathBuf>,
+    /// The service's secret; made when it is missing.
+    pub secret_file: PathBuf,
+    /// The programs whose OAuth credentials are taken.
+    #[serde(rename = "consumer")]
+    pub consumers: Vec<Consumer>,
+    /// Time between two heartbeats of the feed.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat: Duration,
+    /// The most changes that are kept for hosts to resume from.
+    pub changes_max: u64,
+    /// The most keys that an account may register itself.
+    pub keys_per_account_max: u64,
+    /// More keys that are known to be compromised: one fingerprint or public key a line.
+    pub compromised_keys_file: Option<PathBuf>,
+    /// Where keys can be imported from.
+    pub github: Option<github::Settings>,
+    /// By whose word people sign in, beside their password.
+    pub oidc: Option<oidc::Settings>,
+    /// Who takes mails about changes.
+    pub smtp: Option<mail::Settings>,
+    /// The pages for users.
+    pub console: ConsoleConfig,
+    /// Where Prometheus reads: a loopback address, or the path of a socket.
+    pub metrics: Option<::metrics::Address>,
+}
+
+/// A program that speaks OAuth 1.0a for accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    /// Its public name.
+    pub key: String,
+    /// Its own half of the signature.
+    pub secret: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            address_file: None,
+            public_url: None,
+            allowed_origins: Vec::new(),
+            account_rate: rate(200, 5_000),
+            address_rate: rate(1_000, 20_000),
+            trusted_proxies: Vec::new(),
+            database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
+            database_password_file: None,
+            secret_file: "/var/lib/pushkeys-server/secret".into(),
+            consumers: vec![Consumer::clever_tools()],
+            heartbeat: Duration::from_secs(5),
+            changes_max: 1_000_000,
+            keys_per_account_max: 1_000,
+            compromised_keys_file: None,
+            github: None,
+            oidc: None,
+            smtp: None,
+            console: ConsoleConfig::default(),
+            metrics: None,
+        }
+    }
+}
+
+fn rate(per_second: u32, burst: u32) -> Rate {
+    let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Rate { per_second: at_least_one(per_second), burst: at_least_one(burst) }
+}
+
+impl Consumer {
+    /// Clever Cloud's CLI, whose consumer secret is published in its source and protects nothing.
+    fn clever_tools() -> Self {
+        Self { key: "T5nFjKeHH4AIlEveuGhB5S3xg8T19e".into(), secret: "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT".into() }
+    }
+}
+
+impl Config {
+    /// The configuration in the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_trusted(path, CONFIG_BYTES_MAX)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: shown(source, &text) })?;
+        config.database = config.database.with_password_file(config.database_password_file.clone());
+        match config.wrong_value() {
+            None => Ok(config),
+            Some((setting, expected)) => Err(ConfigError::Value { path: path.to_owned(), setting, expected }),
+        }
+    }
+
+    /// The limits of the store.
+    #[must_use]
+    pub fn store_limits(&self) -> StoreLimits {
+        StoreLimits {
+            changes_max: self.changes_max,
+            keys_per_account_max: self.keys_per_account_max,
+            audit_age_max: self.console.history_max,
+            sends_mail: self.smtp.is_some(),
+        }
+    }
+
+    /// The key policy, with the operator's list of compromised keys.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let Some(path) = &self.compromised_keys_file else { return Ok(Policy::default()) };
+        let text = read_trusted(path, COMPROMISED_BYTES_MAX)?;
+        let list: CompromisedList =
+            text.parse().map_err(|source| ConfigError::Compromised { path: path.clone(), source })?;
+        Ok(Policy::default().with_compromised(list))
+    }
+
+    fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
+        let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_unreserved);
+        if !(HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&self.heartbeat) {
+            return Some(("heartbeat", "between 50ms and 60s"));
+        }
+        if self.changes_max == 0 || self.keys_per_account_max == 0 {
+            return Some(("changes_max` or `keys_per_account_max", "at least 1"));
+        }
+        if !self.consumers.iter().all(|consumer| is_token(&consumer.key) && is_token(&consumer.secret)) {
+            return Some(("consumer", "made of A-Z, a-z, 0-9, `-`, `.`, `_` and `~`"));
+        }
+        let github = self.github.as_ref().and_then(github::Settings::wrong_value);
+        let oidc = || self.oidc.as_ref().and_then(oidc::Settings::wrong_value);
+        let smtp = || self.smtp.as_ref().and_then(mail::Settings::wrong_value);
+        github.or_else(oidc).or_else(smtp).or_else(|| self.console.wrong_value())
+    }
+}
+
+/// `error` without the line of `text` that is wrong, where that line may be a URL with a password.
+fn shown(mut error: toml::de::Error, text: &str) -> toml::de::Error {
+    if error.span().and_then(|span| text.get(span)).is_some_and(|wrong| wrong.contains('@')) {
+        error.set_input(None);
+    }
+    error
+}
