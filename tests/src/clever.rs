@@ -1,6 +1,6 @@
 //! Clever Cloud's own command line, from npm.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -26,12 +26,16 @@ pub fn clever_tools_if_installed(version: &str) -> Option<PathBuf> {
 /// The program of `version`, installed once for all runs of the tests.
 #[must_use]
 pub fn clever_tools(version: &str) -> PathBuf {
+    fs::create_dir_all(directory("")).expect("own directory");
+    // Of tests that start together, the first installs it.
+    let lock = File::create(directory("lock")).expect("own file");
+    lock.lock().expect("own file");
     if let Some(program) = clever_tools_if_installed(version) {
         return program;
     }
     let directory = directory(version);
     // Moved into place once it is whole: npm may be stopped at any moment.
-    let draft = directory.with_extension(format!("{}.new", std::process::id()));
+    let draft = directory.with_extension("new");
     fs::create_dir_all(&draft).expect("own directory");
     fs::write(draft.join("package.json"), "{\"private\":true}").expect("own file");
     let mut npm = Command::new("npm");

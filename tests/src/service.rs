@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::{Finished, Process, run_within};
-use crate::{Account, Client, PATIENCE, Program, Registration, Room, as_user, eventually, program};
+use crate::{
+    Account, Client, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user, eventually, program,
+};
 
 /// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Service {
     secret: PathBuf,
     address: String,
     process: Option<Process>,
+    /// A database that goes with it.
+    _own: Option<PostgresDatabase>,
     /// Tables of the configuration besides what every service has.
     settings: String,
     /// The token by which a test itself reads the feed.
@@ -38,21 +42,22 @@ impl Service {
     #[must_use]
     pub fn start_with(settings: &str, files: &[(&str, &str)]) -> Self {
         let room = Room::temporary();
-        for (name, text) in files {
-            let _ = room.write(name, text);
-        }
-        let settings = settings.replace("{room}", &room.path().display().to_string());
         let database = format!("sqlite://{}", room.join("pushkeys.db").display());
-        let secret = room.join("secret");
-        Self::start_on(room, database, secret, settings)
+        Self::start_in(room, database, settings, files)
+    }
+
+    /// The same on a PostgreSQL database of its own, in the server that tests share.
+    #[must_use]
+    pub fn start_on_postgres_with(settings: &str, files: &[(&str, &str)]) -> Self {
+        let database = PostgresDatabase::shared();
+        let service = Self::start_in(Room::temporary(), database.url(), settings, files);
+        Self { _own: Some(database), ..service }
     }
 
     /// The same on the PostgreSQL database at `url`.
     #[must_use]
     pub fn start_on_postgres(url: String) -> Self {
-        let room = Room::temporary();
-        let secret = room.join("secret");
-        Self::start_on(room, url, secret, String::new())
+        Self::start_in(Room::temporary(), url, "", &[])
     }
 
     /// Another service on the same database with the same secret.
@@ -62,9 +67,19 @@ impl Service {
         Self::start_on(Room::temporary(), database, secret, self.settings.clone())
     }
 
+    fn start_in(room: Room, database: String, settings: &str, files: &[(&str, &str)]) -> Self {
+        for (name, text) in files {
+            let _ = room.write(name, text);
+        }
+        let settings = settings.replace("{room}", &room.path().display().to_string());
+        let secret = room.join("secret");
+        Self::start_on(room, database, secret, settings)
+    }
+
     fn start_on(room: Room, database: String, secret: PathBuf, settings: String) -> Self {
         let (address, observer) = (String::new(), OnceLock::new());
-        let mut service = Self { room, database, secret, address, process: None, settings, observer };
+        let mut service =
+            Self { room, database, secret, address, process: None, _own: None, settings, observer };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();

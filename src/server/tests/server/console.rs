@@ -1,5 +1,5 @@
 //! The console as HTTP: who is let in, what a form must carry, what a page may do, and what is written down.
-//! Real browsers use it in `tests/tests/console.rs`.
+//! Real browsers use it in `tests/tests/users_on_sqlite/console.rs`.
 
 use std::process::Command;
 

@@ -8,14 +8,15 @@ use pushkeys_tests::{
 use reqwest::Method;
 use serde_json::Value;
 
-const PASSWORD: &str = "correct horse battery";
+use crate::{PASSWORD, service_with};
+
 const KEYS: &str = "/users/me/ssh-keys";
 const IMPORT: &str = "/users/me/ssh-keys/github";
 
 /// A service whose accounts can link to `github`.
 fn service(github: &GitHub) -> Service {
     let settings = github.settings("{room}/github.secret");
-    Service::start_with(&settings, &[("github.secret", GITHUB_CLIENT_SECRET)])
+    service_with(&settings, &[("github.secret", GITHUB_CLIENT_SECRET)])
 }
 
 /// An account with a browser that is signed in.

@@ -2,12 +2,6 @@
 //!
 //! Version 4 signs its requests with OAuth 1.0a PLAINTEXT, version 3 with HMAC-SHA512.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on fails, also in a helper that is no test itself"
-)]
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +10,8 @@ use pushkeys_tests::{
     Browser, BrowserSettings, Finished, Key, Process, Room, Service, clever_tools, eventually, run_within,
 };
 use serde_json::Value;
+
+use crate::{PASSWORD, service};
 
 /// The longest that one command may take: Node alone takes a second to start.
 const COMMAND_TIME_MAX: Duration = Duration::from_mins(1);
@@ -162,7 +158,7 @@ fn check_strangers(program: &Path, service: &Service, ana: &Credential) {
 
 #[test]
 fn version_4_does_all_it_can_with_keys() {
-    let (program, service) = (clever_tools("4.11.0"), Service::start());
+    let (program, service) = (clever_tools("4.11.0"), service());
     let ana = service.account("ana");
     let credential = Credential::of(&service, "ana");
     let clever = Clever::of(&program, &service, &credential);
@@ -180,7 +176,7 @@ fn version_4_does_all_it_can_with_keys() {
 
 #[test]
 fn version_3_does_all_it_can_with_keys() {
-    let (program, service) = (clever_tools("3.14.0"), Service::start());
+    let (program, service) = (clever_tools("3.14.0"), service());
     let ana = service.account("ana");
     let credential = Credential::of(&service, "ana");
     let clever = Clever::of(&program, &service, &credential);
@@ -197,8 +193,7 @@ fn version_3_does_all_it_can_with_keys() {
 
 #[test]
 fn version_4_logs_in_once_its_user_approved_it_in_the_browser() {
-    const PASSWORD: &str = "correct horse battery";
-    let (program, service) = (clever_tools("4.11.0"), Service::start());
+    let (program, service) = (clever_tools("4.11.0"), service());
     let url = service.url();
     let _ = service.account("ana");
     service.set_password("ana", PASSWORD);

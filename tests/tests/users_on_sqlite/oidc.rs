@@ -3,7 +3,8 @@
 use pushkeys_tests::{Forgery, OPENID_CLIENT_SECRET, OpenId, Seen, Service, Visitor};
 use serde_json::{Value, json};
 
-const PASSWORD: &str = "correct horse battery";
+use crate::{PASSWORD, service_with};
+
 const KEYS: &str = "/users/me/ssh-keys";
 const PROFILE: &str = "/users/me";
 
@@ -13,7 +14,7 @@ fn ana() -> Value {
 
 fn service(provider: &OpenId, creates_accounts: bool) -> Service {
     let settings = provider.settings("{room}/oidc.secret", creates_accounts);
-    Service::start_with(&settings, &[("oidc.secret", OPENID_CLIENT_SECRET)])
+    service_with(&settings, &[("oidc.secret", OPENID_CLIENT_SECRET)])
 }
 
 /// Signs in by the button: to the provider and back.

@@ -2,11 +2,11 @@
 
 use pushkeys_tests::{Key, Mail, Service, Smtp, Visitor, eventually, until};
 
-const PASSWORD: &str = "correct horse battery";
+use crate::{PASSWORD, service_with};
 
 /// A service that sends mail, with the account `ana`, who has an address.
 fn service(smtp: &Smtp) -> Service {
-    let service = Service::start_with(&smtp.settings(), &[]);
+    let service = service_with(&smtp.settings(), &[]);
     let _ = service.administers(&["account", "add", "ana", "--email", "ana@example.com"]).output();
     service
 }

@@ -1,25 +1,18 @@
 //! Accounts elsewhere on the console, in a real browser that goes there and comes back.
 
 use pushkeys_tests::{
-    Browser, BrowserSettings, GITHUB_CLIENT_SECRET, GitHub, Key, OPENID_CLIENT_SECRET, OpenId, Service,
+    Browser, BrowserSettings, GITHUB_CLIENT_SECRET, GitHub, Key, OPENID_CLIENT_SECRET, OpenId,
 };
 use serde_json::json;
 
-const PASSWORD: &str = "correct horse battery";
-
-/// A picture for people to look at, where `PUSHKEYS_PICTURES` names a folder for it.
-fn take_picture(browser: &Browser, name: &str) {
-    if let Some(folder) = std::env::var_os("PUSHKEYS_PICTURES") {
-        browser.takes_picture(&std::path::PathBuf::from(folder).join(format!("{name}.png")));
-    }
-}
+use crate::{PASSWORD, service_with, take_picture};
 
 fn check_an_import(settings: BrowserSettings, picture: &str) {
     let github = GitHub::start("ana-codes");
     let (laptop, desk) = (Key::ed25519(), Key::generate(&["-t", "ecdsa"]));
     github.lists(&[("laptop", &laptop.bare_text()), ("desk", &desk.bare_text()), ("old", "ssh-dss AAAA")]);
     let files = [("github.secret", GITHUB_CLIENT_SECRET)];
-    let service = Service::start_with(&github.settings("{room}/github.secret"), &files);
+    let service = service_with(&github.settings("{room}/github.secret"), &files);
     let ana = service.account("ana");
     service.set_password("ana", PASSWORD);
     let browser = Browser::start(settings);
@@ -54,7 +47,7 @@ fn a_browser_without_script_does_the_same() {
 fn a_browser_signs_in_by_openid_connect_and_out_again() {
     let provider = OpenId::start(json!({"sub": "u-7", "preferred_username": "ana"}));
     let files = [("oidc.secret", OPENID_CLIENT_SECRET)];
-    let service = Service::start_with(&provider.settings("{room}/oidc.secret", true), &files);
+    let service = service_with(&provider.settings("{room}/oidc.secret", true), &files);
     let browser = Browser::start(BrowserSettings::default());
     browser.goes_to(&format!("{}/users/me", service.url()));
     browser.shows("Or with your password");

@@ -1,14 +1,11 @@
 //! The console in a real browser, as its users meet it.
 
-#![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
-
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use pushkeys_tests::{Account, Browser, BrowserSettings, Key, Service, run, until};
 
-const PASSWORD: &str = "correct horse battery";
+use crate::{PASSWORD, service, take_picture};
 
 /// A service with ana, who can sign in, and her browser.
 struct World {
@@ -19,7 +16,7 @@ struct World {
 
 impl World {
     fn start(settings: BrowserSettings) -> Self {
-        let service = Service::start();
+        let service = service();
         let ana = account(&service, "ana");
         let browser = Browser::start(settings);
         Self { service, ana, browser }
@@ -50,13 +47,6 @@ impl World {
         self.browser.find("#key").types(key);
         self.browser.find("#add-form .primary").click();
     }
-
-    /// A picture for people to look at, where `PUSHKEYS_PICTURES` names a folder for it.
-    fn takes_picture(&self, name: &str) {
-        if let Some(folder) = std::env::var_os("PUSHKEYS_PICTURES") {
-            self.browser.takes_picture(&PathBuf::from(folder).join(format!("{name}.png")));
-        }
-    }
 }
 
 fn account(service: &Service, name: &str) -> Account {
@@ -84,7 +74,7 @@ fn check_a_keys_way(world: &World) {
 
     browser.find("summary.danger").click();
     browser.shows("Delete the key “my laptop”?");
-    world.takes_picture("delete");
+    take_picture(&world.browser, "delete");
     assert_eq!(ana.keys().len(), 1, "asking is not deleting");
     browser.find("button.danger").click();
     browser.shows("The key was deleted");
@@ -132,7 +122,7 @@ fn what_was_refused_stays_in_the_form_and_the_reason_has_the_focus() {
     let browser = &world.browser;
     world.adds("my laptop", "ssh-ed25519 AAAA and the rest is missing");
     browser.shows("copy the whole line again from your .pub file");
-    world.takes_picture("refused");
+    take_picture(&world.browser, "refused");
     assert!(browser.title().starts_with("Error: "), "{}", browser.title());
     assert_eq!(browser.find("#name").value(), "my laptop");
     assert_eq!(browser.find("#key").value(), "ssh-ed25519 AAAA and the rest is missing");
@@ -151,14 +141,14 @@ fn a_contested_key_is_warned_of_and_goes_to_whoever_signs_for_it() {
     browser.shows("registered to another account");
     browser.goes_to(&format!("{}/users/me/ssh-keys", world.service.url()));
     browser.shows("Another account also uses the key “laptop”");
-    world.takes_picture("contested");
+    take_picture(&world.browser, "contested");
     browser.find(".notice.warn button").click();
     browser.shows("Prove that you hold the key");
     let command = browser.find(".command code").text();
     let command = command.replace("~/.ssh/id_ed25519", &key.path().display().to_string());
     let signature = run(Command::new("sh").args(["-c", &command])).output();
     browser.find("#signature").types(&signature);
-    world.takes_picture("proof");
+    take_picture(&world.browser, "proof");
     browser.find("main .primary").click();
     let shown = browser.shows("You have proved that the key is yours");
     assert!(shown.contains("Verified"), "{shown}");
@@ -180,7 +170,7 @@ fn a_french_browser_is_spoken_to_in_french_and_a_phone_shows_the_whole_width() {
     let browser = &world.browser;
     browser.goes_to(&world.service.url());
     browser.shows("Mot de passe");
-    world.takes_picture("sign-in-fr-phone");
+    take_picture(&world.browser, "sign-in-fr-phone");
     world.sign_in("ana");
     browser.shows("Ajouter une clé");
     world.adds("portable", Key::ed25519().text());
@@ -189,7 +179,7 @@ fn a_french_browser_is_spoken_to_in_french_and_a_phone_shows_the_whole_width() {
         browser.goes_to(&format!("{}{page}", world.service.url()));
         let excess = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         assert_eq!(browser.evaluates(excess), 0, "{page} scrolls sideways");
-        world.takes_picture(&format!("phone-fr{}", page.replace('/', "-")));
+        take_picture(&world.browser, &format!("phone-fr{}", page.replace('/', "-")));
     }
     world.adds_refused_in_french();
 }
@@ -208,11 +198,11 @@ fn the_profile_shows_what_changed_and_ends_other_sessions() {
     let browser = &world.browser;
     world.adds("laptop", Key::ed25519().text());
     browser.shows("The key was added");
-    world.takes_picture("keys");
+    take_picture(&world.browser, "keys");
     let second = World::sign_in_elsewhere(&world.service);
     browser.find("nav a[href='/users/me']").click();
     browser.shows("Key “laptop” added");
-    world.takes_picture("profile");
+    take_picture(&world.browser, "profile");
     assert_eq!(browser.all("input[name=session]").len(), 2, "the other session, and all others");
     browser.find("form[action='/users/me/sessions/end'] button").click();
     browser.shows("The session was ended");

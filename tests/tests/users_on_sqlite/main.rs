@@ -1,0 +1,44 @@
+//! What users do, as they do it: Clever Cloud's command line, the console in a real browser, services that they are
+//! known to elsewhere, and mail.
+//!
+//! `users_on_postgres` is a link to this folder: the same suite on PostgreSQL.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails, also in a helper that is no test itself"
+)]
+
+mod clever;
+mod console;
+mod github;
+mod linked;
+mod mail;
+mod oidc;
+
+use std::path::PathBuf;
+
+use pushkeys_tests::{Browser, Service};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A service without accounts on the database that this suite is about.
+fn service() -> Service {
+    service_with("", &[])
+}
+
+/// The same with more tables of configuration, and files for them.
+fn service_with(settings: &str, files: &[(&str, &str)]) -> Service {
+    if env!("CARGO_CRATE_NAME") == "users_on_postgres" {
+        Service::start_on_postgres_with(settings, files)
+    } else {
+        Service::start_with(settings, files)
+    }
+}
+
+/// A picture for people to look at, where `PUSHKEYS_PICTURES` names a folder for it.
+fn take_picture(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("PUSHKEYS_PICTURES") {
+        browser.takes_picture(&PathBuf::from(folder).join(format!("{name}.png")));
+    }
+}
