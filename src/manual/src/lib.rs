@@ -25,15 +25,35 @@ const COMPLETIONS: [(Shell, &str, &str, &str); 3] = [
 /// Writes below `prefix`, as in `/usr`, a page of `section` for `command` and for each command of it, and its completions.
 pub fn write(mut command: Command, section: &str, prefix: &Path) -> io::Result<()> {
     let name = command.get_name().to_owned();
+    let completed = without_hidden(&command);
     for (shell, folder, before, after) in COMPLETIONS {
         let mut out = create(&prefix.join(folder), &format!("{before}{name}{after}"))?;
-        generate(shell, &mut command.clone(), &name, &mut out);
+        generate(shell, &mut completed.clone(), &name, &mut out);
         out.flush()?;
     }
     // `help` is no command that anybody needs a page for.
     command = command.disable_help_subcommand(true);
     command.build();
     write_pages(&command, &name, section, &prefix.join(format!("share/man/man{section}")), DEPTH_MAX)
+}
+
+/// What can be completed of `command`: what is hidden from `--help` is not for people to type, and `clap_complete` would
+/// offer it.
+fn without_hidden(command: &Command) -> Command {
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
+    let below = command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(without_hidden);
+    let mut completed = Command::new(kept(command.get_name())).args(shown).subcommands(below);
+    completed = completed.about(command.get_about().cloned().unwrap_or_default());
+    match command.get_version() {
+        Some(version) => completed.version(kept(version)),
+        None => completed,
+    }
+}
+
+/// A name that lives as long as the process, which writes a package's files and ends: clap takes no other unless all
+/// programs are built with strings for names.
+fn kept(name: &str) -> &'static str {
+    name.to_owned().leak()
 }
 
 fn write_pages(command: &Command, name: &str, section: &str, folder: &Path, depth: usize) -> io::Result<()> {
@@ -98,8 +118,9 @@ mod tests {
         let add = Command::new("add").about("Adds").arg(Arg::new("name").long("name")).after_help("a\n.b\\c");
         let account = Command::new("account").about("Accounts").subcommand(add);
         let secret = Command::new("secret").hide(true);
-        write(Command::new("tool").about("A tool").subcommands([account, secret]), "8", folder.path())
-            .unwrap();
+        let concealed = Arg::new("concealed").long("concealed").hide(true);
+        let tool = Command::new("tool").about("A tool").version("1").arg(concealed);
+        write(tool.subcommands([account, secret]), "8", folder.path()).unwrap();
         let pages = folder.path().join("share/man/man8");
         let page = |name: &str| fs::read_to_string(pages.join(name));
         assert!(page("tool.8").unwrap().contains("tool\\-account"));
@@ -109,7 +130,9 @@ mod tests {
         assert!(!page("tool.8").unwrap().contains("secret"));
         for (_, place, before, after) in COMPLETIONS {
             let path = folder.path().join(place).join(format!("{before}tool{after}"));
-            assert!(fs::read_to_string(path).unwrap().contains("name"), "{place}");
+            let completions = fs::read_to_string(path).unwrap();
+            assert!(completions.contains("name") && completions.contains("version"), "{place}");
+            assert!(!completions.contains("secret") && !completions.contains("concealed"), "{place}");
         }
     }
 }
