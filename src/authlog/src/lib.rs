@@ -6,8 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -30,19 +28,6 @@ pub fn error(program: &'static str, message: &str) {
 /// Says `message` to the log for the record; see [`error`].
 pub fn info(program: &'static str, message: &str) {
     let _ = send(Path::new(SOCKET), program, Severity::LOG_INFO, message);
-}
-
-/// `error` and what caused it, each after a colon.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn send(
@@ -119,11 +104,5 @@ mod tests {
             (0..100_000).map(|_| send(&path, "x", Severity::LOG_INFO, "y")).take_while(Result::is_ok).count();
         assert!(sent < 100_000);
         assert!(send(&folder.path().join("none"), "x", Severity::LOG_INFO, "y").is_err());
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_causes() {
-        let error = syslog::Error::Io(io::Error::other("disk on fire"));
-        assert!(chain(&error).contains("disk on fire"), "{}", chain(&error));
     }
 }

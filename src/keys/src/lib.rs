@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod fingerprint;
 mod id;
 mod line;
@@ -14,6 +15,7 @@ mod name;
 mod policy;
 mod use_kind;
 
+pub use chain::chain;
 pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
 pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};
 pub use line::{AuthorizedKeysLine, LINE_BYTES_MAX, ParseLineError};

@@ -8,6 +8,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+pub use keys::chain;
+
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
 pub const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 
@@ -36,12 +38,4 @@ fn is_journal(stderr: BorrowedFd<'_>) -> bool {
         return false;
     };
     journal == format!("{}:{}", file.st_dev, file.st_ino)
-}
-
-/// An error and its causes on one line, for a log line or a terminal.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    keys::escape(&texts.join(": ")).into_owned()
 }

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match begin() {
         Ok(session) => serve(&session),
         Err(misuse) => {
-            let text = authlog::chain(&misuse);
+            let text = keys::chain(&misuse);
             authlog::error(PROGRAM, &format!("misuse: {text}"));
             tell(&format!(
                 "{}\nhint: sshd starts {PROGRAM}, by a line of pushkeys-lookup",

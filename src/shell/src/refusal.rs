@@ -85,7 +85,7 @@ impl Refusal {
     }
 
     /// What is for the host's owner to know, and to cure: it is no client's affair.
-    pub(crate) fn fault(&self) -> Option<&dyn Error> {
+    pub(crate) fn fault(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::CannotAnswer(why) | Self::Contested(why) => Some(why),
             Self::OtherKey(why) => Some(why),

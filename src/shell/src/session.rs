@@ -81,7 +81,7 @@ impl Session {
             Ok(Answer::Git(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", authlog::chain(why)));
+        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", keys::chain(why)));
         let moved = match answer {
             Ok(Answer::Git(Served { moved: Some(moved), .. })) => {
                 format!(" read_bytes={} written_bytes={}", moved.read_bytes, moved.written_bytes)
@@ -97,7 +97,7 @@ impl Session {
 }
 
 /// What the host's owner has to cure, if anything.
-pub(crate) fn fault(answer: &Result<Answer, Refusal>) -> Option<&dyn std::error::Error> {
+pub(crate) fn fault(answer: &Result<Answer, Refusal>) -> Option<&(dyn std::error::Error + 'static)> {
     match answer {
         Ok(Answer::Greeting(_)) => None,
         Ok(Answer::Git(served)) => served.revoked.as_ref()?.fault(),
