@@ -9,8 +9,9 @@ use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::{Directory, temporary_name};
 use crate::head::Head;
+use crate::merge::{Merged, ShardChanges, merge};
 use crate::reader::SHARD_BYTES_MAX;
-use crate::shard::{Merged, ShardChanges, ShardId, merge};
+use crate::shard::ShardId;
 
 /// Up to so many shards are made durable one by one; more of them by one sync of the file system, which also waits
 /// for what others have written to it.

@@ -74,21 +74,7 @@ impl Entry {
 
     /// The entry of `line`, a line without its newline, if the checksum and every field are right.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, Damage> {
-        let [fingerprint, logins, account, key_id, account_name, key_name, rendered] = checked_fields(line)?;
-        let logins: Vec<Login> =
-            logins.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| Damage::Fields)?;
-        if logins.len() > LOGINS_MAX {
-            return Err(Damage::Fields);
-        }
-        Ok(Self {
-            fingerprint: fingerprint.parse().map_err(|_| Damage::Fields)?,
-            logins,
-            account: account.parse().map_err(|_| Damage::Fields)?,
-            key_id: key_id.parse().map_err(|_| Damage::Fields)?,
-            account_name: optional_name(account_name)?,
-            key_name: optional_name(key_name)?,
-            line: rendered.parse().map_err(|_| Damage::Fields)?,
-        })
+        EntryLine::check(line)?.entry()
     }
 
     /// From when on sshd refuses the key, if ever. A time that sshd could not read either is damage.
@@ -107,6 +93,65 @@ impl Entry {
     }
 }
 
+/// The fields of a line whose checksum is right, as they stand there: what is asked of ten million lines is asked of
+/// these, and an [`Entry`] is made of the few that matter.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryLine<'a> {
+    /// The fingerprint's text.
+    pub fingerprint: &'a str,
+    /// The logins, with commas between.
+    pub logins: &'a str,
+    /// The account.
+    pub account: &'a str,
+    /// The registration.
+    pub key_id: &'a str,
+    /// What to greet the account by, [escaped](keys::escape), or nothing.
+    pub account_name: &'a str,
+    /// What its owner calls the key, likewise.
+    pub key_name: &'a str,
+    /// What sshd gets.
+    pub rendered: &'a str,
+}
+
+impl<'a> EntryLine<'a> {
+    /// The fields of `line`, a line without its newline, if its checksum is that of its bytes.
+    pub(crate) fn check(line: &'a [u8]) -> Result<Self, Damage> {
+        if line.len() > ENTRY_LINE_BYTES_MAX {
+            return Err(Damage::LineTooLong);
+        }
+        let text = str::from_utf8(line).map_err(|_| Damage::Checksum)?;
+        let mut fields = text.splitn(8, '\t');
+        let mut next = || fields.next().ok_or(Damage::Fields);
+        let (fingerprint, logins, account) = (next()?, next()?, next()?);
+        let (key_id, account_name, key_name) = (next()?, next()?, next()?);
+        let (sum, rendered) = (next()?, next()?);
+        let before = text.len() - rendered.len() - sum.len() - 1;
+        let expected = checksum(&[line.get(..before).unwrap_or_default(), rendered.as_bytes()]);
+        if expected.as_slice() != sum.as_bytes() {
+            return Err(Damage::Checksum);
+        }
+        Ok(Self { fingerprint, logins, account, key_id, account_name, key_name, rendered })
+    }
+
+    /// The entry, if every field can be read.
+    pub fn entry(&self) -> Result<Entry, Damage> {
+        let logins: Vec<Login> =
+            self.logins.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| Damage::Fields)?;
+        if logins.len() > LOGINS_MAX {
+            return Err(Damage::Fields);
+        }
+        Ok(Entry {
+            fingerprint: self.fingerprint.parse().map_err(|_| Damage::Fields)?,
+            logins,
+            account: self.account.parse().map_err(|_| Damage::Fields)?,
+            key_id: self.key_id.parse().map_err(|_| Damage::Fields)?,
+            account_name: optional_name(self.account_name)?,
+            key_name: optional_name(self.key_name)?,
+            line: self.rendered.parse().map_err(|_| Damage::Fields)?,
+        })
+    }
+}
+
 /// The bytes of the fingerprint's text at the beginning of `line`.
 pub(crate) fn fingerprint_text(line: &[u8]) -> Option<&[u8]> {
     let (text, after) = line.split_at_checked(FINGERPRINT_TEXT_BYTES)?;
@@ -115,29 +160,6 @@ pub(crate) fn fingerprint_text(line: &[u8]) -> Option<&[u8]> {
 
 /// `SHA256:` and 43 characters of base64.
 pub(crate) const FINGERPRINT_TEXT_BYTES: usize = 50;
-
-/// Whether the checksum of `line` is that of its bytes.
-pub(crate) fn check_line(line: &[u8]) -> Result<(), Damage> {
-    checked_fields(line).map(|_| ())
-}
-
-fn checked_fields(line: &[u8]) -> Result<[&str; 7], Damage> {
-    if line.len() > ENTRY_LINE_BYTES_MAX {
-        return Err(Damage::LineTooLong);
-    }
-    let text = str::from_utf8(line).map_err(|_| Damage::Checksum)?;
-    let mut fields = text.splitn(8, '\t');
-    let mut next = || fields.next().ok_or(Damage::Fields);
-    let names = [next()?, next()?, next()?, next()?, next()?, next()?];
-    let (sum, rendered) = (next()?, next()?);
-    let before = text.len() - rendered.len() - sum.len() - 1;
-    let expected = checksum(&[line.get(..before).unwrap_or_default(), rendered.as_bytes()]);
-    if expected.as_slice() != sum.as_bytes() {
-        return Err(Damage::Checksum);
-    }
-    let [fingerprint, logins, account, key_id, account_name, key_name] = names;
-    Ok([fingerprint, logins, account, key_id, account_name, key_name, rendered])
-}
 
 fn optional_name(escaped: &str) -> Result<Option<Name>, Damage> {
     if escaped.is_empty() {

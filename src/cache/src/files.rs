@@ -79,15 +79,26 @@ impl Directory {
 
     /// All of the file `name`, of which more than `bytes_max` are refused.
     pub(crate) fn read_file(&self, name: &str, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        self.read_file_into(name, bytes_max, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same in place of what is in `bytes`, for whoever reads many files.
+    pub(crate) fn read_file_into(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        bytes.clear();
         let (file, size) = self.open_file(name)?;
         let path = self.path.join(name);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > bytes_max {
             return Err(ReadError::damaged(&path, crate::Damage::LineTooLong));
         }
-        let mut bytes = Vec::new();
-        append_at(&file, &mut bytes, size, 0).map_err(|source| ReadError::io(&path, source))?;
-        Ok(bytes)
+        append_at(&file, bytes, size, 0).map_err(|source| ReadError::io(&path, source))
     }
 
     /// The text of the file `name`, which root may have written too: a person's word to the daemon, of which more than

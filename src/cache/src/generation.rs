@@ -9,8 +9,9 @@ use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::{Head, Stamps};
+use crate::merge::{ShardChanges, lines_by_fingerprint};
 use crate::reader::{Source, generation_name};
-use crate::shard::{ShardChanges, ShardId, bits_for, lines_by_fingerprint};
+use crate::shard::{ShardId, bits_for};
 
 /// The number of keys is estimated when so many have come: fingerprints are spread evenly, so the share of
 /// their range that the first of them fill is the share of all keys that they are, within 2 %.
@@ -220,7 +221,7 @@ impl PreparedGeneration {
     fn rebuild(self) -> Result<Self, WriteError> {
         let folder = Folder::make(&self.folder.name, &self.folder.source, self.folder.generation + 1)?;
         let mut writer = ShardWriter::new(folder.generation, bits_for(self.keys));
-        for entry in ordered_entries(&self.source()?) {
+        for entry in self.source()?.into_entries() {
             writer.push(&folder, entry?)?;
         }
         let bits = writer.bits;
@@ -244,17 +245,6 @@ impl PreparedGeneration {
         };
         Source::of_generation(self.folder.name.clone(), self.folder.source.again()?, head)
     }
-}
-
-/// The entries of `source` in the order of their fingerprints' bytes, in which a generation is written.
-pub(crate) fn ordered_entries(source: &Source) -> impl Iterator<Item = Result<Entry, ReadError>> + '_ {
-    (0..source.shard_count()).flat_map(|index| match source.shard_entries(index) {
-        Ok(mut entries) => {
-            entries.sort_unstable_by_key(|entry| entry.fingerprint);
-            entries.into_iter().map(Ok).collect()
-        }
-        Err(error) => vec![Err(error)],
-    })
 }
 
 /// The folder of a generation, which goes again unless the generation is taken.
@@ -376,7 +366,9 @@ impl<'a> Lines<'a> {
 
     fn fill(&mut self) {
         while self.ranges.as_slice().is_empty() && self.next_shard < self.source.shard_count() {
-            self.bytes = self.source.shard_bytes(self.next_shard).unwrap_or_default();
+            if self.source.read_shard(self.next_shard, &mut self.bytes).is_err() {
+                self.bytes.clear();
+            }
             self.ranges = lines_by_fingerprint(&self.bytes).into_iter();
             self.next_shard += 1;
         }

@@ -19,8 +19,11 @@ mod files;
 mod generation;
 mod head;
 mod hold;
+mod merge;
 mod reader;
 mod revocation;
+mod scan;
+mod search;
 mod shard;
 #[cfg(feature = "status")]
 pub mod status;
@@ -29,16 +32,17 @@ mod verdict;
 mod writer;
 
 pub use batch::{Applied, Change};
-pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, LOGINS_MAX};
+pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryLine, LOGINS_MAX};
 pub use error::{Damage, ReadError, WriteError};
 pub use files::CACHE_DIRECTORY;
 pub use generation::{Difference, NextGeneration, PreparedGeneration};
 pub use head::{CURSOR_BYTES_MAX, Head, Stamps};
 pub use hold::{Acceptance, Held, accept, held};
-pub use reader::{Cache, Entries, ShardReport, Source};
+pub use reader::{Cache, Source};
 pub use revocation::{
     REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,
 };
+pub use scan::{Entries, ShardReport};
 pub use shard::ShardId;
 pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};

@@ -10,7 +10,8 @@ use crate::error::{Damage, ReadError};
 use crate::files::{Directory, append_at};
 use crate::head::{HEAD_BYTES_MAX, Head};
 use crate::revocation::{REVOKED_FILE, Revocations};
-use crate::shard::{Fault, SENTINEL_BYTES_MAX, ShardId, find};
+use crate::search::{Fault, find};
+use crate::shard::{SENTINEL_BYTES_MAX, ShardId};
 use crate::verdict::{Consultation, Consulted};
 
 /// A reader that finds its generation replaced begins again at HEAD, at most so many times. A generation
@@ -164,34 +165,21 @@ impl Source {
         Err(ReadError::Raced(self.directory.path().to_owned()))
     }
 
-    /// All entries, shard by shard, each shard sorted by the fingerprints' text.
-    ///
-    /// A generation that is replaced while it is being read ends with [`ReadError::Damaged`] or
-    /// [`ReadError::Missing`]: open the source again.
-    #[must_use]
-    pub fn entries(&self) -> Entries<'_> {
-        Entries { source: self, next_shard: 0, shard: Vec::new().into_iter() }
-    }
-
     /// How many shards the generation has.
     #[must_use]
     pub fn shard_count(&self) -> u32 {
         1 << self.head.bits
     }
 
-    /// The bytes of the shard `index`, whatever they are.
-    pub(crate) fn shard_bytes(&self, index: u32) -> Result<Vec<u8>, ReadError> {
-        self.generation.read_file(&self.shard(index).file_name(), SHARD_BYTES_MAX)
+    /// The bytes of the shard `index`, whatever they are, in place of what is in `bytes`.
+    pub(crate) fn read_shard(&self, index: u32, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.generation.read_file_into(&self.shard(index).file_name(), SHARD_BYTES_MAX, bytes)
     }
 
-    /// The entries of the shard `index`, if nothing in it is wrong.
-    pub fn shard_entries(&self, index: u32) -> Result<Vec<Entry>, ReadError> {
-        let report = self.inspect_shard(index);
-        match (report.unreadable, report.faults.first()) {
-            (Some(error), _) => Err(error),
-            (None, Some((_, damage))) => Err(ReadError::damaged(&report.path, *damage)),
-            (None, None) => Ok(report.entries.into_iter().map(|(_, entry)| entry).collect()),
-        }
+    /// The file of the shard `index`.
+    #[must_use]
+    pub fn path_of(&self, index: u32) -> PathBuf {
+        self.generation.path().join(self.shard(index).file_name())
     }
 
     /// The number of keys by what the first and the last line of every shard say.
@@ -213,67 +201,12 @@ impl Source {
         check_count(shard, &begin, &end).map_err(|damage| ReadError::damaged(&path, damage))
     }
 
-    /// Everything there is to say against the shard `index`, and the entries in it that can be read.
-    #[must_use]
-    pub fn inspect_shard(&self, index: u32) -> ShardReport {
-        let shard = self.shard(index);
-        let path = self.generation.path().join(shard.file_name());
-        match self.shard_bytes(index) {
-            Ok(bytes) => inspect(path, &shard, &bytes),
-            Err(error) => {
-                ShardReport { path, entries: Vec::new(), faults: Vec::new(), unreadable: Some(error) }
-            }
-        }
-    }
-
-    fn shard(&self, index: u32) -> ShardId {
+    pub(crate) fn shard(&self, index: u32) -> ShardId {
         ShardId { generation: self.head.generation, bits: self.head.bits, index }
     }
 
     fn shard_of(&self, fingerprint: &Fingerprint) -> ShardId {
         ShardId::of(fingerprint, self.head.generation, self.head.bits)
-    }
-}
-
-/// What stands in a shard, and what is wrong with it.
-#[derive(Debug)]
-pub struct ShardReport {
-    /// The file.
-    pub path: PathBuf,
-    /// The lines that are right, with their numbers in the file from 1.
-    pub entries: Vec<(u64, Entry)>,
-    /// The lines that are not, likewise.
-    pub faults: Vec<(u64, Damage)>,
-    /// Why the file could not be read at all.
-    pub unreadable: Option<ReadError>,
-}
-
-/// The entries of a source; see [`Source::entries`].
-#[derive(Debug)]
-pub struct Entries<'a> {
-    source: &'a Source,
-    next_shard: u32,
-    shard: std::vec::IntoIter<Entry>,
-}
-
-impl Iterator for Entries<'_> {
-    type Item = Result<Entry, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.shard.next() {
-                return Some(Ok(entry));
-            }
-            if self.next_shard >= self.source.shard_count() {
-                return None;
-            }
-            let entries = self.source.shard_entries(self.next_shard);
-            self.next_shard += 1;
-            match entries {
-                Ok(entries) => self.shard = entries.into_iter(),
-                Err(error) => return Some(Err(error)),
-            }
-        }
     }
 }
 
@@ -307,50 +240,4 @@ fn check_count(shard: &ShardId, begin: &[u8], end: &[u8]) -> Result<u64, Damage>
     let last = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
     let count = shard.check_first(first)?;
     if shard.check_last(last)? == count { Ok(count) } else { Err(Damage::Count) }
-}
-
-fn inspect(path: PathBuf, shard: &ShardId, bytes: &[u8]) -> ShardReport {
-    let mut report = ShardReport { path, entries: Vec::new(), faults: Vec::new(), unreadable: None };
-    let mut previous: Option<Fingerprint> = None;
-    let mut counts = Vec::new();
-    let mut ends_with_sentinel = false;
-    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
-        let line = line.strip_suffix(b"\n");
-        ends_with_sentinel = false;
-        let result = match line {
-            None => Err(Damage::Sentinel),
-            Some(line) if number == 1 => shard.check_first(line).map(|count| counts.push(count)),
-            Some(line) if line.starts_with(b"~") => shard.check_last(line).map(|count| {
-                counts.push(count);
-                ends_with_sentinel = true;
-            }),
-            Some(line) => {
-                inspect_entry(line, shard, &mut previous).map(|entry| report.entries.push((number, entry)))
-            }
-        };
-        if let Err(damage) = result {
-            report.faults.push((number, damage));
-        }
-    }
-    let lines = bytes.split(|&byte| byte == b'\n').count() as u64;
-    let count = report.entries.len() as u64;
-    if !ends_with_sentinel {
-        report.faults.push((lines, Damage::Sentinel));
-    } else if report.faults.is_empty() && counts.iter().any(|&said| said != count) {
-        report.faults.push((lines, Damage::Count));
-    }
-    report
-}
-
-fn inspect_entry(line: &[u8], shard: &ShardId, previous: &mut Option<Fingerprint>) -> Result<Entry, Damage> {
-    let entry = Entry::parse(line)?;
-    if ShardId::of(&entry.fingerprint, shard.generation, shard.bits) != *shard {
-        return Err(Damage::WrongShard);
-    }
-    let text = entry.fingerprint.to_text();
-    if previous.is_some_and(|previous| previous.to_text().as_bytes() >= text.as_bytes()) {
-        return Err(Damage::Order);
-    }
-    *previous = Some(entry.fingerprint);
-    Ok(entry)
 }

@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use crate::batch::{Applied, Change, Touched, by_shard, replace_shards};
 use crate::error::{ReadError, WriteError};
 use crate::files::{Directory, is_temporary};
-use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration, ordered_entries};
+use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
 use crate::head::{Head, Stamps, is_cursor, to_second};
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
@@ -266,7 +266,7 @@ impl Writer {
         }
         let Some(source) = self.in_force()? else { return Ok(()) };
         let mut next = self.begin()?;
-        for entry in ordered_entries(&source) {
+        for entry in source.entries() {
             next.push(entry?)?;
         }
         self.commit(next.finish()?, head.cursor.as_deref(), head.stamps)

@@ -17,7 +17,9 @@ mod output;
 mod prefix;
 mod program;
 mod record;
+mod shards;
 mod span;
+mod table;
 mod terminal;
 
 use std::io::{self, BufWriter, Write as _};

@@ -3,8 +3,6 @@
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -13,31 +11,6 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 pub(crate) const STRONG: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
-
-/// Room between two columns.
-const COLUMN_GAP: u16 = 2;
-
-/// Writes `rows` under `header`, each column as wide as its widest cell.
-pub(crate) fn write_table<const COLUMNS: usize>(
-    out: &mut dyn io::Write,
-    header: [&str; COLUMNS],
-    rows: &[[String; COLUMNS]],
-) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header).add_rows(rows.iter().cloned());
-    for column in table.column_iter_mut() {
-        column.set_padding((0, COLUMN_GAP));
-    }
-    for (number, line) in table.lines().enumerate() {
-        let line = line.trim_end();
-        if number == 0 {
-            writeln!(out, "{STRONG}{line}{STRONG:#}")?;
-        } else {
-            writeln!(out, "{line}")?;
-        }
-    }
-    Ok(())
-}
 
 /// Writes `value` as JSON on one line.
 pub(crate) fn write_json_line(out: &mut dyn io::Write, value: &impl Serialize) -> io::Result<()> {

@@ -92,7 +92,7 @@ impl Applier {
             Writer::open(&context.cache, &context.settings.name)?
         };
         if let Some(fault) = writer.fault() {
-            let fault = crate::error::chain(fault);
+            let fault = keys::chain(fault);
             tracing::error!(source = %context.settings.name, "what is in force cannot be read, and is synced anew: {fault}");
         }
         let worker = Worker { context: Arc::clone(context), writer, held: None };

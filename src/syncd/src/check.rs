@@ -4,12 +4,12 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use keys::chain;
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings, UnsafeFile, check_program};
 use crate::contact::{self, Sample};
 use crate::credentials::Credentials;
-use crate::error::chain;
 use crate::source::check_directory;
 
 /// Certificates, tokens and expiries are judged by clocks; one that is off by more than this will be noticed.

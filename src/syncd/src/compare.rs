@@ -8,13 +8,13 @@ use std::io::{self, Write as _};
 use std::iter::Peekable;
 use std::process::ExitCode;
 
-use cache::{Cache, Entry, Source};
+use cache::{Cache, Entries, Entry, Source};
 use feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
-use keys::Fingerprint;
+use keys::{Fingerprint, chain};
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings};
-use crate::error::{SyncError, chain};
+use crate::error::SyncError;
 use crate::judge::Judge;
 use crate::snapshot::BOUNDS;
 use crate::source::{directory_entries, snapshot_request};
@@ -95,7 +95,7 @@ async fn of_source(config: &Config, settings: &Settings) -> Result<(Vec<Differen
 struct Comparison<'a> {
     settings: &'a Settings,
     judge: Judge,
-    shards: Peekable<InOrder>,
+    entries: Peekable<Entries<Source>>,
     compared: u64,
     left_out: u64,
     count: u64,
@@ -114,7 +114,7 @@ impl<'a> Comparison<'a> {
         let mut comparison = Self {
             settings,
             judge: Judge::new(settings.logins.clone(), settings.command.clone()),
-            shards: InOrder { source, next_shard: 0, shard: Vec::new().into_iter() }.peekable(),
+            entries: source.into_entries().peekable(),
             compared: 0,
             left_out: 0,
             count: 0,
@@ -152,7 +152,7 @@ impl<'a> Comparison<'a> {
         let fingerprint = entry.fingerprint;
         self.surplus(Some(fingerprint))?;
         let found =
-            self.shards.next_if(|next| next.as_ref().is_ok_and(|next| next.fingerprint == fingerprint));
+            self.entries.next_if(|next| next.as_ref().is_ok_and(|next| next.fingerprint == fingerprint));
         let found = found.transpose()?;
         let expected = self.judge.entry(entry).ok();
         self.compared += 1;
@@ -168,7 +168,7 @@ impl<'a> Comparison<'a> {
         let is_below = |next: &Result<Entry, cache::ReadError>| {
             next.as_ref().map_or(true, |next| end.is_none_or(|end| next.fingerprint < end))
         };
-        while let Some(next) = self.shards.next_if(is_below) {
+        while let Some(next) = self.entries.next_if(is_below) {
             let next = next?;
             self.compared += 1;
             self.differs(next.fingerprint, None, Some(&next));
@@ -186,36 +186,6 @@ impl<'a> Comparison<'a> {
                 found: found.map(Side::of),
             };
             self.differences.insert(fingerprint, difference);
-        }
-    }
-}
-
-/// The entries of a source in the order of their fingerprints' bytes, which is that of its shards; within a shard they stand
-/// in the order of their text.
-struct InOrder {
-    source: Source,
-    next_shard: u32,
-    shard: std::vec::IntoIter<Entry>,
-}
-
-impl Iterator for InOrder {
-    type Item = Result<Entry, cache::ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.shard.next() {
-                return Some(Ok(entry));
-            }
-            if self.next_shard >= self.source.shard_count() {
-                return None;
-            }
-            let mut entries = match self.source.shard_entries(self.next_shard) {
-                Ok(entries) => entries,
-                Err(error) => return Some(Err(error)),
-            };
-            self.next_shard += 1;
-            entries.sort_unstable_by_key(|entry| entry.fingerprint);
-            self.shard = entries.into_iter();
         }
     }
 }

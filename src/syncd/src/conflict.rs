@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::status::Conflict;
 use cache::{Cache, ReadError};
-use keys::{Fingerprint, SourceName};
+use keys::{Fingerprint, SourceName, chain};
 use tokio::sync::Notify;
 
 use crate::board::Board;
-use crate::error::chain;
 
 /// So many keys are looked at one by one; after that the whole source is.
 const KEYS_MAX: usize = 100_000;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cache::Writer;
 use cache::status::State;
-use keys::SourceName;
+use keys::{SourceName, chain};
 use sd_notify::NotifyState;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +19,6 @@ use tokio::time::MissedTickBehavior;
 use crate::board::Board;
 use crate::config::{Config, Kind, Settings};
 use crate::conflict::{ConflictWatch, Touched};
-use crate::error::chain;
 use crate::metrics;
 use crate::source::{self, Context};
 use crate::usage::Usage;

@@ -1,7 +1,5 @@
 //! What can go wrong with a source, sorted by what it means for its state.
 
-use std::error::Error;
-
 use cache::status::State;
 use cache::{ReadError, WriteError};
 use feed::{SnapshotError, StreamError};
@@ -79,28 +77,3 @@ fn hint(status: u16) -> &'static str {
         _ => "",
     }
 }
-
-/// `error` and all that caused it, then the cure if one is known, in one line that is safe to print.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut cure) = (String::new(), None);
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        let message = error.to_string();
-        let (message, hint) = message
-            .split_once(HINT)
-            .map_or((message.as_str(), None), |(message, hint)| (message, Some(hint)));
-        text.push_str(&keys::escape(message));
-        cure = cure.or_else(|| hint.map(|hint| keys::escape(hint).into_owned()));
-        next = error.source();
-    }
-    if let Some(cure) = cure {
-        text.push_str("; hint: ");
-        text.push_str(&cure);
-    }
-    text
-}
-
-const HINT: &str = "\nhint: ";

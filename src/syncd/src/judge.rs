@@ -2,10 +2,8 @@
 
 use std::error::Error;
 
-use keys::{CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey};
+use keys::{CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey, chain};
 use thiserror::Error;
-
-use crate::error::chain;
 
 /// Judges entries of one source and renders their lines.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
+use keys::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,7 @@ use crate::applier::Outcome;
 use crate::board::Board;
 use crate::config::Config;
 use crate::conflict::ConflictWatch;
-use crate::error::{SyncError, chain};
+use crate::error::SyncError;
 use crate::source::{Context, sync_once};
 use crate::usage::Usage;
 

@@ -13,12 +13,13 @@ use feed::{
     USAGE_PATH,
 };
 use jiff::Timestamp;
+use keys::chain;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use crate::backoff::Backoff;
 use crate::config::Remote;
-use crate::error::{SyncError, chain};
+use crate::error::SyncError;
 use crate::http::{below, post_json};
 use crate::source::Context;
 

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use cache::status::{ReportAnswer, Status};
 use cache::{Cache, ReadError, Revocation, Revocations, Revoked, WriteError};
 use jiff::Timestamp;
-use keys::{AccountId, Fingerprint};
+use keys::{AccountId, Fingerprint, chain};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::board::Board;
-use crate::error::chain;
 use crate::report::revoked_in;
 
 /// How soon a revocation is in the file for sshd, and is lifted when nothing needs it any more.

@@ -15,9 +15,7 @@ use std::time::Duration;
 use cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use feed::{REPORT_ITEMS_MAX, UsageReport, Use};
 use jiff::Timestamp;
-use keys::{Fingerprint, SourceName, UseKind};
-
-use crate::error::chain;
+use keys::{Fingerprint, SourceName, UseKind, chain};
 
 /// So many uses wait for one key service at most: an outage outlasts what is worth knowing about it.
 const WAITING_MAX: usize = 20_000;

@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::Result;
 use cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, ReadError, Revocation, Verdict};
 use jiff::Timestamp;
-use keys::{Fingerprint, Login, Policy, SourceName, ValidKey};
+use keys::{Fingerprint, Login, Policy, SourceName, ValidKey, chain};
 use serde::Serialize;
 
-use super::{Context, Outcome, chain};
+use super::{Context, Outcome};
 use crate::hint;
 use crate::log::{Event, Kind, last_lines};
 use crate::output::{BAD, FAINT, GOOD, STRONG, distance, write_json};

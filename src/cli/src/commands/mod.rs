@@ -10,8 +10,6 @@ pub(crate) mod status;
 pub(crate) mod top;
 pub(crate) mod verify;
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -67,16 +65,4 @@ pub(crate) fn check_replaced(cache: &Cache, source: &Source, error: &ReadError) 
     let is_replaced = matches!(error, ReadError::Missing(_))
         && cache.source(source.name()).is_ok_and(|newer| newer.head().generation != generation);
     if is_replaced { Err(Replaced(source.name().clone())) } else { Ok(()) }
-}
-
-/// `error` and what caused it, each after a colon.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

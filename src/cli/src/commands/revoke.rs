@@ -4,16 +4,19 @@
 //! nor syncd; syncd tells the service when both are there again, and lifts the revocation once the service agrees.
 
 use std::io;
+use std::ops::Range;
 
 use anyhow::Result;
 use cache::status::{RevocationReport, Status};
 use cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
-use keys::{AccountId, Fingerprint};
+use keys::{AccountId, Fingerprint, chain};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{Context, Outcome, chain};
-use crate::output::{count, distance, write_json, write_table};
+use super::{Context, Outcome};
+use crate::output::{count, distance, write_json};
+use crate::shards::in_order;
+use crate::table::Table;
 
 const HEADER: [&str; 3] = ["REVOKED", "SINCE", "SERVICE"];
 
@@ -46,7 +49,7 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
             // What cannot be read may come back any moment, and is revoked then.
             anstream::eprintln!(
                 "warning: it is not known whether this host has the {what}: {}",
-                chain(&error)
+                chain(error.as_ref())
             );
             None
         }
@@ -95,14 +98,12 @@ pub(crate) fn list(context: &Context, out: &mut dyn io::Write) -> Result<Outcome
         writeln!(out, "nothing is revoked on this host")?;
         return Ok(Outcome::Yes);
     }
-    let rows: Vec<_> = rows(&revocations, &reports)
-        .into_iter()
-        .zip(revocations.iter())
-        .map(|(row, Revocation { since, .. })| {
-            [row.revoked, format!("{since} ({})", distance(*since, context.now)), told(&row.reports)]
-        })
-        .collect();
-    write_table(out, HEADER, &rows)?;
+    let mut table = Table::new(HEADER);
+    for (row, Revocation { since, .. }) in rows(&revocations, &reports).into_iter().zip(revocations.iter()) {
+        let since = format_args!("{since} ({})", distance(*since, context.now));
+        table.row([&row.revoked, &since, &told(&row.reports)]);
+    }
+    table.write(out)?;
     Ok(Outcome::Yes)
 }
 
@@ -126,10 +127,10 @@ fn told(reports: &[RevocationReport]) -> String {
 }
 
 /// How many keys that are in force `what` takes away.
-fn keys_of(context: &Context, what: &Revoked) -> Result<u64, ReadError> {
+fn keys_of(context: &Context, what: &Revoked) -> Result<u64> {
     let (cache, _) = context.open()?;
     match what {
-        Revoked::Key(fingerprint) => holders(&cache, fingerprint),
+        Revoked::Key(fingerprint) => Ok(holders(&cache, fingerprint)?),
         Revoked::Account(account) => keys_of_account(&cache, account),
     }
 }
@@ -142,12 +143,23 @@ fn holders(cache: &Cache, fingerprint: &Fingerprint) -> Result<u64, ReadError> {
     Ok(found.min(1))
 }
 
-fn keys_of_account(cache: &Cache, account: &AccountId) -> Result<u64, ReadError> {
+fn keys_of_account(cache: &Cache, account: &AccountId) -> Result<u64> {
     let mut found = 0;
     for name in cache.sources()? {
-        for entry in cache.source(&name)?.entries() {
-            found += u64::from(entry?.account == *account);
-        }
+        let source = cache.source(&name)?;
+        let start = || {
+            let mut buffer = Vec::new();
+            let source = &source;
+            move |mut shards: Range<u32>| {
+                shards.try_fold(0, |found, index| {
+                    Ok(found + source.keys_of_account(index, account, &mut buffer)?.len() as u64)
+                })
+            }
+        };
+        in_order(0..source.shard_count(), start, |of_piece: Result<u64, ReadError>| {
+            found += of_piece?;
+            Ok(())
+        })?;
     }
     Ok(found)
 }

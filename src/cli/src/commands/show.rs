@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use cache::{Cache, Entry, ReadError, Revocation};
-use keys::{Fingerprint, Policy, SourceName, ValidKey};
+use keys::{Fingerprint, Policy, SourceName, ValidKey, chain};
 use serde::Serialize;
 
-use super::{Context, Outcome, chain};
+use super::{Context, Outcome};
 use crate::hint;
 use crate::output::{BAD, STRONG, write_json};
 use crate::record::{self, Record};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use keys::chain;
 use tokio::sync::Notify;
 
 pub(crate) use directory::{DirectoryError, check as check_directory, entries as directory_entries};
@@ -19,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::config::{Kind, Settings};
 use crate::conflict::ConflictWatch;
-use crate::error::{SyncError, chain};
+use crate::error::SyncError;
 use crate::http::Request;
 use crate::judge::Judge;
 use crate::liveness::Liveness;

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use cache::Cache;
 use cache::status::Status;
 use jiff::{SignedDuration, Timestamp};
+use keys::chain;
 use serde::Deserialize;
 
 use super::DoctorOptions;
 use super::finding::{Finding, quoted};
 use super::helper::Sample;
 use super::users::{User, group_name};
-use crate::commands::{Context, chain, status};
+use crate::commands::{Context, status};
 use crate::program::{as_user, run};
 
 /// Where packages put the configuration.

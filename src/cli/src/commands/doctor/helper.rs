@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cache::{Cache, Verdict};
-use keys::Fingerprint;
+use keys::{Fingerprint, chain};
 
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
 use super::sshd::{Effective, Version};
 use super::users::User;
 use super::{DoctorOptions, paths};
-use crate::commands::{Context, chain};
+use crate::commands::Context;
 use crate::program::{Finished, ProgramError, as_user, run};
 
 /// The helper's file name, by which it is told from another's helper.

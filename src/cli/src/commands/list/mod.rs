@@ -1,18 +1,23 @@
 //! `pushkeys list`: the keys, one line each, however many there are.
 
+mod query;
+
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use anyhow::Result;
 use cache::{Entry, ReadError, Revocations, Source};
-use jiff::{SignedDuration, Timestamp};
-use keys::SourceName;
+use jiff::Timestamp;
+use keys::{SourceName, chain};
 
-use super::{Context, Outcome, chain, check_replaced};
+use super::{Context, Outcome, check_replaced};
 use crate::arguments::ListFilter;
 use crate::hint;
-use crate::output::{count, write_json_line, write_table};
+use crate::output::{count, write_json_line};
 use crate::record::{self, Record};
+use crate::shards::in_order;
+use crate::table::Table;
+use query::Query;
 
 /// Columns are aligned over so many rows, and then anew: ten million keys must not be held to align them.
 const ROWS_ALIGNED_MAX: usize = 1000;
@@ -27,12 +32,15 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
         names = vec![wanted.clone()];
     }
     let revocations = cache.revocations()?;
-    let mut printer = Printer { context, revocations, out, rows: Vec::new() };
+    let look = Look { json: context.json, now: context.now, revocations: &revocations };
+    let query = Query::new(filter, context.now);
     let mut outcome = Outcome::Yes;
+    let mut rows = Table::new(HEADER);
     for name in names {
         match cache.source(&name) {
             Ok(source) => {
-                if list_source(&cache, &source, filter, &mut printer)? > 0 {
+                let shards = shards(&source, filter);
+                if list_source(&cache, &source, shards, &query, &look, &mut rows, out)? > 0 {
                     outcome = Outcome::No;
                 }
             }
@@ -42,31 +50,38 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
             }
         }
     }
-    printer.write_rows()?;
+    write_rows(&mut rows, out)?;
     Ok(outcome)
 }
 
-/// Lists one source, and gives the number of faults in it.
+/// Lists `shards` of one source, and gives the number of faults in them.
 fn list_source(
     cache: &cache::Cache,
     source: &Source,
-    filter: &ListFilter,
-    printer: &mut Printer<'_>,
+    shards: Range<u32>,
+    query: &Query<'_>,
+    look: &Look<'_>,
+    rows: &mut Table<{ HEADER.len() }>,
+    out: &mut dyn io::Write,
 ) -> Result<u64> {
+    let start = || {
+        let mut buffer = Vec::new();
+        move |shards| list_piece(source, shards, query, look, &mut buffer)
+    };
     let mut faults = 0;
-    for index in shards(source, filter) {
-        let report = source.inspect_shard(index);
-        if let Some(error) = &report.unreadable {
+    in_order(shards, start, |listed| {
+        for error in &listed.unreadable {
             check_replaced(cache, source, error)?;
             complain(error);
         }
-        faults += report.faults.len() as u64 + u64::from(report.unreadable.is_some());
-        for (_, entry) in
-            report.entries.iter().filter(|(_, entry)| matches(filter, entry, printer.context.now))
-        {
-            printer.print(source.name(), entry)?;
+        faults += listed.faults;
+        out.write_all(&listed.json)?;
+        rows.append(&listed.rows);
+        if rows.rows() >= ROWS_ALIGNED_MAX {
+            write_rows(rows, out)?;
         }
-    }
+        Ok(())
+    })?;
     if faults > 0 {
         let faults = count(faults, "fault", "faults");
         anstream::eprintln!("warning: source `{}` has {faults}\nhint: pushkeys verify", source.name());
@@ -74,86 +89,87 @@ fn list_source(
     Ok(faults)
 }
 
+fn write_rows(rows: &mut Table<{ HEADER.len() }>, out: &mut dyn io::Write) -> io::Result<()> {
+    if rows.rows() > 0 {
+        rows.write(out)?;
+        rows.clear();
+    }
+    Ok(())
+}
+
 fn complain(error: &ReadError) {
     anstream::eprintln!("warning: {}\nhint: {}", chain(error), hint::of_read(error));
 }
 
-fn shards(source: &Source, filter: &ListFilter) -> RangeInclusive<u32> {
-    let last = source.shard_count().saturating_sub(1);
-    filter.fingerprint.as_ref().map_or(0..=last, |prefix| prefix.shards(source.head().bits))
+fn shards(source: &Source, filter: &ListFilter) -> Range<u32> {
+    let all = 0..source.shard_count();
+    filter.fingerprint.as_ref().map_or(all, |prefix| prefix.shards(source.head().bits))
 }
 
-fn matches(filter: &ListFilter, entry: &Entry, now: Timestamp) -> bool {
-    filter.account.as_ref().is_none_or(|account| entry.account == *account)
-        && filter.login.as_ref().is_none_or(|login| entry.opens(login))
-        && filter.fingerprint.as_ref().is_none_or(|prefix| prefix.matches(&entry.fingerprint))
-        && filter.name.as_ref().is_none_or(|text| is_named(entry, text))
-        && last_expiry(filter, now).is_none_or(|last| expires_by(entry, last))
+/// How keys are shown.
+struct Look<'a> {
+    json: bool,
+    now: Timestamp,
+    revocations: &'a Revocations,
 }
 
-fn is_named(entry: &Entry, text: &str) -> bool {
-    let text = text.to_lowercase();
-    let mut names = [&entry.key_name, &entry.account_name].into_iter().flatten();
-    names.any(|name| name.as_str().to_lowercase().contains(&text))
+/// The keys of some shards that match, as they are shown, and what is wrong with the shards.
+struct Listed {
+    json: Vec<u8>,
+    rows: Table<{ HEADER.len() }>,
+    faults: u64,
+    unreadable: Vec<ReadError>,
 }
 
-/// The last instant by which a key that is asked for expires.
-fn last_expiry(filter: &ListFilter, now: Timestamp) -> Option<Timestamp> {
-    let within = filter.expires_within.or_else(|| filter.expired.then_some(SignedDuration::ZERO))?;
-    Some(now.saturating_add(within).unwrap_or(Timestamp::MAX))
+fn list_piece(
+    source: &Source,
+    shards: Range<u32>,
+    query: &Query<'_>,
+    look: &Look<'_>,
+    buffer: &mut Vec<u8>,
+) -> Listed {
+    let mut listed = Listed { json: Vec::new(), rows: Table::new(HEADER), faults: 0, unreadable: Vec::new() };
+    for index in shards {
+        let report = source.scan_shard(index, buffer, |_, line| {
+            if query.matches(line) {
+                listed.add(source.name(), &line.entry()?, look);
+            }
+            Ok(())
+        });
+        listed.faults += report.faults.len() as u64 + u64::from(report.unreadable.is_some());
+        listed.unreadable.extend(report.unreadable);
+    }
+    listed
 }
 
-/// A key whose expiry cannot be read is refused by sshd, as one that has expired.
-fn expires_by(entry: &Entry, last: Timestamp) -> bool {
-    entry.expires_at().map_or(true, |at| at.is_some_and(|at| at <= last))
-}
-
-struct Printer<'a> {
-    context: &'a Context,
-    revocations: Revocations,
-    out: &'a mut dyn io::Write,
-    /// At most [`ROWS_ALIGNED_MAX`].
-    rows: Vec<[String; HEADER.len()]>,
-}
-
-impl Printer<'_> {
-    fn print(&mut self, source: &SourceName, entry: &Entry) -> io::Result<()> {
-        if self.context.json {
-            let revocation = self.revocations.of_key(&entry.fingerprint, &entry.account);
-            return write_json_line(self.out, &Record::of(source, entry, revocation));
+impl Listed {
+    fn add(&mut self, source: &SourceName, entry: &Entry, look: &Look<'_>) {
+        let revocation = look.revocations.of_key(&entry.fingerprint, &entry.account);
+        if look.json {
+            // Memory takes whatever is written.
+            let _ = write_json_line(&mut self.json, &Record::of(source, entry, revocation));
+            return;
         }
-        if self.rows.len() >= ROWS_ALIGNED_MAX {
-            self.write_rows()?;
-        }
-        self.rows.push([
-            record::logins(entry),
-            record::account(entry),
-            entry.key_name.as_ref().map_or_else(|| entry.key_id.to_string(), ToString::to_string),
-            record::key_type(entry).to_owned(),
-            entry.fingerprint.to_string(),
-            source.to_string(),
-            self.expires(entry),
+        let name = entry.key_name.as_ref().map_or(entry.key_id.as_str(), keys::Name::as_str);
+        let expires =
+            if revocation.is_some() { "revoked on this host".to_owned() } else { expires(entry, look.now) };
+        self.rows.row([
+            &record::logins(entry),
+            &record::account(entry),
+            &name,
+            &record::key_type(entry),
+            &entry.fingerprint.to_text().as_str(),
+            source,
+            &expires,
         ]);
-        Ok(())
     }
+}
 
-    fn expires(&self, entry: &Entry) -> String {
-        if self.revocations.of_key(&entry.fingerprint, &entry.account).is_some() {
-            return "revoked on this host".to_owned();
-        }
-        let is_expired = entry.expires_at().is_ok_and(|at| at.is_some_and(|at| at <= self.context.now));
-        match record::expiry(entry) {
-            Some(time) if is_expired => format!("{time} (expired)"),
-            Some(time) => time,
-            None => "never".to_owned(),
-        }
-    }
-
-    fn write_rows(&mut self) -> io::Result<()> {
-        if !self.rows.is_empty() {
-            write_table(self.out, HEADER, &self.rows)?;
-            self.rows.clear();
-        }
-        Ok(())
+fn expires(entry: &Entry, now: Timestamp) -> String {
+    let is_expired = entry.expires_at().is_ok_and(|at| at.is_some_and(|at| at <= now));
+    match record::expiry(entry) {
+        Some(time) if is_expired => format!("{time} (expired)"),
+        Some(time) => time,
+        None => "never".to_owned(),
     }
 }

@@ -2,10 +2,10 @@
 
 use cache::ReadError;
 use cache::status::{SourceStatus, State, Status, StatusError};
+use keys::chain;
 use serde::Serialize;
 
 use super::{Overview, SourceView};
-use crate::commands::chain;
 use crate::hint;
 use crate::output::{count, distance};
 

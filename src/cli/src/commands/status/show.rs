@@ -4,13 +4,15 @@ use std::io;
 
 use cache::status::Status;
 use jiff::Timestamp;
+use keys::chain;
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::{Overview, SourceView};
+use crate::commands::Context;
 use crate::commands::accept::HeldRecord;
-use crate::commands::{Context, chain};
-use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_json, write_table};
+use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_json};
+use crate::table::Table;
 
 /// An `ETag` may be longer than a terminal is wide; JSON has all of it.
 const CURSOR_SHOWN_CHARACTERS_MAX: usize = 24;
@@ -24,8 +26,11 @@ pub(super) fn write_as_text(
     problems: &[Problem],
 ) -> io::Result<()> {
     if !overview.sources.is_empty() {
-        let rows: Vec<_> = overview.sources.iter().map(|source| row(source, overview.now)).collect();
-        write_table(out, HEADER, &rows)?;
+        let mut table = Table::new(HEADER);
+        for source in &overview.sources {
+            table.row(row(source, overview.now).each_ref().map(|cell| -> &dyn std::fmt::Display { cell }));
+        }
+        table.write(out)?;
         writeln!(out)?;
     }
     if let Ok(status) = &overview.syncd {

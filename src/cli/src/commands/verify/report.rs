@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use cache::ReadError;
+use keys::chain;
 use serde::Serialize;
 
-use crate::commands::{Outcome, chain};
+use crate::commands::Outcome;
 use crate::hint::HEAL;
 use crate::output::{BAD, GOOD, count, write_json_line};
 

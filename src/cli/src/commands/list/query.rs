@@ -1,0 +1,76 @@
+//! Which keys are asked for. What is asked of every line of the cache is asked without making anything of the line.
+
+use cache::EntryLine;
+use jiff::{SignedDuration, Timestamp};
+use keys::AuthorizedKeysLine;
+
+use crate::arguments::ListFilter;
+
+/// What a key has to match.
+pub(super) struct Query<'a> {
+    filter: &'a ListFilter,
+    /// The text that stands in a name, in lower case.
+    name: Option<String>,
+    /// The last instant by which a key that is asked for expires.
+    last_expiry: Option<Timestamp>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(filter: &'a ListFilter, now: Timestamp) -> Self {
+        let within = filter.expires_within.or_else(|| filter.expired.then_some(SignedDuration::ZERO));
+        let last_expiry = within.map(|within| now.saturating_add(within).unwrap_or(Timestamp::MAX));
+        Self { filter, name: filter.name.as_ref().map(|text| text.to_lowercase()), last_expiry }
+    }
+
+    pub(super) fn matches(&self, line: &EntryLine<'_>) -> bool {
+        let Self { filter: ListFilter { account, login, fingerprint, .. }, name, last_expiry } = self;
+        account.as_ref().is_none_or(|account| line.account == account.as_str())
+            && login.as_ref().is_none_or(|login| line.logins.split(',').any(|one| one == login.as_str()))
+            && fingerprint.as_ref().is_none_or(|prefix| prefix.matches(line.fingerprint))
+            && name.as_ref().is_none_or(|text| is_named(line, text))
+            && last_expiry.is_none_or(|last| expires_by(line, last))
+    }
+}
+
+fn is_named(line: &EntryLine<'_>, text: &str) -> bool {
+    [line.key_name, line.account_name].into_iter().any(|name| !name.is_empty() && contains(name, text))
+}
+
+/// Whether `text`, in lower case, stands in `escaped`, in capitals or not.
+fn contains(escaped: &str, text: &str) -> bool {
+    if escaped.is_ascii() && !escaped.contains('\\') {
+        return text.is_empty()
+            || escaped.as_bytes().windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()));
+    }
+    keys::unescape(escaped).is_some_and(|name| name.to_lowercase().contains(text))
+}
+
+/// A key whose expiry cannot be read is refused by sshd, as one that has expired.
+fn expires_by(line: &EntryLine<'_>, last: Timestamp) -> bool {
+    AuthorizedKeysLine::expiry_time_in(line.rendered).is_some()
+        && line
+            .entry()
+            .and_then(|entry| entry.expires_at())
+            .map_or(true, |at| at.is_some_and(|at| at <= last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_in_capitals_or_not() {
+        let check = |name: &str, text: &str, expected| {
+            assert_eq!(contains(&keys::escape(name), &text.to_lowercase()), expected, "{name} {text}");
+        };
+        check("Work Laptop", "LAPTOP", true);
+        check("laptop", "laptops", false);
+        check("été", "ÉTÉ", true);
+        check("a\\b", "\\B", true);
+        check("a\\b", "\\\\", false);
+        check("", "a", false);
+        check("a", "", true);
+        check("Straße", "STRASSE", false);
+        check("ﬁ 🔑", "🔑", true);
+    }
+}
