@@ -39,13 +39,26 @@ pub enum Forgery {
     OtherKey,
     /// No token at all.
     Missing,
+    /// Of a session of before, although it was asked to let the person sign in anew.
+    OldSession,
+    /// Without a word about when the person signed in.
+    NoAuthTime,
+}
+
+/// What a code stands for.
+struct Granted {
+    nonce: String,
+    challenge: String,
+    /// When the person signed in, in seconds since 1970.
+    auth_time: u64,
 }
 
 struct World {
     /// Subject, and what else the token says; `None`: nobody who says yes.
     person: Option<Value>,
-    /// Nonce and challenge, by code.
-    codes: HashMap<String, (String, String)>,
+    /// For how many seconds the provider has known the person.
+    known_for_s: u64,
+    codes: HashMap<String, Granted>,
     nonces: Vec<String>,
     forgery: Option<Forgery>,
     key: EncodingKey,
@@ -65,6 +78,7 @@ impl OpenId {
     pub fn start(person: Value) -> Self {
         let world = World {
             person: Some(person),
+            known_for_s: 0,
             codes: HashMap::new(),
             nonces: Vec::new(),
             forgery: None,
@@ -92,6 +106,11 @@ impl OpenId {
     /// The person of these claims sits before the browser from now on; `None`: somebody who says no.
     pub fn is_used_by(&self, person: Option<Value>) {
         self.lock().person = person;
+    }
+
+    /// The person signed in there so many seconds ago, and is not asked again unless a client says so.
+    pub fn has_known_the_person_for(&self, seconds: u64) {
+        self.lock().known_for_s = seconds;
     }
 
     /// Tokens are wrong in this way from now on.
@@ -152,7 +171,17 @@ impl World {
         if self.person.is_some() {
             self.issued += 1;
             let code = format!("code-{}", self.issued);
-            self.codes.insert(code.clone(), (field("nonce"), field("code_challenge")));
+            // Whoever wants to know that it is so also has to ask for the time.
+            let is_anew = field("prompt") == "login"
+                && field("max_age").parse::<u64>().is_ok_and(|seconds| seconds <= 60)
+                && self.forgery != Some(Forgery::OldSession);
+            let age_s = if is_anew { 0 } else { self.known_for_s };
+            let granted = Granted {
+                nonce: field("nonce"),
+                challenge: field("code_challenge"),
+                auth_time: get_current_timestamp() - age_s,
+            };
+            self.codes.insert(code.clone(), granted);
             self.nonces.push(field("nonce"));
             back.query_pairs_mut().append_pair("code", &code);
         } else {
@@ -170,10 +199,10 @@ impl World {
         }
         let verifier = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
         match self.codes.remove(field("code")) {
-            Some((nonce, challenge)) if challenge == verifier => {
+            Some(granted) if granted.challenge == verifier => {
                 let mut body = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 60});
                 if self.forgery != Some(Forgery::Missing) {
-                    let token = self.id_token(issuer, &nonce);
+                    let token = self.id_token(issuer, &granted);
                     body.as_object_mut().expect("an object").insert("id_token".to_owned(), token.into());
                 }
                 Told::json(200, &body)
@@ -182,14 +211,17 @@ impl World {
         }
     }
 
-    fn id_token(&self, issuer: &str, nonce: &str) -> String {
+    fn id_token(&self, issuer: &str, granted: &Granted) -> String {
         let now = get_current_timestamp();
         let mut claims = self.person.clone().unwrap_or_default();
         let claims = claims.as_object_mut().expect("claims are an object");
         let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         claim("iss", issuer.into());
         claim("aud", OPENID_CLIENT_ID.into());
-        claim("nonce", nonce.into());
+        claim("nonce", granted.nonce.as_str().into());
+        if self.forgery != Some(Forgery::NoAuthTime) {
+            claim("auth_time", granted.auth_time.into());
+        }
         claim("iat", now.into());
         claim("exp", (now + 300).into());
         let mut header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
@@ -213,7 +245,7 @@ impl World {
                 let claims = serde_json::to_string(claims).expect("JSON");
                 return format!("{}.{}.", part(header.to_string()), part(claims));
             }
-            Some(Forgery::Missing) | None => {}
+            Some(Forgery::Missing | Forgery::OldSession | Forgery::NoAuthTime) | None => {}
         }
         encode(&header, claims, &key).expect("a token")
     }

@@ -154,7 +154,7 @@ impl Parties {
     pub fn begin(
         &self,
         redirect_url: String,
-        more: &[(&'static str, &'static str)],
+        more: &[(&'static str, String)],
     ) -> Result<(Url, Attempt), CodeFlowError> {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let nonce = CsrfToken::new_random().into_secret();
@@ -162,7 +162,7 @@ impl Parties {
         let client = self.client(&redirect_url)?;
         let request = client.authorize_url(CsrfToken::new_random).add_scopes(scopes);
         let request =
-            more.iter().fold(request, |request, (name, value)| request.add_extra_param(*name, *value));
+            more.iter().fold(request, |request, (name, value)| request.add_extra_param(*name, value));
         let (url, state) = request.add_extra_param("nonce", &nonce).set_pkce_challenge(challenge).url();
         let (state, verifier) = (state.into_secret(), verifier.into_secret());
         let expires_at_ms = now_ms() + ATTEMPT_AGE_MS_MAX;
@@ -207,6 +207,12 @@ impl Parties {
 }
 
 impl Attempt {
+    /// When it was begun, in seconds since 1970.
+    #[must_use]
+    pub fn begun_at_s(&self) -> i64 {
+        self.expires_at_ms.saturating_sub(ATTEMPT_AGE_MS_MAX).div_euclid(1_000)
+    }
+
     /// The value of a cookie that only `context`, the purpose and the session, can open.
     pub fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
         let text = serde_json::to_vec(self).map_err(|_| CodeFlowError::Malformed)?;

@@ -1,6 +1,6 @@
 //! Signing in by OpenID Connect, and everything that must not sign anybody in.
 
-use pushkeys_tests::{Forgery, OPENID_CLIENT_SECRET, OpenId, Seen, Service, Visitor};
+use pushkeys_tests::{Forgery, Key, OPENID_CLIENT_SECRET, OpenId, Seen, Service, Visitor};
 use serde_json::{Value, json};
 
 use crate::{PASSWORD, service_with};
@@ -149,4 +149,75 @@ fn a_person_who_says_no_stays_outside_and_is_told_so() {
     provider.is_used_by(None);
     let page = sign_in(&mut Visitor::of(&service.url()));
     assert!(page.status == 403 && page.body.contains("access_denied"), "{page:?}");
+}
+
+/// What the person typed; longer than a cookie can be.
+struct Typed {
+    name: String,
+    key: String,
+}
+
+impl Typed {
+    fn new() -> Self {
+        Self {
+            name: "my <laptop>".to_owned(),
+            key: Key::generate(&["-t", "rsa", "-b", "4096"]).text().to_owned(),
+        }
+    }
+
+    fn fields(&self) -> [(&str, &str); 2] {
+        [("name", &self.name), ("key", &self.key)]
+    }
+
+    /// Goes to the provider from the page that asks, and comes back.
+    fn is_confirmed_by(&self, visitor: &mut Visitor) -> Seen {
+        let page = visitor.submits(KEYS, &self.fields());
+        assert!(page.status == 200 && page.body.contains("Confirm that it is you"), "{page:?}");
+        assert!(!page.body.contains("type=\"password\""), "the account has none: {}", page.body);
+        let [name, key] = self.fields();
+        let leaving = visitor.submits("/users/me/confirm/oidc", &[("action", KEYS), name, key]);
+        visitor.opens(&leaving.leads_to())
+    }
+}
+
+#[test]
+fn adding_a_key_waits_until_the_provider_let_its_person_sign_in_anew_and_keeps_what_was_typed() {
+    let provider = OpenId::start(ana());
+    provider.has_known_the_person_for(3 * 60 * 60);
+    let service = service(&provider, true);
+    let (mut visitor, typed) = (Visitor::of(&service.url()), Typed::new());
+    let _ = sign_in(&mut visitor);
+    for forgery in [Forgery::OldSession, Forgery::NoAuthTime] {
+        provider.forges(Some(forgery));
+        let page = typed.is_confirmed_by(&mut visitor);
+        assert!(page.status == 403 && page.body.contains("did not ask you to sign in again"), "{page:?}");
+    }
+    provider.forges(None);
+    provider.is_used_by(Some(json!({"sub": "u-8", "preferred_username": "bob"})));
+    let page = typed.is_confirmed_by(&mut visitor);
+    assert!(page.status == 403 && page.body.contains("not the one that this account belongs to"), "{page:?}");
+    assert!(visitor.opens(KEYS).body.contains("You have no SSH key yet"));
+
+    provider.is_used_by(Some(ana()));
+    let page = typed.is_confirmed_by(&mut visitor);
+    assert!(page.status == 200 && page.body.contains("Nothing was done yet"), "{page:?}");
+    let escaped = typed.name.replace('<', "&#60;").replace('>', "&#62;");
+    for (name, value) in [("name", &escaped), ("key", &typed.key)] {
+        assert!(page.body.contains(&format!("name=\"{name}\" value=\"{value}\"")), "{}", page.body);
+    }
+    let page = visitor.submits(KEYS, &typed.fields());
+    assert!(page.body.contains("The key was added") && page.body.contains(&escaped), "{}", page.body);
+}
+
+#[test]
+fn a_provider_that_cannot_say_when_somebody_signed_in_is_believed_only_where_that_is_configured() {
+    let provider = OpenId::start(ana());
+    provider.forges(Some(Forgery::NoAuthTime));
+    let key = Key::ed25519();
+    let settings = format!("{}require_auth_time = false\n", provider.settings("{room}/oidc.secret", true));
+    let service = Service::start_with(&settings, &[("oidc.secret", OPENID_CLIENT_SECRET)]);
+    let mut visitor = Visitor::of(&service.url());
+    let _ = sign_in(&mut visitor);
+    let page = visitor.submits(KEYS, &[("name", "laptop"), ("key", key.text())]);
+    assert!(page.body.contains("The key was added"), "{page:?}");
 }

@@ -15,6 +15,8 @@ use super::visitor::SignedIn;
 use super::{Console, confirm};
 use crate::secret::{TokenDigest, is_cli_token};
 
+/// The page that `clever login` opens.
+pub(super) const CLI_PATH: &str = "/cli-oauth";
 /// Characters of a version that are shown.
 const VERSION_CHARACTERS_MAX: usize = 20;
 const DAY_S: u64 = 24 * 60 * 60;
@@ -53,8 +55,7 @@ pub(super) async fn show(
 
 /// `POST /cli-oauth`
 pub(super) async fn approve(State(console): State<Console>, posted: Posted) -> Response {
-    let kept = ["cli_token", "cli_version"];
-    if let Err(response) = confirm::check(&console, &posted, "/cli-oauth", &kept).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::APPROVE_CLI).await {
         return response;
     }
     let Posted { by, fields } = posted;

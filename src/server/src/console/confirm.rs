@@ -1,16 +1,57 @@
-//! Asking for the password again before somebody gets access.
+//! Asking once more who sits before the browser, before somebody gets access: by the password, or by a sign-in at the
+//! OpenID provider, whichever opens the account. What was typed goes along: in the form that asks for the password, and
+//! sealed beside the session while the browser is at the provider.
 
+use std::collections::BTreeMap;
+
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 
 use super::Console;
+use super::elsewhere::{Here, leave};
 use super::messages::fill;
-use super::pages::{self, Confirm, Section};
-use super::posted::Posted;
+use super::oidc::not_signed_in;
+use super::pages::{self, Confirm, Confirmed, Section};
+use super::posted::{Fields, Posted};
 use super::sign_in::{NotLetIn, check_password, oidc_label};
 use super::text::Sentence;
 use super::visitor::SignedIn;
+use crate::oidc::{Departure, Oidc};
+use crate::store::StoreError;
+
+/// Where a browser leaves for the OpenID provider to confirm who sits before it.
+pub(super) const OIDC_PATH: &str = "/users/me/confirm/oidc";
+
+/// What needs a sign-in that is not long ago.
+pub(super) struct Action {
+    /// Where its form goes.
+    pub(super) path: &'static str,
+    /// The fields of the form that are kept meanwhile.
+    kept: &'static [&'static str],
+}
+
+pub(super) const ADD_KEY: Action = Action { path: super::KEYS_PATH, kept: &["name", "key", "expires_on"] };
+pub(super) const PROVE_KEY: Action =
+    Action { path: super::proof::PROOF_PATH, kept: &["name", "fingerprint", "signature"] };
+pub(super) const IMPORT_KEYS: Action = Action { path: super::github::IMPORT_PATH, kept: &["fingerprints"] };
+pub(super) const LINK_GITHUB: Action = Action { path: super::github::LINK_PATH, kept: &[] };
+pub(super) const LINK_OIDC: Action = Action { path: super::oidc::LINK_PATH, kept: &[] };
+pub(super) const APPROVE_CLI: Action =
+    Action { path: super::cli::CLI_PATH, kept: &["cli_token", "cli_version"] };
+
+const ACTIONS: [&Action; 6] = [&ADD_KEY, &PROVE_KEY, &IMPORT_KEYS, &LINK_GITHUB, &LINK_OIDC, &APPROVE_CLI];
+
+impl Action {
+    fn of(path: &str) -> Option<&'static Self> {
+        ACTIONS.into_iter().find(|action| action.path == path)
+    }
+
+    fn kept(&self, fields: &Fields) -> Vec<(&'static str, String)> {
+        self.kept.iter().map(|name| (*name, fields.get(name).to_owned())).collect()
+    }
+}
 
 impl SignedIn {
     /// Whether its owner has said recently enough who he is.
@@ -20,39 +61,114 @@ impl SignedIn {
     }
 }
 
+/// What an attempt to confirm `session` is for.
+pub(super) fn context(session: &str) -> String {
+    format!("confirm {session}")
+}
+
 /// Lets a form through whose sender signed in recently or sent the password along; `Err` is the page that
-/// asks for it and goes on to `action` with the fields `kept`.
+/// asks for it and goes on to `action`.
 pub(super) async fn check(
     console: &Console,
     posted: &Posted,
-    action: &'static str,
-    kept: &[&'static str],
+    action: &'static Action,
 ) -> Result<(), Response> {
     let Posted { by, fields } = posted;
     if by.is_recent(console) {
         return Ok(());
     }
-    let kept = || kept.iter().map(|name| (*name, fields.get(name).to_owned())).collect();
-    let ask = |status, refusal: Option<&str>| {
-        let page = by.page(Section::Keys);
-        let page = if refusal.is_some() { page.with_error() } else { page };
-        let oidc = oidc_label(console, by.texts());
-        let refusal = refusal.map(Sentence::new);
-        pages::render(status, &Confirm { page, action, kept: kept(), refusal, oidc })
-    };
     let password = fields.get("password");
     if password.is_empty() {
-        return Err(ask(StatusCode::OK, None));
+        return Err(ask(console, posted, action, StatusCode::OK, None).await);
     }
     let texts = by.texts();
-    match check_password(console, &by.visitor, &by.session.account_name, password).await {
-        Ok(_) => console.store.confirm_session(&by.session.id).await.map_err(|error| by.failed(&error)),
-        Err(NotLetIn::Wrong) => Err(ask(StatusCode::FORBIDDEN, Some(texts.confirm_wrong))),
-        Err(NotLetIn::TooOften { seconds }) => {
-            let why = fill(texts.sign_in_too_often, &[("seconds", &seconds.to_string())]);
-            Err(ask(StatusCode::TOO_MANY_REQUESTS, Some(&why)))
-        }
-        Err(NotLetIn::Busy) => Err(ask(StatusCode::SERVICE_UNAVAILABLE, Some(texts.sign_in_busy))),
-        Err(NotLetIn::Failed(response)) => Err(response),
+    let (status, refusal) =
+        match check_password(console, &by.visitor, &by.session.account_name, password).await {
+            Ok(_) => {
+                let confirmed = console.store.confirm_session(&by.session.id, Timestamp::now()).await;
+                return confirmed.map(|_| ()).map_err(|error| by.failed(&error));
+            }
+            Err(NotLetIn::Wrong) => (StatusCode::FORBIDDEN, texts.confirm_wrong.to_owned()),
+            Err(NotLetIn::TooOften { seconds }) => {
+                let why = fill(texts.sign_in_too_often, &[("seconds", &seconds.to_string())]);
+                (StatusCode::TOO_MANY_REQUESTS, why)
+            }
+            Err(NotLetIn::Busy) => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
+            Err(NotLetIn::Failed(response)) => return Err(response),
+        };
+    Err(ask(console, posted, action, status, Some(&refusal)).await)
+}
+
+/// The page that asks, in the ways in which the account can answer.
+async fn ask(
+    console: &Console,
+    Posted { by, fields }: &Posted,
+    action: &'static Action,
+    status: StatusCode,
+    refusal: Option<&str>,
+) -> Response {
+    let (has_password, oidc) = match ways(console, by).await {
+        Ok(ways) => ways,
+        Err(error) => return by.failed(&error),
+    };
+    let page = by.page(Section::Keys);
+    let page = if refusal.is_some() { page.with_error() } else { page };
+    let (refusal, kept) = (refusal.map(Sentence::new), action.kept(fields));
+    pages::render(status, &Confirm { page, action: action.path, kept, refusal, has_password, oidc })
+}
+
+/// Whether the account has a password, and what the button of its OpenID provider says.
+async fn ways(console: &Console, by: &SignedIn) -> Result<(bool, Option<String>), StoreError> {
+    let found = console.store.password(&by.session.account_name).await?;
+    let has_password = found.is_some_and(|(_, hash)| hash.is_some());
+    let Some(oidc) = &console.oidc else { return Ok((has_password, None)) };
+    let identity = console.store.identity_at(&by.session.account, oidc.settings().issuer.as_str()).await?;
+    Ok((has_password, identity.and_then(|_| oidc_label(console, by.texts()))))
+}
+
+/// `POST /users/me/confirm/oidc`: to the provider, with what was typed for `action` kept here.
+pub(super) async fn leave_for_oidc(
+    State(console): State<Console>,
+    here: Here,
+    Posted { by, fields }: Posted,
+) -> Response {
+    let (Some(oidc), Some(action)) = (&console.oidc, Action::of(fields.get("action"))) else {
+        return super::keys::done("gone");
+    };
+    let context = context(&by.session.id);
+    let form: BTreeMap<_, _> = action.kept(&fields).into_iter().collect();
+    let sealed =
+        serde_json::to_vec(&form).map_or_else(|_| Ok(Vec::new()), |form| oidc.seal_form(&context, &form));
+    let sealed = match sealed {
+        Ok(sealed) => sealed,
+        Err(error) => return by.visitor.failed(&error),
+    };
+    if let Err(error) = console.store.keep_form(&by.session.id, &sealed).await {
+        return by.failed(&error);
     }
+    let departure = Departure { context: &context, origin: &here.0, next: action.path, is_confirming: true };
+    match oidc.begin(&departure).await {
+        Ok((url, cookie)) => leave(&console, by.page(Section::Keys), &oidc.settings().label, url, &cookie),
+        Err(error) => not_signed_in(&by.visitor, oidc, &error),
+    }
+}
+
+/// The owner of the session said at `at` who he is: the page that goes on to the action at `path`.
+pub(super) async fn go_on(
+    console: &Console,
+    oidc: &Oidc,
+    by: &SignedIn,
+    path: &str,
+    at: Timestamp,
+) -> Response {
+    let sealed = match console.store.confirm_session(&by.session.id, at).await {
+        Ok(sealed) => sealed.unwrap_or_default(),
+        Err(error) => return by.failed(&error),
+    };
+    let form = oidc.open_form(&context(&by.session.id), &sealed).unwrap_or_default();
+    let form: BTreeMap<String, String> = serde_json::from_slice(&form).unwrap_or_default();
+    let Some(action) = Action::of(path) else { return super::keys::done("gone") };
+    let kept = action.kept.iter().filter_map(|name| Some((*name, form.get(*name)?.clone())));
+    let page = by.page(Section::Keys);
+    pages::render(StatusCode::OK, &Confirmed { page, action: action.path, kept: kept.collect() })
 }

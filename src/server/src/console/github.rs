@@ -34,7 +34,7 @@ const PANEL_TIME_MAX: Duration = Duration::from_secs(4);
 /// `POST /users/me/github/link`
 pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
     let Some(github) = &console.github else { return done("gone") };
-    if let Err(response) = confirm::check(&console, &posted, LINK_PATH, &[]).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::LINK_GITHUB).await {
         return response;
     }
     let by = posted.by;
@@ -130,7 +130,7 @@ pub(super) async fn import(
     Extension(request_id): Extension<RequestId>,
     posted: Posted,
 ) -> Response {
-    if let Err(response) = confirm::check(&console, &posted, IMPORT_PATH, &["fingerprints"]).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::IMPORT_KEYS).await {
         return response;
     }
     let Posted { by, fields } = posted;

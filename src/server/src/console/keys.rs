@@ -63,8 +63,7 @@ pub(super) async fn add(
         Err(form) => return page(&console, &posted.by, form, None).await,
     };
     // Only now: what is kept meanwhile has been found not to be a private key.
-    let kept = ["name", "key", "expires_on"];
-    if let Err(response) = confirm::check(&console, &posted, KEYS_PATH, &kept).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::ADD_KEY).await {
         return response;
     }
     let Posted { by, fields } = posted;

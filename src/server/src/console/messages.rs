@@ -75,10 +75,13 @@ messages! {
         "Votre session est terminée. Connectez-vous à nouveau pour continuer.";
 
     confirm_title: "Confirm that it is you", "Confirmez votre identité";
-    confirm_lead: "You signed in a while ago. Enter your password once more to go on; what you typed is kept.",
-        "Votre connexion remonte à un moment. Saisissez à nouveau votre mot de passe pour continuer ; votre saisie est conservée.";
+    confirm_lead: "You signed in a while ago. Say once more who you are to go on; what you typed is kept.",
+        "Votre connexion remonte à un moment. Prouvez à nouveau votre identité pour continuer ; votre saisie est conservée.";
     confirm_wrong: "This is not the password of your account.", "Ce n’est pas le mot de passe de votre compte.";
     confirm_button: "Continue", "Continuer";
+    confirmed_title: "You have confirmed that it is you", "Vous avez confirmé votre identité";
+    confirmed_lead: "Nothing was done yet. Go on with what you typed before.",
+        "Rien n’a encore été fait. Poursuivez avec ce que vous aviez saisi.";
 
     keys_lead: "A key on this page lets you push with Git. A key belongs to one account only: it is how the platform knows who acted.",
         "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
@@ -327,6 +330,11 @@ messages! {
         "{name} est le seul moyen de se connecter à ce compte. Demandez d’abord à la personne qui exploite le service de définir un mot de passe.";
     oidc_not_believed: "What {name} says about you cannot be believed. Begin again; if it happens again, tell whoever runs the service.",
         "Ce que {name} dit de vous ne peut pas être cru. Recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+
+    oidc_somebody_else: "The person who signed in at {name} is not the one that this account belongs to. Begin again as the right one.",
+        "La personne connectée chez {name} n’est pas celle à qui appartient ce compte. Recommencez avec la bonne.";
+    oidc_not_anew: "{name} did not ask you to sign in again, or does not say when you did, so this confirms nothing. Sign out there and begin again; if it happens again, tell whoever runs the service.",
+        "{name} ne vous a pas demandé de vous reconnecter, ou n’indique pas quand vous l’avez fait : cela ne confirme rien. Déconnectez-vous là-bas et recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
 
     not_done: "This was not done", "Ceci n’a pas été fait";
     csrf: "The page was out of date, or the request did not come from this site. Nothing was changed. Go back, reload the page and try again.",

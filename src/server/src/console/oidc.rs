@@ -16,7 +16,7 @@ use super::{Console, PROFILE_PATH, confirm};
 use crate::api::whole_seconds;
 use crate::code_flow::{Attempt, Callback, CodeFlowError};
 use crate::log::chain;
-use crate::oidc::{Departure, Identity, Oidc, SignInError};
+use crate::oidc::{Departure, IdTokenError, Identity, Oidc, SignIn, SignInError};
 use crate::store::{Actor, TieError};
 use keys::AccountId;
 
@@ -34,8 +34,7 @@ pub(super) async fn sign_in(State(console): State<Console>, here: Here, posted: 
     let PostedByAnybody { by, fields } = posted;
     let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
     let next = safe_next(fields.get("next"));
-    let is_confirming = fields.get("confirm") == "yes";
-    let departure = Departure { context: SIGN_IN, origin: &here.0, next: &next, is_confirming };
+    let departure = Departure { context: SIGN_IN, origin: &here.0, next: &next, is_confirming: false };
     match oidc.begin(&departure).await {
         Ok((url, cookie)) => leave(&console, by.page(), &oidc.settings().label, url, &cookie),
         Err(error) => not_signed_in(&by, oidc, &error),
@@ -45,7 +44,7 @@ pub(super) async fn sign_in(State(console): State<Console>, here: Here, posted: 
 /// `POST /users/me/oidc/link`
 pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
     let Some(oidc) = &console.oidc else { return profile("gone") };
-    if let Err(response) = confirm::check(&console, &posted, LINK_PATH, &[]).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::LINK_OIDC).await {
         return response;
     }
     let by = posted.by;
@@ -79,13 +78,15 @@ pub(super) async fn callback(
     let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
     let callback = asked.map(|Query(callback)| callback).unwrap_or_default();
     let arrival = Arrival { console: &console, oidc, visitor: &visitor, callback: &callback };
-    let linking = signed_in.and_then(|by| {
-        let attempt = oidc.attempt(&link_context(&by.session.id), &cookie).ok()?;
-        Some((by, attempt))
-    });
-    let response = match linking {
-        Some((by, attempt)) => arrival.link(&by, &attempt).await,
-        None => match oidc.attempt(SIGN_IN, &cookie) {
+    let attempt_of = |context: &str| oidc.attempt(context, &cookie);
+    let in_session = signed_in.as_ref().map(|by| (by, by.session.id.as_str()));
+    let linking = in_session.and_then(|(by, session)| Some((by, attempt_of(&link_context(session)).ok()?)));
+    let confirming =
+        in_session.and_then(|(by, session)| Some((by, attempt_of(&confirm::context(session)).ok()?)));
+    let response = match (linking, confirming) {
+        (Some((by, attempt)), _) => arrival.link(by, &attempt).await,
+        (None, Some((by, attempt))) => arrival.confirm(by, &attempt).await,
+        (None, None) => match attempt_of(SIGN_IN) {
             Ok(attempt) => arrival.sign_in(&attempt).await,
             Err(error) => not_signed_in(&visitor, oidc, &error.into()),
         },
@@ -103,13 +104,32 @@ struct Arrival<'a> {
 
 impl Arrival<'_> {
     async fn link(&self, by: &SignedIn, attempt: &Attempt) -> Response {
-        let identity = match self.oidc.finish(attempt, self.callback).await {
-            Ok(identity) => identity,
+        let identity = match self.oidc.finish(attempt, self.callback, false).await {
+            Ok(SignIn { identity, .. }) => identity,
             Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
         };
         match self.console.store.tie_identity(&by.session.account, &identity, &by.actor()).await {
             Ok(()) => profile("linked"),
             Err(error) => not_tied(self.visitor, self.oidc, &error),
+        }
+    }
+
+    /// Lets the session go on if the person who signed in anew is its owner.
+    async fn confirm(&self, by: &SignedIn, attempt: &Attempt) -> Response {
+        let SignIn { identity, at } = match self.oidc.finish(attempt, self.callback, true).await {
+            Ok(sign_in) => sign_in,
+            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+        };
+        match self.console.store.account_of_identity(&identity).await {
+            Ok(Some(account)) if account == by.session.account => {
+                confirm::go_on(self.console, self.oidc, by, &attempt.next, at).await
+            }
+            Ok(_) => {
+                let label = &self.oidc.settings().label;
+                let why = fill(by.texts().oidc_somebody_else, &[("name", label)]);
+                self.visitor.refused(StatusCode::FORBIDDEN, &why)
+            }
+            Err(error) => by.failed(&error),
         }
     }
 
@@ -121,15 +141,15 @@ impl Arrival<'_> {
             let why = fill(self.visitor.texts().sign_in_too_often, &[("seconds", &seconds)]);
             return self.visitor.refused(StatusCode::TOO_MANY_REQUESTS, &why);
         }
-        let identity = match self.oidc.finish(attempt, self.callback).await {
-            Ok(identity) => identity,
+        let SignIn { identity, at } = match self.oidc.finish(attempt, self.callback, false).await {
+            Ok(sign_in) => sign_in,
             Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
         };
         let account = match self.account(&identity).await {
             Ok(account) => account,
             Err(response) => return response,
         };
-        match begin_session(self.console, self.visitor, &account, None).await {
+        match begin_session(self.console, self.visitor, &account, None, at).await {
             Ok(token) => {
                 let next = Redirect::to(&safe_next(&attempt.next)).into_response();
                 with_session(self.console, &token, next)
@@ -169,7 +189,7 @@ fn profile(what: &str) -> Response {
     Redirect::to(&format!("{PROFILE_PATH}?done={what}")).into_response()
 }
 
-fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Response {
+pub(super) fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Response {
     tracing::warn!("a sign-in by OpenID Connect was refused: {}", chain(error));
     let (texts, label) = (visitor.texts(), oidc.settings().label.as_str());
     let (status, why) = match error {
@@ -179,6 +199,9 @@ fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Respons
         SignInError::Flow(CodeFlowError::Refused(reason)) => {
             let values = [("name", label), ("reason", reason.as_str())];
             (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
+        }
+        SignInError::IdToken(IdTokenError::NoAuthTime | IdTokenError::OldAuthTime { .. }) => {
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_anew, &[("name", label)]))
         }
         SignInError::IdToken(_) | SignInError::Issuer => {
             (StatusCode::FORBIDDEN, fill(texts.oidc_not_believed, &[("name", label)]))

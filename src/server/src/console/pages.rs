@@ -109,8 +109,21 @@ pub(super) struct Confirm {
     /// What was typed there.
     pub(super) kept: Vec<(&'static str, String)>,
     pub(super) refusal: Option<Sentence>,
-    /// What the button of the OpenID provider says.
+    /// Whether the account can be opened by one.
+    pub(super) has_password: bool,
+    /// What the button of the OpenID provider says, where the account can be opened by it.
     pub(super) oidc: Option<String>,
+}
+
+/// Back from the OpenID provider.
+#[derive(Template)]
+#[template(path = "confirmed.html")]
+pub(super) struct Confirmed {
+    pub(super) page: Page,
+    /// Where it goes on.
+    pub(super) action: &'static str,
+    /// What was typed there.
+    pub(super) kept: Vec<(&'static str, String)>,
 }
 
 #[derive(Template)]

@@ -20,7 +20,7 @@ use crate::percent;
 use crate::proof::{self, Proof};
 use crate::store::{Challenge, PutKeyError, StoreError};
 
-const PROOF_PATH: &str = "/users/me/ssh-keys/proof";
+pub(super) const PROOF_PATH: &str = "/users/me/ssh-keys/proof";
 
 /// Which challenge a page is about.
 #[derive(Deserialize, Default)]
@@ -152,8 +152,7 @@ pub(super) async fn answer(
     Extension(request_id): Extension<RequestId>,
     posted: Posted,
 ) -> Response {
-    let kept = ["name", "fingerprint", "signature"];
-    if let Err(response) = confirm::check(&console, &posted, PROOF_PATH, &kept).await {
+    if let Err(response) = confirm::check(&console, &posted, &confirm::PROVE_KEY).await {
         return response;
     }
     let Posted { by, fields } = posted;

@@ -4,6 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
@@ -95,7 +96,7 @@ pub(super) fn oidc_label(console: &Console, texts: &Messages) -> Option<String> 
 
 async fn let_in(console: &Console, by: &Visitor, name: &str, password: &str) -> Result<Token, NotLetIn> {
     let (account, hash) = check_password(console, by, name, password).await?;
-    begin_session(console, by, &account, Some(&hash)).await
+    begin_session(console, by, &account, Some(&hash), Timestamp::now()).await
 }
 
 /// The account `name` and the hash of its password, if `password` is it. Whether there is such an account
@@ -127,17 +128,18 @@ pub(super) async fn check_password(
 }
 
 /// Begins a session of `account`, which was found to be the visitor's: by the password whose hash was
-/// `password`, or by something else.
+/// `password`, or by something else. Its owner said so himself at `signed_in_at`.
 pub(super) async fn begin_session(
     console: &Console,
     by: &Visitor,
     account: &AccountId,
     password: Option<&str>,
+    signed_in_at: Timestamp,
 ) -> Result<Token, NotLetIn> {
     let failed = |error: &(dyn std::error::Error + 'static)| NotLetIn::Failed(by.failed(error));
     let token = Token::new("pks").map_err(|error| failed(&error))?;
     let id = secret::random_id("sess").map_err(|error| failed(&error))?;
-    let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password };
+    let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password, signed_in_at };
     let actor = Actor::console(by.address);
     let begun = console.store.add_session(account, &session, console.lifetimes(), &actor).await;
     if !begun.map_err(|error| failed(&error))? {

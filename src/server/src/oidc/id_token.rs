@@ -20,7 +20,7 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 /// How far two clocks may be apart, in seconds.
-const CLOCK_SKEW_S: u64 = 60;
+pub(super) const CLOCK_SKEW_S: u64 = 60;
 /// The longest token in bytes.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// The longest subject (OpenID Connect Core, section 2).
@@ -50,6 +50,24 @@ pub enum IdTokenError {
     /// Nobody is named in it.
     #[error("the provider's ID token has no subject that can be stored")]
     Subject,
+    /// It was asked for, so the provider had to say it (OpenID Connect Core, section 2).
+    #[error(
+        "the provider's ID token does not say when the person signed in (`auth_time`), hint: let the provider send the \
+         claim, or set `oidc.require_auth_time = false`"
+    )]
+    NoAuthTime,
+    /// The provider asked nobody anew, whatever it was asked to do.
+    #[error("the provider answered from a session of before: the person signed in there {age_s} s too early")]
+    OldAuthTime {
+        /// How long before this attempt was begun.
+        age_s: i64,
+    },
+    /// Its clock is wrong, or ours.
+    #[error("the provider's ID token says that the person will sign in in {ahead_s} s, hint: set the clocks")]
+    FutureAuthTime {
+        /// How far off.
+        ahead_s: i64,
+    },
 }
 
 /// What a token must say.
@@ -72,6 +90,23 @@ impl Claims {
     pub(super) fn is_true(&self, claim: &str) -> bool {
         matches!(self.0.get(claim), Some(Value::Bool(true))) || self.text(claim) == Some("true")
     }
+
+    /// When the person signed in at the provider, in seconds since 1970; it is `now_s`. `None`: it does not say.
+    pub(super) fn auth_time_s(&self, now_s: i64) -> Result<Option<i64>, IdTokenError> {
+        let auth_time_s = self.0.get("auth_time").and_then(Value::as_i64);
+        let ahead_s = auth_time_s.map_or(0, |auth_time_s| auth_time_s.saturating_sub(now_s));
+        if ahead_s > CLOCK_SKEW_S.cast_signed() {
+            return Err(IdTokenError::FutureAuthTime { ahead_s });
+        }
+        Ok(auth_time_s)
+    }
+}
+
+/// Refuses a sign-in at the provider that was before `begun_at_s`, when the person was asked to sign in once more.
+pub(super) fn check_is_new(auth_time_s: Option<i64>, begun_at_s: i64) -> Result<(), IdTokenError> {
+    let auth_time_s = auth_time_s.ok_or(IdTokenError::NoAuthTime)?;
+    let age_s = begun_at_s.saturating_sub(auth_time_s);
+    if age_s > CLOCK_SKEW_S.cast_signed() { Err(IdTokenError::OldAuthTime { age_s }) } else { Ok(()) }
 }
 
 /// The claims of `token`, if one of `keys` signed it and it says what is expected.
@@ -201,6 +236,33 @@ mod tests {
         assert!(matches!(with("sub", json!("")), Err(IdTokenError::Subject)));
         assert!(matches!(with("sub", json!("x".repeat(256))), Err(IdTokenError::Subject)));
         assert!(matches!(with("sub", Value::Null), Err(IdTokenError::Invalid(_) | IdTokenError::Subject)));
+    }
+
+    #[test]
+    fn a_person_who_is_asked_to_sign_in_again_has_to_have_done_so() {
+        const NOW_S: i64 = 1_000_000;
+        let check = |auth_time: Value, expected: Result<Option<i64>, &str>| {
+            let claims = Claims(json!({ "auth_time": auth_time }).as_object().unwrap().clone());
+            let found = claims.auth_time_s(NOW_S).map_err(|error| error.to_string());
+            match expected {
+                Ok(expected) => assert_eq!(found, Ok(expected), "{auth_time}"),
+                Err(part) => assert!(found.as_ref().is_err_and(|error| error.contains(part)), "{found:?}"),
+            }
+        };
+        check(json!(NOW_S), Ok(Some(NOW_S)));
+        check(json!(NOW_S + 60), Ok(Some(NOW_S + 60)));
+        check(json!(NOW_S + 61), Err("in 61 s"));
+        check(json!(i64::MAX), Err("set the clocks"));
+        check(json!("yesterday"), Ok(None));
+        check(Value::Null, Ok(None));
+        assert!(check_is_new(Some(NOW_S), NOW_S).is_ok());
+        assert!(check_is_new(Some(NOW_S - 60), NOW_S).is_ok());
+        assert!(matches!(
+            check_is_new(Some(NOW_S - 61), NOW_S),
+            Err(IdTokenError::OldAuthTime { age_s: 61 })
+        ));
+        assert!(matches!(check_is_new(Some(i64::MIN), NOW_S), Err(IdTokenError::OldAuthTime { .. })));
+        assert!(matches!(check_is_new(None, NOW_S), Err(IdTokenError::NoAuthTime)));
     }
 
     #[test]

@@ -7,16 +7,17 @@ mod id_token;
 mod provider;
 mod settings;
 
+use jiff::Timestamp;
 use thiserror::Error;
 
-use self::id_token::Expected;
 pub use self::id_token::IdTokenError;
+use self::id_token::{CLOCK_SKEW_S, Expected, check_is_new};
 pub use self::provider::ProviderError;
 use self::provider::{Directory, Provider};
 pub use self::settings::Settings;
 use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
 use crate::outbound::Outbound;
-use crate::seal::Sealer;
+use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
 
 /// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
@@ -29,6 +30,7 @@ pub struct Oidc {
     outbound: Outbound,
     directory: Directory,
     attempts: Sealer,
+    forms: Sealer,
 }
 
 /// How a browser leaves for the provider.
@@ -41,6 +43,16 @@ pub struct Departure<'a> {
     pub next: &'a str,
     /// Whether the provider is to ask anew who sits before the browser.
     pub is_confirming: bool,
+}
+
+/// That somebody signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// Who.
+    pub identity: Identity,
+    /// When the person last said so at the provider, and never later than now. It can be long ago, since a provider asks
+    /// nobody whom it knows still.
+    pub at: Timestamp,
 }
 
 /// Who signed in.
@@ -86,6 +98,7 @@ impl Oidc {
             ),
             outbound,
             attempts: secret.sealer("sign-in by OpenID Connect")?,
+            forms: secret.sealer("form before OpenID Connect")?,
             settings: settings.clone(),
         })
     }
@@ -99,8 +112,10 @@ impl Oidc {
     /// Where a browser goes, and the cookie that it is to bring back.
     pub async fn begin(&self, departure: &Departure<'_>) -> Result<(String, String), SignInError> {
         let provider = self.directory.provider().await?;
-        // OpenID Connect Core, section 3.1.2.1: who was signed in there all the time confirms nothing.
-        let prompt: &[_] = if departure.is_confirming { &[("prompt", "login")] } else { &[] };
+        // OpenID Connect Core, section 3.1.2.1: who was signed in there all the time confirms nothing. `max_age` is what
+        // makes the provider say when; it is no less than our tolerance, since some take zero for none.
+        let anew = [("prompt", "login".to_owned()), ("max_age", CLOCK_SKEW_S.to_string())];
+        let prompt: &[_] = if departure.is_confirming { &anew } else { &[] };
         let redirect_url = format!("{}{CALLBACK_PATH}", departure.origin);
         let (url, mut attempt) = self.parties(&provider).begin(redirect_url, prompt)?;
         departure.next.clone_into(&mut attempt.next);
@@ -112,8 +127,13 @@ impl Oidc {
         Attempt::open(&self.attempts, context, cookie)
     }
 
-    /// Who signed in at the provider in answer to `attempt`.
-    pub async fn finish(&self, attempt: &Attempt, callback: &Callback) -> Result<Identity, SignInError> {
+    /// Who signed in at the provider in answer to `attempt`; with `is_confirming`, after it was begun.
+    pub async fn finish(
+        &self,
+        attempt: &Attempt,
+        callback: &Callback,
+        is_confirming: bool,
+    ) -> Result<SignIn, SignInError> {
         let issuer = self.settings.issuer.as_str();
         if callback.iss.as_ref().is_some_and(|answering| answering != issuer) {
             return Err(SignInError::Issuer);
@@ -130,12 +150,38 @@ impl Oidc {
             checked => checked,
         }?;
         let is_verified = claims.is_true("email_verified");
-        Ok(Identity {
+        let identity = Identity {
             issuer: issuer.to_owned(),
             subject: claims.text("sub").unwrap_or_default().to_owned(),
             name: claims.text(&self.settings.account_claim).map(str::to_owned),
             email: claims.text("email").filter(|_| is_verified).map(str::to_owned),
-        })
+        };
+        let now = Timestamp::now();
+        let auth_time_s = claims.auth_time_s(now.as_second())?;
+        if is_confirming && (auth_time_s.is_some() || self.settings.require_auth_time) {
+            check_is_new(auth_time_s, attempt.begun_at_s())?;
+        }
+        Ok(SignIn { identity, at: self.signed_in_at(auth_time_s, now) })
+    }
+
+    /// Of a provider that should say when a person signed in and does not, nothing recent is believed.
+    fn signed_in_at(&self, auth_time_s: Option<i64>, now: Timestamp) -> Timestamp {
+        match auth_time_s {
+            Some(auth_time_s) => Timestamp::from_second(auth_time_s).unwrap_or_default().min(now),
+            None if self.settings.require_auth_time => Timestamp::UNIX_EPOCH,
+            None => now,
+        }
+    }
+
+    /// `form`, what somebody typed before going to the provider, as it can be kept for `context`.
+    pub fn seal_form(&self, context: &str, form: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.forms.seal(context, form)
+    }
+
+    /// What was sealed for `context`.
+    #[must_use]
+    pub fn open_form(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.forms.open(context, sealed)
     }
 
     fn parties(&self, provider: &Provider) -> Parties {

@@ -32,6 +32,10 @@ pub struct Settings {
     /// Whether a stranger's first sign-in creates an account. Without, people sign in by password once and link.
     #[serde(default)]
     pub create_accounts: bool,
+    /// Whether the provider has to say when a person signed in. Without, nobody can tell an answer to a confirmation from
+    /// one of an old session; it is for providers that cannot say it.
+    #[serde(default = "require_auth_time")]
+    pub require_auth_time: bool,
     /// Whether the provider's addresses may be plain http on this machine, which is meant for tests.
     #[serde(default)]
     pub allow_http_loopback: bool,
@@ -62,6 +66,10 @@ fn label() -> String {
 
 fn scopes() -> Vec<String> {
     [SCOPE, "profile", "email"].map(str::to_owned).to_vec()
+}
+
+fn require_auth_time() -> bool {
+    true
 }
 
 fn account_claim() -> String {

@@ -37,6 +37,8 @@ pub struct NewSession<'a> {
     /// The hash that the password was found to fit, which must still be the account's; `None` where it was
     /// something else that told who signs in.
     pub password: Option<&'a str>,
+    /// When its owner last said who he is.
+    pub signed_in_at: Timestamp,
 }
 
 /// A session, as a request comes with it.
@@ -133,7 +135,7 @@ impl Store {
         .bind(actor.address.map(|address| address.to_string()))
         .bind(now)
         .bind(now)
-        .bind(now)
+        .bind(session.signed_in_at.as_millisecond())
         .execute(&mut transaction)
         .await
         .map_err(StoreError::of("begin a session"))?;
@@ -172,15 +174,33 @@ impl Store {
         Ok(Some(Session { id, account, account_name, signed_in_at }))
     }
 
-    /// Notes that the owner of the session has just said who he is once more.
-    pub async fn confirm_session(&self, id: &str) -> Result<(), StoreError> {
-        sql("UPDATE sessions SET signed_in_at = $1 WHERE id = $2")
-            .bind(now_ms())
+    /// Keeps what was typed in the session `id` while its owner says elsewhere who he is, in place of what was kept before.
+    pub async fn keep_form(&self, id: &str, sealed: &[u8]) -> Result<(), StoreError> {
+        sql("UPDATE sessions SET kept_form = $1 WHERE id = $2")
+            .bind(sealed)
             .bind(id)
             .execute(&self.database)
             .await
-            .map_err(StoreError::of("confirm a session"))?;
+            .map_err(StoreError::of("keep a form"))?;
         Ok(())
+    }
+
+    /// Notes that the owner of the session said at `at` who he is once more. Gives what was kept meanwhile, once.
+    pub async fn confirm_session(&self, id: &str, at: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let kept: Option<Option<Vec<u8>>> = sql("SELECT kept_form FROM sessions WHERE id = $1")
+            .bind(id)
+            .fetch_optional_value(&mut transaction)
+            .await
+            .map_err(StoreError::of("look up what was typed"))?;
+        sql("UPDATE sessions SET signed_in_at = $1, kept_form = NULL WHERE id = $2")
+            .bind(at.as_millisecond())
+            .bind(id)
+            .execute(&mut transaction)
+            .await
+            .map_err(StoreError::of("confirm a session"))?;
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        Ok(kept.flatten())
     }
 
     /// The living sessions of `account`, the last used first.
