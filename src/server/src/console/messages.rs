@@ -76,7 +76,7 @@ messages! {
 
     confirm_title: "Confirm that it is you", "Confirmez votre identité";
     confirm_lead: "You signed in a while ago. Say once more who you are to go on; what you typed is kept.",
-        "Votre connexion remonte à un moment. Prouvez à nouveau votre identité pour continuer ; votre saisie est conservée.";
+        "Votre connexion remonte à un moment. Prouvez à nouveau votre identité pour continuer ; votre saisie est conservée.";
     confirm_wrong: "This is not the password of your account.", "Ce n’est pas le mot de passe de votre compte.";
     confirm_button: "Continue", "Continuer";
     confirmed_title: "You have confirmed that it is you", "Vous avez confirmé votre identité";
@@ -84,13 +84,13 @@ messages! {
         "Rien n’a encore été fait. Poursuivez avec ce que vous aviez saisi.";
 
     keys_lead: "A key on this page lets you push with Git. A key belongs to one account only: it is how the platform knows who acted.",
-        "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
+        "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
     your_keys: "Your keys", "Vos clés";
     no_keys: "You have no SSH key yet. Add one below.", "Vous n’avez pas encore de clé SSH. Ajoutez-en une ci-dessous.";
     in_force: "All changes are in force on {applied} of {hosts} push hosts.",
         "Toutes les modifications sont en vigueur sur {applied} des {hosts} serveurs de push.";
     revoked_on: "Revoked by the operator on {hosts}: this key is refused there.",
-        "Révoquée par l'exploitant sur {hosts} : cette clé y est refusée.";
+        "Révoquée par l’exploitant sur {hosts} : cette clé y est refusée.";
     verified: "Verified", "Vérifiée";
     verified_hint: "You have proved that you hold the private key.", "Vous avez prouvé que vous détenez la clé privée.";
     expired: "Expired", "Expirée";
@@ -108,9 +108,9 @@ messages! {
     delete: "Delete…", "Supprimer…";
     delete_key: "Delete the key {name}", "Supprimer la clé {name}";
     delete_question: "Delete the key “{name}”? Push hosts refuse it within moments.",
-        "Supprimer la clé « {name} » ? Les serveurs la refusent quelques instants après.";
+        "Supprimer la clé « {name} » ? Les serveurs la refusent quelques instants après.";
     delete_compromised: "Its private half may be known to others: nobody may ever register it again.",
-        "Sa moitié privée est peut-être connue d’autrui : plus personne ne doit pouvoir l’enregistrer.";
+        "Sa moitié privée est peut-être connue d’autrui : plus personne ne doit pouvoir l’enregistrer.";
     delete_confirm: "Delete key", "Supprimer la clé";
 
     add_key: "Add a key", "Ajouter une clé";
@@ -122,7 +122,7 @@ messages! {
         "L’unique ligne de votre fichier `.pub`, par exemple `~/.ssh/id_ed25519.pub`. Jamais le fichier sans `.pub`.";
     drop_hint: "You can drop the file here.", "Vous pouvez déposer le fichier ici.";
     drop_private: "That file looks like a private key: it was not read into the form. Choose the `.pub` file.",
-        "Ce fichier ressemble à une clé privée : il n’a pas été lu. Choisissez le fichier `.pub`.";
+        "Ce fichier ressemble à une clé privée : il n’a pas été lu. Choisissez le fichier `.pub`.";
     expiry: "Expires on (optional)", "Expire le (facultatif)";
     expiry_hint: "The key stops working at the end of this day, UTC.", "La clé cesse de fonctionner à la fin de ce jour, UTC.";
     add_button: "Add key", "Ajouter la clé";
@@ -136,9 +136,9 @@ messages! {
 
     warnings: "Warnings", "Avertissements";
     warning_contested: "Another account also uses the key “{name}”, or tried to register it. A key belongs to one account only.",
-        "Un autre compte utilise aussi la clé « {name} », ou a tenté de l’enregistrer. Une clé appartient à un seul compte.";
+        "Un autre compte utilise aussi la clé « {name} », ou a tenté de l’enregistrer. Une clé appartient à un seul compte.";
     warning_taken_over: "The key “{name}” moved to another account, which proved that it holds the private key. If that was not you, make a new key and delete the old one from your computers.",
-        "La clé « {name} » est passée à un autre compte, qui a prouvé qu’il détient la clé privée. Si ce n’était pas vous, créez une nouvelle clé et supprimez l’ancienne de vos ordinateurs.";
+        "La clé « {name} » est passée à un autre compte, qui a prouvé qu’il détient la clé privée. Si ce n’était pas vous, créez une nouvelle clé et supprimez l’ancienne de vos ordinateurs.";
     dismiss: "Dismiss", "Écarter";
     prove_button: "Prove that it is yours", "Prouver qu’elle est à vous";
 
@@ -166,27 +166,27 @@ messages! {
     check_good: "If you are greeted by your account’s name, everything is fine.",
         "Si vous êtes salué par le nom de votre compte, tout va bien.";
     check_bad: "If you see `Permission denied (publickey).`, the key is not in the list above, has expired, or your computer did not offer it: `{command}` shows which keys it offers.",
-        "Si vous voyez `Permission denied (publickey).`, la clé n’est pas dans la liste ci-dessus, a expiré, ou votre ordinateur ne l’a pas proposée : `{command}` montre celles qu’il propose.";
+        "Si vous voyez `Permission denied (publickey).`, la clé n’est pas dans la liste ci-dessus, a expiré, ou votre ordinateur ne l’a pas proposée : `{command}` montre celles qu’il propose.";
 
     check_last: "Last successful check: {time} from host {host}, with the key “{name}”.",
-        "Dernière vérification réussie : {time} depuis le serveur {host}, avec la clé « {name} ».";
+        "Dernière vérification réussie : {time} depuis le serveur {host}, avec la clé « {name} ».";
     check_never: "No successful check has been seen yet.", "Aucune vérification réussie n’a encore été observée.";
     help_title: "Find or create a key", "Trouver ou créer une clé";
     help_linux: "Linux", "Linux";
     help_macos: "macOS", "macOS";
     help_windows: "Windows", "Windows";
-    help_find: "Look whether you already have one:", "Regardez si vous en avez déjà une :";
+    help_find: "Look whether you already have one:", "Regardez si vous en avez déjà une :";
     help_find_then: "If a file ends in `.pub`, show it and copy its line into the form above:",
-        "Si un fichier se termine par `.pub`, affichez-le et copiez sa ligne dans le formulaire ci-dessus :";
+        "Si un fichier se termine par `.pub`, affichez-le et copiez sa ligne dans le formulaire ci-dessus :";
     help_create: "If there is none, create one. Give it a passphrase when asked:",
-        "Sinon, créez-en une. Donnez-lui une phrase secrète quand elle est demandée :";
+        "Sinon, créez-en une. Donnez-lui une phrase secrète quand elle est demandée :";
     help_linux_open: "Open a terminal.", "Ouvrez un terminal.";
     help_macos_open: "Open the Terminal application. To type the passphrase only once, add the key to the keychain with `ssh-add --apple-use-keychain`.",
         "Ouvrez l’application Terminal. Pour ne saisir la phrase secrète qu’une fois, ajoutez la clé au trousseau avec `ssh-add --apple-use-keychain`.";
     help_windows_open: "Open PowerShell; Windows 10 and 11 come with OpenSSH. In Git Bash, use the commands for Linux.",
-        "Ouvrez PowerShell ; Windows 10 et 11 sont livrés avec OpenSSH. Dans Git Bash, utilisez les commandes pour Linux.";
+        "Ouvrez PowerShell ; Windows 10 et 11 sont livrés avec OpenSSH. Dans Git Bash, utilisez les commandes pour Linux.";
     help_private: "The file without `.pub` is the private key. It never leaves your computer: nobody needs it, this page included.",
-        "Le fichier sans `.pub` est la clé privée. Elle ne quitte jamais votre ordinateur : personne n’en a besoin, cette page non plus.";
+        "Le fichier sans `.pub` est la clé privée. Elle ne quitte jamais votre ordinateur : personne n’en a besoin, cette page non plus.";
     help_types: "Ed25519 is the best choice. Security keys (`ed25519-sk`, `ecdsa-sk`), ECDSA and RSA from 2048 bits work too.",
         "Ed25519 est le meilleur choix. Les clés de sécurité (`ed25519-sk`, `ecdsa-sk`), ECDSA et RSA à partir de 2048 bits fonctionnent aussi.";
 
@@ -217,6 +217,7 @@ messages! {
     tokens: "Programs that act for you", "Programmes qui agissent pour vous";
     tokens_lead: "Tokens of the command line and of API clients. Revoke one that you do not know.",
         "Jetons de la ligne de commande et des clients de l’API. Révoquez ceux que vous ne connaissez pas.";
+    token_added: "Added", "Ajouté";
     no_tokens: "None.", "Aucun.";
     token_unnamed: "without a label", "sans libellé";
     token_expires: "expires {time}", "expire {time}";
@@ -236,32 +237,35 @@ messages! {
     by_token: "token {name}", "jeton {name}";
     by_operator: "the operator", "l’exploitant";
     by_service: "the service", "le service";
-    event_key_added: "Key “{name}” added", "Clé « {name} » ajoutée";
-    event_key_changed: "Key “{name}” changed", "Clé « {name} » modifiée";
-    event_key_removed: "Key “{name}” deleted", "Clé « {name} » supprimée";
-    event_key_reported: "Key “{name}” deleted as compromised", "Clé « {name} » supprimée car compromise";
-    event_key_proved: "Key “{name}” proved to be yours", "Clé « {name} » prouvée comme étant à vous";
-    event_key_contested: "Key “{name}” refused: it is another account’s", "Clé « {name} » refusée : elle est à un autre compte";
-    event_key_taken_over: "Key “{name}” moved to the account that proved to hold it", "Clé « {name} » passée au compte qui a prouvé la détenir";
+    event_key_added: "Key “{name}” added", "Clé « {name} » ajoutée";
+    event_key_changed: "Key “{name}” changed", "Clé « {name} » modifiée";
+    event_key_removed: "Key “{name}” deleted", "Clé « {name} » supprimée";
+    event_key_reported: "Key “{name}” deleted as compromised", "Clé « {name} » supprimée car compromise";
+    event_key_proved: "Key “{name}” proved to be yours", "Clé « {name} » prouvée comme étant à vous";
+    event_key_contested: "Key “{name}” refused: it is another account’s", "Clé « {name} » refusée : elle est à un autre compte";
+    event_key_taken_over: "Key “{name}” moved to the account that proved to hold it", "Clé « {name} » passée au compte qui a prouvé la détenir";
     event_signed_in: "Signed in", "Connexion";
     event_signed_out: "Signed out", "Déconnexion";
     event_session_ended: "Session ended", "Session terminée";
     event_password_changed: "Password changed", "Mot de passe changé";
-    event_token_added: "Token “{name}” added", "Jeton « {name} » ajouté";
-    event_token_revoked: "Token “{name}” revoked", "Jeton « {name} » révoqué";
-    event_link_added: "“{name}” linked", "« {name} » lié";
-    event_link_removed: "“{name}” unlinked", "« {name} » délié";
+    event_token_added: "Token “{name}” added", "Jeton « {name} » ajouté";
+    event_token_revoked: "Token “{name}” revoked", "Jeton « {name} » révoqué";
+    event_link_added: "“{name}” linked", "« {name} » lié";
+    event_link_removed: "“{name}” unlinked", "« {name} » délié";
 
-    cli_title: "Let the command line act for you?", "Autoriser la ligne de commande à agir pour vous ?";
+    cli_title: "Let the command line act for you?", "Autoriser la ligne de commande à agir pour vous ?";
     cli_lead: "`clever login` (version {version}) asks to act as the account “{account}”: it will see your keys, add and delete them, until {days} days from now or until you revoke it on your profile.",
-        "`clever login` (version {version}) demande à agir en tant que compte « {account} » : il pourra voir vos clés, en ajouter et en supprimer, pendant {days} jours ou jusqu’à ce que vous le révoquiez dans votre profil.";
+        "`clever login` (version {version}) demande à agir en tant que compte « {account} » : il pourra voir vos clés, en ajouter et en supprimer, pendant {days} jours ou jusqu’à ce que vous le révoquiez dans votre profil.";
     cli_caution: "Approve only if you ran `clever login` yourself, just now, on your own computer. If somebody sent you this link, do not approve: they would get into your account.",
-        "N’approuvez que si vous venez de lancer `clever login` vous-même, sur votre propre ordinateur. Si quelqu’un vous a envoyé ce lien, n’approuvez pas : cette personne entrerait dans votre compte.";
+        "N’approuvez que si vous venez de lancer `clever login` vous-même, sur votre propre ordinateur. Si quelqu’un vous a envoyé ce lien, n’approuvez pas : cette personne entrerait dans votre compte.";
     cli_approve: "Approve", "Approuver";
     cli_refuse: "Do not approve", "Ne pas approuver";
     cli_done_title: "Approved", "Approuvé";
     cli_done: "Go back to your terminal: it goes on by itself within seconds. You can close this page.",
-        "Revenez à votre terminal : il continue de lui-même en quelques secondes. Vous pouvez fermer cette page.";
+        "Revenez à votre terminal : il continue de lui-même en quelques secondes. Vous pouvez fermer cette page.";
+    nowhere_title: "This page does not exist", "Cette page n’existe pas";
+    nowhere: "The address may be mistyped, or the page has moved.", "L’adresse est peut-être mal saisie, ou la page a changé de place.";
+
     cli_bad: "This link is not one that `clever login` opens. Run `clever login` again.",
         "Ce lien n’est pas de ceux qu’ouvre `clever login`. Relancez `clever login`.";
     cli_label: "clever login", "clever login";
@@ -271,7 +275,7 @@ messages! {
     elsewhere_no_attempt: "This answer belongs to no attempt that was begun in this browser within the last ten minutes. Begin again.",
         "Cette réponse ne correspond à aucune tentative commencée dans ce navigateur au cours des dix dernières minutes. Recommencez.";
     elsewhere_refused: "{name} refused: {reason}. Begin again if this is not what you wanted.",
-        "{name} a refusé : {reason}. Recommencez si ce n’est pas ce que vous vouliez.";
+        "{name} a refusé : {reason}. Recommencez si ce n’est pas ce que vous vouliez.";
     elsewhere_away: "{name} does not answer as it should at the moment. Try again in a minute.",
         "{name} ne répond pas comme prévu pour l’instant. Réessayez dans une minute.";
     linked: "Linked accounts", "Comptes liés";
@@ -291,13 +295,13 @@ messages! {
         "Liez votre compte GitHub pour voir ici ses clés SSH et ajouter chacune d’un clic. Nous ne demandons à GitHub que la liste de vos clés publiques.";
     github_link: "Link your GitHub account", "Lier votre compte GitHub";
     github_keys: "Keys of {name} at GitHub that you do not have here:",
-        "Clés de {name} sur GitHub que vous n’avez pas ici :";
+        "Clés de {name} sur GitHub que vous n’avez pas ici :";
     github_all_here: "Every key of {name} at GitHub that can be used is here already.",
         "Toutes les clés utilisables de {name} sur GitHub sont déjà ici.";
     github_add: "Add", "Ajouter";
     github_add_label: "Add the key {name}", "Ajouter la clé {name}";
     github_all: "Add all…", "Tout ajouter…";
-    github_refused: "These keys cannot be added:", "Ces clés ne peuvent pas être ajoutées :";
+    github_refused: "These keys cannot be added:", "Ces clés ne peuvent pas être ajoutées :";
     github_gone: "You imported these keys from GitHub, which no longer lists them. If you do not use them any more, delete them here too.",
         "Vous avez importé ces clés depuis GitHub, qui ne les liste plus. Si vous ne les utilisez plus, supprimez-les aussi ici.";
     github_preview: "Add keys from GitHub", "Ajouter des clés depuis GitHub";
@@ -306,7 +310,7 @@ messages! {
     github_preview_none: "There is nothing to add.", "Il n’y a rien à ajouter.";
     github_preview_button: "Add these keys", "Ajouter ces clés";
     github_partly: "{count} keys were added; those below were not.",
-        "{count} clés ont été ajoutées ; celles ci-dessous ne l’ont pas été.";
+        "{count} clés ont été ajoutées ; celles ci-dessous ne l’ont pas été.";
     github_link_again: "GitHub no longer accepts the link. Link your account again.",
         "GitHub n’accepte plus le lien. Liez à nouveau votre compte.";
     github_wait: "GitHub asks to wait. Try again in {seconds} seconds.",
@@ -329,12 +333,12 @@ messages! {
     oidc_only_way: "{name} is the only way to sign in to this account. Ask whoever runs the service to set a password first.",
         "{name} est le seul moyen de se connecter à ce compte. Demandez d’abord à la personne qui exploite le service de définir un mot de passe.";
     oidc_not_believed: "What {name} says about you cannot be believed. Begin again; if it happens again, tell whoever runs the service.",
-        "Ce que {name} dit de vous ne peut pas être cru. Recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+        "Ce que {name} dit de vous ne peut pas être cru. Recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
 
     oidc_somebody_else: "The person who signed in at {name} is not the one that this account belongs to. Begin again as the right one.",
         "La personne connectée chez {name} n’est pas celle à qui appartient ce compte. Recommencez avec la bonne.";
     oidc_not_anew: "{name} did not ask you to sign in again, or does not say when you did, so this confirms nothing. Sign out there and begin again; if it happens again, tell whoever runs the service.",
-        "{name} ne vous a pas demandé de vous reconnecter, ou n’indique pas quand vous l’avez fait : cela ne confirme rien. Déconnectez-vous là-bas et recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+        "{name} ne vous a pas demandé de vous reconnecter, ou n’indique pas quand vous l’avez fait : cela ne confirme rien. Déconnectez-vous là-bas et recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
 
     not_done: "This was not done", "Ceci n’a pas été fait";
     csrf: "The page was out of date, or the request did not come from this site. Nothing was changed. Go back, reload the page and try again.",
@@ -356,7 +360,7 @@ messages! {
     name_dots: "A key cannot be called `.` or `..`. Choose another name.",
         "Une clé ne peut s’appeler ni `.` ni `..`. Choisissez un autre nom.";
     name_taken: "You already have another key named “{name}”. Choose another name, or delete that key first.",
-        "Vous avez déjà une autre clé nommée « {name} ». Choisissez un autre nom, ou supprimez d’abord cette clé.";
+        "Vous avez déjà une autre clé nommée « {name} ». Choisissez un autre nom, ou supprimez d’abord cette clé.";
     expiry_format: "This is not a day such as `2027-01-31`. Choose one, or leave the field empty.",
         "Ce n’est pas un jour comme `2027-01-31`. Choisissez-en un, ou laissez le champ vide.";
     expiry_past: "This day is over. Choose a later one, or leave the field empty.",
@@ -364,7 +368,7 @@ messages! {
     key_of_another: "This key is registered to another account, and a key belongs to one account only. Remove it there, prove that it is yours, or make a new key with `ssh-keygen -t ed25519`.",
         "Cette clé est enregistrée sur un autre compte, et une clé appartient à un seul compte. Retirez-la là-bas, prouvez qu’elle est à vous, ou créez une nouvelle clé avec `ssh-keygen -t ed25519`.";
     key_under_another_name: "You already have this key under the name “{name}”. Delete that one first to give it another name.",
-        "Vous avez déjà cette clé sous le nom « {name} ». Supprimez-la d’abord pour lui donner un autre nom.";
+        "Vous avez déjà cette clé sous le nom « {name} ». Supprimez-la d’abord pour lui donner un autre nom.";
     key_too_many: "You already have {max} keys, which is the most an account may have. Delete one that you no longer use.",
         "Vous avez déjà {max} clés, le maximum pour un compte. Supprimez-en une que vous n’utilisez plus.";
     key_compromised: "This key was reported as compromised and cannot be registered again. Make a new one with `ssh-keygen -t ed25519`.",
@@ -391,6 +395,16 @@ mod tests {
             let ticks = |text: &str| text.matches('`').count();
             assert_eq!(ticks(english), ticks(french), "{name}");
             assert_eq!(ticks(english) % 2, 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_line_ends_where_french_forbids_it() {
+        for (name, _, french) in TABLE {
+            for space in [" ;", " :", " ?", " !", " »", "« "] {
+                assert!(!french.contains(space), "{name} wants a no-break space for `{space}`");
+            }
+            assert!(!french.contains('\''), "{name} has a straight apostrophe");
         }
     }
 

@@ -36,7 +36,7 @@ use ::keys::Policy;
 use axum::Router;
 use axum::middleware;
 use axum::response::Redirect;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 pub use self::config::{ConsoleConfig, ParsePushHostError, PushHost};
 pub use self::language::Language;
@@ -155,6 +155,7 @@ pub fn router(console: Console) -> Router {
         .route("/users/me/oidc/unlink", post(oidc::unlink))
         .route(cli::CLI_PATH, get(cli::show).post(cli::approve))
         .route("/assets/{file}", get(assets::show))
+        .route("/users/{*path}", any(visitor::nowhere))
         .layer(middleware::from_fn_with_state(console.clone(), headers::guard))
         .with_state(console)
 }

@@ -54,33 +54,33 @@ fn french(refusal: &Refusal) -> String {
 /// What is wrong with what was pasted.
 fn french_of_paste(refusal: &Refusal) -> Option<String> {
     Some(match refusal {
-        Refusal::Empty => "il n’y a pas de clé ici : collez l’unique ligne de votre fichier `.pub`".into(),
+        Refusal::Empty => "il n’y a pas de clé ici : collez l’unique ligne de votre fichier `.pub`".into(),
         Refusal::TooLong => format!(
-            "le texte dépasse {} Kio, ce qu’aucune clé publique ne fait : collez l’unique ligne de votre fichier `.pub`",
+            "le texte dépasse {} Kio, ce qu’aucune clé publique ne fait : collez l’unique ligne de votre fichier `.pub`",
             KEY_TEXT_BYTES_MAX / 1024
         ),
         Refusal::PrivateKey => format!(
-            "ceci est une clé privée : elle n’a pas été enregistrée, mais considérez-la comme exposée et {NEW_KEY} ; collez ensuite le fichier `.pub`, jamais le fichier sans `.pub`"
+            "ceci est une clé privée : elle n’a pas été enregistrée, mais considérez-la comme exposée et {NEW_KEY} ; collez ensuite le fichier `.pub`, jamais le fichier sans `.pub`"
         ),
-        Refusal::Ssh2PublicKey => "ceci est une clé publique au format SSH2 : convertissez-la avec `ssh-keygen -i -f FICHIER` et collez la ligne affichée".into(),
-        Refusal::Pkcs8PublicKey => "ceci est une clé publique au format PEM : convertissez-la avec `ssh-keygen -i -m PKCS8 -f FICHIER` et collez la ligne affichée".into(),
-        Refusal::Pkcs1PublicKey => "ceci est une clé publique RSA au format PEM : convertissez-la avec `ssh-keygen -i -m PEM -f FICHIER` et collez la ligne affichée".into(),
-        Refusal::MoreThanOneLine => "le texte compte plusieurs lignes : ajoutez les clés une à une, chacune sur une seule ligne".into(),
+        Refusal::Ssh2PublicKey => "ceci est une clé publique au format SSH2 : convertissez-la avec `ssh-keygen -i -f FICHIER` et collez la ligne affichée".into(),
+        Refusal::Pkcs8PublicKey => "ceci est une clé publique au format PEM : convertissez-la avec `ssh-keygen -i -m PKCS8 -f FICHIER` et collez la ligne affichée".into(),
+        Refusal::Pkcs1PublicKey => "ceci est une clé publique RSA au format PEM : convertissez-la avec `ssh-keygen -i -m PEM -f FICHIER` et collez la ligne affichée".into(),
+        Refusal::MoreThanOneLine => "le texte compte plusieurs lignes : ajoutez les clés une à une, chacune sur une seule ligne".into(),
         Refusal::ControlCharacter(character) => format!(
-            "le texte contient le caractère de contrôle U+{character:04X} : {COPY_AGAIN}"
+            "le texte contient le caractère de contrôle U+{character:04X} : {COPY_AGAIN}"
         ),
-        Refusal::Options => "quelque chose précède la clé, comme des options ou un nom de machine : collez la ligne à partir de son type, par exemple `ssh-ed25519 AAAA…`".into(),
-        Refusal::TypeMissing => "il manque le type de la clé : collez toute la ligne, avec le mot qui précède `AAAA…`".into(),
-        Refusal::NotAKey => "ceci n’est pas une clé publique SSH : collez l’unique ligne de votre fichier `.pub`, qui commence comme `ssh-ed25519 AAAA…`".into(),
-        Refusal::UnknownType(name) => format!("les clés de type `{name}` ne sont pas acceptées : {NEW_KEY}"),
-        Refusal::Certificate => "ceci est un certificat, pas une clé publique : collez le fichier `.pub` de la clé elle-même, pas celui qui se termine par `-cert.pub`".into(),
-        Refusal::Dsa => format!("les clés DSA sont trop faibles et ne sont plus prises en charge : {NEW_KEY}"),
-        Refusal::DataMissing => "la ligne s’arrête après le type de la clé : collez toute la ligne de votre fichier `.pub`".into(),
-        Refusal::Base64 => format!("la clé est abîmée, ce n’est pas du base64 correct : {COPY_AGAIN}"),
-        Refusal::Truncated => format!("la clé est tronquée : {COPY_AGAIN}"),
-        Refusal::TrailingBytes => format!("il y a des données après la fin de la clé : {COPY_AGAIN}"),
+        Refusal::Options => "quelque chose précède la clé, comme des options ou un nom de machine : collez la ligne à partir de son type, par exemple `ssh-ed25519 AAAA…`".into(),
+        Refusal::TypeMissing => "il manque le type de la clé : collez toute la ligne, avec le mot qui précède `AAAA…`".into(),
+        Refusal::NotAKey => "ceci n’est pas une clé publique SSH : collez l’unique ligne de votre fichier `.pub`, qui commence comme `ssh-ed25519 AAAA…`".into(),
+        Refusal::UnknownType(name) => format!("les clés de type `{name}` ne sont pas acceptées : {NEW_KEY}"),
+        Refusal::Certificate => "ceci est un certificat, pas une clé publique : collez le fichier `.pub` de la clé elle-même, pas celui qui se termine par `-cert.pub`".into(),
+        Refusal::Dsa => format!("les clés DSA sont trop faibles et ne sont plus prises en charge : {NEW_KEY}"),
+        Refusal::DataMissing => "la ligne s’arrête après le type de la clé : collez toute la ligne de votre fichier `.pub`".into(),
+        Refusal::Base64 => format!("la clé est abîmée, ce n’est pas du base64 correct : {COPY_AGAIN}"),
+        Refusal::Truncated => format!("la clé est tronquée : {COPY_AGAIN}"),
+        Refusal::TrailingBytes => format!("il y a des données après la fin de la clé : {COPY_AGAIN}"),
         Refusal::TypeMismatch(algorithm) => format!(
-            "la ligne annonce `{algorithm}`, mais la clé est d’un autre type : {COPY_AGAIN}"
+            "la ligne annonce `{algorithm}`, mais la clé est d’un autre type : {COPY_AGAIN}"
         ),
         _ => return None,
     })
@@ -90,35 +90,35 @@ fn french_of_paste(refusal: &Refusal) -> Option<String> {
 fn french_of_numbers(refusal: &Refusal) -> String {
     const PRINT_AGAIN: &str = "affichez à nouveau la clé avec `ssh-keygen -y -f FICHIER_DE_CLE_PRIVEE`";
     match refusal {
-        Refusal::Number => format!("un nombre de la clé n’est pas sous sa forme la plus courte : {PRINT_AGAIN}"),
-        Refusal::Negative => format!("un nombre de la clé est négatif, ce qu’aucune vraie clé n’a : {NEW_KEY}"),
-        Refusal::Ed25519Length(bytes) => format!("une clé Ed25519 fait 32 octets, celle-ci {bytes} : {COPY_AGAIN}"),
-        Refusal::Ed25519NonCanonical => format!("la clé n’est pas sous la seule forme valide d’Ed25519 : {NEW_KEY}"),
-        Refusal::Ed25519OffCurve => format!("la clé n’est pas un point de la courbe Ed25519 : {COPY_AGAIN}"),
+        Refusal::Number => format!("un nombre de la clé n’est pas sous sa forme la plus courte : {PRINT_AGAIN}"),
+        Refusal::Negative => format!("un nombre de la clé est négatif, ce qu’aucune vraie clé n’a : {NEW_KEY}"),
+        Refusal::Ed25519Length(bytes) => format!("une clé Ed25519 fait 32 octets, celle-ci {bytes} : {COPY_AGAIN}"),
+        Refusal::Ed25519NonCanonical => format!("la clé n’est pas sous la seule forme valide d’Ed25519 : {NEW_KEY}"),
+        Refusal::Ed25519OffCurve => format!("la clé n’est pas un point de la courbe Ed25519 : {COPY_AGAIN}"),
         Refusal::Ed25519SmallOrder => format!(
-            "n’importe qui pourrait imiter les signatures de cette clé (son point est d’ordre petit) : {NEW_KEY}"
+            "n’importe qui pourrait imiter les signatures de cette clé (son point est d’ordre petit) : {NEW_KEY}"
         ),
-        Refusal::EcdsaCurve(algorithm) => format!("la clé nomme une autre courbe que celle de `{algorithm}` : {COPY_AGAIN}"),
-        Refusal::EcdsaIdentity => format!("la clé est le point à l’infini, ce qu’aucune vraie clé n’est : {NEW_KEY}"),
-        Refusal::EcdsaCompressed => format!("le point de la clé est compressé, ce qu’OpenSSH ne lit pas : {PRINT_AGAIN}"),
-        Refusal::EcdsaForm(algorithm) => format!("le point de la clé n’a pas la forme de `{algorithm}` : {COPY_AGAIN}"),
-        Refusal::EcdsaOffCurve => format!("la clé n’est pas un point de sa courbe : {COPY_AGAIN}"),
-        Refusal::EcdsaCoordinate => format!("le point de la clé est de ceux qu’OpenSSH refuse : {NEW_KEY}"),
-        Refusal::RsaTooSmall(bits) => format!("la clé RSA fait {bits} bits, et il en faut au moins 2048 : {NEW_KEY}"),
-        Refusal::RsaTooLarge(bits) => format!("la clé RSA fait {bits} bits, et OpenSSH en lit au plus 16384 : {NEW_KEY}"),
-        Refusal::RsaModulusEven => format!("le module de la clé RSA est pair, n’importe qui peut la casser : {NEW_KEY}"),
-        Refusal::RsaExponentEven => format!("l’exposant de la clé RSA est pair, ce qu’aucune vraie clé n’a : {NEW_KEY}"),
+        Refusal::EcdsaCurve(algorithm) => format!("la clé nomme une autre courbe que celle de `{algorithm}` : {COPY_AGAIN}"),
+        Refusal::EcdsaIdentity => format!("la clé est le point à l’infini, ce qu’aucune vraie clé n’est : {NEW_KEY}"),
+        Refusal::EcdsaCompressed => format!("le point de la clé est compressé, ce qu’OpenSSH ne lit pas : {PRINT_AGAIN}"),
+        Refusal::EcdsaForm(algorithm) => format!("le point de la clé n’a pas la forme de `{algorithm}` : {COPY_AGAIN}"),
+        Refusal::EcdsaOffCurve => format!("la clé n’est pas un point de sa courbe : {COPY_AGAIN}"),
+        Refusal::EcdsaCoordinate => format!("le point de la clé est de ceux qu’OpenSSH refuse : {NEW_KEY}"),
+        Refusal::RsaTooSmall(bits) => format!("la clé RSA fait {bits} bits, et il en faut au moins 2048 : {NEW_KEY}"),
+        Refusal::RsaTooLarge(bits) => format!("la clé RSA fait {bits} bits, et OpenSSH en lit au plus 16384 : {NEW_KEY}"),
+        Refusal::RsaModulusEven => format!("le module de la clé RSA est pair, n’importe qui peut la casser : {NEW_KEY}"),
+        Refusal::RsaExponentEven => format!("l’exposant de la clé RSA est pair, ce qu’aucune vraie clé n’a : {NEW_KEY}"),
         Refusal::RsaExponentSmall => format!(
-            "l’exposant de la clé RSA est inférieur à 65537, ce qui facilite l’imitation de signatures : {NEW_KEY}"
+            "l’exposant de la clé RSA est inférieur à 65537, ce qui facilite l’imitation de signatures : {NEW_KEY}"
         ),
         Refusal::RsaExponentLarge => format!(
-            "l’exposant de la clé RSA n’est pas inférieur à son module, ce qu’aucune vraie clé n’a : {NEW_KEY}"
+            "l’exposant de la clé RSA n’est pas inférieur à son module, ce qu’aucune vraie clé n’a : {NEW_KEY}"
         ),
-        Refusal::SkApplication => "l’application de la clé de sécurité n’est pas un court texte ASCII imprimable : créez une nouvelle clé avec `ssh-keygen -t ed25519-sk`".into(),
-        Refusal::Published => format!("la moitié privée de cette clé a été publiée, n’importe qui peut s’en servir : {NEW_KEY}"),
-        Refusal::Roca => "cette clé RSA vient d’une puce défectueuse et peut être cassée (ROCA, CVE-2017-15361) : créez une nouvelle clé sur un ordinateur avec `ssh-keygen -t ed25519`".into(),
-        Refusal::ClosePrimes => format!("cette clé RSA peut être cassée, ses deux nombres premiers sont trop proches : {NEW_KEY}"),
-        Refusal::SmallFactor => format!("cette clé RSA peut être cassée ou est abîmée, son module a un petit facteur : {NEW_KEY}"),
+        Refusal::SkApplication => "l’application de la clé de sécurité n’est pas un court texte ASCII imprimable : créez une nouvelle clé avec `ssh-keygen -t ed25519-sk`".into(),
+        Refusal::Published => format!("la moitié privée de cette clé a été publiée, n’importe qui peut s’en servir : {NEW_KEY}"),
+        Refusal::Roca => "cette clé RSA vient d’une puce défectueuse et peut être cassée (ROCA, CVE-2017-15361) : créez une nouvelle clé sur un ordinateur avec `ssh-keygen -t ed25519`".into(),
+        Refusal::ClosePrimes => format!("cette clé RSA peut être cassée, ses deux nombres premiers sont trop proches : {NEW_KEY}"),
+        Refusal::SmallFactor => format!("cette clé RSA peut être cassée ou est abîmée, son module a un petit facteur : {NEW_KEY}"),
         // `french_of_paste` has them.
         _ => String::new(),
     }

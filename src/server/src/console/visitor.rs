@@ -10,11 +10,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use keys::Name;
 
-use super::Console;
 use super::language::Language;
 use super::messages::Messages;
 use super::pages::{self, Page, Section};
 use super::text::Sentence;
+use super::{Console, KEYS_PATH};
 use crate::log::chain;
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};
@@ -60,11 +60,20 @@ impl Visitor {
 
     /// A page that says that nothing was done, and why.
     pub(super) fn refused(&self, status: StatusCode, why: &str) -> Response {
-        let page = self.page().with_error();
-        let texts = page.t;
-        let link = Some(("/users/me/ssh-keys", texts.back_to_keys));
-        pages::render(status, &pages::Message { title: texts.not_done, text: Sentence::new(why), link, page })
+        self.said(status, self.texts().not_done, why)
     }
+
+    fn said(&self, status: StatusCode, title: &'static str, text: &str) -> Response {
+        let page = self.page().with_error();
+        let link = Some((KEYS_PATH, page.t.back_to_keys));
+        pages::render(status, &pages::Message { title, text: Sentence::new(text), link, page })
+    }
+}
+
+/// A path where people look for pages and none is.
+pub(super) async fn nowhere(visitor: Visitor) -> Response {
+    let texts = visitor.texts();
+    visitor.said(StatusCode::NOT_FOUND, texts.nowhere_title, texts.nowhere)
 }
 
 impl SignedIn {

@@ -142,11 +142,11 @@ const FRENCH: Words = Words {
     if_you: "Si c’était vous, il n’y a rien à faire.",
     if_not_you: "Si ce n’était pas vous, quelqu’un d’autre peut utiliser votre compte. Connectez-vous et",
     steps: [
-        "changez votre mot de passe et mettez fin à toutes les autres sessions ;",
-        "supprimez chaque clé SSH et révoquez chaque jeton que vous ne connaissez pas ;",
+        "changez votre mot de passe et mettez fin à toutes les autres sessions ;",
+        "supprimez chaque clé SSH et révoquez chaque jeton que vous ne connaissez pas ;",
         "dissociez chaque compte externe qui n’est pas le vôtre.",
     ],
-    contact: "Si vous ne pouvez pas vous connecter, ou pour toute aide :",
+    contact: "Si vous ne pouvez pas vous connecter, ou pour toute aide :",
 };
 
 /// What happened as a sentence without full stop, and what its subject is.
