@@ -29,6 +29,7 @@
 
 mod account;
 mod agent;
+mod authority;
 mod balancer;
 mod browser;
 mod dice;
@@ -58,6 +59,7 @@ mod web;
 
 pub use account::{Account, Registration};
 pub use agent::{Agent, Keeper, string};
+pub use authority::{Authority, Certified};
 pub use balancer::Balancer;
 pub use browser::{Browser, BrowserSettings, Element};
 pub use dice::Dice;

@@ -11,20 +11,26 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::port::free_port;
 use crate::process::{Process, run};
 use crate::programs::target_name;
-use crate::{Room, as_user, until};
+use crate::{Finished, Room, as_user, until};
 
 /// Where Debian puts what only the server's owner runs.
 const DEBIAN: &str = "/usr/lib/postgresql";
 /// Enough for many replicas of many tests at once.
 const CONNECTIONS_MAX: u32 = 1_000;
+/// Where a server without a port of its own puts its socket: PostgreSQL's usual one, as a part of a file's name.
+const USUAL_PORT: u16 = 5432;
 /// Seconds that the shared server waits for the next test.
 const LINGER_S: u32 = 5;
 
 /// Nothing has to survive the machine's crash, though what was confirmed is to survive the server's; and Unix sockets
 /// need no port.
 const SETTINGS: [&str; 4] = ["fsync=off", "full_page_writes=off", "listen_addresses=", "max_wal_size=256MB"];
+/// What a server that is also reached by TCP has besides.
+const NETWORK_SETTINGS: [&str; 3] =
+    ["listen_addresses=127.0.0.1", "hba_file={room}/hba.conf", "log_connections=on"];
 
 /// $1: the server's directory, $2: where its programs are, $3: how long to wait for the next user.
 const END_AFTER_THE_LAST_USER: &str = r#"
@@ -52,6 +58,8 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct PostgresServer {
     room: Room,
+    port: u16,
+    settings: Vec<String>,
     process: Option<Process>,
 }
 
@@ -59,6 +67,7 @@ pub struct PostgresServer {
 #[derive(Debug)]
 pub struct PostgresDatabase {
     socket: PathBuf,
+    port: u16,
     name: String,
 }
 
@@ -66,17 +75,52 @@ impl PostgresServer {
     /// Starts an empty server.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_in(Room::temporary(), USUAL_PORT, Vec::new())
+    }
+
+    /// The same, reached also by TCP at a port of this machine. `rules` say who gets in there, as `pg_hba.conf` does;
+    /// in `settings`, `{room}` stands for the directory that gets `files`, each with its name and text.
+    #[must_use]
+    pub fn start_at_port(rules: &str, settings: &[&str], files: &[(&str, &str)]) -> Self {
         let room = Room::temporary();
+        let (user, group) = owner();
+        let rules = format!("local all all trust\n{rules}");
+        for (name, text) in files.iter().chain([&("hba.conf", rules.as_str())]) {
+            chown(room.write(name, text), Some(user), Some(group)).expect("root's right");
+        }
+        let place = room.path().display().to_string();
+        let settings = NETWORK_SETTINGS.iter().chain(settings).map(|text| text.replace("{room}", &place));
+        let settings = settings.collect();
+        Self::start_in(room, free_port(), settings)
+    }
+
+    fn start_in(room: Room, port: u16, settings: Vec<String>) -> Self {
         initialise(room.path());
-        let mut server = Self { room, process: None };
+        let mut server = Self { room, port, settings, process: None };
         server.restart();
         server
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.room.join("postgres.log")).expect("own file")
     }
 
     /// Starts it again, stopped or killed before.
     pub fn restart(&mut self) {
         let start = || {
-            let command = server(self.room.path(), as_user("postgres", programs().join("postgres")));
+            let mut command = server(self.room.path(), as_user("postgres", programs().join("postgres")));
+            command.arg("-p").arg(self.port.to_string());
+            for setting in &self.settings {
+                command.arg("-c").arg(setting);
+            }
             Process::spawn("postgres", command, &self.room.join("postgres.log"))
         };
         let mut process = start();
@@ -85,7 +129,7 @@ impl PostgresServer {
                 // Those who served clients of a server that was killed take a moment to notice.
                 process = start();
             }
-            answers(self.room.path())
+            answers(self.room.path(), self.port)
         });
         self.process = Some(process);
     }
@@ -100,7 +144,7 @@ impl PostgresServer {
     /// A new database in it.
     #[must_use]
     pub fn database(&self) -> PostgresDatabase {
-        PostgresDatabase::create(self.room.path())
+        PostgresDatabase::create(self.room.path(), self.port)
     }
 }
 
@@ -108,13 +152,20 @@ impl PostgresDatabase {
     /// A new database in the server that all tests of this build share.
     #[must_use]
     pub fn shared() -> Self {
-        Self::create(&SHARED.get_or_init(Shared::enter).directory)
+        Self::create(&SHARED.get_or_init(Shared::enter).directory, USUAL_PORT)
     }
 
-    fn create(socket: &Path) -> Self {
+    fn create(socket: &Path, port: u16) -> Self {
         let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let _ = psql(socket, "postgres", &format!("CREATE DATABASE {name} TEMPLATE template0")).output();
-        Self { socket: socket.to_owned(), name }
+        let database = Self { socket: socket.to_owned(), port, name };
+        let _ = database.manage(&format!("CREATE DATABASE {} TEMPLATE template0", database.name)).output();
+        database
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How the service is told of it.
@@ -128,7 +179,25 @@ impl PostgresDatabase {
     #[track_caller]
     #[must_use]
     pub fn query(&self, statements: &str) -> String {
-        psql(&self.socket, &self.name, statements).output()
+        self.psql(&self.name, statements).output()
+    }
+
+    /// Runs `statements` where this database need not be.
+    fn manage(&self, statements: &str) -> Finished {
+        self.psql("postgres", statements)
+    }
+
+    fn psql(&self, database: &str, statements: &str) -> Finished {
+        let mut command = self.client("psql");
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        run(command.args(["--command", statements, database]))
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--host").arg(&self.socket).arg("--port").arg(self.port.to_string());
+        command.arg("--username=postgres");
+        command
     }
 
     /// Runs what [`PostgresDatabase::dump`] of another database gave.
@@ -136,31 +205,23 @@ impl PostgresDatabase {
     pub fn restore(&self, dump: &str) {
         let room = Room::temporary();
         let file = room.write("dump.sql", dump);
-        let mut command = Command::new("psql");
-        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=postgres", "--host"]);
-        let _ = run(command.arg(&self.socket).arg("--file").arg(file).arg(&self.name)).output();
+        let mut command = self.client("psql");
+        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+        let _ = run(command.arg("--file").arg(file).arg(&self.name)).output();
     }
 
     /// All that is in it, as `pg_dump` writes it.
     #[must_use]
     pub fn dump(&self) -> String {
-        let mut command = Command::new("pg_dump");
-        run(command.arg("--host").arg(&self.socket).args(["--username=postgres", &self.name])).output()
+        run(self.client("pg_dump").arg(&self.name)).output()
     }
 }
 
 impl Drop for PostgresDatabase {
     fn drop(&mut self) {
         // The server may be gone already.
-        psql(&self.socket, "postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let _ = self.manage(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
-}
-
-fn psql(socket: &Path, database: &str, statements: &str) -> crate::Finished {
-    let mut command = Command::new("psql");
-    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-    command.arg("--host").arg(socket).args(["--username=postgres", "--command", statements, database]);
-    run(&mut command)
 }
 
 /// This process's part in the shared server.
@@ -187,7 +248,7 @@ impl Shared {
             users.lock_shared().expect("own file");
             fs::write(directory.join("used"), "x".repeat(std::process::id() as usize % 1_000))
                 .expect("own file");
-            if !answers(&directory) {
+            if !answers(&directory, USUAL_PORT) {
                 start_shared(&directory);
             }
             return Self { directory, _users: users };
@@ -208,7 +269,7 @@ fn start_shared(directory: &Path) {
     command.args(["-c", END_AFTER_THE_LAST_USER, "sh"]).arg(directory).arg(programs());
     command.arg(LINGER_S.to_string());
     detach(&command, &log);
-    until("PostgreSQL answers", || answers(directory));
+    until("PostgreSQL answers", || answers(directory, USUAL_PORT));
 }
 
 /// Starts `command` so that it outlives this process and what ends it.
@@ -224,8 +285,7 @@ fn detach(command: &Command, log: &File) {
 fn initialise(directory: &Path) {
     let data = directory.join("data");
     fs::create_dir(&data).expect("a directory of our own");
-    let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).output().trim().parse::<u32>();
-    let (user, group) = (id("-u").expect("a number"), id("-g").expect("a number"));
+    let (user, group) = owner();
     chown(&data, Some(user), Some(group)).expect("root's right");
     chown(directory, Some(user), Some(group)).expect("root's right");
     let mut command = as_user("postgres", programs().join("initdb"));
@@ -240,6 +300,12 @@ fn initialise(directory: &Path) {
     let _ = run(&mut command).output();
 }
 
+/// User and group of `postgres`.
+fn owner() -> (u32, u32) {
+    let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).output().trim().parse::<u32>();
+    (id("-u").expect("a number"), id("-g").expect("a number"))
+}
+
 /// `command`, a server's, with its arguments.
 fn server(directory: &Path, mut command: Command) -> Command {
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory);
@@ -250,9 +316,9 @@ fn server(directory: &Path, mut command: Command) -> Command {
     command
 }
 
-fn answers(socket: &Path) -> bool {
+fn answers(socket: &Path, port: u16) -> bool {
     let mut command = Command::new("pg_isready");
-    command.arg("--quiet").arg("--host").arg(socket).stdin(Stdio::null());
+    command.arg("--quiet").arg("--host").arg(socket).arg("--port").arg(port.to_string()).stdin(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

@@ -8,7 +8,7 @@ use crate::escape;
 /// What is between a message and the command that cures it.
 const HINT: &str = "\nhint: ";
 
-/// `error` and what caused it, each after a colon, then the first cure that one of them names, in one line that is safe
+/// `error` and what caused it, each after a colon unless it was just said, then the first cure that one of them names, in one line that is safe
 /// to print.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
@@ -16,10 +16,12 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     for error in successors(Some(error), |&error| error.source()) {
         let message = error.to_string();
         let (message, hint) = message.split_once(HINT).unwrap_or((&message, ""));
-        if !text.is_empty() {
-            text.push_str(": ");
+        let message = escape(message);
+        // Some libraries end an error with what its cause says again.
+        if !text.ends_with(&*message) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&message);
         }
-        text.push_str(&escape(message));
         cure = cure.or_else(|| (!hint.is_empty()).then(|| escape(hint).into_owned()));
     }
     if let Some(cure) = cure {
@@ -50,6 +52,7 @@ mod tests {
             assert_eq!(chain(&*error), expected);
         };
         check(&["cannot read `/x`", "denied"], "cannot read `/x`: denied");
+        check(&["cannot read: denied", "denied"], "cannot read: denied");
         check(&["a\nb", "\u{1b}[2J"], "a\\nb: \\u{1b}[2J");
         check(&["refused\nhint: ask", "status 401\nhint: log in"], "refused: status 401; hint: ask");
     }

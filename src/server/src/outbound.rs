@@ -1,13 +1,15 @@
 //! Requests to services of others: over TLS, no redirects, no proxies, nothing unbounded.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::error::Error;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, io, iter};
 
 use axum::http::{HeaderMap, StatusCode};
 use reqwest::{Client, RequestBuilder, Url};
+use rustls::CertificateError;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -92,9 +94,30 @@ pub fn is_private(url: &str, is_plain_allowed: bool) -> bool {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
+    is_here(url.host_str().unwrap_or_default())
+}
+
+/// Whether `host` is this machine, so that nobody in between reads what is sent there.
+pub(crate) fn is_here(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// What is wrong with the certificate that a server showed, where that is why `error` came.
+pub(crate) fn rejected_certificate<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    iter::successors(Some(error), |&error| error.source()).find_map(|cause| {
+        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let fault = cause.downcast_ref().or_else(|| inside.and_then(|inside| inside.downcast_ref()));
+        match fault? {
+            rustls::Error::InvalidCertificate(fault) => Some(fault),
+            _ => None,
+        }
+    })
+}
+
+/// Whether the certificate is another server's.
+pub(crate) fn is_about_name(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
 }
 
 impl TryFrom<String> for RemoteUrl {

@@ -12,10 +12,7 @@ const SECRET_BYTES_MAX: u64 = 4096;
 
 /// The secret that another service gave us, in a file that only root, we and a group of ours may read.
 pub(crate) fn read_secret(path: &Path) -> Result<String, ConfigError> {
-    let (text, mode) = read_with_mode(path, SECRET_BYTES_MAX)?;
-    if mode & 0o007 != 0 {
-        return Err(ConfigError::Readable { path: path.to_owned(), mode });
-    }
+    let text = read_private(path, SECRET_BYTES_MAX)?;
     let secret = text.trim();
     if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ConfigError::Secret { path: path.to_owned() });
@@ -23,8 +20,17 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, ConfigError> {
     Ok(secret.to_owned())
 }
 
+/// The text of a file that only root, we and a group of ours may read.
+pub(crate) fn read_private(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    let (text, mode) = read_with_mode(path, bytes_max)?;
+    if mode & 0o007 != 0 {
+        return Err(ConfigError::Readable { path: path.to_owned(), mode });
+    }
+    Ok(text)
+}
+
 /// The text of a file that nobody but root and we ourselves could have written.
-pub(super) fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+pub(crate) fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
     read_with_mode(path, bytes_max).map(|(text, _)| text)
 }
 

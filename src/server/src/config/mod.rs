@@ -15,8 +15,7 @@ use keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
 pub use self::error::ConfigError;
-pub(crate) use self::files::read_secret;
-use self::files::read_trusted;
+pub(crate) use self::files::{read_private, read_secret, read_trusted};
 use self::values::parsed;
 pub(crate) use self::values::{duration, optional};
 use crate::api::Origin;

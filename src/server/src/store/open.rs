@@ -59,6 +59,24 @@ pub enum OpenError {
         /// What the database said.
         source: sqlx::Error,
     },
+    /// The server did not prove who it is, or cannot speak TLS.
+    #[error("cannot open the database `{url}` over TLS\nhint: {hint}")]
+    Tls {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// What to do about it.
+        hint: &'static str,
+        /// What is wrong.
+        source: sqlx::Error,
+    },
+    /// A file that TLS needs: missing, or for others too.
+    #[error("cannot use `{}`, which the database URL names", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
     /// Missing, or readable by others.
     #[error("cannot use the database password in `{}`", path.display())]
     Password {
@@ -115,10 +133,20 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    fn of_connection(url: &DatabaseUrl, source: sqlx::Error) -> Self {
+        let url = url.clone();
+        match postgres::tls_hint(&source) {
+            Some(hint) => Self::Tls { url, hint, source },
+            None => Self::Connect { url, source },
+        }
+    }
+}
+
 impl Store {
     /// Opens the database at `url`.
     pub async fn open(url: &DatabaseUrl, open: Open, limits: StoreLimits) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Connect { url: url.clone(), source };
+        let failed = |source| OpenError::of_connection(url, source);
         let database = match url {
             DatabaseUrl::Sqlite(path) => {
                 sqlite::prepare_file(path, open)?;

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::open::{ACQUIRE_TIMEOUT, READ_CONNECTIONS};
 use super::sql::Database;
+use crate::outbound::{is_about_name, rejected_certificate};
 
 /// Connections that write, most of which wait for the lock that puts writers in order.
 const WRITE_CONNECTIONS: u32 = 4;
@@ -34,6 +35,22 @@ pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database>
     let write = pool_options(WRITE_CONNECTIONS).connect_with(options.clone()).await?;
     let read = pool_options(READ_CONNECTIONS).connect_lazy_with(options);
     Ok(Database::Postgres { read, write })
+}
+
+/// What to do where TLS is why there is no connection.
+pub(super) fn tls_hint(error: &sqlx::Error) -> Option<&'static str> {
+    match (rejected_certificate(error), error) {
+        (Some(fault), _) if is_about_name(fault) => {
+            Some("the host in the URL is to be one of the names in the server's certificate")
+        }
+        (Some(_), _) => {
+            Some("name the authority that signed the server's certificate by `sslrootcert` in the URL")
+        }
+        (None, sqlx::Error::Tls(fault)) if fault.to_string().contains("does not support TLS") => Some(
+            "set `ssl = on` in postgresql.conf; sslmode=disable goes without, and all on the way may read passwords and keys",
+        ),
+        _ => None,
+    }
 }
 
 /// The server's version, such as 150004 for 15.4, and the encoding of the database.
