@@ -77,7 +77,7 @@ pub use process::{Finished, Process, run, run_within};
 pub use programs::{Program, as_user, program};
 pub use room::Room;
 pub use service::Service;
-pub use smtp::{Mail, Smtp};
+pub use smtp::{Mail, MailServer, Smtp};
 pub use sshd::{Sshd, SshdSettings};
 pub use syncd::Syncd;
 pub use synthetic::{SyntheticKey, SyntheticKeys};

@@ -127,6 +127,11 @@ impl Service {
         let _ = self.room.write("server.toml", &format!("{text}{settings}"));
     }
 
+    /// Replaces the file `name` in the directory that its configuration calls `{room}`.
+    pub fn is_given(&self, name: &str, text: &str) {
+        let _ = self.room.write(name, text);
+    }
+
     /// The base URL.
     #[must_use]
     pub fn url(&self) -> String {
@@ -204,7 +209,19 @@ impl Service {
     #[track_caller]
     #[must_use]
     pub fn account(&self, name: &str) -> Account {
-        let account = self.json(&["account", "add", name, "--json"]);
+        self.add_account(name, &[])
+    }
+
+    /// The same with an address that mails go to.
+    #[track_caller]
+    #[must_use]
+    pub fn account_at(&self, name: &str, email: &str) -> Account {
+        self.add_account(name, &["--email", email])
+    }
+
+    #[track_caller]
+    fn add_account(&self, name: &str, more: &[&str]) -> Account {
+        let account = self.json(&[&["account", "add", name, "--json"], more].concat());
         let token = self.json(&["token", "add", name, "--json"]);
         Account::new(&self.url(), name, text(&account, "id"), text(&token, "bearer"))
     }

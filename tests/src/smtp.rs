@@ -1,10 +1,15 @@
-//! A mail server that keeps what comes, or refuses it.
+//! Mail servers: a real one that speaks TLS and asks for a password, and one of our own that refuses what it is told to.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::port::free_port;
+use crate::{Certified, Process, Room, as_user, eventually};
 
 /// A client that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -33,12 +38,14 @@ struct World {
     /// What `RCPT TO` is answered with.
     refusal: Option<String>,
     refused: usize,
+    /// What clients said, without what is in mails.
+    heard: Vec<String>,
 }
 
-/// The server.
+/// A server of our own, in plain text.
 #[derive(Debug)]
 pub struct Smtp {
-    address: SocketAddr,
+    port: u16,
     world: Arc<Mutex<World>>,
 }
 
@@ -46,27 +53,39 @@ impl Smtp {
     /// Starts a server that takes everything.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
-        let world = Arc::<Mutex<World>>::default();
-        let serving = Arc::clone(&world);
+        let smtp = Self::absent();
+        smtp.comes();
+        smtp
+    }
+
+    /// A server that nobody reaches until it [comes](Self::comes).
+    #[must_use]
+    pub fn absent() -> Self {
+        Self { port: free_port(), world: Arc::default() }
+    }
+
+    /// Serves from now on.
+    pub fn comes(&self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("a free port");
+        let serving = Arc::clone(&self.world);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let world = Arc::clone(&serving);
                 thread::spawn(move || converse(&stream, &world));
             }
         });
-        Self { address, world }
     }
 
     /// The server's `[smtp]` for it.
     #[must_use]
     pub fn settings(&self) -> String {
-        format!(
-            "[smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\nfrom = \"pushkeys <keys@example.com>\"\n\
-             contact = \"support@example.com\"\n",
-            self.address.port()
-        )
+        self.settings_with("tls = \"none\"\n")
+    }
+
+    /// The same with `settings` about TLS and credentials.
+    #[must_use]
+    pub fn settings_with(&self, settings: &str) -> String {
+        table("127.0.0.1", self.port, settings)
     }
 
     /// Recipients are answered with this line from now on; `None`: they are taken.
@@ -80,6 +99,12 @@ impl Smtp {
         self.lock().mails.clone()
     }
 
+    /// What clients said, command by command.
+    #[must_use]
+    pub fn heard(&self) -> Vec<String> {
+        self.lock().heard.clone()
+    }
+
     /// How many recipients were refused.
     #[must_use]
     pub fn refused(&self) -> usize {
@@ -89,6 +114,57 @@ impl Smtp {
     fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A real mail server, aiosmtpd, which takes mail over TLS from the user `keys`.
+#[derive(Debug)]
+pub struct MailServer {
+    process: Process,
+    port: u16,
+    _room: Room,
+}
+
+impl MailServer {
+    /// Starts a server in whose conversations TLS begins as `begins` says, in the words of `smtp.tls`.
+    #[must_use]
+    pub fn start(begins: &str, certified: &Certified, password: &str) -> Self {
+        let room = Room::temporary();
+        let certificate = room.write("certificate.pem", &certified.certificate);
+        let key = room.write("key.pem", &certified.key);
+        let mut command = as_user("root", "/usr/bin/python3");
+        command.args(["-c", include_str!("mail_server.py"), begins]).arg(certificate).arg(key).arg(password);
+        let process = Process::spawn("aiosmtpd", command, &room.join("mail.log"));
+        let port = eventually("the mail server names its port", || {
+            told(&process, "port").next()?.get("port")?.as_u64()
+        });
+        Self { process, port: u16::try_from(port).expect("a port"), _room: room }
+    }
+
+    /// The server's `[smtp]` for it, by the name `host`, with more `settings` about TLS and credentials.
+    #[must_use]
+    pub fn settings_at(&self, host: &str, settings: &str) -> String {
+        table(host, self.port, settings)
+    }
+
+    /// What it took: `recipient`, `text`, who was the `sender`, and by which `protocol` of TLS it came.
+    #[must_use]
+    pub fn mails(&self) -> Vec<Value> {
+        told(&self.process, "recipient").collect()
+    }
+}
+
+/// What the server's script has written, of those lines that have `member`.
+fn told(process: &Process, member: &'static str) -> impl Iterator<Item = Value> {
+    let log = process.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    lines.into_iter().filter(move |line| line.get(member).is_some())
+}
+
+fn table(host: &str, port: u16, settings: &str) -> String {
+    format!(
+        "[smtp]\nhost = \"{host}\"\nport = {port}\nfrom = \"pushkeys <keys@example.com>\"\n\
+         contact = \"support@example.com\"\n{settings}"
+    )
 }
 
 fn converse(stream: &TcpStream, world: &Mutex<World>) {
@@ -105,6 +181,7 @@ fn converse(stream: &TcpStream, world: &Mutex<World>) {
             return;
         }
         let command = line.trim_end().to_ascii_uppercase();
+        world.lock().unwrap_or_else(PoisonError::into_inner).heard.push(command.clone());
         is_heard = if command.starts_with("RCPT TO:") {
             let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
             line.trim_end()

@@ -1,8 +1,11 @@
-//! TLS to what the key service uses, with certificates of the test's own authority.
+//! TLS to what the key service uses: its database and its mail server. Both are real, with certificates of the test's
+//! own authority.
 
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on fails, also in a helper that is no test itself"
 )]
 
 mod database;
+mod mail;

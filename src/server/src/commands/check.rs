@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Answer, Output};
 use crate::config::Config;
 use crate::log::chain;
+use crate::mail;
 use crate::secret::{SecretFileError, ServiceSecret};
 use crate::store::{Open, OpenError, Store};
 
@@ -29,13 +30,16 @@ impl Finding {
 }
 
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
-    let findings = [
+    let mut findings = vec![
         // It was loaded before this command began.
         Finding::good("configuration", "can be used"),
         policy(config),
         secret(config),
         database(config).await,
     ];
+    if let Some(settings) = &config.smtp {
+        findings.push(mail_server(settings).await);
+    }
     output.list(&findings, &["WHAT", "STATE", "DETAIL"], |finding| {
         let state = if finding.ok { "ok" } else { "wrong" };
         vec![finding.what.to_owned(), state.to_owned(), finding.detail.clone()]
@@ -57,6 +61,13 @@ fn secret(config: &Config) -> Finding {
             Finding::good("secret file", "does not exist yet: `serve` makes it")
         }
         Err(error) => Finding::bad("secret file", &error),
+    }
+}
+
+async fn mail_server(settings: &mail::Settings) -> Finding {
+    match mail::check(settings).await {
+        Ok(()) => Finding::good("mail server", "takes mail from us"),
+        Err(error) => Finding::bad("mail server", &error),
     }
 }
 

@@ -110,5 +110,8 @@ fn what_is_wrong_is_named_with_its_line() {
     check("[smtp]\nhost = \"a\"\nfrom = \"nobody\"", 0o600, "nobody");
     check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\ntls = \"none\"", 0o600, "smtp.tls");
     check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\nusername = \"c\"", 0o600, "smtp.password_file");
+    let plain = "[smtp]\nhost = \"::1\"\nfrom = \"a@b.example\"\ntls = \"none\"\n";
+    assert!(load(plain, 0o600).is_ok());
+    check(&format!("{plain}username = \"c\"\npassword_file = \"/d\""), 0o600, "for a password");
     check(&format!("{oidc}issuer = \"https://a\"\nscopes = [\"email\"]"), 0o600, "oidc.scopes");
 }

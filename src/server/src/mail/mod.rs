@@ -2,30 +2,32 @@
 //!
 //! A mail is in the database from the moment of its change until a server took it, so it survives restarts, and may
 //! come twice when one happens between the two; its `Message-ID` is the same then. Any replica sends it.
+//!
+//! A server that takes one mail and not another is asked for that one ever more rarely. A server that takes none, since
+//! it is away, is not who it should be, or does not let us in, is left alone for a while, and all mails wait.
 
 mod settings;
 mod text;
+mod transport;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls as LettreTls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use lettre::{AsyncTransport as _, Message};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::settings::{Settings, Tls};
 use self::text::{Places, Text};
-use crate::config::ConfigError;
+use self::transport::Transport;
+pub use self::transport::{CheckError, PrepareError, check};
 use crate::log::chain;
 use crate::store::{Store, StoreError, WaitingMail};
 
-/// How long one mail may take on its way to the server, and each word of the two.
+/// How long one mail may take on its way to the server.
 const SEND_TIME_MAX: Duration = Duration::from_mins(1);
-const WORD_TIME_MAX: Duration = Duration::from_secs(20);
 /// For how long nobody else takes a mail that is being sent.
 const LEASE: Duration = Duration::from_mins(2);
 /// How often the queue is looked at when nothing tells of a change: another replica may have made one.
@@ -35,28 +37,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Time until the second attempt, which doubles with each one, up to the longest.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 const DELAY_MAX: Duration = Duration::from_hours(4);
+/// The longest time for which a server that takes no mail is left alone, which begins with [`FIRST_DELAY`] too.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// After how many days a mail is given up.
 const AGE_HOURS_MAX: i64 = 3 * 24;
 /// RFC 3834: no answer is wanted.
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
 const _: () = assert!(SEND_TIME_MAX.as_secs() < LEASE.as_secs(), "nobody else sends what is being sent");
-
-/// Why mails cannot be sent.
-#[derive(Debug, Error)]
-pub enum PrepareError {
-    /// Our password at the mail server.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system's certificates cannot be read, or the server's name is none.
-    #[error("cannot prepare a connection to the mail server `{host}`")]
-    Tls {
-        /// The server.
-        host: String,
-        /// What went wrong.
-        source: lettre::transport::smtp::Error,
-    },
-}
 
 /// Why one mail was not sent.
 #[derive(Debug, Error)]
@@ -67,8 +55,9 @@ enum SendError {
     Message(#[from] lettre::error::Error),
     #[error("the mail server took too long")]
     TooSlow,
-    #[error("the mail server did not take it")]
-    Smtp(#[from] lettre::transport::smtp::Error),
+    // What it says holds its cause already.
+    #[error("{0}{hint}", hint = transport::hint(.0))]
+    Smtp(lettre::transport::smtp::Error),
 }
 
 impl SendError {
@@ -77,8 +66,18 @@ impl SendError {
         match self {
             Self::Address(_) | Self::Message(_) => true,
             Self::TooSlow => false,
+            Self::Smtp(error) => matches!(transport::status(error), Some(550 | 551 | 553)),
+        }
+    }
+
+    /// Whether no other mail could be sent either: the server did not answer, is not who it should be, or did not let
+    /// us in.
+    fn is_of_server(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::Message(_) => false,
+            Self::TooSlow => true,
             Self::Smtp(error) => {
-                error.status().is_some_and(|code| matches!(u16::from(code), 550 | 551 | 553))
+                matches!(transport::status(error), None | Some(421 | 432 | 454 | 530 | 534 | 535 | 538))
             }
         }
     }
@@ -89,28 +88,14 @@ pub struct Sender {
     store: Store,
     settings: Settings,
     console: Option<String>,
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    transport: Transport,
 }
 
 impl Sender {
     /// A sender to the server of `settings`, whose mails lead to the console at `console`.
     pub fn new(store: Store, settings: &Settings, console: Option<String>) -> Result<Self, PrepareError> {
-        let host = settings.host.clone();
-        let failed = |source| PrepareError::Tls { host: host.clone(), source };
-        let parameters = || TlsParameters::new(host.clone()).map_err(failed);
-        let (tls, usual_port) = match settings.tls {
-            Tls::Starttls => (LettreTls::Required(parameters()?), 587),
-            Tls::Implicit => (LettreTls::Wrapper(parameters()?), 465),
-            Tls::None => (LettreTls::None, 25),
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
-            .port(settings.port.unwrap_or(usual_port))
-            .tls(tls)
-            .timeout(Some(WORD_TIME_MAX));
-        if let Some((username, password)) = settings.credentials()? {
-            builder = builder.credentials(Credentials::new(username, password));
-        }
-        Ok(Self { store, settings: settings.clone(), console, transport: builder.build() })
+        let transport = transport::prepare(settings)?;
+        Ok(Self { store, settings: settings.clone(), console, transport })
     }
 
     /// Sends until `stopping`. What is on its way then is sent again after the next start, unless it arrived.
@@ -123,9 +108,11 @@ impl Sender {
 
     async fn send_all(&self) {
         let mut commits = self.store.commits();
+        // How often the server took no mail, one time after the other.
+        let mut absences = 0;
         loop {
             match self.store.take_mail(LEASE).await {
-                Ok(Some(mail)) => self.deliver(&mail).await,
+                Ok(Some(mail)) => absences = self.deliver(&mail, absences).await,
                 Ok(None) => {
                     // Whether a change or the time ended it, the queue is looked at.
                     let _ = timeout(LOOK_EVERY, commits.changed()).await;
@@ -139,12 +126,29 @@ impl Sender {
         }
     }
 
-    async fn deliver(&self, mail: &WaitingMail) {
-        let id = mail.id.as_str();
-        let noted = match self.send(mail).await {
+    /// Sends `mail`, or lets it wait; gives how often the server has taken none by then, and lets it alone meanwhile.
+    async fn deliver(&self, mail: &WaitingMail, absences: u64) -> u64 {
+        let (sent, id, host) = (self.send(mail).await, mail.id.as_str(), self.settings.host.as_str());
+        let is_absent = sent.as_ref().is_err_and(SendError::is_of_server);
+        if absences > 0 && !is_absent {
+            tracing::info!(host, "the mail server takes mail again");
+        }
+        let absences = if is_absent { absences.saturating_add(1) } else { 0 };
+        let pause = backoff(absences, PAUSE_MAX);
+        let noted = match sent {
             Ok(()) => {
                 tracing::info!(mail = id, "a mail was sent");
                 self.store.drop_mail(id).await
+            }
+            Err(error) if is_absent => {
+                let again = pause.as_secs();
+                tracing::warn!(
+                    host,
+                    "the mail server takes no mail, and is asked again in {again} s: {}",
+                    chain(&error)
+                );
+                // It is not the mail's fault.
+                self.store.delay_mail(id, mail.attempts.saturating_sub(1), pause).await
             }
             Err(error) if error.is_final() || is_too_old(mail) => {
                 tracing::warn!(mail = id, "a mail was given up: {}", chain(&error));
@@ -155,10 +159,14 @@ impl Sender {
         if let Err(error) = noted {
             tracing::error!(mail = id, "what became of a mail cannot be noted: {}", chain(&error));
         }
+        if is_absent {
+            sleep(pause).await;
+        }
+        absences
     }
 
     async fn try_later(&self, mail: &WaitingMail, error: &SendError) -> Result<(), StoreError> {
-        let delay = delay(mail.attempts);
+        let delay = backoff(mail.attempts, DELAY_MAX);
         tracing::warn!(
             mail = mail.id,
             attempts = mail.attempts,
@@ -166,13 +174,13 @@ impl Sender {
             delay.as_secs(),
             chain(error),
         );
-        self.store.delay_mail(&mail.id, delay).await
+        self.store.delay_mail(&mail.id, mail.attempts, delay).await
     }
 
     async fn send(&self, mail: &WaitingMail) -> Result<(), SendError> {
         let message = self.message(mail)?;
-        timeout(SEND_TIME_MAX, self.transport.send(message)).await.map_err(|_| SendError::TooSlow)??;
-        Ok(())
+        let sent = timeout(SEND_TIME_MAX, self.transport.send(message)).await;
+        sent.map_err(|_| SendError::TooSlow)?.map(drop).map_err(SendError::Smtp)
     }
 
     fn message(&self, mail: &WaitingMail) -> Result<Message, SendError> {
@@ -190,10 +198,10 @@ impl Sender {
     }
 }
 
-/// How long a mail waits after so many attempts.
-fn delay(attempts: u64) -> Duration {
+/// How long to wait after so many attempts, at most `max`.
+fn backoff(attempts: u64, max: Duration) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(DELAY_MAX)
+    FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(max)
 }
 
 fn is_too_old(mail: &WaitingMail) -> bool {
@@ -206,9 +214,9 @@ mod tests {
 
     #[test]
     fn attempts_become_rare_and_never_cease_before_their_time() {
-        assert_eq!(delay(1), FIRST_DELAY);
-        assert_eq!(delay(2), FIRST_DELAY * 2);
-        assert_eq!(delay(100), DELAY_MAX);
-        assert_eq!(delay(u64::MAX), DELAY_MAX);
+        assert_eq!(backoff(1, DELAY_MAX), FIRST_DELAY);
+        assert_eq!(backoff(2, DELAY_MAX), FIRST_DELAY * 2);
+        assert_eq!(backoff(100, DELAY_MAX), DELAY_MAX);
+        assert_eq!(backoff(u64::MAX, PAUSE_MAX), PAUSE_MAX);
     }
 }

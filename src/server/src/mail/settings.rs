@@ -1,12 +1,12 @@
 //! `[smtp]` in the configuration.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lettre::message::Mailbox;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{ConfigError, read_secret};
+use crate::outbound::is_here;
 
 /// How a connection to the mail server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Settings {
     /// How the connection is protected.
     #[serde(default)]
     pub tls: Tls,
+    /// A file with the authorities that may vouch for it; without one, those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Our name there, if it asks for one.
     pub username: Option<String>,
     /// A file with our password there.
@@ -57,18 +59,17 @@ impl Settings {
         if self.username.is_some() != self.password_file.is_some() {
             return Some(("smtp.username` or `smtp.password_file", "given with the other"));
         }
-        if self.tls == Tls::None && !self.is_here() {
+        if self.tls == Tls::None && !is_here(&self.host) {
             return Some(("smtp.tls", "`starttls` or `implicit`, unless the server is on this machine"));
+        }
+        if self.tls == Tls::None && (self.username.is_some() || self.ca_file.is_some()) {
+            return Some(("smtp.tls", "`starttls` or `implicit`, for a password and for authorities"));
         }
         let is_line = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
         if !is_line(&self.host) || !self.contact.as_ref().is_none_or(is_line) {
             return Some(("smtp.host` or `smtp.contact", "one line"));
         }
         None
-    }
-
-    fn is_here(&self) -> bool {
-        self.host == "localhost" || self.host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 }
 

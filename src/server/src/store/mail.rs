@@ -6,7 +6,7 @@ use ::keys::AccountId;
 
 use super::audit::{Actor, AuditEvent, AuditRow, Row, row};
 use super::sql::{Transaction, sql};
-use super::{Store, StoreError, from_sql, now_ms};
+use super::{Store, StoreError, from_sql, now_ms, to_sql};
 use crate::secret::{self, NewIdError};
 
 /// The most mails that wait for one account, and about the most at all. More are not written: a mail server that is
@@ -47,7 +47,7 @@ impl Store {
         let id = secret::random_id("mail").map_err(NewIdError::from)?;
         let (via, label) = actor.via.columns();
         let now = now_ms();
-        sql("INSERT INTO mails (id, account, account_name, recipient, language, event, subject, via, via_label,
+        let queued = sql("INSERT INTO mails (id, account, account_name, recipient, language, event, subject, via, via_label,
                  address, created_at, due_at, attempts)
              SELECT $1, number, name, email, language, $2, $3, $4, $5, $6, $7, $8, 0
              FROM accounts WHERE number = $9 AND email IS NOT NULL
@@ -65,9 +65,31 @@ impl Store {
         .bind(account)
         .bind(WAITING_PER_ACCOUNT_MAX)
         .bind(WAITING_MAX)
-        .execute(transaction)
+        .execute(&mut *transaction)
         .await
         .map_err(StoreError::of("put a mail into the queue"))?;
+        if queued == 0 {
+            self.tell_of_full_queue(transaction, account, event).await?;
+        }
+        Ok(())
+    }
+
+    /// An account without an address is told of nothing, which is no news.
+    async fn tell_of_full_queue(
+        &self,
+        transaction: &mut Transaction,
+        account: i64,
+        event: AuditEvent,
+    ) -> Result<(), StoreError> {
+        let name: Option<String> = sql("SELECT name FROM accounts WHERE number = $1 AND email IS NOT NULL")
+            .bind(account)
+            .fetch_optional_value(transaction)
+            .await
+            .map_err(StoreError::of("look for the address of an account"))?;
+        if let Some(account) = name {
+            let event = event.as_str();
+            tracing::warn!(account, event, "too many mails wait: no mail tells of this change");
+        }
         Ok(())
     }
 
@@ -107,10 +129,11 @@ impl Store {
         Ok(Some(WaitingMail { id, recipient, account_name, language, change, attempts }))
     }
 
-    /// Lets the mail wait for `delay` more.
-    pub async fn delay_mail(&self, id: &str, delay: Duration) -> Result<(), StoreError> {
-        sql("UPDATE mails SET due_at = $1 WHERE id = $2")
+    /// Lets the mail wait for `delay` more, as one that was tried so often.
+    pub async fn delay_mail(&self, id: &str, attempts: u64, delay: Duration) -> Result<(), StoreError> {
+        sql("UPDATE mails SET due_at = $1, attempts = $2 WHERE id = $3")
             .bind(ms_after(now_ms(), delay))
+            .bind(to_sql(attempts))
             .bind(id)
             .execute(&self.database)
             .await

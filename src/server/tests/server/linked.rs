@@ -121,7 +121,7 @@ async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped() {
     assert_eq!((mail.change.event, &mail.change.actor), (AuditEvent::PasswordChanged, &actor));
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "nobody else gets it, and bob has no address");
 
-    store.delay_mail(&mail.id, Duration::ZERO).await.unwrap();
+    store.delay_mail(&mail.id, mail.attempts, Duration::ZERO).await.unwrap();
     let again = store.take_mail(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!((&again.id, again.attempts), (&mail.id, 2));
     store.drop_mail(&mail.id).await.unwrap();

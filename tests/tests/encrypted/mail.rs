@@ -1,0 +1,127 @@
+//! The mail server: TLS before anything is said, by STARTTLS or from the first byte, and what becomes of mails meanwhile.
+
+use pushkeys_tests::{Account, Authority, Key, MailServer, Service, Smtp, eventually, until};
+use serde_json::Value;
+
+const PASSWORD: &str = "hunter2";
+
+/// A service with such an `[smtp]`, and files beside it; and the account of ana, who has an address.
+fn service(smtp: &str, files: &[(&str, &str)]) -> (Service, Account) {
+    let service = Service::start_with(smtp, files);
+    let ana = service.account_at("ana", "ana@example.com");
+    (service, ana)
+}
+
+/// How a mail server is told to us that has certificates of a private authority, and a password.
+fn settings(begins: &str) -> String {
+    format!(
+        "tls = \"{begins}\"\nca_file = \"{{room}}/ca.pem\"\nusername = \"keys\"\npassword_file = \"{{room}}/password\"\n"
+    )
+}
+
+/// What `pushkeys-server check` says of the mail server.
+fn check(service: &Service) -> Value {
+    let checked = service.administers(&["check", "--json"]).stdout;
+    let lines = checked.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.into_iter().find(|line| line["what"] == "mail server").expect("a finding")
+}
+
+fn check_mail_over_tls(begins: &str) {
+    let authority = Authority::new("mail");
+    let server = MailServer::start(begins, &authority.signs_for_server(&["localhost"]), PASSWORD);
+    let smtp = server.settings_at("localhost", &settings(begins));
+    let (service, ana) = service(&smtp, &[("ca.pem", &authority.pem()), ("password", PASSWORD)]);
+    assert_eq!(check(&service)["ok"], true, "{}", check(&service));
+    ana.adds(&Key::ed25519(), "laptop");
+    let mail = eventually("the mail arrives", || {
+        server
+            .mails()
+            .into_iter()
+            .find(|mail| mail["text"].as_str().is_some_and(|text| text.contains("Key: laptop")))
+    });
+    assert_eq!((&mail["recipient"], &mail["sender"]), (&"ana@example.com".into(), &"keys".into()), "{mail}");
+    assert!(mail["protocol"].as_str().is_some_and(|protocol| protocol.starts_with("TLSv1.")), "{mail}");
+    assert!(!service.log().contains(PASSWORD), "{}", service.log());
+}
+
+#[test]
+fn mail_goes_out_over_starttls_with_a_password() {
+    check_mail_over_tls("starttls");
+}
+
+#[test]
+fn mail_goes_out_over_tls_from_the_first_byte_with_a_password() {
+    check_mail_over_tls("implicit");
+}
+
+#[test]
+fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait_for_the_right_one() {
+    let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
+    let server = MailServer::start("starttls", &right.signs_for_server(&["localhost"]), PASSWORD);
+    let smtp = server.settings_at("localhost", &settings("starttls"));
+    let (mut service, ana) = service(&smtp, &[("ca.pem", &wrong.pem()), ("password", "guessed")]);
+    ana.adds(&Key::ed25519(), "laptop");
+    until("the refusal is logged", || service.log().contains("the mail server takes no mail"));
+    let log = service.log();
+    for part in ["UnknownIssuer; hint: name the authority", "`smtp.ca_file`", "host=\"localhost\""] {
+        assert!(log.contains(part), "no `{part}` in {log}");
+    }
+    let is_told = |service: &Service, part: &str| {
+        let found = check(service);
+        assert!(
+            found["ok"] == false && found["detail"].as_str().is_some_and(|text| text.contains(part)),
+            "{found}"
+        );
+    };
+    is_told(&service, "UnknownIssuer");
+    service.is_given("ca.pem", &right.pem());
+    is_told(&service, "permanent error (535)");
+    service.is_given("password", PASSWORD);
+    assert_eq!(check(&service)["ok"], true);
+    assert_eq!(server.mails(), [] as [Value; 0]);
+    service.stop();
+    service.restart();
+    // About the token and about the key.
+    until("what waited arrives", || server.mails().len() == 2);
+}
+
+#[test]
+fn a_certificate_for_another_name_and_a_server_without_starttls_hear_no_password() {
+    let authority = Authority::new("mail");
+    let server = MailServer::start("implicit", &authority.signs_for_server(&["mail.example.com"]), PASSWORD);
+    let files = [("ca.pem", authority.pem()), ("password", PASSWORD.to_owned())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let (named, _) = service(&server.settings_at("localhost", &settings("implicit")), &files);
+    let found = check(&named)["detail"].to_string();
+    assert!(found.contains("hint: `smtp.host` is to be one of the names"), "{found}");
+
+    let plain = Smtp::start();
+    let (service, ana) = service(&plain.settings_with(&settings("starttls")), &files);
+    ana.adds(&Key::ed25519(), "laptop");
+    until("the refusal is logged", || service.log().contains("the mail server takes no mail"));
+    assert!(service.log().contains("STARTTLS"), "{}", service.log());
+    let heard = plain.heard();
+    assert!(heard.iter().all(|said| said.starts_with("EHLO ") || said == "QUIT"), "{heard:?}");
+}
+
+#[test]
+fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_waits() {
+    let smtp = Smtp::absent();
+    let (service, ana) = service(&smtp.settings(), &[]);
+    let key = Key::ed25519();
+    for _ in 0..55 {
+        ana.adds(&key, "laptop");
+        ana.removes("laptop");
+    }
+    let log = service.log();
+    // The token's mail waits too.
+    assert_eq!(log.matches("too many mails wait: no mail tells of this change").count(), 11, "{log}");
+    until("the absence is logged", || service.log().contains("the mail server takes no mail"));
+    smtp.comes();
+    until("all that waited arrives", || smtp.mails().len() == 100);
+    assert!(service.log().contains("the mail server takes mail again"));
+    ana.adds(&key, "laptop");
+    until("and what comes after it", || smtp.mails().len() == 101);
+    // It was asked once in a while, and not once for each mail.
+    assert!(service.log().matches("takes no mail").count() < 10, "{}", service.log());
+}
