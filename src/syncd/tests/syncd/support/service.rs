@@ -12,7 +12,7 @@ const EPOCH: &str = "double";
 
 /// What is said to a request for the snapshot.
 #[derive(Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// These bytes, head included, and the end.
     Bytes(Vec<u8>),
     /// These bytes, and then silence.
@@ -38,13 +38,13 @@ struct State {
 
 /// The service. It stops with the test's process.
 #[derive(Clone)]
-pub struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 /// The snapshot of `entries` after the change `sequence`.
-pub fn snapshot(sequence: u64, entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn snapshot(sequence: u64, entries: &[Entry]) -> Vec<u8> {
     let mut entries = entries.to_vec();
     entries.sort_by_key(|entry| entry.fingerprint);
     let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ pub fn snapshot(sequence: u64, entries: &[Entry]) -> Vec<u8> {
 }
 
 /// A whole answer.
-pub fn with_type(media_type: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn with_type(media_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
@@ -66,7 +66,7 @@ pub fn with_type(media_type: &str, body: &[u8]) -> Vec<u8> {
 }
 
 impl Service {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let service = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
         let accepting = service.clone();
@@ -82,21 +82,21 @@ impl Service {
         service
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// A source of the kind `feed` that asks here.
-    pub fn feed(&self, extra: &str) -> String {
+    pub(crate) fn feed(&self, extra: &str) -> String {
         format!("[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{}\"\n{extra}\n", self.url())
     }
 
     /// A source of the kind `poll` that asks here all the time.
-    pub fn poll(&self, extra: &str) -> String {
+    pub(crate) fn poll(&self, extra: &str) -> String {
         format!(
             "[[source]]\nname = \"web\"\nkind = \"poll\"\nurl = \"{}/keys\"\ninterval = \"100ms\"\n{extra}\n",
             self.url()
@@ -104,18 +104,18 @@ impl Service {
     }
 
     /// Answers requests for the snapshot with `answer` from now on.
-    pub fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: Answer) {
         self.state.lock().unwrap().answer = Some(answer);
     }
 
     /// Answers with the snapshot of `entries`, after all changes that were made until now.
-    pub fn holds(&self, entries: &[Entry]) {
+    pub(crate) fn holds(&self, entries: &[Entry]) {
         let sequence = self.sequence();
         self.answer(Answer::Bytes(with_type(feed::SNAPSHOT_MEDIA_TYPE, &snapshot(sequence, entries))));
     }
 
     /// Makes a change, which is sent at once to whoever listens.
-    pub fn change(&self, event: &Event) {
+    pub(crate) fn change(&self, event: &Event) {
         let mut bytes = Vec::new();
         let mut state = self.state.lock().unwrap();
         feed::encode(event, Some(&cursor(state.changes.len() as u64 + 1)), &mut bytes);
@@ -123,35 +123,35 @@ impl Service {
     }
 
     /// Makes a change of raw bytes.
-    pub fn change_raw(&self, name: &str, data: &str) {
+    pub(crate) fn change_raw(&self, name: &str, data: &str) {
         let mut state = self.state.lock().unwrap();
         let id = cursor(state.changes.len() as u64 + 1);
         state.changes.push(format!("id: {id}\nevent: {name}\ndata: {data}\n\n").into_bytes());
     }
 
     /// Answers requests for changes with `answer` from now on.
-    pub fn changes_answer(&self, answer: Option<Answer>) {
+    pub(crate) fn changes_answer(&self, answer: Option<Answer>) {
         self.state.lock().unwrap().instead = answer;
         self.cut();
     }
 
     /// Says nothing more on open connections.
-    pub fn fall_silent(&self, is_silent: bool) {
+    pub(crate) fn fall_silent(&self, is_silent: bool) {
         self.state.lock().unwrap().is_silent = is_silent;
     }
 
     /// Ends every open connection.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.lock().unwrap().cut += 1;
     }
 
     /// The heads of all requests so far.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
 
     /// How many requests for `path` there were.
-    pub fn count(&self, path: &str) -> usize {
+    pub(crate) fn count(&self, path: &str) -> usize {
         self.requests().iter().filter(|head| head.starts_with(&format!("get {path} "))).count()
     }
 

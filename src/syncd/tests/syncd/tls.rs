@@ -1,23 +1,14 @@
 //! Whom a host believes to be its key service, and how it says who it is itself.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
+use crate::support::{Host, Service, entry};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use support::{Host, Service, entry};
 
 /// An authority that signs whatever a test wants.
 struct Authority(CertifiedIssuer<'static, KeyPair>);

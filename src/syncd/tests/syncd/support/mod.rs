@@ -1,13 +1,5 @@
 //! The daemon itself, a key service that can be made to misbehave, and keys in any number.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    clippy::allow_attributes,
-    reason = "each test program uses a part of this"
-)]
-
 mod service;
 
 use std::collections::BTreeMap;
@@ -22,14 +14,14 @@ use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use keys::Fingerprint;
 
-pub use service::{Answer, Service, snapshot, with_type};
+pub(crate) use service::{Answer, Service, snapshot, with_type};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `probe` has an answer.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         if let Some(found) = probe() {
@@ -41,7 +33,7 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The valid Ed25519 key number `number`, as `type base64`.
-pub fn key(number: u64) -> (Fingerprint, String) {
+pub(crate) fn key(number: u64) -> (Fingerprint, String) {
     let point: EdwardsPoint = ED25519_BASEPOINT_POINT * Scalar::from(number + 1_000_000);
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend_from_slice(point.compress().as_bytes());
@@ -50,7 +42,7 @@ pub fn key(number: u64) -> (Fingerprint, String) {
 }
 
 /// The entry of the key `number`, held by `account`.
-pub fn entry(number: u64, account: &str) -> feed::Entry {
+pub(crate) fn entry(number: u64, account: &str) -> feed::Entry {
     let (fingerprint, key) = key(number);
     feed::Entry {
         fingerprint,
@@ -65,25 +57,25 @@ pub fn entry(number: u64, account: &str) -> feed::Entry {
 }
 
 /// A folder with a cache, a configuration, and at times a daemon.
-pub struct Host {
+pub(crate) struct Host {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
 }
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), daemon: None }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn cache(&self) -> PathBuf {
+    pub(crate) fn cache(&self) -> PathBuf {
         self.path("cache")
     }
 
-    pub fn write(&self, name: &str, mode: u32, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, mode: u32, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.path(name);
         let next = self.path(".next");
@@ -95,7 +87,7 @@ impl Host {
     }
 
     /// Writes the configuration: the cache here, a template that needs no program, and `sources`.
-    pub fn configure(&self, sources: &str) -> PathBuf {
+    pub(crate) fn configure(&self, sources: &str) -> PathBuf {
         let cache = self.cache();
         let text = format!(
             "cache = \"{}\"\ncommand = \"/missing/shell --account {{account}} --key {{key_id}}\"\n{sources}",
@@ -104,7 +96,7 @@ impl Host {
         self.write("syncd.toml", 0o644, &text)
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushkeys-syncd"));
         command
             .arg("--config")
@@ -114,16 +106,16 @@ impl Host {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         self.daemon = Some(self.command().stdin(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let daemon = self.daemon.as_ref().unwrap();
         let id = rustix::process::Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap();
         rustix::process::kill_process(id, signal).unwrap();
@@ -131,33 +123,38 @@ impl Host {
 
     /// Ends the daemon as a service manager does.
     #[track_caller]
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         let status = self.daemon.take().unwrap().wait().unwrap();
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Waits until the log holds `text`.
     #[track_caller]
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         wait_for(text, || self.log().contains(text).then_some(()));
     }
 
-    pub fn status(&self) -> Option<Status> {
+    pub(crate) fn status(&self) -> Option<Status> {
         Status::read(&self.cache()).ok()
     }
 
     /// Waits until what the status says of `source` is as `probe` wants it.
     #[track_caller]
-    pub fn wait_for(&self, source: &str, what: &str, probe: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
+    pub(crate) fn wait_for(
+        &self,
+        source: &str,
+        what: &str,
+        probe: impl Fn(&SourceStatus) -> bool,
+    ) -> SourceStatus {
         let mut last = None;
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
@@ -176,7 +173,7 @@ impl Host {
 
     /// Waits until `source` is in step with so many keys.
     #[track_caller]
-    pub fn wait_in_step(&self, source: &str, keys: u64) -> SourceStatus {
+    pub(crate) fn wait_in_step(&self, source: &str, keys: u64) -> SourceStatus {
         self.wait_for(source, &format!("{keys} keys in step"), |status| {
             status.state == State::InStep && status.keys == keys
         })
@@ -184,25 +181,25 @@ impl Host {
 
     /// Waits until the last error of `source` holds `text`.
     #[track_caller]
-    pub fn wait_for_error(&self, source: &str, text: &str) -> SourceStatus {
+    pub(crate) fn wait_for_error(&self, source: &str, text: &str) -> SourceStatus {
         self.wait_for(source, &format!("the error `{text}`"), |status| {
             status.last_error.as_ref().is_some_and(|error| error.what.contains(text))
         })
     }
 
     /// What `source` holds for the key `number`.
-    pub fn found(&self, source: &str, number: u64) -> Option<cache::Entry> {
+    pub(crate) fn found(&self, source: &str, number: u64) -> Option<cache::Entry> {
         let source = cache::Cache::open(&self.cache()).unwrap().source(&source.parse().unwrap()).unwrap();
         source.find(&key(number).0).unwrap().1
     }
 
     /// The account that `source` gives the key `number` to.
-    pub fn account(&self, source: &str, number: u64) -> Option<String> {
+    pub(crate) fn account(&self, source: &str, number: u64) -> Option<String> {
         self.found(source, number).map(|entry| entry.account.to_string())
     }
 
     /// Every file of `source`, byte by byte.
-    pub fn bytes(&self, source: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn bytes(&self, source: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(&self.cache().join(source), &mut files);
         files

@@ -1,11 +1,7 @@
 //! Configuration, tokens and sources change while the daemon runs, and what did not change does not notice.
 
-#![cfg(test)]
-
-mod support;
-
+use crate::support::{Answer, Host, Service, entry, key, wait_for};
 use feed::Event;
-use support::{Host, Service, entry, key, wait_for};
 
 fn directory(host: &Host, name: &str) -> String {
     let path = host.path(name);
@@ -85,7 +81,7 @@ fn a_configuration_that_others_can_write_is_refused() {
 #[test]
 fn a_new_token_counts_at_once_where_the_old_one_was_refused() {
     let service = Service::start();
-    service.answer(support::Answer::Bytes(
+    service.answer(Answer::Bytes(
         b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
     ));
     let mut host = Host::new();

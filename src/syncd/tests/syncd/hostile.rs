@@ -1,10 +1,6 @@
 //! No answer of a key service empties or corrupts a cache, and each is named in status and log.
 
-#![cfg(test)]
-
-mod support;
-
-use support::{Answer, Host, Service, entry, snapshot, with_type};
+use crate::support::{Answer, Host, Service, entry, snapshot, with_type};
 
 const NDJSON: &str = feed::SNAPSHOT_MEDIA_TYPE;
 const EVENTS: &str = feed::CHANGES_MEDIA_TYPE;

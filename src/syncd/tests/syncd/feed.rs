@@ -1,13 +1,9 @@
 //! The host feed: changes as they happen, resumed where they were left, and the guard against snapshots that shrink.
 
-#![cfg(test)]
-
-mod support;
-
+use crate::support::{Answer, Host, Service, entry, key, snapshot, wait_for};
 use cache::status::State;
 use feed::Event;
 use jiff::Timestamp;
-use support::{Host, Service, entry, key, wait_for};
 
 fn entries(numbers: std::ops::Range<u64>) -> Vec<feed::Entry> {
     numbers.map(|number| entry(number, "acct_7")).collect()
@@ -157,8 +153,7 @@ fn an_acceptance_is_for_no_more_than_it_says() {
     let mut host = Host::new();
     host.configure(&service.poll(""));
     let tagged = |tag: &str, numbers| {
-        service
-            .answer(support::Answer::Tagged(format!("\"{tag}\""), support::snapshot(0, &entries(numbers))));
+        service.answer(Answer::Tagged(format!("\"{tag}\""), snapshot(0, &entries(numbers))));
     };
     tagged("a", 0..30);
     host.start();
@@ -183,10 +178,10 @@ fn an_empty_snapshot_never_empties_a_cache() {
     let service = Service::start();
     let mut host = Host::new();
     host.configure(&service.poll(""));
-    service.answer(support::Answer::Tagged("\"a\"".into(), support::snapshot(0, &entries(0..2))));
+    service.answer(Answer::Tagged("\"a\"".into(), snapshot(0, &entries(0..2))));
     host.start();
     host.wait_in_step("web", 2);
-    service.answer(support::Answer::Tagged("\"b\"".into(), support::snapshot(0, &[])));
+    service.answer(Answer::Tagged("\"b\"".into(), snapshot(0, &[])));
     host.wait_for("web", "a held snapshot", |status| status.state == State::Held);
     assert!(host.account("web", 0).is_some() && host.account("web", 1).is_some());
 }

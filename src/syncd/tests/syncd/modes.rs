@@ -1,10 +1,6 @@
 //! `--once` and `--check`: what they print, and their exit status.
 
-#![cfg(test)]
-
-mod support;
-
-use support::{Answer, Host, Service, entry, key, snapshot, with_type};
+use crate::support::{Answer, Host, Service, entry, key, snapshot, with_type};
 
 #[test]
 fn once_says_what_became_of_every_source() {

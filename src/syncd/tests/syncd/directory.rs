@@ -1,13 +1,9 @@
 //! Local key files: what is written there counts at once, and what others could have written does not count.
 
-#![cfg(test)]
-
-mod support;
-
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use support::{Host, key, wait_for};
+use crate::support::{Host, key, wait_for};
 
 fn source(host: &Host) -> String {
     let path = host.path("keys");

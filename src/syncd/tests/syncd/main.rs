@@ -1,0 +1,11 @@
+//! The daemon as its hosts meet it: the real program, files of its own, and a key service that can be made to misbehave.
+
+#![cfg(test)]
+
+mod directory;
+mod feed;
+mod hostile;
+mod modes;
+mod reload;
+mod support;
+mod tls;
