@@ -54,7 +54,7 @@ impl Process {
     /// All that it, and its predecessors with the same log file, have printed.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        text_of(&self.log)
     }
 
     /// How it ended, when it has.
@@ -89,6 +89,58 @@ impl Drop for Process {
         if thread::panicking() {
             eprintln!("--- log of {} ---\n{}--- end of log ---", self.name, self.log());
         }
+    }
+}
+
+/// A daemon of a name, running or not, whose starts all log to one file.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    name: &'static str,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// One that is not yet running.
+    pub(crate) fn new(name: &'static str, log: PathBuf) -> Self {
+        Self { name, log, process: None }
+    }
+
+    /// Starts `command`.
+    pub(crate) fn start(&mut self, command: Command) -> &mut Process {
+        self.process.insert(Process::spawn(self.name, command, &self.log))
+    }
+
+    /// How it ended, when it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.ended()
+    }
+
+    /// Ends it as a service manager does.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let status = process.stop();
+            assert!(status.success(), "{}: {status}", self.name);
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Its process id.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} is running", self.name)).pid()
+    }
+
+    /// All that it has logged, over restarts.
+    pub(crate) fn log(&self) -> String {
+        text_of(&self.log)
     }
 }
 
@@ -165,6 +217,11 @@ fn text(file: &mut File) -> String {
     file.rewind().expect("own file");
     file.read_to_end(&mut bytes).expect("own file");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The text in the file `log`, which may not be there yet.
+fn text_of(log: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
 }
 
 fn pid_of(child: &Child) -> Pid {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::port::{ATTEMPTS_MAX, free_port};
-use crate::process::{Finished, Process, run_within};
+use crate::process::{Daemon, Finished, run_within};
 use crate::{
     Account, Client, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user, eventually, program,
 };
@@ -21,7 +21,7 @@ pub struct Service {
     database: String,
     secret: PathBuf,
     address: String,
-    process: Option<Process>,
+    daemon: Daemon,
     /// A database that goes with it.
     _own: Option<PostgresDatabase>,
     /// Tables of the configuration besides what every service has.
@@ -78,8 +78,8 @@ impl Service {
 
     fn start_on(room: Room, database: String, secret: PathBuf, settings: String) -> Self {
         let (address, observer) = (String::new(), OnceLock::new());
-        let mut service =
-            Self { room, database, secret, address, process: None, _own: None, settings, observer };
+        let daemon = Daemon::new("pushkeys-server", room.join("server.log"));
+        let mut service = Self { room, database, secret, address, daemon, _own: None, settings, observer };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();
@@ -100,14 +100,12 @@ impl Service {
     fn try_restart(&mut self) -> bool {
         let mut command = self.command();
         command.arg("serve");
-        let mut process = Process::spawn("pushkeys-server", command, &self.room.join("server.log"));
         let client = Client::new(&self.url(), None);
-        let is_up = eventually("the service answers or gives up", || {
+        let process = self.daemon.start(command);
+        eventually("the service answers or gives up", || {
             let answered = client.send(Method::GET, &["healthz"], None).is_ok();
             process.ended().map_or(answered.then_some(true), |_| Some(false))
-        });
-        self.process = Some(process);
-        is_up
+        })
     }
 
     fn configure(&self) {
@@ -165,30 +163,25 @@ impl Service {
     /// Ends it as a service manager does.
     #[track_caller]
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let status = process.stop();
-            assert!(status.success(), "pushkeys-server: {status}");
-        }
+        self.daemon.stop();
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.daemon.kill();
     }
 
     /// Its process id.
     #[track_caller]
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("pushkeys-server is running").pid()
+        self.daemon.pid()
     }
 
     /// All that it has logged, over restarts.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.room.join("server.log")).unwrap_or_default()).into_owned()
+        self.daemon.log()
     }
 
     /// Runs the service's command line with `arguments`.

@@ -22,21 +22,15 @@ fn a_push_is_cut_when_its_key_is_deleted_and_changes_nothing() {
 #[test]
 fn a_push_on_a_multiplexed_connection_is_cut_as_well() {
     let world = World::start();
-    let path = format!("ControlPath={}", world.room.join("control").display());
-    let master =
-        world.host.login("git", &world.key).with_arguments(&["-o", &path, "-o", "ControlMaster=yes", "-N"]);
-    let master = master.stays();
-    until("the connection is shared", || world.room.join("control").exists());
-
-    let (push, pid) = world.push_that_waits(&["-o", &path]);
+    let (_master, shared) = world.shares_a_connection();
+    let (push, pid) = world.push_that_waits(&["-o", &shared]);
     world.ana.removes("laptop");
     let (is_success, message) = ended(push);
     assert!(!is_success);
     assert!(message.contains("pushkeys: this session ends: your key is no longer registered\n"), "{message}");
     until("the hook has ended", || !is_running(&pid));
-    let next = run(&mut world.command_with(&world.key, &["-o", &path], &["ls-remote", URL]));
+    let next = run(&mut world.command_with(&world.key, &["-o", &shared], &["ls-remote", URL]));
     assert!(next.stderr.contains("pushkeys: your key is no longer registered\n"), "{next:?}");
-    drop(master);
 }
 
 #[test]

@@ -52,19 +52,14 @@ fn a_revocation_needs_neither_the_service_nor_the_daemon_and_ends_a_push() {
 #[test]
 fn a_multiplexed_connection_serves_nothing_to_a_revoked_account() {
     let world = World::start();
-    let path = format!("ControlPath={}", world.room.join("control").display());
-    let master =
-        world.host.login("git", &world.key).with_arguments(&["-o", &path, "-o", "ControlMaster=yes", "-N"]);
-    let master = master.stays();
-    until("the connection is shared", || world.room.join("control").exists());
-    let (push, _) = world.push_that_waits(&["-o", &path]);
+    let (_master, shared) = world.shares_a_connection();
+    let (push, _) = world.push_that_waits(&["-o", &shared]);
     world.revokes(&["--account", world.ana.id()]);
     let (is_success, message) = ended(push);
     assert!(!is_success && message.contains(MESSAGE), "{message}");
-    let mut next = world.command_with(&world.key, &["-o", &path], &["ls-remote", URL]);
+    let mut next = world.command_with(&world.key, &["-o", &shared], &["ls-remote", URL]);
     let next = pushkeys_tests::run(&mut next);
     assert!(next.stderr.contains("pushkeys: your key was revoked on this host\n"), "{next:?}");
-    drop(master);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use pushkeys_tests::{
-    Account, Finished, HostFiles, Key, PushHost, Room, Service, Session, SshdSettings, Syslog, as_user, run,
-    until,
+    Account, Finished, HostFiles, Key, Process, PushHost, Room, Service, Session, SshdSettings, Syslog,
+    as_user, run, until,
 };
 
 /// A push host that serves git, and ana with her key and her working copy.
@@ -117,6 +117,16 @@ impl World {
         let push = push.spawn().expect("git runs");
         until("the push waits in the hook", || pid.exists());
         (push, pid)
+    }
+
+    /// A connection of ana's that other sessions share as long as the process lives, and the option by which they do.
+    pub(crate) fn shares_a_connection(&self) -> (Process, String) {
+        let socket = self.room.join("control");
+        let option = format!("ControlPath={}", socket.display());
+        let login = self.host.login("git", &self.key);
+        let master = login.with_arguments(&["-o", &option, "-o", "ControlMaster=yes", "-N"]).stays();
+        until("the connection is shared", || socket.exists());
+        (master, option)
     }
 
     #[track_caller]
