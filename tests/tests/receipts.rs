@@ -1,10 +1,15 @@
 //! Which host has applied which change: told by the hosts, asked by people and by clients that wait.
 
-#![expect(clippy::expect_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper that cannot go on fails its test"
+)]
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pushkeys_tests::{Account, Key, PushHost, Service, Visitor, run, until};
+use pushkeys_tests::{Account, Key, PostgresDatabase, PushHost, Service, Visitor, run, until};
 use serde_json::Value;
 
 /// The hosts as `pushkeys-server hosts --json` lists them, and the sum.
@@ -16,21 +21,35 @@ fn hosts(service: &Service) -> (Vec<Value>, Value) {
     (lines, sum)
 }
 
-/// Sends `key` to `path` below the account's keys.
-fn put(service: &Service, account: &Account, path: &str, key: &Key) -> Value {
-    let mut curl = std::process::Command::new("curl");
-    curl.args(["-sS", "-X", "PUT", "-H", "Content-Type: application/json", "-H"]);
-    curl.arg(format!("Authorization: Bearer {}", account.token()));
-    curl.arg("-d").arg(Value::from(key.text().trim()).to_string());
+/// What the service says to curl's `arguments` and a request for `path` below the account's keys.
+fn asks(service: &Service, account: &Account, path: &str, arguments: &[&str]) -> Value {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-H", "Content-Type: application/json", "-H"]);
+    curl.arg(format!("Authorization: Bearer {}", account.token())).args(arguments);
     curl.arg(format!("{}/v2/self/keys/{path}", service.url()));
     serde_json::from_str(&run(&mut curl).output()).expect("an answer in JSON")
+}
+
+/// Sends `key` to `path` below the account's keys.
+fn put(service: &Service, account: &Account, path: &str, key: &Key) -> Value {
+    let body = Value::from(key.text().trim()).to_string();
+    asks(service, account, path, &["-X", "PUT", "-d", &body])
+}
+
+fn delete(service: &Service, account: &Account, path: &str) -> Value {
+    asks(service, account, path, &["-X", "DELETE"])
+}
+
+/// Waits until `count` hosts have said that they are there.
+fn there_are(service: &Service, count: u64) {
+    until("the hosts are there", || hosts(service).1["of"] == count);
 }
 
 #[test]
 fn a_change_is_known_to_be_live_on_every_host() {
     let service = Service::start();
     let (first, mut second) = (PushHost::start(&service), PushHost::start(&service));
-    until("both hosts are there", || hosts(&service).1["of"] == 2);
+    there_are(&service, 2);
     let ana = service.account("ana");
 
     let stored = put(&service, &ana, "laptop?wait=5s", &Key::ed25519());
@@ -62,17 +81,84 @@ fn a_change_is_known_to_be_live_on_every_host() {
 }
 
 #[test]
+fn an_answer_that_counts_every_host_is_true_at_that_moment() {
+    let (service, laptop) = (Service::start(), Key::ed25519());
+    let host = PushHost::start(&service);
+    let ana = service.account("ana");
+    there_are(&service, 1);
+    let everywhere = serde_json::json!({ "applied": 1, "of": 1 });
+    for _ in 0..3 {
+        let stored = put(&service, &ana, "laptop?wait=5s", &laptop);
+        assert_eq!((&stored["id"], &stored["hosts"]), (&Value::from(500), &everywhere), "{stored}");
+        assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty(), "nobody need wait any more");
+        let removed = delete(&service, &ana, "laptop?wait=5s");
+        assert_eq!((&removed["id"], &removed["hosts"]), (&Value::from(501), &everywhere), "{removed}");
+        assert!(host.lookup("git", &laptop.fingerprint()).is_unknown(), "nobody need wait any more");
+    }
+    let missing = delete(&service, &ana, "laptop?wait=5s");
+    assert!(missing["type"] == "error" && missing.get("hosts").is_none(), "{missing}");
+}
+
+#[test]
+fn a_removal_waits_for_a_host_that_is_gone_as_long_as_it_was_told_and_is_done_all_the_same() {
+    let (service, laptop) = (Service::start(), Key::ed25519());
+    let mut host = PushHost::start(&service);
+    let ana = service.account("ana");
+    ana.adds(&laptop, "laptop");
+    host.learns(&laptop);
+    there_are(&service, 1);
+    host.syncd.kill();
+    let begin = Instant::now();
+    let removed = delete(&service, &ana, "laptop?wait=300ms");
+    assert_eq!(removed["hosts"], serde_json::json!({ "applied": 0, "of": 1 }), "{removed}");
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
+    assert!(ana.keys().is_empty(), "it is done, whoever knows of it");
+    assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty(), "as the answer said");
+    host.syncd.start();
+    host.forgets(&laptop);
+}
+
+#[test]
+fn a_wait_at_one_replica_counts_the_hosts_of_the_others() {
+    let database = PostgresDatabase::shared();
+    let here = Service::start_on_postgres(database.url());
+    let there = here.replica();
+    let (near, far) = (PushHost::start(&here), PushHost::start(&there));
+    let (ana, laptop) = (here.account("ana"), Key::ed25519());
+    there_are(&here, 2);
+    let everywhere = serde_json::json!({ "applied": 2, "of": 2 });
+    let stored = put(&here, &ana, "laptop?wait=5s", &laptop);
+    assert_eq!(stored["hosts"], everywhere, "{stored}");
+    for host in [&near, &far] {
+        assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty());
+    }
+    let removed = delete(&there, &ana, "laptop?wait=5s");
+    assert_eq!(removed["hosts"], everywhere, "{removed}");
+    for host in [&near, &far] {
+        assert!(host.lookup("git", &laptop.fingerprint()).is_unknown());
+    }
+}
+
+#[test]
 fn a_wait_that_cannot_be_read_stores_nothing() {
     let service = Service::start();
     let ana = service.account("ana");
     for wait in ["wait=6s", "wait=soon", "wait=1s&wait=1s", "wait=", "wait=-1s"] {
         let refused = put(&service, &ana, &format!("laptop?{wait}"), &Key::ed25519());
         assert_eq!(refused["id"], 505, "{wait}: {refused}");
+        let refused = delete(&service, &ana, &format!("laptop?{wait}"));
+        assert_eq!(refused["type"], "error", "{wait}: {refused}");
     }
     assert!(ana.keys().is_empty());
     let stored = put(&service, &ana, "laptop?expires_at=2099-01-31T12:00:00Z&wait=1s", &Key::ed25519());
     assert_eq!(stored["hosts"], serde_json::json!({ "applied": 0, "of": 0 }), "{stored}");
     assert_eq!(ana.keys().len(), 1);
+    let removed = delete(&service, &ana, "laptop?wait=5s");
+    assert_eq!(
+        removed["hosts"],
+        serde_json::json!({ "applied": 0, "of": 0 }),
+        "nobody to wait for: {removed}"
+    );
 }
 
 #[test]
