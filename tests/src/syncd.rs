@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use crate::process::Process;
+use crate::process::Daemon;
 use crate::{Program, Room, as_user, program};
 
 /// The user who owns the cache.
 const USER: &str = "pushkeys";
+/// From Debian's libfaketime; the loader puts the architecture's folder in the place of `$LIB`.
+const CLOCK: &str = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1";
 
 /// A daemon with its configuration, running or not.
 #[derive(Debug)]
 pub struct Syncd {
     configuration: PathBuf,
-    log: PathBuf,
-    process: Option<Process>,
+    daemon: Daemon,
 }
 
 impl Syncd {
@@ -22,7 +23,7 @@ impl Syncd {
     #[must_use]
     pub fn configure(room: &Room, text: &str) -> Self {
         let configuration = room.write_with_mode("syncd.toml", text, 0o644);
-        Self { configuration, log: room.join("syncd.log"), process: None }
+        Self { configuration, daemon: Daemon::new("pushkeys-syncd", room.join("syncd.log")) }
     }
 
     /// Starts it.
@@ -35,44 +36,48 @@ impl Syncd {
         self.start_as(&["--once"]);
     }
 
+    /// Starts it with a clock that is off by `offset`, such as `-25h`, against that of everybody else.
+    pub fn start_with_clock(&mut self, offset: &str) {
+        // What becomes another user first would leave behind what that user cannot open.
+        let mut command = as_user(USER, "env");
+        command.args([CLOCK, &format!("FAKETIME={offset}"), "DONT_FAKE_MONOTONIC=1"]);
+        command.arg(program(Program::Syncd)).arg("--config").arg(&self.configuration);
+        self.daemon.start(command);
+    }
+
     fn start_as(&mut self, arguments: &[&str]) {
         let mut command = as_user(USER, program(Program::Syncd));
         command.arg("--config").arg(&self.configuration).args(arguments);
-        self.process = Some(Process::spawn("pushkeys-syncd", command, &self.log));
+        self.daemon.start(command);
     }
 
     /// How it ended, when it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut()?.ended()
+        self.daemon.ended()
     }
 
     /// Ends it as a service manager does.
     #[track_caller]
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let status = process.stop();
-            assert!(status.success(), "pushkeys-syncd: {status}");
-        }
+        self.daemon.stop();
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.daemon.kill();
     }
 
     /// Its process id.
     #[track_caller]
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("pushkeys-syncd is running").pid()
+        self.daemon.pid()
     }
 
     /// All that it has logged, over restarts.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        self.daemon.log()
     }
 
     /// Its configuration file.
