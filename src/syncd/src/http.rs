@@ -157,6 +157,9 @@ pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Cli
     }
     if let Some(authorities) = credentials.authorities {
         builder = builder.tls_certs_only(authorities);
+    } else if remote.url.scheme() != "https" {
+        // What is on this machine can be asked where no authorities are installed.
+        builder = builder.tls_certs_only([]);
     }
     if let Some(identity) = credentials.identity {
         builder = builder.identity(identity);
