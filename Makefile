@@ -28,7 +28,8 @@ help:
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
 	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
-	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api"
+	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api,"
+	@echo "                      bench-hosts"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
 
@@ -127,8 +128,8 @@ bench-build:
 	@$(CARGO) build --quiet --locked --release --bin bench $(DYNAMIC)
 	@$(STATIC) --quiet --profile dist
 
-.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api
-bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api: bench-%: bench-build
+.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts
+bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts: bench-%: bench-build
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
 

@@ -8,6 +8,7 @@
 mod api;
 mod burst;
 mod first_sync;
+mod hosts;
 mod login;
 mod lookup;
 mod ls_remote;
@@ -47,6 +48,8 @@ enum Command {
     Burst(burst::Arguments),
     /// Requests per second of the key API, against a handler that does nothing
     Api(api::Arguments),
+    /// From a request at the API until the last of thousands of connected hosts has the change
+    Hosts(hosts::Arguments),
     /// The handler that does nothing
     #[command(hide = true, name = api::BARE)]
     Bare {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::LsRemote(arguments) => ls_remote::run(&arguments, &mut report),
         Command::Burst(arguments) => burst::run(&arguments, &mut report),
         Command::Api(arguments) => api::run(&arguments, &mut report),
+        Command::Hosts(arguments) => hosts::run(&arguments, &mut report),
         Command::Bare { address } => api::serve_bare(&address),
     }
     report.verdict()

@@ -1,0 +1,287 @@
+//! `bench hosts`: how long a change takes to the last of many hosts that listen to one service.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use pushkeys_tests::{Account, PATIENCE, Service, SyntheticKey, SyntheticKeys, until};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::report::{Report, Samples, millis};
+use crate::world::{NEWCOMERS, resident_peak_kib};
+
+/// The time within which the last host has a change.
+const TIME_MAX_MS: f64 = 1_000.0;
+const WARM_UP_RUNS: usize = 5;
+/// Connections that are opened at once: a fleet that comes back all at once is another question.
+const OPENING_MAX: usize = 64;
+/// File descriptors besides those of hosts, of which each has a stream and a connection for its receipts.
+const OTHER_FILES: u64 = 256;
+/// How often a host that has nothing new says that it is there, and how long it rests after it has; as the daemon does.
+const RECEIPT_INTERVAL: Duration = Duration::from_secs(5);
+const RECEIPT_REST: Duration = Duration::from_millis(200);
+/// What a stream may have read ahead.
+const READ_BYTES: usize = 2 * 1024;
+const KIB_PER_MIB: f64 = 1024.0;
+
+#[derive(Args)]
+#[command(after_help = "\
+Opens the stream of every host at a key service on SQLite, each with a token of its own, then adds and removes a key at the
+API again and again, and counts from the request's beginning until the last host has the whole event. As the daemon does,
+every host says on a second connection what it has applied, after each change and every five seconds. The floor, in turn: a
+thread that writes the same number of bytes to as many sockets, read by the same readers. Readers and service share the machine.")]
+pub(crate) struct Arguments {
+    /// Hosts that are connected
+    #[arg(long, default_value_t = 5_000)]
+    hosts: usize,
+    /// Changes that are measured
+    #[arg(long, default_value_t = 50)]
+    runs: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
+    // The floor has both ends of its connections in this process, besides the hosts' two.
+    allow_files(4 * arguments.hosts as u64 + OTHER_FILES);
+    let service = Service::start();
+    let account = service.account("ana");
+    report.note(&format!("registering {} hosts", arguments.hosts));
+    let tokens = (0..arguments.hosts).map(|number| service.host_token(&format!("push-{number}"))).collect();
+    let address: SocketAddr = service.address().parse().expect("a loopback address");
+    let start = Instant::now();
+    let fleet = Fleet::connect(address, tokens, true);
+    report.note(&format!("{} streams began in {:.1} s", arguments.hosts, start.elapsed().as_secs_f64()));
+    let floor = Floor::start(arguments.hosts);
+
+    let (mut changes, mut writes) = (Samples::default(), Samples::default());
+    let keys = SyntheticKeys::new(NEWCOMERS);
+    for (number, key) in keys.take(WARM_UP_RUNS + arguments.runs).enumerate() {
+        let write = floor.measure();
+        let change = fleet.measure(|| make(&account, &key, number));
+        if number >= WARM_UP_RUNS {
+            changes.push(change);
+            writes.push(write);
+        }
+        // What comes after a change is not to slow down the next.
+        until("every host has said what it applied", || fleet.have_told());
+    }
+    report.times("a loop of writes, until the last has read", &writes, &writes);
+    report.times("a change, until the last host has it", &changes, &writes);
+    let resident = resident_peak_kib(service.pid()).expect("the service is running") / KIB_PER_MIB;
+    report.note(&format!("pushkeys-server, resident at most: {resident:.1} MiB"));
+    report.at_most("a change, until the last host has it, p50", millis(changes.median()), TIME_MAX_MS, "ms");
+    report.at_most("the same, the slowest", millis(changes.percentile(100)), TIME_MAX_MS, "ms");
+}
+
+/// Adds a key, or removes the one before.
+fn make(account: &Account, key: &SyntheticKey, number: usize) {
+    let reply = if number.is_multiple_of(2) {
+        account.tries_to_add(&key.text, "probe")
+    } else {
+        account.tries_to_remove("probe")
+    };
+    let reply = reply.expect("the service answers");
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+fn allow_files(wanted: u64) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let maximum = maximum.map(|maximum| maximum.max(wanted));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+        .unwrap_or_else(|error| panic!("cannot open {wanted} files: {error}, hint: ulimit -Hn {wanted}"));
+}
+
+/// Hosts that listen, all in one thread, so that the service keeps a processor.
+struct Fleet {
+    counts: Arc<Counts>,
+    last: Receiver<Instant>,
+    thread: Option<JoinHandle<()>>,
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// What hosts have got and said so far.
+struct Counts {
+    hosts: usize,
+    ready: AtomicUsize,
+    events: AtomicUsize,
+    receipts: AtomicUsize,
+    /// Gets the moment at which the last of all hosts has an event.
+    last: Sender<Instant>,
+}
+
+impl Fleet {
+    /// Opens a stream with each of `tokens` at `address`, and waits until each has begun.
+    fn connect(address: SocketAddr, tokens: Vec<String>, have_receipts: bool) -> Self {
+        let (sender, last) = channel();
+        let zero = || AtomicUsize::new(0);
+        let (hosts, ready, events, receipts) = (tokens.len(), zero(), zero(), zero());
+        let counts = Arc::new(Counts { hosts, ready, events, receipts, last: sender });
+        let (end, ended) = oneshot::channel();
+        let shared = Arc::clone(&counts);
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let opening = Arc::new(Semaphore::new(OPENING_MAX));
+                for token in tokens {
+                    let (seen, told) = watch::channel(String::new());
+                    tokio::spawn(listen(
+                        address,
+                        token.clone(),
+                        Arc::clone(&opening),
+                        Arc::clone(&shared),
+                        seen,
+                    ));
+                    if have_receipts {
+                        tokio::spawn(tell(address, token, Arc::clone(&shared), told));
+                    }
+                }
+                let _ = ended.await;
+            });
+        });
+        let fleet = Self { counts, last, thread: Some(thread), end: Some(end) };
+        until("every stream has begun", || fleet.counts.ready.load(Ordering::Relaxed) == fleet.counts.hosts);
+        fleet
+    }
+
+    /// How long it takes from the beginning of `change` until every host has it.
+    fn measure(&self, change: impl FnOnce()) -> Duration {
+        let start = Instant::now();
+        change();
+        self.last.recv_timeout(PATIENCE).expect("every host gets the change") - start
+    }
+
+    /// Whether receipts have come in for everything that hosts have got.
+    fn have_told(&self) -> bool {
+        self.counts.receipts.load(Ordering::Relaxed) >= self.counts.events.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One host's stream: counts the events with an id, and tells the id.
+async fn listen(
+    address: SocketAddr,
+    token: String,
+    opening: Arc<Semaphore>,
+    counts: Arc<Counts>,
+    seen: watch::Sender<String>,
+) {
+    let place = opening.acquire_owned().await.expect("never closed");
+    let mut stream = TcpStream::connect(address).await.expect("the service takes connections");
+    let request =
+        format!("GET /v1/feed/changes HTTP/1.1\r\nHost: push\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the service reads");
+    let mut lines = BufReader::with_capacity(READ_BYTES, stream).split(b'\n');
+    let (mut place, mut id) = (Some(place), None);
+    while let Some(line) = lines.next_segment().await.expect("the stream goes on") {
+        if let Some(text) = line.strip_prefix(b"id: ") {
+            id = Some(String::from_utf8_lossy(text).into_owned());
+        } else if line.starts_with(b"event: reset") && place.take().is_some() {
+            counts.ready.fetch_add(1, Ordering::Relaxed);
+        } else if line.is_empty()
+            && let Some(id) = id.take()
+        {
+            let events = counts.events.fetch_add(1, Ordering::Relaxed) + 1;
+            if events.is_multiple_of(counts.hosts) {
+                counts.last.send(Instant::now()).expect("somebody measures");
+            }
+            // Nobody takes it where receipts are not sent.
+            let _ = seen.send(id);
+        }
+    }
+    panic!("a stream ended before the measurement did");
+}
+
+/// One host's receipts, on one connection.
+async fn tell(address: SocketAddr, token: String, counts: Arc<Counts>, mut told: watch::Receiver<String>) {
+    let (mut connection, mut last) = (None, String::new());
+    loop {
+        let _ = timeout(RECEIPT_INTERVAL, told.changed()).await;
+        let id = told.borrow_and_update().clone();
+        if id.is_empty() {
+            continue;
+        }
+        let mut stream = match connection.take() {
+            Some(stream) => stream,
+            None => {
+                BufReader::with_capacity(READ_BYTES, TcpStream::connect(address).await.expect("a connection"))
+            }
+        };
+        let body = format!("{{\"cursor\":\"{id}\"}}");
+        let request = format!(
+            "POST /v1/feed/applied HTTP/1.1\r\nHost: push\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("the service reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = stream.read_until(b'\n', &mut head).await.expect("the service answers");
+            assert!(read > 0, "the service ended the connection");
+        }
+        assert!(head.starts_with(b"HTTP/1.1 204 "), "{}", String::from_utf8_lossy(&head));
+        if last != id {
+            counts.receipts.fetch_add(1, Ordering::Relaxed);
+            last = id;
+        }
+        connection = Some(stream);
+        sleep(RECEIPT_REST).await;
+    }
+}
+
+/// A thread that writes to as many sockets as there are hosts, and readers of the same kind.
+struct Floor {
+    fleet: Fleet,
+    sockets: Vec<std::net::TcpStream>,
+    bytes: Vec<u8>,
+}
+
+impl Floor {
+    fn start(hosts: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let accepting = std::thread::spawn(move || {
+            let mut sockets = Vec::new();
+            for _ in 0..hosts {
+                let (mut socket, _) = listener.accept().expect("a connection");
+                socket.set_nodelay(true).expect("a socket");
+                socket.write_all(b"event: reset\ndata: {}\n\n").expect("somebody reads");
+                sockets.push(socket);
+            }
+            sockets
+        });
+        let fleet = Fleet::connect(address, vec![String::new(); hosts], false);
+        let sockets = accepting.join().expect("every connection came");
+        let key = SyntheticKeys::new(NEWCOMERS).next().expect("keys without end");
+        let data = serde_json::json!({
+            "fingerprint": key.fingerprint.to_string(), "key": key.text, "account": "acct_0123456789abcdefghij",
+            "key_id": "key_0123456789abcdefghij", "account_name": "ana", "name": "probe"
+        });
+        let bytes = format!("id: 0123456789abcdef-100\nevent: put\ndata: {data}\n\n").into_bytes();
+        Self { fleet, sockets, bytes }
+    }
+
+    fn measure(&self) -> Duration {
+        self.fleet.measure(|| {
+            for mut socket in &self.sockets {
+                socket.write_all(&self.bytes).expect("somebody reads");
+            }
+        })
+    }
+}
