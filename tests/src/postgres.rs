@@ -175,6 +175,12 @@ impl PostgresDatabase {
         format!("postgres://postgres@{socket}/{}", self.name)
     }
 
+    /// The folder of the server's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Runs `statements`; gives their rows, one a line.
     #[track_caller]
     #[must_use]

@@ -5,9 +5,22 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use pushkeys_tests::{Double, PushHost, response, until};
+use pushkeys_tests::{Double, Program, PushHost, Room, program, response, run, until};
 use sha2::{Digest as _, Sha256};
+
+/// Those with commands and settings.
+const GUIDES: [&str; 3] = ["README.md", "docs/operating.md", "docs/own-key-api.md"];
+/// All that we write for people, but for manual pages, which have tests of their own.
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/operating.md",
+    "docs/own-key-api.md",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
@@ -36,21 +49,162 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-#[test]
-fn every_test_that_the_security_page_names_is_there() {
+/// Fenced blocks with their languages.
+fn blocks(document: &str) -> Vec<(String, String)> {
+    let text = read(document);
+    let fenced = text.split("```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
+    fenced.map(|(language, text)| (language.to_owned(), text.to_owned())).collect()
+}
+
+/// Panics unless every word in the tables of `document` that looks like a test's name is a function's; gives their number.
+#[track_caller]
+fn tests_named_in(document: &str) -> usize {
     let mut names = BTreeSet::new();
     functions(&root().join("src"), &mut names);
     functions(&root().join("tests"), &mut names);
-    let page = read("SECURITY.md");
+    let page = read(document);
     let is_test = |word: &&str| {
-        word.len() > 12 && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        word.len() > 16
+            && word.contains('_')
+            && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
     };
     let wanted: Vec<&str> =
         page.lines().filter(|line| line.starts_with("| ")).flat_map(quoted).filter(is_test).collect();
-    assert!(wanted.len() > 15, "the table names its tests: {wanted:?}");
-    let missing: Vec<_> =
-        wanted.iter().filter(|name| name.contains('_') && !names.contains(**name)).collect();
+    let missing: Vec<_> = wanted.iter().filter(|name| !names.contains(**name)).collect();
     assert!(missing.is_empty(), "not there: {missing:?}");
+    wanted.len()
+}
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    assert!(tests_named_in("SECURITY.md") > 15);
+}
+
+#[test]
+fn every_outage_of_the_guide_has_its_test() {
+    let guide = read("docs/operating.md");
+    let (_, table) = guide.split_once("| away, or wrong |").expect("a table of outages");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.iter().flatten().all(|cell| !cell.is_empty()), "a cell is empty: {rows:?}");
+    assert!(rows.len() > 8 && tests_named_in("docs/operating.md") == rows.len(), "{rows:?}");
+}
+
+/// `sh`: run on a machine by the tests of packages, in this program where a document says what it is about, or, in the case of
+/// `make`, below. `toml` and `ndjson`: below.
+#[test]
+fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
+    for document in DOCUMENTS {
+        let is_guide = GUIDES.contains(&document);
+        for (language, text) in blocks(document) {
+            match language.as_str() {
+                "sh" | "toml" | "ndjson" => assert!(is_guide, "{document}: {text}"),
+                // Drawings, and what a file holds.
+                "" => {
+                    let words =
+                        text.lines().filter_map(|line| line.trim_start_matches("$ ").split(' ').next());
+                    let commands =
+                        ["pushkeys", "make", "systemctl", "ssh", "curl", "apt-get", "runuser", "sudo"];
+                    let command =
+                        words.into_iter().find(|word| commands.iter().any(|name| word.starts_with(name)));
+                    assert_eq!(command, None, "{document}: a command that nothing runs: {text}");
+                }
+                other => panic!("{document}: nothing runs or checks a block of `{other}`"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_readme_has_made_is_made_by_a_test() {
+    let (pipeline, mut sources) = (read(".ci/run"), String::new());
+    for name in ["packages/main.rs", "demo.rs"] {
+        sources.push_str(&read(&format!("tests/tests/{name}")));
+    }
+    let readme = read("README.md");
+    let named = readme.lines().filter_map(|line| line.strip_prefix("make ")?.split(' ').next());
+    let named: BTreeSet<&str> = named.collect();
+    assert!(named.len() > 2, "{named:?}");
+    for name in named {
+        let is_made = pipeline.lines().any(|line| line == format!("make {name}"))
+            || sources.contains(&format!("\"{name}\""))
+            || sources.contains(&format!("CARGO_BIN_EXE_{name}"));
+        assert!(is_made, "nothing runs `make {name}`");
+    }
+}
+
+/// What stands between backticks and begins with a program of ours: its subcommands and options are there.
+#[test]
+fn every_command_in_a_sentence_is_one() {
+    let mut count = 0;
+    for document in DOCUMENTS {
+        // A block ends in as many backticks as it begins with, so what is left is even.
+        let text = read(document).replace("```", "");
+        for command in quoted(&text).map(|command| command.replace('\n', " ")) {
+            let mut words = command.split(' ').map(|word| word.trim_end_matches(',')).peekable();
+            let program = match words.next() {
+                Some("pushkeys") => program(Program::Cli),
+                Some("pushkeys-server") => program(Program::Server),
+                Some("pushkeys-syncd") => program(Program::Syncd),
+                _ => continue,
+            };
+            let mut help = Command::new(program);
+            let is_name = |word: &&str| word.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase());
+            while let Some(word) = words.next_if(|word| is_name(word) && !word.starts_with('-')) {
+                help.arg(word);
+            }
+            let finished = run(help.arg("--help"));
+            assert!(finished.status.success(), "{document}: `{command}`: {finished:?}");
+            for option in
+                words.filter_map(|word| word.split('=').next()).filter(|word| word.starts_with("--"))
+            {
+                assert!(finished.stdout.contains(option), "{document}: `{command}` has no {option}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} commands were found");
+}
+
+/// Each fragment, put behind the file that is shipped, is read by the program that it is for.
+#[test]
+fn the_settings_that_the_guides_show_are_ones() {
+    let mut count = 0;
+    for (document, fragment) in GUIDES.iter().flat_map(|guide| {
+        let blocks = blocks(guide).into_iter().filter(|(language, _)| language == "toml");
+        blocks.map(move |(_, fragment)| (guide, fragment))
+    }) {
+        let room = Room::root_owned();
+        let is_host = fragment.contains("[[source]]");
+        let name = if is_host { "syncd.toml" } else { "server.toml" };
+        let mut text = read(&format!("packaging/etc/{name}"));
+        text.push_str(&fragment);
+        for folder in ["/run/credentials/pushkeys-syncd.service", "/run/credentials/pushkeys-server.service"]
+        {
+            text = text.replace(folder, &room.path().display().to_string());
+        }
+        for file in text.split('"').filter(|value| value.starts_with(&room.path().display().to_string())) {
+            let _ = room.write(file.rsplit('/').next().expect("a name"), "secret\n");
+        }
+        let file = room.write(name, &text);
+        let program = program(if is_host { Program::Syncd } else { Program::Server });
+        let mut command = Command::new(program);
+        command.arg("--config").arg(file).arg("--json").arg(if is_host { "--check" } else { "check" });
+        let finished = run(&mut command);
+        // What the settings lead to, such as a database of somebody else's, is not there.
+        let is_read = if is_host {
+            finished.status.success()
+        } else {
+            finished.stdout.contains(r#"{"what":"configuration","ok":true"#)
+        };
+        assert!(is_read, "{document}: {fragment}{finished:?}");
+        count += 1;
+    }
+    assert!(count > 2, "{count} fragments were found");
 }
 
 #[test]
@@ -76,14 +230,7 @@ fn every_make_target_that_a_document_names_is_there() {
 
 #[test]
 fn every_file_that_a_document_links_to_is_there() {
-    for document in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "SECURITY.md",
-        "CHANGELOG.md",
-        "docs/operating.md",
-        "docs/own-key-api.md",
-    ] {
+    for document in DOCUMENTS {
         let text = read(document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let is_elsewhere = target.starts_with("http");
@@ -120,6 +267,13 @@ fn the_list_that_the_guide_for_own_key_services_shows_is_one() {
 
     let (server, key) = (Double::start(list(&digest)), fingerprint.parse().expect("a fingerprint"));
     let host = PushHost::start_polling(&server);
+    for (_, commands) in blocks("docs/own-key-api.md").into_iter().filter(|(language, _)| language == "sh") {
+        let programs = program(Program::Syncd).parent().expect("a folder").display().to_string();
+        let mut shell = Command::new("sh");
+        shell.args(["-euxc", &commands]).env("PATH", format!("{programs}:/usr/bin:/bin"));
+        let printed = run(shell.env("PUSHKEYS_SYNCD_CONFIG", host.syncd.configuration())).output();
+        assert!(printed.contains("ok: api"), "{printed}");
+    }
     let answer = host.lookup("git", &key);
     assert!(answer.stdout.contains("--account acct_7 --key key_42"), "{answer:?}");
     server.answers(list("0000"));

@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+mod guide;
 mod root;
+mod systemctl;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +24,7 @@ const BEFORE: &str = "0.0.1";
 const AFTER: &str = "0.0.2";
 /// Logins that must have gone well while the package was being replaced.
 const LOGINS_MIN: u32 = 5;
+const SYNCD: &str = "pushkeys-syncd.service";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-pushkeys.conf";
 
 fn repository() -> PathBuf {
@@ -31,6 +34,10 @@ fn repository() -> PathBuf {
 fn deb(name: &str, version: &str) -> PathBuf {
     let architecture = run(Command::new("dpkg").arg("--print-architecture")).output();
     repository().join(format!("target/packages/{name}_{version}_{}.deb", architecture.trim()))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
 
 fn make_packages() {
@@ -45,12 +52,10 @@ fn make_packages() {
 fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() {
     make_packages();
     deb_and_rpm_hold_the_same();
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-    let machine = Machine::copy(port);
+    let machine = Machine::copy(free_port());
     let before = machine.files();
 
-    let printed =
-        machine.installs(&deb("pushkeys", BEFORE)) + &machine.installs(&deb("pushkeys-server", BEFORE));
+    let printed = the_readme_installs(&machine) + &machine.installs(&deb("pushkeys-server", BEFORE));
     assert!(printed.contains("pushkeys-sshd enable"), "says what to do next: {printed}");
     what_is_shipped_is_valid(&machine);
     users_and_folders_are_as_systemd_would_make_them(&machine);
@@ -58,7 +63,7 @@ fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() 
 
     let key = Key::ed25519();
     fs::write(machine.path("/etc/pushkeys/keys/acct_ana.pub"), key.text()).expect("own file");
-    let (sshd, mut syncd) = (machine.starts_sshd(), machine.starts_syncd());
+    let (sshd, mut syncd) = (machine.starts_sshd(), machine.starts_unit(SYNCD));
     until("the key is in the cache", || machine.path("/var/lib/pushkeys/cache/local/HEAD").exists());
     assert!(!machine.greets(&key), "nobody is let in yet");
     machine.runs(&["pushkeys-sshd", "enable"]);
@@ -66,7 +71,9 @@ fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() 
     machine.runs(&["pushkeys", "verify"]);
     assert!(machine.runs(&["pushkeys-sshd", "enable"]).contains("already"));
 
-    every_command_of_the_guide_runs(&machine);
+    assert!(syncd.stop().success());
+    guide::every_command_of_the_documents_runs(&machine, free_port());
+    syncd = machine.starts_unit(SYNCD);
 
     upgrade_under_load(&machine, &key, &mut syncd);
     sshd_of_somebody_else_is_not_taken_over(&machine);
@@ -144,31 +151,14 @@ fn users_and_folders_are_as_systemd_would_make_them(machine: &Machine) {
     assert!(machine.runs(&["id", "-nG", "git"]).contains("pushkeys"));
 }
 
-/// The guide's `sh` blocks, in their order. There is no systemd here, so its place is taken by a program that knows which units
-/// the packages brought.
-fn every_command_of_the_guide_runs(machine: &Machine) {
-    let systemctl = machine.path("/usr/local/sbin/systemctl");
-    let script = "#!/bin/sh\nset -eu\nfor word; do case $word in *.service | *.socket) \
-                  test -e /usr/lib/systemd/system/$word ;; esac; done\n";
-    fs::write(&systemctl, script).expect("own file");
-    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).expect("own file");
-    let (key, import) = (Key::ed25519(), machine.path("/root/ana.authorized_keys"));
-    fs::write(&import, format!("# keys of ana\n{}\n", key.text())).expect("own file");
-
-    let guide = fs::read_to_string(repository().join("docs/operating.md")).expect("the guide");
-    let blocks: Vec<&str> =
-        guide.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() > 5, "{blocks:?}");
-    for block in blocks {
-        machine.runs(&["sh", "-euxc", &format!("PATH=/usr/local/sbin:$PATH\n{block}")]);
-    }
-    let as_service =
-        ["runuser", "-u", "pushkeys-server", "--", "pushkeys-server", "--json", "account", "list"];
-    assert!(machine.runs(&as_service).contains("\"keys\":1"), "ana's key was imported");
-    for path in ["/etc/pushkeys/shell.toml", "/root/ana.authorized_keys", "/usr/local/sbin/systemctl"] {
-        fs::remove_file(machine.path(path)).expect("what the guide made");
-    }
-    fs::remove_dir(machine.path("/srv/git")).expect("what the guide made");
+/// As the README says; `make packages` has been run.
+fn the_readme_installs(machine: &Machine) -> String {
+    let block = guide::blocks("README.md").into_iter().find(|block| block.starts_with("make packages"));
+    let commands = block.expect("how to install").replacen("make packages ", "true ", 1);
+    machine.receives(&deb("pushkeys", BEFORE), "/target/packages");
+    let printed = machine.runs(&["sh", "-euxc", &format!("cd /\n{commands}")]);
+    fs::remove_dir_all(machine.path("/target")).expect("own directory");
+    printed
 }
 
 fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
@@ -194,7 +184,7 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
         // As the package does where systemd runs.
         assert!(syncd.stop().success());
         go_on(LOGINS_MIN);
-        *syncd = machine.starts_syncd();
+        *syncd = machine.starts_unit(SYNCD);
         go_on(LOGINS_MIN);
         is_over.store(true, Ordering::Relaxed);
         visitor.join().expect("every login went well");

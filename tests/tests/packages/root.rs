@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use pushkeys_tests::{Finished, Key, Process, Room, as_user, run_within, until};
@@ -13,13 +14,24 @@ const DEBOOTSTRAP_TIME_MAX: Duration = Duration::from_mins(10);
 /// Copying a root, and what dpkg does.
 const STEP_TIME_MAX: Duration = Duration::from_mins(3);
 /// Where packages leave no trace that counts: what the system itself writes, and its mount points.
-const UNCOUNTED: [&str; 8] =
-    ["/dev/", "/proc/", "/run/", "/tmp/", "/var/cache/", "/var/lib/dpkg/", "/var/log/", "/var/lib/systemd/"];
+const UNCOUNTED: [&str; 9] = [
+    "/dev/",
+    "/proc/",
+    "/run/",
+    "/tmp/",
+    "/var/cache/",
+    "/var/lib/apt/",
+    "/var/lib/dpkg/",
+    "/var/log/",
+    "/var/lib/systemd/",
+];
 
 /// The machine.
 pub(crate) struct Machine {
     room: Room,
     port: u16,
+    /// A folder of ours that the machine has at the same place.
+    shared: OnceLock<PathBuf>,
 }
 
 impl Machine {
@@ -32,9 +44,15 @@ impl Machine {
         let mut copy = Command::new("cp");
         copy.args(["-a", "--reflink=auto"]).arg(repository.join("target/packages/debian/."));
         let _ = run_within(copy.arg(room.path()), STEP_TIME_MAX).output();
-        let machine = Self { room, port };
+        let machine = Self { room, port, shared: OnceLock::new() };
         fs::create_dir_all(machine.path("/run/sshd")).expect("own directory");
         machine
+    }
+
+    /// Has the machine see the folder `path` of ours, at the same place, in all that is started from now on.
+    pub(crate) fn shares(&self, path: &Path) {
+        fs::create_dir_all(self.path(&path.display().to_string())).expect("own directory");
+        self.shared.set(path.to_owned()).expect("one folder");
     }
 
     /// Where `path` of the machine is on ours.
@@ -49,9 +67,13 @@ impl Machine {
 
     /// A command in the machine, as its root.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let script = "mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"";
+        let shared = self.shared.get().map(|path| path.display().to_string()).unwrap_or_default();
+        let script = format!(
+            "mount -t proc proc \"$0/proc\"; s='{shared}'; [ -z \"$s\" ] || mount --bind \"$s\" \"$0$s\"; \
+             exec chroot \"$0\" \"$@\""
+        );
         let mut command = as_user("root", "unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+        command.args(["--mount", "--propagation", "private", "sh", "-euc", &script]);
         command.arg(self.room.path()).args(words);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
         command
@@ -71,12 +93,19 @@ impl Machine {
         finished.stdout
     }
 
+    /// Puts a copy of `file` of ours into `folder`; gives its path there.
+    pub(crate) fn receives(&self, file: &Path, folder: &str) -> String {
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a file's name");
+        fs::create_dir_all(self.path(folder)).expect("own directory");
+        fs::copy(file, self.path(folder).join(name)).expect("room for a copy");
+        format!("{folder}/{name}")
+    }
+
     /// Installs the package `file` of ours.
     #[track_caller]
     pub(crate) fn installs(&self, file: &Path) -> String {
-        let name = file.file_name().and_then(|name| name.to_str()).expect("a package's name");
-        fs::copy(file, self.path(&format!("/tmp/{name}"))).expect("a copy of the package");
-        self.runs(&["dpkg", "--install", &format!("/tmp/{name}")])
+        let package = self.receives(file, "/tmp");
+        self.runs(&["dpkg", "--install", &package])
     }
 
     /// Starts sshd, without a service manager.
@@ -87,14 +116,6 @@ impl Machine {
         let process = Process::spawn("sshd", command, &self.room.join("tmp/sshd.log"));
         until("sshd listens", || process.log().contains("Server listening on"));
         process
-    }
-
-    /// Starts the daemon as its unit does.
-    pub(crate) fn starts_syncd(&self) -> Process {
-        let mut words = vec!["setpriv", "--reuid=pushkeys", "--regid=pushkeys", "--init-groups"];
-        words.extend(["--inh-caps=-all", "--", "/usr/sbin/pushkeys-syncd", "--config"]);
-        words.push("/etc/pushkeys/syncd.toml");
-        Process::spawn("pushkeys-syncd", self.command(&words), &self.room.join("tmp/syncd.log"))
     }
 
     /// What somebody with `key` meets who logs in as `git`.
