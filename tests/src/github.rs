@@ -53,6 +53,14 @@ struct World {
     codes: HashMap<String, (String, String, String)>,
     /// Login, by token.
     tokens: HashMap<String, String>,
+    /// Login, by the token that gets the next pair, where the app is a GitHub App.
+    renewals: HashMap<String, String>,
+    /// For how many seconds a GitHub App's tokens are good.
+    lifetime_s: Option<u64>,
+    renewed: usize,
+    /// How often somebody came with a token that had got its pair before.
+    renewed_twice: usize,
+    renewal_trouble: Option<&'static str>,
     scope: String,
     trouble: Option<Trouble>,
     listings: usize,
@@ -117,6 +125,30 @@ impl GitHub {
         scope.clone_into(&mut self.lock().scope);
     }
 
+    /// The app is a GitHub App from now on, whose tokens are good for so many seconds, and whose scopes are empty.
+    pub fn is_asked_by_an_app(&self, lifetime_s: u64) {
+        let mut world = self.lock();
+        world.lifetime_s = Some(lifetime_s);
+        world.scope.clear();
+    }
+
+    /// All tokens have ended; they can be renewed where the app is a GitHub App.
+    pub fn ends_all_tokens(&self) {
+        self.lock().tokens.clear();
+    }
+
+    /// Renewing a token is answered with this error from now on.
+    pub fn renews(&self, error: Option<&'static str>) {
+        self.lock().renewal_trouble = error;
+    }
+
+    /// How many tokens were renewed, and how often one was to be renewed a second time.
+    #[must_use]
+    pub fn renewed(&self) -> (usize, usize) {
+        let world = self.lock();
+        (world.renewed, world.renewed_twice)
+    }
+
     /// Lists of keys go wrong in this way from now on.
     pub fn has_trouble(&self, trouble: Option<Trouble>) {
         self.lock().trouble = trouble;
@@ -124,7 +156,9 @@ impl GitHub {
 
     /// The person takes the permission back.
     pub fn revokes_all(&self) {
-        self.lock().tokens.clear();
+        let mut world = self.lock();
+        world.tokens.clear();
+        world.renewals.clear();
     }
 
     /// How many tokens are good.
@@ -201,6 +235,20 @@ impl World {
         if field("client_id") != GITHUB_CLIENT_ID || field("client_secret") != GITHUB_CLIENT_SECRET {
             return refused("incorrect_client_credentials");
         }
+        if field("grant_type") == "refresh_token" {
+            if let Some(error) = self.renewal_trouble {
+                return refused(error);
+            }
+            let Some(login) = self.renewals.remove(field("refresh_token")) else {
+                self.renewed_twice += 1;
+                return refused("bad_refresh_token");
+            };
+            self.renewed += 1;
+            self.issued += 1;
+            // The former one ends with it.
+            self.tokens.retain(|_, known| *known != login);
+            return self.grant(login);
+        }
         let Some((login, challenge, redirect_uri)) = self.codes.remove(field("code")) else {
             return refused("bad_verification_code");
         };
@@ -208,9 +256,26 @@ impl World {
         if verifier != challenge || field("redirect_uri") != redirect_uri {
             return refused("bad_verification_code");
         }
-        let token = format!("gho_{}", self.issued);
-        self.tokens.insert(token.clone(), login);
-        Told::json(200, &json!({"access_token": token, "token_type": "bearer", "scope": self.scope}))
+        self.grant(login)
+    }
+
+    fn grant(&mut self, login: String) -> Told {
+        let Some(lifetime_s) = self.lifetime_s else {
+            let token = format!("gho_{}", self.issued);
+            self.tokens.insert(token.clone(), login);
+            return Told::json(
+                200,
+                &json!({"access_token": token, "token_type": "bearer", "scope": self.scope}),
+            );
+        };
+        let (token, renewal) = (format!("ghu_{}", self.issued), format!("ghr_{}", self.issued));
+        self.tokens.insert(token.clone(), login.clone());
+        self.renewals.insert(renewal.clone(), login);
+        let answer = json!({
+            "access_token": token, "expires_in": lifetime_s, "refresh_token": renewal,
+            "refresh_token_expires_in": 15_897_600, "scope": "", "token_type": "bearer",
+        });
+        Told::json(200, &answer)
     }
 
     fn with_token(&mut self, asked: &Asked, tell: impl FnOnce(&mut Self, &str) -> Told) -> Told {
@@ -222,7 +287,7 @@ impl World {
     }
 
     fn page(&mut self, asked: &Asked, login: &str) -> Told {
-        if !self.scope.contains("public_key") {
+        if self.lifetime_s.is_none() && !self.scope.contains("public_key") {
             return Told::json(404, &json!({"message": "Not Found"}));
         }
         let number = |name: &str| asked.fields.get(name).and_then(|text| text.parse::<usize>().ok());

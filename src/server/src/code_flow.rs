@@ -5,6 +5,7 @@
 //! session that began: no stranger can fill a table of ours, and any replica can go on.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::http;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
@@ -14,8 +15,8 @@ use oauth2::basic::{
 use oauth2::{
     AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
     EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse as _,
-    TokenUrl,
+    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse,
+    TokenResponse as _, TokenUrl,
 };
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,42 @@ pub struct Granted {
     pub scopes: Option<Vec<String>>,
     /// Only OpenID Connect has one.
     pub id_token: Option<String>,
+    /// For how long the access token is good; `None`: until it is taken back, or not said.
+    pub expires_in: Option<Duration>,
+    /// What gets the next access token.
+    pub refresh_token: Option<String>,
+}
+
+impl Granted {
+    fn of(answer: &TokenResponse) -> Self {
+        Self {
+            access_token: answer.access_token().secret().clone(),
+            scopes: answer.scopes().map(|scopes| words(scopes)),
+            id_token: answer.extra_fields().id_token.clone(),
+            expires_in: answer.expires_in(),
+            refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
+        }
+    }
+}
+
+/// Why the other service gave no token in place of one that has ended.
+#[derive(Debug, Error)]
+pub enum RenewError {
+    /// It was taken back, or used before.
+    #[error("the other service no longer takes the refresh token")]
+    Refused,
+    /// What is wrong is not the token.
+    #[error("the other service renews no token: {0}")]
+    Failed(String),
+    /// Neither yes nor no.
+    #[error("the other service's answer cannot be read")]
+    Malformed,
+    /// See [`OutboundError`].
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// An address that is none.
+    #[error("an address of the other service cannot be used")]
+    Address(#[from] oauth2::url::ParseError),
 }
 
 /// Why a browser that came back brought nothing.
@@ -135,9 +172,11 @@ struct IdToken {
 
 impl ExtraTokenFields for IdToken {}
 
+type TokenResponse = StandardTokenResponse<IdToken, BasicTokenType>;
+
 type Client = oauth2::Client<
     BasicErrorResponse,
-    StandardTokenResponse<IdToken, BasicTokenType>,
+    TokenResponse,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -188,21 +227,36 @@ impl Parties {
             )),
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => CodeFlowError::Malformed,
         })?;
-        Ok(Granted {
-            access_token: granted.access_token().secret().clone(),
-            scopes: granted.scopes().map(|scopes| words(scopes)),
-            id_token: granted.extra_fields().id_token.clone(),
+        Ok(Granted::of(&granted))
+    }
+
+    /// What the other service gives in place of a token that has ended (RFC 6749, section 6). It may take `refresh_token`
+    /// no second time.
+    pub async fn renew(&self, outbound: &Outbound, refresh_token: String) -> Result<Granted, RenewError> {
+        let (client, token) = (self.bare_client()?, RefreshToken::new(refresh_token));
+        let asked = client.exchange_refresh_token(&token).request_async(&Http(outbound)).await;
+        asked.map(|answer| Granted::of(&answer)).map_err(|error| match error {
+            RequestTokenError::Request(error) => error.into(),
+            RequestTokenError::ServerResponse(refusal) => match refusal.error().as_ref() {
+                // The second is GitHub's own.
+                "invalid_grant" | "bad_refresh_token" => RenewError::Refused,
+                other => RenewError::Failed(reason(other, None)),
+            },
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => RenewError::Malformed,
         })
     }
 
     fn client(&self, redirect_url: &str) -> Result<Client, CodeFlowError> {
+        Ok(self.bare_client()?.set_redirect_uri(RedirectUrl::new(redirect_url.to_owned())?))
+    }
+
+    fn bare_client(&self) -> Result<Client, oauth2::url::ParseError> {
         let auth_type = if self.is_secret_in_body { AuthType::RequestBody } else { AuthType::BasicAuth };
         Ok(oauth2::Client::new(ClientId::new(self.client_id.clone()))
             .set_client_secret(ClientSecret::new(self.client_secret.clone()))
             .set_auth_type(auth_type)
             .set_auth_uri(AuthUrl::new(self.authorization_url.clone())?)
-            .set_token_uri(TokenUrl::new(self.token_url.clone())?)
-            .set_redirect_uri(RedirectUrl::new(redirect_url.to_owned())?))
+            .set_token_uri(TokenUrl::new(self.token_url.clone())?))
     }
 }
 

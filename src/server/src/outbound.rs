@@ -15,7 +15,7 @@ use thiserror::Error;
 
 /// How long a connection may take to open, and a whole request with its answer. A person waits for it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 /// The longest answer in bytes, after decompression: a hundred of the longest keys fit.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 const USER_AGENT: &str = concat!("pushkeys-server/", env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,6 @@
 //! GitHub as users meet it: linking an account, seeing its keys, importing them, and what goes wrong on the way.
 
+use std::thread;
 use std::time::Instant;
 
 use pushkeys_tests::{
@@ -258,4 +259,71 @@ fn unlinking_gives_the_token_back_and_is_in_the_history() {
     assert_eq!((github.tokens(), listed(&ana).0), (0, 404));
     let log = service.log();
     assert!(!log.contains("gho_") && !log.contains(GITHUB_CLIENT_SECRET), "{log}");
+}
+
+#[test]
+fn a_token_that_has_ended_is_renewed_and_only_a_refusal_asks_to_link_again() {
+    let github = GitHub::start("ana-codes");
+    let key = Key::ed25519();
+    github.lists(&[("laptop", &key.bare_text())]);
+    github.is_asked_by_an_app(8 * 60 * 60);
+    let mut service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    let page = link(&mut visitor);
+    assert!(page.body.contains("ana-codes"), "{page:?}");
+    assert_eq!((listed(&ana).0, github.renewed()), (200, (0, 0)));
+
+    let mut asks_anew = || {
+        // A restart forgets what GitHub said a moment ago.
+        service.stop();
+        service.restart();
+        listed(&ana)
+    };
+    github.ends_all_tokens();
+    assert_eq!((asks_anew().0, github.renewed()), (200, (1, 0)));
+    github.ends_all_tokens();
+    github.renews(Some("temporarily_unavailable"));
+    assert_eq!(asks_anew().0, 503, "what may pass does not cost the link");
+    github.renews(None);
+    assert_eq!((asks_anew().0, github.renewed()), (200, (2, 0)));
+
+    // Tokens that end within the minute are renewed before they are used.
+    github.is_asked_by_an_app(30);
+    github.ends_all_tokens();
+    assert_eq!((asks_anew().0, github.renewed()), (200, (3, 0)));
+    assert_eq!((asks_anew().0, github.renewed()), (200, (4, 0)));
+
+    github.revokes_all();
+    let (status, error) = asks_anew();
+    assert_eq!((status, error["id"].as_u64()), (404, Some(7301)), "{error}");
+    let log = service.log();
+    assert!(!log.contains("ghu_") && !log.contains("ghr_"), "{log}");
+    assert_eq!(link(&mut visitor).status, 200);
+    let _ = visitor.submits("/users/me/github/unlink", &[]);
+    assert_eq!(github.tokens(), 0, "what had to be renewed for it is given back, too");
+}
+
+#[test]
+fn of_all_requests_at_two_replicas_one_alone_renews_a_token() {
+    if env!("CARGO_CRATE_NAME") != "users_on_postgres" {
+        return;
+    }
+    let github = GitHub::start("ana-codes");
+    github.is_asked_by_an_app(8 * 60 * 60);
+    let first = service(&github);
+    // The first one remembers what GitHub said a moment ago.
+    let (second, third) = (first.replica(), first.replica());
+    let (ana, mut visitor) = signed_in(&first, "ana");
+    let _ = link(&mut visitor);
+    github.ends_all_tokens();
+    let asking: Vec<_> = (0..12)
+        .map(|number| {
+            let asks = ana.at(&if number % 2 == 0 { second.url() } else { third.url() });
+            thread::spawn(move || listed(&asks))
+        })
+        .collect();
+    let answers =
+        asking.into_iter().map(|asking| asking.join().map(|(status, _)| status).unwrap_or_default());
+    assert_eq!(answers.collect::<Vec<_>>(), [200; 12]);
+    assert_eq!(github.renewed(), (1, 0));
 }

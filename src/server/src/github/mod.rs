@@ -7,6 +7,7 @@ mod api;
 mod listings;
 mod proposal;
 mod settings;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ pub use self::api::{GithubError, GithubKey, User};
 use self::listings::Listings;
 pub use self::proposal::{Candidate, Proposal, RefusedKey};
 pub use self::settings::Settings;
-use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
+use self::tokens::{Tokens, UserToken};
+use crate::code_flow::{Attempt, Callback, CodeFlowError, Granted, Parties, PrepareError};
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
@@ -27,13 +29,14 @@ use crate::store::{GithubLink, Store, StoreError};
 /// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
 pub const CALLBACK_PATH: &str = "/users/me/github/callback";
 
+/// What the tokens begin with that a GitHub App gets for a person.
+const APP_TOKEN: &str = "ghu_";
+
 /// Everything that is said to GitHub.
 pub struct GitHub {
     api: Api,
-    outbound: Outbound,
-    parties: Parties,
     attempts: Sealer,
-    tokens: Sealer,
+    tokens: Tokens,
     listings: Listings,
 }
 
@@ -79,10 +82,8 @@ impl GitHub {
         };
         Ok(Self {
             api: Api::new(outbound.clone(), settings.api_url.clone()),
-            outbound,
-            parties,
             attempts: secret.sealer("link to GitHub")?,
-            tokens: secret.sealer("token of GitHub")?,
+            tokens: Tokens { outbound, parties, sealer: secret.sealer("token of GitHub")? },
             listings: Listings::default(),
         })
     }
@@ -90,7 +91,7 @@ impl GitHub {
     /// Where the browser of `session`, which reaches us at `origin`, goes to link an account, and the cookie that it is
     /// to bring back.
     pub fn begin(&self, session: &str, origin: &str) -> Result<(String, String), CodeFlowError> {
-        let (url, attempt) = self.parties.begin(format!("{origin}{CALLBACK_PATH}"), &[])?;
+        let (url, attempt) = self.tokens.parties.begin(format!("{origin}{CALLBACK_PATH}"), &[])?;
         Ok((url.into(), attempt.seal(&self.attempts, session)?))
     }
 
@@ -103,29 +104,55 @@ impl GitHub {
         callback: &Callback,
     ) -> Result<GithubLink, LinkError> {
         let attempt = Attempt::open(&self.attempts, session, cookie)?;
-        let granted = self.parties.redeem(&self.outbound, &attempt, callback).await?;
-        if !suffice(granted.scopes.as_deref()) {
-            return Err(LinkError::Scope);
-        }
+        let granted = self.tokens.parties.redeem(&self.tokens.outbound, &attempt, callback).await?;
+        self.check_permission(&granted).await?;
         let user = self.api.user(&granted.access_token).await?;
-        let sealed_token = self.tokens.seal(account.as_str(), granted.access_token.as_bytes())?;
+        let sealed_token = self.tokens.seal(account, &UserToken::of(granted))?;
         self.listings.forget(account);
         Ok(GithubLink { user: user.id, login: shown_login(&user.login), sealed_token })
     }
 
+    /// Whether what was granted lets keys be listed. An OAuth app's token says so by its scopes. A GitHub App's has none, and
+    /// may do what the app may: only a listing tells.
+    async fn check_permission(&self, granted: &Granted) -> Result<(), LinkError> {
+        if suffice(granted.scopes.as_deref()) {
+            return Ok(());
+        }
+        if !granted.access_token.starts_with(APP_TOKEN) {
+            return Err(LinkError::Scope);
+        }
+        match self.api.keys(&granted.access_token, None).await {
+            Err(GithubError::LinkAgain) => Err(LinkError::Scope),
+            listed => Ok(listed.map(|_| ())?),
+        }
+    }
+
     /// The keys that GitHub lists for the account that `account` is linked to.
-    async fn keys(&self, account: &AccountId, link: &GithubLink) -> Result<Arc<Listing>, GithubError> {
+    async fn keys(
+        &self,
+        store: &Store,
+        account: &AccountId,
+        link: &GithubLink,
+    ) -> Result<Arc<Listing>, ProposeError> {
         let remembered = self.listings.of(account, link.user);
         if let Some(remembered) = remembered.as_ref().filter(|remembered| remembered.is_fresh()) {
             return Ok(Arc::clone(&remembered.listing));
         }
-        let token = self.token(account, link).ok_or(GithubError::LinkAgain)?;
+        let token = self.tokens.usable(store, account, link).await?;
         let etag = remembered.as_ref().and_then(|remembered| remembered.listing.etag.as_deref());
-        let listing = match (self.api.keys(&token, etag).await?, remembered) {
+        let listed = match self.api.keys(&token, etag).await {
+            // It may have ended before its time; whether the person has taken the permission back, GitHub says then.
+            Err(GithubError::LinkAgain) => {
+                let token = self.tokens.renewed(store, account, link).await?;
+                self.api.keys(&token, etag).await?
+            }
+            listed => listed?,
+        };
+        let listing = match (listed, remembered) {
             (Some(listing), _) => Arc::new(listing),
             (None, Some(remembered)) => remembered.listing,
             // Nothing was asked that this could be the answer to.
-            (None, None) => return Err(GithubError::Malformed),
+            (None, None) => return Err(GithubError::Malformed.into()),
         };
         self.listings.remember(account, link.user, &listing);
         Ok(listing)
@@ -139,7 +166,7 @@ impl GitHub {
         account: &AccountId,
     ) -> Result<Option<Proposal>, ProposeError> {
         let Some(link) = store.github_link(account).await? else { return Ok(None) };
-        let listing = self.keys(account, &link).await?;
+        let listing = self.keys(store, account, &link).await?;
         let imported = store.imported_from_github(account, link.user).await?;
         let held = store.keys(account).await?;
         Ok(Some(Proposal::of(&listing.keys, held, &imported, policy)))
@@ -148,14 +175,13 @@ impl GitHub {
     /// Gives the token of a link that `account` no longer has back to GitHub.
     pub async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
         self.listings.forget(account);
-        let Some(token) = self.token(account, link) else { return Ok(()) };
-        self.api.revoke(&self.parties.client_id, &self.parties.client_secret, &token).await
-    }
-
-    /// `None`: it was sealed by another secret of the service.
-    fn token(&self, account: &AccountId, link: &GithubLink) -> Option<String> {
-        let token = self.tokens.open(account.as_str(), &link.sealed_token)?;
-        String::from_utf8(token).ok()
+        let token = match self.tokens.last(account, link).await {
+            // GitHub takes it no longer, or we cannot read it any more.
+            Err(GithubError::LinkAgain) => return Ok(()),
+            token => token?.access,
+        };
+        let Parties { client_id, client_secret, .. } = &self.tokens.parties;
+        self.api.revoke(client_id, client_secret, &token).await
     }
 }
 

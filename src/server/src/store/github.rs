@@ -1,6 +1,7 @@
 //! Which accounts are linked to one at GitHub, and which keys came from there.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use ::keys::{AccountId, Fingerprint, KeyId};
 
@@ -52,7 +53,7 @@ impl Store {
         sql("INSERT INTO github_links (account, github_user, login, sealed_token, linked_at)
              VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (account) DO UPDATE SET github_user = excluded.github_user, login = excluded.login,
-                 sealed_token = excluded.sealed_token, linked_at = excluded.linked_at")
+                 sealed_token = excluded.sealed_token, linked_at = excluded.linked_at, renewing_until = 0")
         .bind(number)
         .bind(link.user)
         .bind(&link.login)
@@ -64,6 +65,48 @@ impl Store {
         self.record(&mut transaction, number, actor, AuditEvent::LinkAdded, &link.shown_as()).await?;
         self.commit(transaction).await?;
         Ok(true)
+    }
+
+    /// Lets the caller alone get the token that follows the one in `link`, for as long as `lease`. `false`: somebody else
+    /// does so, or the token is another one by now.
+    pub async fn begin_renewal(
+        &self,
+        account: &AccountId,
+        link: &GithubLink,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let now = now_ms();
+        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+        let begun = sql("UPDATE github_links SET renewing_until = $1
+             WHERE account = (SELECT number FROM accounts WHERE id = $2) AND sealed_token = $3
+             AND renewing_until <= $4")
+        .bind(now.saturating_add(lease_ms))
+        .bind(account.as_str())
+        .bind(link.sealed_token.as_slice())
+        .bind(now)
+        .execute(&self.database)
+        .await;
+        Ok(begun.map_err(StoreError::of("begin to renew a token of GitHub"))? == 1)
+    }
+
+    /// Puts `sealed`, where there is one, in place of the token in `link`, and lets others renew it from then on. A link
+    /// that was replaced meanwhile stays as it is.
+    pub async fn end_renewal(
+        &self,
+        account: &AccountId,
+        link: &GithubLink,
+        sealed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let former = link.sealed_token.as_slice();
+        sql("UPDATE github_links SET sealed_token = $1, renewing_until = 0
+             WHERE account = (SELECT number FROM accounts WHERE id = $2) AND sealed_token = $3")
+        .bind(sealed.unwrap_or(former))
+        .bind(account.as_str())
+        .bind(former)
+        .execute(&self.database)
+        .await
+        .map_err(StoreError::of("renew a token of GitHub"))?;
+        Ok(())
     }
 
     /// Forgets the link of `account`, and gives what it was. Keys that were imported stay.
