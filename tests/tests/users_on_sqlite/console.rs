@@ -140,7 +140,7 @@ fn a_contested_key_is_warned_of_and_goes_to_whoever_signs_for_it() {
     world.adds("laptop", key.text());
     browser.shows("registered to another account");
     browser.goes_to(&format!("{}/users/me/ssh-keys", world.service.url()));
-    browser.shows("Another account also uses the key “laptop”");
+    browser.shows("You tried to add the key “laptop”, which another account uses");
     take_picture(&world.browser, "contested");
     browser.find(".notice.warn button").click();
     browser.shows("Prove that you hold the key");

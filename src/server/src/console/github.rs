@@ -22,7 +22,7 @@ use crate::api::{RequestId, log_change};
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
 use crate::log::chain;
-use crate::store::{GithubLink, KeyToPut, PutKeyError, StoreError};
+use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
 /// What people know it as, in either language.
 const GITHUB: &str = "GitHub";
@@ -140,14 +140,21 @@ pub(super) async fn import(
     };
     let wanted = fields.get("fingerprints").split_whitespace();
     let wanted: Vec<Fingerprint> = wanted.filter_map(|fingerprint| fingerprint.parse().ok()).collect();
-    let (mut imported, mut failed) = (0, Vec::new());
-    for candidate in wanted.iter().filter_map(|fingerprint| proposal.candidate(*fingerprint)) {
-        match import_one(&console, &request_id, &by, candidate).await {
-            Ok(()) => imported += 1,
-            Err(PutKeyError::Store(error)) => return by.failed(&error),
-            Err(error) => failed.push(failed_row(&by, candidate, &error)),
-        }
+    let candidates: Vec<&Candidate> =
+        wanted.iter().filter_map(|fingerprint| proposal.candidate(*fingerprint)).collect();
+    let Imported { changes, refused } = match import_all(&console, &by, &proposal, &candidates).await {
+        Ok(imported) => imported,
+        Err(PutKeyError::Store(error)) => return by.failed(&error),
+        Err(_) => return done("gone"),
+    };
+    for change in &changes {
+        log_change(&by.session.account, change, &request_id);
     }
+    let failed = refused.iter().filter_map(|(place, error)| {
+        let candidate = candidates.get(*place)?;
+        Some(failed_row(&by, candidate, error))
+    });
+    let (imported, failed) = (changes.len(), failed.collect::<Vec<_>>());
     match (imported, failed.is_empty()) {
         (0, true) => done("gone"),
         (1, true) => done("added"),
@@ -160,23 +167,19 @@ pub(super) async fn import(
     }
 }
 
-async fn import_one(
+async fn import_all(
     console: &Console,
-    request_id: &RequestId,
     by: &SignedIn,
-    candidate: &Candidate,
-) -> Result<(), PutKeyError> {
-    let (account, store) = (&by.session.account, &console.store);
-    let Candidate { name, key, github_id } = candidate;
-    let to_put = KeyToPut { name, key, text: key.canonical_text(), expires_at: None, may_replace: false };
-    let changes = store.put_key(account, &to_put, &by.actor()).await?;
-    for change in &changes {
-        log_change(account, change, request_id);
-    }
-    if let (Some(change), Some(link)) = (changes.last(), store.github_link(account).await?) {
-        store.remember_import(account, &change.key_id, link.user, *github_id).await?;
-    }
-    Ok(())
+    proposal: &Proposal,
+    candidates: &[&Candidate],
+) -> Result<Imported, PutKeyError> {
+    let keys = candidates.iter().map(|candidate| KeyFromGithub {
+        name: &candidate.name,
+        key: &candidate.key,
+        github_key: candidate.github_id,
+    });
+    let (account, keys) = (&by.session.account, keys.collect::<Vec<_>>());
+    console.store.import_from_github(account, &proposal.origin, &keys, &by.actor()).await
 }
 
 /// What could be done, or the page that says why nothing can.

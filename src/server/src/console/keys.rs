@@ -215,7 +215,12 @@ fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Message
 
 fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
     let is_taken_over = warning.kind == WarningKind::TakenOver.as_str();
-    let message = if is_taken_over { texts.warning_taken_over } else { texts.warning_contested };
+    let message = match &warning.text {
+        _ if is_taken_over => texts.warning_taken_over,
+        // Whoever may prove it is the one that was refused.
+        Some(_) => texts.warning_refused,
+        None => texts.warning_contested,
+    };
     WarningRow {
         text: fill(message, &[("name", &warning.name)]),
         id: warning.id,

@@ -135,8 +135,10 @@ messages! {
     done_renamed_nothing: "There is no such key any more.", "Cette clé n’existe plus.";
 
     warnings: "Warnings", "Avertissements";
-    warning_contested: "Another account also uses the key “{name}”, or tried to register it. A key belongs to one account only.",
-        "Un autre compte utilise aussi la clé « {name} », ou a tenté de l’enregistrer. Une clé appartient à un seul compte.";
+    warning_contested: "Another account tried to add your key “{name}”. It is still yours, and nothing has changed: a key belongs to one account only. If the other account is yours too, use another key there.",
+        "Un autre compte a tenté d’ajouter votre clé « {name} ». Elle est toujours à vous et rien n’a changé : une clé appartient à un seul compte. Si l’autre compte est aussi le vôtre, utilisez-y une autre clé.";
+    warning_refused: "You tried to add the key “{name}”, which another account uses. A key belongs to one account only: prove that it is yours, or use another key.",
+        "Vous avez tenté d’ajouter la clé « {name} », qu’un autre compte utilise. Une clé appartient à un seul compte : prouvez qu’elle est à vous, ou utilisez une autre clé.";
     warning_taken_over: "The key “{name}” moved to another account, which proved that it holds the private key. If that was not you, make a new key and delete the old one from your computers.",
         "La clé « {name} » est passée à un autre compte, qui a prouvé qu’il détient la clé privée. Si ce n’était pas vous, créez une nouvelle clé et supprimez l’ancienne de vos ordinateurs.";
     dismiss: "Dismiss", "Écarter";
@@ -238,6 +240,7 @@ messages! {
     by_operator: "the operator", "l’exploitant";
     by_service: "the service", "le service";
     event_key_added: "Key “{name}” added", "Clé « {name} » ajoutée";
+    event_keys_imported: "Keys imported: {name}", "Clés importées : {name}";
     event_key_changed: "Key “{name}” changed", "Clé « {name} » modifiée";
     event_key_removed: "Key “{name}” deleted", "Clé « {name} » supprimée";
     event_key_reported: "Key “{name}” deleted as compromised", "Clé « {name} » supprimée car compromise";

@@ -242,6 +242,7 @@ fn token_row(token: TokenInfo, texts: &Messages) -> TokenRow {
 fn history_row(row: AuditRow, texts: &Messages) -> HistoryRow {
     let message = match row.event {
         AuditEvent::KeyAdded => texts.event_key_added,
+        AuditEvent::KeysImported => texts.event_keys_imported,
         AuditEvent::KeyChanged => texts.event_key_changed,
         AuditEvent::KeyRemoved => texts.event_key_removed,
         AuditEvent::KeyReported => texts.event_key_reported,

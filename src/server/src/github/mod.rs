@@ -24,7 +24,7 @@ use crate::code_flow::{Attempt, Callback, CodeFlowError, Granted, Parties, Prepa
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
-use crate::store::{GithubLink, Store, StoreError};
+use crate::store::{GithubLink, GithubOrigin, Store, StoreError};
 
 /// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
 pub const CALLBACK_PATH: &str = "/users/me/github/callback";
@@ -169,7 +169,8 @@ impl GitHub {
         let listing = self.keys(store, account, &link).await?;
         let imported = store.imported_from_github(account, link.user).await?;
         let held = store.keys(account).await?;
-        Ok(Some(Proposal::of(&listing.keys, held, &imported, policy)))
+        let origin = GithubOrigin { user: link.user, login: link.login };
+        Ok(Some(Proposal::of(origin, &listing.keys, held, &imported, policy)))
     }
 
     /// Gives the token of a link that `account` no longer has back to GitHub.

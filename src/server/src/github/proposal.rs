@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use ::keys::{Fingerprint, Name, Policy, Refusal, ValidKey};
 
 use super::api::GithubKey;
-use crate::store::StoredKey;
+use crate::store::{GithubOrigin, StoredKey};
 
 /// The most numbers tried to tell a name from others, more than an account can have keys.
 const NUMBERS_MAX: usize = 10_000;
@@ -16,6 +16,8 @@ const TITLE_CHARACTERS_MAX: usize = 80;
 /// What could be done.
 #[derive(Debug, Default)]
 pub struct Proposal {
+    /// Whose list at GitHub it is.
+    pub origin: GithubOrigin,
     /// Keys that the account does not have.
     pub importable: Vec<Candidate>,
     /// Keys that no account can have.
@@ -45,15 +47,16 @@ pub struct RefusedKey {
 }
 
 impl Proposal {
-    /// What `listed` means for an account that holds `held`, of which `imported` came from the same GitHub account.
+    /// What `listed`, the list of `origin`, means for an account that holds `held`, of which `imported` came from the same GitHub account.
     #[must_use]
     pub fn of(
+        origin: GithubOrigin,
         listed: &[GithubKey],
         held: Vec<StoredKey>,
         imported: &HashSet<Fingerprint>,
         policy: &Policy,
     ) -> Self {
-        let mut proposal = Self::default();
+        let mut proposal = Self { origin, ..Self::default() };
         let mut names: HashSet<String> = held.iter().map(|key| key.name.clone()).collect();
         let mut known: HashSet<Fingerprint> = held.iter().map(|key| key.fingerprint).collect();
         let mut listed_now = HashSet::new();
@@ -146,7 +149,8 @@ mod tests {
     #[test]
     fn what_the_account_has_is_not_proposed_again_and_a_taken_name_is_told_apart() {
         let listed = [listed(1, "laptop", ANA), listed(2, "laptop", BOB)];
-        let propose = |held| Proposal::of(&listed, held, &HashSet::new(), &Policy::default());
+        let propose =
+            |held| Proposal::of(GithubOrigin::default(), &listed, held, &HashSet::new(), &Policy::default());
         assert_eq!(names(&propose(vec![])), ["laptop", "laptop (GitHub)"]);
         assert_eq!(names(&propose(vec![held("laptop", ANA)])), ["laptop (GitHub)"]);
         assert_eq!(names(&propose(vec![held("home", ANA)])), ["laptop"]);
@@ -155,7 +159,8 @@ mod tests {
     #[test]
     fn a_refused_key_is_shown_with_its_reason_and_hurts_no_other() {
         let listed = [listed(1, "old\u{202e}", "ssh-dss AAAA"), listed(2, "new", ANA), listed(3, "", "x")];
-        let proposal = Proposal::of(&listed, vec![], &HashSet::new(), &Policy::default());
+        let proposal =
+            Proposal::of(GithubOrigin::default(), &listed, vec![], &HashSet::new(), &Policy::default());
         assert_eq!(names(&proposal), ["new"]);
         let titles: Vec<_> = proposal.refused.iter().map(|key| key.title.as_str()).collect();
         assert_eq!(titles, ["old\\u{202e}", "GitHub key 3"]);
@@ -168,7 +173,7 @@ mod tests {
         let imported = HashSet::from([ana.fingerprint]);
         let propose = |listed: &[GithubKey]| {
             let held = vec![ana.clone(), bob.clone()];
-            Proposal::of(listed, held, &imported, &Policy::default()).gone
+            Proposal::of(GithubOrigin::default(), listed, held, &imported, &Policy::default()).gone
         };
         assert_eq!(propose(&[listed(1, "x", ANA)]), []);
         assert_eq!(propose(&[]), std::slice::from_ref(&ana));

@@ -160,6 +160,7 @@ fn titles(event: AuditEvent, language: Language) -> (&'static str, &'static str)
 fn english(event: AuditEvent) -> (&'static str, &'static str) {
     match event {
         AuditEvent::KeyAdded => ("An SSH key was added to your account", "Key"),
+        AuditEvent::KeysImported => ("SSH keys were imported into your account", "Keys"),
         AuditEvent::KeyChanged => ("An SSH key of your account was changed", "Key"),
         AuditEvent::KeyRemoved => ("An SSH key of your account was deleted", "Key"),
         AuditEvent::KeyReported => ("An SSH key of your account was deleted as compromised", "Key"),
@@ -180,6 +181,7 @@ fn english(event: AuditEvent) -> (&'static str, &'static str) {
 fn french(event: AuditEvent) -> (&'static str, &'static str) {
     match event {
         AuditEvent::KeyAdded => ("Une clé SSH a été ajoutée à votre compte", "Clé"),
+        AuditEvent::KeysImported => ("Des clés SSH ont été importées dans votre compte", "Clés"),
         AuditEvent::KeyChanged => ("Une clé SSH de votre compte a été modifiée", "Clé"),
         AuditEvent::KeyRemoved => ("Une clé SSH de votre compte a été supprimée", "Clé"),
         AuditEvent::KeyReported => ("Une clé SSH de votre compte a été supprimée comme compromise", "Clé"),

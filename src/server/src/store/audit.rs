@@ -6,13 +6,16 @@ use std::time::Duration;
 use ::keys::AccountId;
 use jiff::Timestamp;
 
-use super::sql::{Transaction, sql};
+use super::sql::{Transaction, Value, many, sql};
 use super::{Store, StoreError, from_sql, instant, now_ms, to_sql};
 
 /// The most rows of an account; the oldest go first.
 const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
 /// Old rows are looked for with every so-manieth new one.
 const PRUNE_EVERY: i64 = 64;
+
+/// The most names of imported keys in one row.
+const NAMES_SHOWN_MAX: usize = 20;
 
 /// By what a change was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +31,13 @@ pub enum Via {
 }
 
 impl Via {
-    /// As the database keeps it, with the token's label.
-    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
+    /// The name in the database.
+    fn as_str(&self) -> &'static str {
         match self {
-            Self::Console => ("console", None),
-            Self::Token(label) => ("token", label.as_deref()),
-            Self::Operator => ("operator", None),
-            Self::Service => ("service", None),
+            Self::Console => "console",
+            Self::Token(_) => "token",
+            Self::Operator => "operator",
+            Self::Service => "service",
         }
     }
 }
@@ -66,13 +69,21 @@ impl Actor {
     pub fn service() -> Self {
         Self { via: Via::Service, address: None }
     }
+
+    /// As the database keeps it: by what, the token's label, and from where.
+    pub(super) fn columns(&self) -> [Value; 3] {
+        let label = if let Via::Token(label) = &self.via { label.as_deref() } else { None };
+        [self.via.as_str().into(), label.into(), self.address.map(|address| address.to_string()).into()]
+    }
 }
 
 /// What was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditEvent {
-    /// A key was registered; the subject of this and of the next six is the key's name.
+    /// A key was registered; the subject of this and of the six after the next is the key's name.
     KeyAdded,
+    /// Several keys were registered at once, each of which is in the trail, too; the subject is the list of their names.
+    KeysImported,
     /// Its expiry changed.
     KeyChanged,
     /// It was removed.
@@ -105,8 +116,9 @@ pub enum AuditEvent {
 
 impl AuditEvent {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::KeyAdded,
+        Self::KeysImported,
         Self::KeyChanged,
         Self::KeyRemoved,
         Self::KeyReported,
@@ -128,6 +140,7 @@ impl AuditEvent {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyAdded => "key_added",
+            Self::KeysImported => "keys_imported",
             Self::KeyChanged => "key_changed",
             Self::KeyRemoved => "key_removed",
             Self::KeyReported => "key_reported",
@@ -194,21 +207,56 @@ impl Store {
         event: AuditEvent,
         subject: &str,
     ) -> Result<(), StoreError> {
-        let (via, label) = actor.via.columns();
-        let number: i64 = sql("INSERT INTO audit (account, at, event, subject, via, via_label, address)
-             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number")
-        .bind(account)
-        .bind(now_ms())
-        .bind(event.as_str())
-        .bind(subject)
-        .bind(via)
-        .bind(label)
-        .bind(actor.address.map(|address| address.to_string()))
-        .fetch_value(&mut *transaction)
+        self.record_silently(transaction, actor, &[(account, event, subject)]).await?;
+        self.queue_mail(transaction, account, actor, event, subject).await
+    }
+
+    /// The same of many changes, of some hundred at most, each with its account and its subject, of which no mail tells.
+    pub(super) async fn record_silently(
+        &self,
+        transaction: &mut Transaction,
+        actor: &Actor,
+        rows: &[(i64, AuditEvent, &str)],
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let now = now_ms();
+        let values = rows.iter().map(|&(account, event, subject)| {
+            let [via, label, address] = actor.columns();
+            [account.into(), now.into(), event.as_str().into(), subject.into(), via, label, address]
+        });
+        let numbers: Vec<i64> = many(
+            "INSERT INTO audit (account, at, event, subject, via, via_label, address) {rows} RETURNING number",
+            values,
+        )
+        .fetch_values(&mut *transaction)
         .await
         .map_err(StoreError::of("write the trail of changes"))?;
-        self.queue_mail(transaction, account, actor, event, subject).await?;
-        if number % PRUNE_EVERY == 0 { self.prune_audit(transaction, account).await } else { Ok(()) }
+        match rows.iter().zip(numbers).find(|(_, number)| number % PRUNE_EVERY == 0) {
+            Some(((account, ..), _)) => self.prune_audit(transaction, *account).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells by one mail that the account of number `account` got the keys `names` at once, from the account `login` at
+    /// GitHub if from there. Each of them is in the trail already.
+    pub(super) async fn tell_of_import(
+        &self,
+        transaction: &mut Transaction,
+        account: i64,
+        actor: &Actor,
+        names: &[&str],
+        login: Option<&str>,
+    ) -> Result<(), StoreError> {
+        match names {
+            [] => Ok(()),
+            [name] => self.queue_mail(transaction, account, actor, AuditEvent::KeyAdded, name).await,
+            names => {
+                let subject = imported(names, login);
+                self.record(transaction, account, actor, AuditEvent::KeysImported, &subject).await
+            }
+        }
     }
 
     async fn prune_audit(&self, transaction: &mut Transaction, account: i64) -> Result<(), StoreError> {
@@ -225,6 +273,16 @@ impl Store {
 
     fn oldest_kept(&self) -> i64 {
         ms_before(now_ms(), self.limits.audit_age_max)
+    }
+}
+
+/// The first of `names`, how many there are where that is not all, and where they came from.
+fn imported(names: &[&str], login: Option<&str>) -> String {
+    let shown = names.iter().take(NAMES_SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+    let text = if names.len() > NAMES_SHOWN_MAX { format!("{shown}, … ({})", names.len()) } else { shown };
+    match login {
+        Some(login) => format!("{text} (GitHub: {login})"),
+        None => text,
     }
 }
 

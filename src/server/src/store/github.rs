@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ::keys::{AccountId, Fingerprint, KeyId};
+use ::keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
-use super::keys::fingerprint;
-use super::sql::sql;
-use super::{Store, StoreError, now_ms};
+use super::changes::Numbering;
+use super::keys::{fingerprint, owner};
+use super::registration::Registration;
+use super::sql::{Transaction, sql};
+use super::{KeyChange, KeyToPut, PutKeyError, Store, StoreError, now_ms};
 
 /// The link of an account.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,6 +22,34 @@ pub struct GithubLink {
     pub login: String,
     /// By which its keys are listed; sealed, since the database may be read by more people than the secret.
     pub sealed_token: Vec<u8>,
+}
+
+/// Where keys are imported from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GithubOrigin {
+    /// By which GitHub knows the account for ever.
+    pub user: i64,
+    /// What it went by when it was linked.
+    pub login: String,
+}
+
+/// A key that GitHub lists, to be registered. It takes the place of none.
+pub struct KeyFromGithub<'a> {
+    /// What the account is to call it.
+    pub name: &'a Name,
+    /// The key.
+    pub key: &'a ValidKey,
+    /// GitHub's number for it.
+    pub github_key: i64,
+}
+
+/// What came of several keys.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// What hosts are told: each key that was stored.
+    pub changes: Vec<KeyChange>,
+    /// Which keys were not, by their places, and why.
+    pub refused: Vec<(usize, PutKeyError)>,
 }
 
 impl GithubLink {
@@ -130,34 +160,37 @@ impl Store {
         Ok(Some(link))
     }
 
-    /// Remembers that `key` of `account` is the one of number `github_key` of `user` at GitHub, and forgets the same
-    /// of keys that the account no longer has.
-    pub async fn remember_import(
+    /// Registers `keys` to `account`, as far as that can be, and remembers that they came from `origin`: all in one
+    /// transaction, with a row in the trail for each and one mail for all.
+    pub async fn import_from_github(
         &self,
         account: &AccountId,
-        key: &KeyId,
-        user: i64,
-        github_key: i64,
-    ) -> Result<(), StoreError> {
+        origin: &GithubOrigin,
+        keys: &[KeyFromGithub<'_>],
+        actor: &Actor,
+    ) -> Result<Imported, PutKeyError> {
         let mut transaction = self.begin_write().await?;
-        let Some(number) = account_number(&mut transaction, account).await? else { return Ok(()) };
-        sql("DELETE FROM github_imports WHERE account = $1
-             AND key_id NOT IN (SELECT id FROM keys WHERE account = $1)")
-        .bind(number)
-        .execute(&mut transaction)
-        .await
-        .map_err(StoreError::of("forget where keys came from"))?;
-        sql("INSERT INTO github_imports (key_id, account, github_user, github_key, imported_at)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
-        .bind(key.as_str())
-        .bind(number)
-        .bind(user)
-        .bind(github_key)
-        .bind(now_ms())
-        .execute(&mut transaction)
-        .await
-        .map_err(StoreError::of("remember where a key came from"))?;
-        self.commit(transaction).await
+        let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        forget_origins(&mut transaction, owner.number).await?;
+        let (mut numbering, mut imported) = (Numbering::default(), Imported::default());
+        let mut names = Vec::new();
+        for (place, KeyFromGithub { name, key, github_key }) in keys.iter().enumerate() {
+            let text = key.canonical_text();
+            let wanted = KeyToPut { name, key, text, expires_at: None, may_replace: false };
+            let wanted = Registration { is_told: false, ..Registration::of(account, &wanted, actor) };
+            match self.put(&mut transaction, &owner, &wanted, &mut numbering).await {
+                Ok(id) => {
+                    remember_origin(&mut transaction, owner.number, &id, origin, *github_key).await?;
+                    names.push(name.as_str());
+                }
+                Err(PutKeyError::Store(error)) => return Err(error.into()),
+                Err(error) => imported.refused.push((place, error)),
+            }
+        }
+        self.tell_of_import(&mut transaction, owner.number, actor, &names, Some(&origin.login)).await?;
+        imported.changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(imported)
     }
 
     /// The keys of `account` that came from `user` at GitHub.
@@ -177,4 +210,35 @@ impl Store {
         .map_err(StoreError::of("list keys that came from GitHub"))?;
         digests.iter().map(|digest| fingerprint(digest)).collect()
     }
+}
+
+/// Forgets the origin of keys that the account no longer has.
+async fn forget_origins(transaction: &mut Transaction, account: i64) -> Result<(), StoreError> {
+    sql("DELETE FROM github_imports WHERE account = $1
+         AND key_id NOT IN (SELECT id FROM keys WHERE account = $1)")
+    .bind(account)
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("forget where keys came from"))?;
+    Ok(())
+}
+
+async fn remember_origin(
+    transaction: &mut Transaction,
+    account: i64,
+    key: &KeyId,
+    origin: &GithubOrigin,
+    github_key: i64,
+) -> Result<(), StoreError> {
+    sql("INSERT INTO github_imports (key_id, account, github_user, github_key, imported_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+    .bind(key.as_str())
+    .bind(account)
+    .bind(origin.user)
+    .bind(github_key)
+    .bind(now_ms())
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("remember where a key came from"))?;
+    Ok(())
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::accounts::account_id;
 use super::changes::Numbering;
-use super::keys::NewKey;
+use super::registration::NewKey;
 use super::sql::{Database, Transaction, Value, many, sql};
 use super::{Store, StoreError, now_ms};
 use crate::secret;

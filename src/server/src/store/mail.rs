@@ -45,7 +45,7 @@ impl Store {
             return Ok(());
         }
         let id = secret::random_id("mail").map_err(NewIdError::from)?;
-        let (via, label) = actor.via.columns();
+        let [via, label, address] = actor.columns();
         let now = now_ms();
         let queued = sql("INSERT INTO mails (id, account, account_name, recipient, language, event, subject, via, via_label,
                  address, created_at, due_at, attempts)
@@ -58,7 +58,7 @@ impl Store {
         .bind(subject)
         .bind(via)
         .bind(label)
-        .bind(actor.address.map(|address| address.to_string()))
+        .bind(address)
         .bind(now)
         .bind(now)
         .bind(account)

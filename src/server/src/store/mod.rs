@@ -8,7 +8,7 @@
 //!   seen before a smaller one.
 //! - The unique indexes decide who holds a key and a name, whatever was looked up before.
 //! - Every change to keys, credentials, sessions and links is written into the account's trail ([`AuditEvent`])
-//!   in the transaction that makes it. (An operator's import of many keys is not: it has a report of its own.)
+//!   in the transaction that makes it.
 //! - SQLite and PostgreSQL are asked in the same words: see [`sql`], which also says how to add a query or a
 //!   migration. On PostgreSQL, whoever writes more than one statement first locks the row of `service`, so
 //!   that writers of all replicas stand in one queue.
@@ -30,6 +30,7 @@ mod open;
 mod ownership;
 mod postgres;
 mod receipts;
+mod registration;
 mod replicas;
 mod reports;
 mod sessions;
@@ -51,16 +52,17 @@ pub use self::accounts::{Account, AddAccountError, Email, ParseEmailError, Remov
 pub use self::audit::{Actor, AuditEvent, AuditRow, Via};
 pub use self::backup::BackUpError;
 pub use self::changes::{Change, Changes, FeedState, KeyChange};
-pub use self::github::GithubLink;
+pub use self::github::{GithubLink, GithubOrigin, Imported, KeyFromGithub};
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
-pub use self::keys::{KeyToPut, PutKeyError, StoredKey};
+pub use self::keys::StoredKey;
 pub use self::mail::WaitingMail;
 pub use self::migrate::{MigrateError, MigrateProgress};
 pub use self::oidc::TieError;
 pub use self::open::{Open, OpenError};
 pub use self::ownership::{CHALLENGE_AGE_MAX, Challenge, ReportKeyError};
 pub use self::receipts::{Propagation, Receipt};
+pub use self::registration::{KeyToPut, PutKeyError};
 pub use self::reports::{AccountRevocation, ConfirmedRevocation, KeyUse, ReportedRevocation};
 pub use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};
 pub use self::snapshot::{Page, Snapshot};

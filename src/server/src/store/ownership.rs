@@ -9,10 +9,11 @@ use thiserror::Error;
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
-use super::keys::{Holder, Registration, holder, owner, take_key};
+use super::keys::{owner, take_key};
+use super::registration::{Holder, Registration, holder};
 use super::sql::{Transaction, sql};
-use super::warnings::{WarningKind, settle_contest, warn};
-use super::{KeyChange, PutKeyError, Store, StoreError, instant, now_ms};
+use super::warnings::{WarningKind, settle, warn};
+use super::{KeyChange, KeyToPut, PutKeyError, Store, StoreError, instant, now_ms};
 
 /// How long a challenge can be answered.
 pub const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
@@ -114,11 +115,12 @@ impl Store {
         }
         check_not_compromised(&mut transaction, fingerprint).await?;
         let found = holder(&mut transaction, &owner, fingerprint).await?;
-        settle_contest(&mut transaction, owner.number, fingerprint).await?;
+        settle(&mut transaction, owner.number, fingerprint).await?;
         match found {
             Holder::Nobody => {}
             Holder::Other { account: former, name } => {
                 remove_key(&mut transaction, fingerprint).await?;
+                settle(&mut transaction, former, fingerprint).await?;
                 warn(&mut transaction, former, WarningKind::TakenOver, fingerprint, &name, None).await?;
                 let (event, actor) = (AuditEvent::KeyTakenOver, Actor::service());
                 self.record(&mut transaction, former, &actor, event, &name).await?;
@@ -134,9 +136,13 @@ impl Store {
         }
         let text = challenge.key_text.as_str();
         let verified_at = Some(now_ms());
-        let new =
-            Registration { account, name, key, text, expires_at: None, verified_at, actor, may_replace };
-        self.register(transaction, &owner, &new).await
+        let wanted = KeyToPut { name, key, text, expires_at: None, may_replace };
+        let new = Registration { verified_at, ..Registration::of(account, &wanted, actor) };
+        let mut numbering = Numbering::default();
+        self.register(&mut transaction, &owner, &new, &mut numbering).await?;
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(changes)
     }
 
     /// Removes the key that `account` calls `name`, so that nobody can register it again.

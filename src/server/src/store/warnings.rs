@@ -116,15 +116,14 @@ pub(super) async fn warn(
     Ok(())
 }
 
-/// The contest for the key is over for the account of number `account`.
-pub(super) async fn settle_contest(
+/// Whose the key is, the account of number `account` knows: it proved it, or is told now that somebody else did.
+pub(super) async fn settle(
     transaction: &mut Transaction,
     account: i64,
     fingerprint: Fingerprint,
 ) -> Result<(), StoreError> {
-    sql("DELETE FROM warnings WHERE account = $1 AND kind = $2 AND fingerprint = $3")
+    sql("DELETE FROM warnings WHERE account = $1 AND fingerprint = $2")
         .bind(account)
-        .bind(WarningKind::Contested.as_str())
         .bind(fingerprint.as_bytes().as_slice())
         .execute(transaction)
         .await

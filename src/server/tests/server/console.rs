@@ -361,7 +361,7 @@ async fn a_contested_key_goes_to_the_account_that_signs_for_it() {
     page.says(StatusCode::BAD_REQUEST, "registered to another account");
     assert!(!page.text.contains("ana"), "{}", page.text);
     let page = tab.gets(KEYS).await;
-    page.says(StatusCode::OK, "Another account also uses the key “shared”");
+    page.says(StatusCode::OK, "You tried to add the key “shared”, which another account uses");
     let warning = page.value_after("name=\"warning\" value=\"");
 
     let page = tab.posts("/users/me/ssh-keys/challenge", &[("warning", &warning)]).await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use keys::{AccountId, Name, Policy, ValidKey};
 use pushkeys_server::oidc::Identity;
 use pushkeys_server::store::{
-    Actor, AuditEvent, Email, GithubLink, KeyToPut, Open, Store, StoreLimits, TieError,
+    Actor, AuditEvent, Email, GithubLink, GithubOrigin, KeyFromGithub, KeyToPut, Open, PutKeyError, Store,
+    StoreLimits, TieError,
 };
 
 use crate::service::Database;
@@ -52,21 +53,23 @@ async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_cam
     assert!(store.github_link(&ana).await.unwrap().unwrap() == link(8, "ana-works"));
 
     let key = ValidKey::check(KEY, &Policy::default()).unwrap();
-    let put = async || {
-        let laptop = name("laptop");
-        let wanted = KeyToPut { name: &laptop, key: &key, text: KEY, expires_at: None, may_replace: false };
-        let changes = store.put_key(&ana, &wanted, &actor).await.unwrap();
-        changes.last().unwrap().key_id.clone()
+    let laptop = name("laptop");
+    let import = async || {
+        let keys = [KeyFromGithub { name: &laptop, key: &key, github_key: 42 }];
+        let origin = GithubOrigin { user: 8, login: "ana-works".into() };
+        let imported = store.import_from_github(&ana, &origin, &keys, &actor).await.unwrap();
+        assert_eq!((imported.changes.len(), imported.refused.len()), (1, 0));
     };
     let imported = async |user: i64| store.imported_from_github(&ana, user).await.unwrap().len();
-    let id = put().await;
-    store.remember_import(&ana, &id, 8, 42).await.unwrap();
+    import().await;
     assert_eq!((imported(8).await, imported(7).await), (1, 0));
     // Registered again by hand, it is another key.
-    store.delete_key(&ana, &name("laptop"), &actor).await.unwrap();
-    let id = put().await;
+    store.delete_key(&ana, &laptop, &actor).await.unwrap();
+    let wanted = KeyToPut { name: &laptop, key: &key, text: KEY, expires_at: None, may_replace: false };
+    store.put_key(&ana, &wanted, &actor).await.unwrap();
     assert_eq!(imported(8).await, 0);
-    store.remember_import(&ana, &id, 8, 42).await.unwrap();
+    store.delete_key(&ana, &laptop, &actor).await.unwrap();
+    import().await;
     assert_eq!(imported(8).await, 1);
 
     assert!(store.unlink_github(&ana, &actor).await.unwrap().is_some());
@@ -144,4 +147,46 @@ async fn the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent()
         waiting += 1;
     }
     assert_eq!(waiting, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail() {
+    let database = Database::new();
+    let store = open(&database, true).await;
+    let (ana, bob) =
+        (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
+    let texts: Vec<_> = pushkeys_tests::SyntheticKeys::new(3).take(4).map(|key| key.text).collect();
+    let keys: Vec<_> = texts.iter().map(|text| ValidKey::check(text, &Policy::default()).unwrap()).collect();
+    let names = ["a", "b", "c", "d"].map(name);
+    let actor = Actor::console(None);
+    let taken =
+        KeyToPut { name: &names[3], key: &keys[3], text: &texts[3], expires_at: None, may_replace: false };
+    store.put_key(&bob, &taken, &actor).await.unwrap();
+
+    let listed: Vec<_> = names
+        .iter()
+        .zip(&keys)
+        .zip(1..)
+        .map(|((name, key), github_key)| KeyFromGithub { name, key, github_key })
+        .collect();
+    let origin = GithubOrigin { user: 7, login: "ana-codes".into() };
+    let imported = store.import_from_github(&ana, &origin, &listed, &actor).await.unwrap();
+    assert_eq!(imported.changes.len(), 3);
+    assert!(matches!(imported.refused.as_slice(), [(3, PutKeyError::OfAnotherAccount)]));
+    assert_eq!(store.imported_from_github(&ana, 7).await.unwrap().len(), 3);
+    assert_eq!(store.warnings(&ana).await.unwrap().len(), 1);
+    let trail = store.audit(&ana, None, 10).await.unwrap();
+    let trail: Vec<_> = trail.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
+    let added = |name| (AuditEvent::KeyAdded, name);
+    let expected = [
+        added("a"),
+        added("b"),
+        added("c"),
+        (AuditEvent::KeyContested, "d"),
+        (AuditEvent::KeysImported, "a, b, c (GitHub: ana-codes)"),
+    ];
+    assert_eq!(trail, expected);
+    let mail = store.take_mail(LEASE).await.unwrap().unwrap();
+    assert_eq!((mail.change.event, mail.change.subject.as_str()), expected[4]);
+    assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "one mail for all");
 }

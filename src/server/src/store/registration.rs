@@ -1,0 +1,341 @@
+//! Registering keys: who holds a key, whether there is room for it, and what the trail and hosts are told.
+
+use ::keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
+use feed::Entry;
+use thiserror::Error;
+
+use super::audit::{Actor, AuditEvent};
+use super::changes::Numbering;
+use super::keys::{Owner, key_id, owner, take_key};
+use super::ownership::check_not_compromised;
+use super::sql::{Transaction, sql};
+use super::warnings::{WarningKind, warn};
+use super::{KeyChange, Store, StoreError, now_ms, to_sql};
+use crate::secret;
+
+/// A key to be registered.
+pub struct KeyToPut<'a> {
+    /// What the account calls it.
+    pub name: &'a Name,
+    /// The key.
+    pub key: &'a ValidKey,
+    /// The text it was given, one line.
+    pub text: &'a str,
+    /// From when on hosts refuse it.
+    pub expires_at: Option<Expiry>,
+    /// Whether it takes the place of another key of the name.
+    pub may_replace: bool,
+}
+
+/// Why a key was not stored. What is shown is for the account that asked.
+#[derive(Debug, Error)]
+pub enum PutKeyError {
+    /// Which account it is must not be known to the one that asks.
+    #[error(
+        "this key is registered to another account, and a key belongs to one account only: remove it there, prove that it is yours with a POST to …/challenge, or make a new key with `ssh-keygen -t ed25519`"
+    )]
+    OfAnotherAccount,
+    /// A second name would suggest that removing one of the two locks the key out.
+    #[error(
+        "this key is already registered under the name `{}`: remove that one first to give it another name",
+        ::keys::escape(name)
+    )]
+    UnderAnotherName {
+        /// The name in the same account.
+        name: String,
+    },
+    /// Another key of the account has the name, and was not to be replaced.
+    #[error("another key of this account has this name: remove that one first, or choose another name")]
+    NameTaken,
+    /// See [`super::StoreLimits::keys_per_account_max`].
+    #[error(
+        "this account already has {max} keys, which is the most it may have: remove one that is no longer used"
+    )]
+    TooMany {
+        /// The most keys.
+        max: u64,
+    },
+    /// See [`Store::report_key`].
+    #[error(
+        "this key was reported as compromised and cannot be registered again: make a new one with `ssh-keygen -t ed25519`"
+    )]
+    Compromised,
+    /// A proof of something else, too late, or for the second time.
+    #[error(
+        "no challenge waits for this signature: ask for one with a POST to …/challenge, and sign it within 10 minutes"
+    )]
+    NoChallenge,
+    /// It was removed since its credential was checked.
+    #[error("this account no longer exists")]
+    AccountGone,
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Registers `wanted` to `account`. Gives the changes that hosts are told of: none when they know all of it
+    /// already. When it is another account's key, both are warned.
+    pub async fn put_key(
+        &self,
+        account: &AccountId,
+        wanted: &KeyToPut<'_>,
+        actor: &Actor,
+    ) -> Result<Vec<KeyChange>, PutKeyError> {
+        let mut transaction = self.begin_write().await?;
+        let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
+        let mut numbering = Numbering::default();
+        let wanted = Registration::of(account, wanted, actor);
+        let put = self.put(&mut transaction, &owner, &wanted, &mut numbering).await;
+        if let Err(error) = put {
+            // The warnings of a contest last; nothing else was written.
+            if matches!(error, PutKeyError::OfAnotherAccount) {
+                self.commit(transaction).await?;
+            }
+            return Err(error);
+        }
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        Ok(changes)
+    }
+
+    /// Stores what is wanted, or warns of it, and gives the key's id. Of what is refused nothing is stored.
+    pub(super) async fn put(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        wanted: &Registration<'_>,
+        numbering: &mut Numbering,
+    ) -> Result<KeyId, PutKeyError> {
+        let fingerprint = wanted.key.fingerprint();
+        check_not_compromised(transaction, fingerprint).await?;
+        match holder(transaction, owner, fingerprint).await? {
+            Holder::Nobody => self.register(transaction, owner, wanted, numbering).await,
+            Holder::Owner { name: held, key_id } if held == wanted.name.as_str() => {
+                Ok(self.renew(transaction, owner, key_id, wanted, numbering).await?)
+            }
+            Holder::Owner { name, .. } => Err(PutKeyError::UnderAnotherName { name }),
+            Holder::Other { account, name: held } => {
+                let kind = WarningKind::Contested;
+                warn(transaction, account, kind, fingerprint, &held, None).await?;
+                let name = wanted.name.as_str();
+                warn(transaction, owner.number, kind, fingerprint, name, Some(wanted.text)).await?;
+                self.note(transaction, owner, wanted, AuditEvent::KeyContested).await?;
+                Err(PutKeyError::OfAnotherAccount)
+            }
+        }
+    }
+
+    /// Stores a key that nobody holds, and gives its id.
+    pub(super) async fn register(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        wanted: &Registration<'_>,
+        numbering: &mut Numbering,
+    ) -> Result<KeyId, PutKeyError> {
+        if !wanted.may_replace {
+            check_name(transaction, owner, wanted.name).await?;
+        }
+        match take_key(transaction, owner, wanted.name).await? {
+            Some((key_id, fingerprint)) => {
+                self.note(transaction, owner, wanted, AuditEvent::KeyRemoved).await?;
+                numbering.remove(key_id, fingerprint);
+            }
+            None => self.check_room(transaction, owner).await?,
+        }
+        let id = secret::new_key_id().map_err(StoreError::from)?;
+        let new = wanted.entry(id.clone(), &owner.name)?;
+        new.insert(transaction, owner, wanted).await?;
+        numbering.put(new.id, new.fingerprint, new.entry);
+        let is_proved = wanted.verified_at.is_some();
+        let event = if is_proved { AuditEvent::KeyProved } else { AuditEvent::KeyAdded };
+        self.note(transaction, owner, wanted, event).await?;
+        Ok(id)
+    }
+
+    /// Stores the comment and the expiry of a key that its owner holds under its name, and gives its id.
+    async fn renew(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        key_id: KeyId,
+        wanted: &Registration<'_>,
+        numbering: &mut Numbering,
+    ) -> Result<KeyId, StoreError> {
+        let new = wanted.entry(key_id.clone(), &owner.name)?;
+        // Of another comment, hosts need not be told.
+        if new.replace(transaction, wanted).await? {
+            self.note(transaction, owner, wanted, AuditEvent::KeyChanged).await?;
+            numbering.put(new.id, new.fingerprint, new.entry);
+        }
+        Ok(key_id)
+    }
+
+    async fn note(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        Registration { actor, name, is_told, .. }: &Registration<'_>,
+        event: AuditEvent,
+    ) -> Result<(), StoreError> {
+        if *is_told {
+            self.record(transaction, owner.number, actor, event, name.as_str()).await
+        } else {
+            self.record_silently(transaction, actor, &[(owner.number, event, name.as_str())]).await
+        }
+    }
+
+    async fn check_room(&self, transaction: &mut Transaction, owner: &Owner) -> Result<(), PutKeyError> {
+        let max = self.limits.keys_per_account_max;
+        let held: i64 = sql("SELECT count(*) FROM keys WHERE account = $1")
+            .bind(owner.number)
+            .fetch_value(transaction)
+            .await
+            .map_err(StoreError::of("count an account's keys"))?;
+        if held < to_sql(max) { Ok(()) } else { Err(PutKeyError::TooMany { max }) }
+    }
+}
+
+async fn check_name(transaction: &mut Transaction, owner: &Owner, name: &Name) -> Result<(), PutKeyError> {
+    let found: Option<i64> = sql("SELECT number FROM keys WHERE account = $1 AND name = $2")
+        .bind(owner.number)
+        .bind(name.as_str())
+        .fetch_optional_value(transaction)
+        .await
+        .map_err(StoreError::of("look up a name"))?;
+    if found.is_some() { Err(PutKeyError::NameTaken) } else { Ok(()) }
+}
+
+/// What is stored of a key beside what hosts are told.
+pub(super) struct Registration<'a> {
+    pub(super) account: &'a AccountId,
+    pub(super) name: &'a Name,
+    pub(super) key: &'a ValidKey,
+    pub(super) text: &'a str,
+    pub(super) expires_at: Option<Expiry>,
+    pub(super) verified_at: Option<i64>,
+    pub(super) actor: &'a Actor,
+    pub(super) may_replace: bool,
+    /// Whether a mail tells of it.
+    pub(super) is_told: bool,
+}
+
+impl<'a> Registration<'a> {
+    pub(super) fn of(account: &'a AccountId, wanted: &KeyToPut<'a>, actor: &'a Actor) -> Self {
+        let KeyToPut { name, key, text, expires_at, may_replace } = *wanted;
+        Self { account, name, key, text, expires_at, verified_at: None, actor, may_replace, is_told: true }
+    }
+
+    fn entry(&self, id: KeyId, account_name: &str) -> Result<NewKey, StoreError> {
+        NewKey::of(id, self.account, account_name, self.name, self.key, self.expires_at)
+    }
+
+    fn expires_at_ms(&self) -> Option<i64> {
+        self.expires_at.map(|expiry| expiry.instant().as_millisecond())
+    }
+}
+
+/// Who has a key, and under which name.
+pub(super) enum Holder {
+    Nobody,
+    Owner { name: String, key_id: KeyId },
+    Other { account: i64, name: String },
+}
+
+pub(super) async fn holder(
+    transaction: &mut Transaction,
+    owner: &Owner,
+    fingerprint: Fingerprint,
+) -> Result<Holder, StoreError> {
+    let found: Option<(i64, String, String)> =
+        sql("SELECT account, name, id FROM keys WHERE fingerprint = $1")
+            .bind(fingerprint.as_bytes().as_slice())
+            .fetch_optional(transaction)
+            .await
+            .map_err(StoreError::of("look up a key"))?;
+    Ok(match found {
+        None => Holder::Nobody,
+        Some((account, name, id)) if account == owner.number => Holder::Owner { name, key_id: key_id(&id)? },
+        Some((account, name, _)) => Holder::Other { account, name },
+    })
+}
+
+/// A registration to be, with what hosts will be told of it.
+pub(super) struct NewKey {
+    pub(super) id: KeyId,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) entry: String,
+}
+
+impl NewKey {
+    pub(super) fn of(
+        id: KeyId,
+        account: &AccountId,
+        account_name: &str,
+        name: &Name,
+        key: &ValidKey,
+        expires_at: Option<Expiry>,
+    ) -> Result<Self, StoreError> {
+        let fingerprint = key.fingerprint();
+        let entry = Entry {
+            fingerprint,
+            key: key.canonical_text().to_owned(),
+            account: account.clone(),
+            key_id: id.clone(),
+            account_name: Some(account_name.to_owned()),
+            name: Some(name.as_str().to_owned()),
+            logins: None,
+            expires_at,
+        };
+        let entry = String::from_utf8(entry.to_json()).map_err(|_| StoreError::malformed("a name"))?;
+        Ok(Self { id, fingerprint, entry })
+    }
+
+    async fn insert(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        registration: &Registration<'_>,
+    ) -> Result<(), StoreError> {
+        sql("INSERT INTO keys
+                 (fingerprint, account, id, name, text, entry, created_at, verified_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        .bind(self.fingerprint.as_bytes().as_slice())
+        .bind(owner.number)
+        .bind(self.id.as_str())
+        .bind(registration.name.as_str())
+        .bind(registration.text)
+        .bind(self.entry.as_str())
+        .bind(now_ms())
+        .bind(registration.verified_at)
+        .bind(registration.expires_at_ms())
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("store a key"))?;
+        Ok(())
+    }
+
+    /// Stores what may change of a key that is stored; gives whether that is news for hosts.
+    async fn replace(
+        &self,
+        transaction: &mut Transaction,
+        registration: &Registration<'_>,
+    ) -> Result<bool, StoreError> {
+        let digest = self.fingerprint.as_bytes().as_slice();
+        let before: String = sql("SELECT entry FROM keys WHERE fingerprint = $1")
+            .bind(digest)
+            .fetch_value(&mut *transaction)
+            .await
+            .map_err(StoreError::of("look up a key"))?;
+        sql("UPDATE keys SET text = $1, entry = $2, expires_at = $3 WHERE fingerprint = $4")
+            .bind(registration.text)
+            .bind(self.entry.as_str())
+            .bind(registration.expires_at_ms())
+            .bind(digest)
+            .execute(transaction)
+            .await
+            .map_err(StoreError::of("store a key's text"))?;
+        Ok(before != self.entry)
+    }
+}
