@@ -1,12 +1,16 @@
 //! An HTTP client that waits for its answer.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::process::run;
 
 /// The key service answers in milliseconds, and in seconds while it is being killed and a disk is slow.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -98,4 +102,12 @@ fn percent_encoded(segment: &str) -> String {
 
 fn content_type(headers: &HeaderMap) -> String {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// What a daemon tells Prometheus at its socket.
+#[track_caller]
+#[must_use]
+pub fn scrape(socket: &Path) -> String {
+    run(Command::new("curl").args(["-sSf", "--unix-socket"]).arg(socket).arg("http://localhost/metrics"))
+        .output()
 }

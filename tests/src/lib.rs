@@ -66,7 +66,7 @@ pub use dice::Dice;
 pub use double::{Double, response, snapshot};
 pub use github::{GITHUB_CLIENT_SECRET, GitHub, Trouble};
 pub use host::{Answer, HostFiles, PushHost, give_to_syncd};
-pub use http::{Client, Reply};
+pub use http::{Client, Reply, scrape};
 pub use key::Key;
 pub use leave::leave_nothing_behind;
 pub use login::{Login, Session};

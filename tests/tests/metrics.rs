@@ -7,15 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pushkeys_tests::{HostFiles, Key, PushHost, Service, eventually, run};
+use pushkeys_tests::{HostFiles, Key, PushHost, Service, eventually, run, scrape};
 
 fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/metrics").join(name)
-}
-
-fn scrape(socket: &Path) -> String {
-    run(Command::new("curl").args(["-sSf", "--unix-socket"]).arg(socket).arg("http://localhost/metrics"))
-        .output()
 }
 
 /// The value of `series`, with its labels as they are told.

@@ -97,6 +97,7 @@ impl Metrics {
             gauge(&mut now, "keys", "Keys that are registered, as of a minute ago at most", totals.keys);
             gauge(&mut now, "accounts", "Accounts, as of a minute ago at most", totals.accounts);
             gauge(&mut now, "hosts", "Hosts that have a token, as of a minute ago at most", totals.hosts);
+            gauge(&mut now, "mails_waiting", "Mails to be sent, as of a minute ago at most", totals.mails);
         }
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -1,6 +1,6 @@
 //! The mail server: TLS before anything is said, by STARTTLS or from the first byte, and what becomes of mails meanwhile.
 
-use pushkeys_tests::{Account, Authority, Key, MailServer, Service, Smtp, eventually, until};
+use pushkeys_tests::{Account, Authority, Key, MailServer, Service, Smtp, eventually, scrape, until};
 use serde_json::Value;
 
 const PASSWORD: &str = "hunter2";
@@ -113,6 +113,8 @@ fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_wa
         ana.adds(&key, "laptop");
         ana.removes("laptop");
     }
+    let told = scrape(&service.metrics());
+    assert!(told.contains("pushkeys_server_mails_waiting 100\n"), "{told}");
     let log = service.log();
     // The token's mail waits too.
     assert_eq!(log.matches("too many mails wait: no mail tells of this change").count(), 11, "{log}");

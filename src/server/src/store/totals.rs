@@ -12,17 +12,21 @@ pub struct Totals {
     pub accounts: u64,
     /// Hosts that have a token.
     pub hosts: u64,
+    /// Mails that no server took yet.
+    pub mails: u64,
 }
 
 impl Store {
     /// Counts everything, which reads every row.
     pub async fn totals(&self) -> Result<Totals, StoreError> {
-        let (keys, accounts, hosts): (i64, i64, i64) = sql(
-            "SELECT (SELECT COUNT(*) FROM keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM hosts)",
+        let (keys, accounts, hosts, mails): (i64, i64, i64, i64) = sql(
+            "SELECT (SELECT COUNT(*) FROM keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM hosts),
+             (SELECT COUNT(*) FROM mails)",
         )
         .fetch_one(&self.database)
         .await
         .map_err(StoreError::of("count what there is"))?;
-        Ok(Totals { keys: from_sql(keys)?, accounts: from_sql(accounts)?, hosts: from_sql(hosts)? })
+        let (keys, accounts) = (from_sql(keys)?, from_sql(accounts)?);
+        Ok(Totals { keys, accounts, hosts: from_sql(hosts)?, mails: from_sql(mails)? })
     }
 }

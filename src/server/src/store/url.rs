@@ -81,17 +81,13 @@ impl DatabaseUrl {
 }
 
 impl PostgresUrl {
-    /// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say. Another machine is to prove by a
-    /// certificate who it is, unless the URL says otherwise.
+    /// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say.
     pub(super) fn options(&self) -> Result<PgConnectOptions, OpenError> {
         let url = || DatabaseUrl::Postgres(self.clone());
         let options: PgConnectOptions =
             self.text.parse().map_err(|source| OpenError::Connect { url: url(), source })?;
         self.check_files()?;
         let options = match options.get_ssl_mode() {
-            PgSslMode::Prefer | PgSslMode::Allow if !is_local(&options) => {
-                options.ssl_mode(PgSslMode::VerifyFull)
-            }
             // Who names an authority has it asked, as libpq does; sqlx alone would believe any certificate.
             PgSslMode::Require if self.has_authority() => options.ssl_mode(PgSslMode::VerifyCa),
             _ => options,
@@ -127,6 +123,18 @@ fn is_local(options: &PgConnectOptions) -> bool {
     options.get_socket().is_some() || host.starts_with('/') || is_here(host)
 }
 
+/// `text`, the URL of a server on another machine, which is to prove by a certificate who it is unless the URL names
+/// another mode. It says so from then on, also to programs of PostgreSQL that are given it.
+fn protected(text: &str, options: &PgConnectOptions) -> Result<String, ParseDatabaseUrlError> {
+    let may_be_plain = matches!(options.get_ssl_mode(), PgSslMode::Prefer | PgSslMode::Allow);
+    if parameter(text, &MODE).is_none() {
+        let mut url = Url::parse(text).map_err(|_| ParseDatabaseUrlError::Postgres)?;
+        url.query_pairs_mut().append_pair("sslmode", "verify-full");
+        return Ok(url.into());
+    }
+    if may_be_plain { Err(ParseDatabaseUrlError::MaybePlain) } else { Ok(text.to_owned()) }
+}
+
 /// The value of the last parameter of `url` that has one of these names: it is the one that counts.
 fn parameter(url: &str, names: &[&str]) -> Option<String> {
     let url = Url::parse(url).ok()?;
@@ -150,11 +158,8 @@ impl FromStr for DatabaseUrl {
             return Err(ParseDatabaseUrlError::Password);
         }
         let options: PgConnectOptions = text.parse().map_err(|_| ParseDatabaseUrlError::Postgres)?;
-        let may_be_plain = matches!(options.get_ssl_mode(), PgSslMode::Prefer | PgSslMode::Allow);
-        if may_be_plain && parameter(text, &MODE).is_some() && !is_local(&options) {
-            return Err(ParseDatabaseUrlError::MaybePlain);
-        }
-        Ok(Self::Postgres(PostgresUrl { text: text.into(), password_file: None }))
+        let text = if is_local(&options) { text.to_owned() } else { protected(text, &options)? };
+        Ok(Self::Postgres(PostgresUrl { text, password_file: None }))
     }
 }
 
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn a_url_names_a_file_by_its_absolute_path_or_a_server() {
         assert_eq!("sqlite:///var/lib/a.db".parse(), Ok(DatabaseUrl::at("/var/lib/a.db")));
-        for text in ["postgres://db/pushkeys", "postgresql://ana@db:5433/keys?sslmode=verify-full"] {
+        for text in ["postgres://localhost/pushkeys", "postgresql://ana@db:5433/keys?sslmode=verify-full"] {
             assert_eq!(text.parse::<DatabaseUrl>().unwrap().to_string(), text);
         }
         for text in ["sqlite://a.db", "sqlite://", "mysql://host/db", "/var/lib/a.db", "", "postgres://db:x/"]
@@ -202,6 +207,9 @@ mod tests {
         for host in ["db.example.com", "192.0.2.1", "0.0.0.0", "[2001:db8::1]", "localhost.example.com"] {
             let url = format!("postgres://ana@{host}/keys");
             assert_eq!(mode(&url), "VerifyFull", "{url}");
+            assert_eq!(mode(&format!("{url}#x?sslmode=disable")), "VerifyFull");
+            // What is shown, and given to pg_dump, says so too.
+            assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), format!("{url}?sslmode=verify-full"));
             assert_eq!(mode(&format!("{url}?sslmode=require")), "Require");
             assert_eq!(mode(&format!("{url}?sslmode=disable")), "Disable");
             for plain in
