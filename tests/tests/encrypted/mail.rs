@@ -59,7 +59,7 @@ fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait
     let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let server = MailServer::start("starttls", &right.signs_for_server(&["localhost"]), PASSWORD);
     let smtp = server.settings_at("localhost", &settings("starttls"));
-    let (mut service, ana) = service(&smtp, &[("ca.pem", &wrong.pem()), ("password", "guessed")]);
+    let (service, ana) = service(&smtp, &[("ca.pem", &wrong.pem()), ("password", "guessed")]);
     ana.adds(&Key::ed25519(), "laptop");
     until("the refusal is logged", || service.log().contains("the mail server takes no mail"));
     let log = service.log();
@@ -78,10 +78,7 @@ fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait
     is_told(&service, "permanent error (535)");
     service.is_given("password", PASSWORD);
     assert_eq!(check(&service)["ok"], true);
-    assert_eq!(server.mails(), [] as [Value; 0]);
-    service.stop();
-    service.restart();
-    // About the token and about the key.
+    // About the token and about the key; the service sees by itself that its files were put right.
     until("what waited arrives", || server.mails().len() == 2);
 }
 

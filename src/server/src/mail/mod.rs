@@ -4,7 +4,8 @@
 //! come twice when one happens between the two; its `Message-ID` is the same then. Any replica sends it.
 //!
 //! A server that takes one mail and not another is asked for that one ever more rarely. A server that takes none, since
-//! it is away, is not who it should be, or does not let us in, is left alone for a while, and all mails wait.
+//! it is away, is not who it should be, or does not let us in, is left alone for a while, and all mails wait. Then our
+//! password and the authorities are read anew: they may be what was wrong.
 
 mod settings;
 mod text;
@@ -99,20 +100,26 @@ impl Sender {
     }
 
     /// Sends until `stopping`. What is on its way then is sent again after the next start, unless it arrived.
-    pub async fn run(self, stopping: CancellationToken) {
+    pub async fn run(mut self, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
             () = self.send_all() => {}
         }
     }
 
-    async fn send_all(&self) {
+    async fn send_all(&mut self) {
         let mut commits = self.store.commits();
         // How often the server took no mail, one time after the other.
         let mut absences = 0;
         loop {
             match self.store.take_mail(LEASE).await {
-                Ok(Some(mail)) => absences = self.deliver(&mail, absences).await,
+                Ok(Some(mail)) => {
+                    absences = self.deliver(&mail, absences).await;
+                    if absences > 0 {
+                        sleep(backoff(absences, PAUSE_MAX)).await;
+                        self.prepare_again();
+                    }
+                }
                 Ok(None) => {
                     // Whether a change or the time ended it, the queue is looked at.
                     let _ = timeout(LOOK_EVERY, commits.changed()).await;
@@ -126,7 +133,14 @@ impl Sender {
         }
     }
 
-    /// Sends `mail`, or lets it wait; gives how often the server has taken none by then, and lets it alone meanwhile.
+    fn prepare_again(&mut self) {
+        match transport::prepare(&self.settings) {
+            Ok(transport) => self.transport = transport,
+            Err(error) => tracing::warn!("mails go on with the files of before: {}", chain(&error)),
+        }
+    }
+
+    /// Sends `mail`, or lets it wait; gives how often the server has taken none by then.
     async fn deliver(&self, mail: &WaitingMail, absences: u64) -> u64 {
         let (sent, id, host) = (self.send(mail).await, mail.id.as_str(), self.settings.host.as_str());
         let is_absent = sent.as_ref().is_err_and(SendError::is_of_server);
@@ -158,9 +172,6 @@ impl Sender {
         };
         if let Err(error) = noted {
             tracing::error!(mail = id, "what became of a mail cannot be noted: {}", chain(&error));
-        }
-        if is_absent {
-            sleep(pause).await;
         }
         absences
     }
