@@ -5,14 +5,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::support::{Host, key, wait_for};
 
-fn source(host: &Host) -> String {
-    let path = host.path("keys");
-    format!("[[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n", path.display())
-}
-
 fn following() -> Host {
     let mut host = Host::new();
-    host.configure(&source(&host));
+    host.configure(&host.directory("local", "keys"));
     host.write("keys/ana.pub", 0o644, &format!("# laptop\n{} laptop\n\n", key(1).1));
     host.start();
     host.wait_in_step("local", 1);

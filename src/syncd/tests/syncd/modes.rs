@@ -8,11 +8,7 @@ fn once_says_what_became_of_every_source() {
     service.holds(&[entry(0, "acct_7"), entry(1, "acct_7")]);
     let host = Host::new();
     host.write("keys/ana.pub", 0o644, &key(5).1);
-    let directory = format!(
-        "[[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
-        host.path("keys").display()
-    );
-    host.configure(&(service.feed("") + &directory));
+    host.configure(&(service.feed("") + &host.directory("local", "keys")));
     let check = |code: i32, expected: &str| {
         let output = host.run(&["--once"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);

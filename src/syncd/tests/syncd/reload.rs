@@ -3,11 +3,6 @@
 use crate::support::{Answer, Host, Service, entry, key, wait_for};
 use feed::Event;
 
-fn directory(host: &Host, name: &str) -> String {
-    let path = host.path(name);
-    format!("[[source]]\nname = \"{name}\"\nkind = \"directory\"\npath = \"{}\"\n", path.display())
-}
-
 #[test]
 fn sources_come_and_go_and_the_others_keep_their_connection() {
     let service = Service::start();
@@ -18,7 +13,7 @@ fn sources_come_and_go_and_the_others_keep_their_connection() {
     host.wait_in_step("api", 1);
 
     host.write("local/ana.pub", 0o644, &key(1).1);
-    host.configure(&(service.feed("") + &directory(&host, "local")));
+    host.configure(&(service.feed("") + &host.directory("local", "local")));
     host.wait_in_step("local", 1);
     host.configure(&service.feed(""));
     wait_for("the folder to go", || (!host.cache().join("local").exists()).then_some(()));
@@ -34,12 +29,12 @@ fn a_source_that_went_while_no_daemon_ran_is_removed_too() {
     for (name, number) in [("one", 1), ("two", 2)] {
         host.write(&format!("{name}/ana.pub"), 0o644, &key(number).1);
     }
-    host.configure(&(directory(&host, "one") + &directory(&host, "two")));
+    host.configure(&(host.directory("one", "one") + &host.directory("two", "two")));
     host.start();
     host.wait_in_step("two", 1);
     host.stop();
     let bystander = host.write("cache/other/file", 0o644, "not a cache");
-    host.configure(&directory(&host, "one"));
+    host.configure(&host.directory("one", "one"));
     host.start();
     wait_for("the folder to go", || (!host.cache().join("two").exists()).then_some(()));
     assert!(bystander.exists(), "a folder that is not a source's is left alone");
@@ -49,19 +44,19 @@ fn a_source_that_went_while_no_daemon_ran_is_removed_too() {
 fn a_configuration_that_is_wrong_is_named_and_the_one_before_stays() {
     let mut host = Host::new();
     host.write("local/ana.pub", 0o644, &key(1).1);
-    host.configure(&directory(&host, "local"));
+    host.configure(&host.directory("local", "local"));
     host.start();
     host.wait_in_step("local", 1);
     let error = |host: &Host| host.status().and_then(|status| status.config_error).map(|error| error.what);
 
-    host.configure(&(directory(&host, "local") + "colour = \"red\"\n"));
+    host.configure(&(host.directory("local", "local") + "colour = \"red\"\n"));
     let what = wait_for("the fault", || error(&host));
     assert!(what.contains("line 7: unknown field `colour`"), "{what}");
     host.wait_for_log("the one before stays in force");
     host.write("local/bob.pub", 0o644, &key(2).1);
     host.wait_in_step("local", 2);
 
-    host.configure(&(directory(&host, "local") + "logins = [\"deploy\"]\n"));
+    host.configure(&(host.directory("local", "local") + "logins = [\"deploy\"]\n"));
     wait_for("the cure", || error(&host).is_none().then_some(()));
     wait_for("the login", || host.found("local", 1).filter(|entry| entry.opens(&"deploy".parse().unwrap())));
 }
@@ -70,7 +65,7 @@ fn a_configuration_that_is_wrong_is_named_and_the_one_before_stays() {
 fn a_configuration_that_others_can_write_is_refused() {
     let mut host = Host::new();
     host.write("local/ana.pub", 0o644, &key(1).1);
-    let text = std::fs::read_to_string(host.configure(&directory(&host, "local"))).unwrap();
+    let text = std::fs::read_to_string(host.configure(&host.directory("local", "local"))).unwrap();
     host.start();
     host.wait_in_step("local", 1);
     host.write("syncd.toml", 0o666, &text);
@@ -114,7 +109,7 @@ fn a_token_that_everybody_can_read_is_not_used() {
 fn a_hangup_is_a_reload() {
     let mut host = Host::new();
     host.write("local/ana.pub", 0o644, &key(1).1);
-    host.configure(&directory(&host, "local"));
+    host.configure(&host.directory("local", "local"));
     host.start();
     host.wait_in_step("local", 1);
     host.signal(rustix::process::Signal::HUP);
@@ -129,7 +124,7 @@ fn a_key_that_two_sources_give_to_different_accounts_is_reported_until_it_is_set
     let mut host = Host::new();
     host.write("one/ana.pub", 0o644, &key(1).1);
     host.write("two/ana.pub", 0o644, &key(1).1);
-    host.configure(&(directory(&host, "one") + &directory(&host, "two")));
+    host.configure(&(host.directory("one", "one") + &host.directory("two", "two")));
     host.start();
     host.wait_in_step("one", 1);
     host.wait_in_step("two", 1);

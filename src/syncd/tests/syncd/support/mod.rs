@@ -96,6 +96,12 @@ impl Host {
         self.write("syncd.toml", 0o644, &text)
     }
 
+    /// A source `name` of the local key files in `folder`.
+    pub(crate) fn directory(&self, name: &str, folder: &str) -> String {
+        let path = self.path(folder);
+        format!("[[source]]\nname = \"{name}\"\nkind = \"directory\"\npath = \"{}\"\n", path.display())
+    }
+
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushkeys-syncd"));
         command
