@@ -10,9 +10,13 @@ use crate::config::Config;
 
 #[derive(Args)]
 #[command(after_help = "\
-The copy is consistent and for its owner alone. To restore it, stop the service, put a copy of FILE in the place of \
-the database, remove the files beside it whose names end in -wal and -shm, and start the service: it notices, and \
-every host takes a snapshot. What was changed since the copy is gone.
+The copy is consistent and for its owner alone. To restore it, stop the service and its socket, which would start it \
+again, put a copy of FILE in the place of the database, remove the files beside it whose names end in -wal and -shm, and \
+start both: the service notices, and every host takes a snapshot. What was changed since the copy is gone. For example:
+  systemctl stop pushkeys-server.socket pushkeys-server.service
+  cd /var/lib/pushkeys-server && rm -f pushkeys.db-wal pushkeys.db-shm
+  runuser -u pushkeys-server -- cp FILE pushkeys.db
+  systemctl start pushkeys-server.socket pushkeys-server.service
 
 The service's secret file is not in the copy, and is needed with it.")]
 pub(super) struct Arguments {

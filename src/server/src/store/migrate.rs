@@ -37,7 +37,7 @@ pub enum MigrateError {
     Open(#[from] OpenError),
     /// What it wrote after the copy would be lost.
     #[error(
-        "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server"
+        "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server.socket pushkeys-server.service"
     )]
     InUse {
         /// The configured database.
