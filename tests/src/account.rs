@@ -15,15 +15,15 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(base: &str, name: &str, id: &str, token: &str) -> Self {
-        let client = Client::new(base, Some(format!("Bearer {token}")));
+    pub(crate) fn new(client: Client, name: &str, id: &str, token: &str) -> Self {
         Self { name: name.to_owned(), id: id.to_owned(), token: token.to_owned(), client }
     }
 
     /// The account's user from now on asks the service at `base`.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {
-        Self::new(base, &self.name, &self.id, &self.token)
+        let client = Client::new(base, Some(format!("Bearer {}", self.token)));
+        Self::new(client, &self.name, &self.id, &self.token)
     }
 
     /// The name that the account goes by, and is greeted by.

@@ -1,6 +1,11 @@
 //! An authority for certificates, and what it signs.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    date_time_ymd,
+};
 
 /// An authority that signs whatever a test wants.
 #[derive(Debug)]
@@ -41,6 +46,44 @@ impl Authority {
     #[must_use]
     pub fn signs_for_client(&self, name: &str) -> Certified {
         self.signs(&parameters(name, &[]))
+    }
+
+    /// A certificate for a push host of these names.
+    #[must_use]
+    pub fn signs_for_host(&self, names: &[&str]) -> Certified {
+        self.signs_with(names, |_| {})
+    }
+
+    /// The same, and it has expired.
+    #[must_use]
+    pub fn signed_long_ago(&self, names: &[&str]) -> Certified {
+        self.signs_with(names, |parameters| {
+            parameters.not_before = date_time_ymd(2001, 1, 1);
+            parameters.not_after = date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    /// The same, and it begins to be valid an hour from now.
+    #[must_use]
+    pub fn signs_for_later(&self, names: &[&str]) -> Certified {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        self.signs_with(names, |parameters| {
+            parameters.not_before = date_time_ymd(1970, 1, 1) + now + Duration::from_hours(1);
+        })
+    }
+
+    /// The same, for servers alone.
+    #[must_use]
+    pub fn signs_for_servers_alone(&self, names: &[&str]) -> Certified {
+        self.signs_with(names, |parameters| {
+            parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    fn signs_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certified {
+        let mut parameters = parameters("host", names);
+        change(&mut parameters);
+        self.signs(&parameters)
     }
 
     fn signs(&self, parameters: &CertificateParams) -> Certified {

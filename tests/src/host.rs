@@ -10,12 +10,15 @@ use keys::Fingerprint;
 
 use crate::process::{Finished, run};
 use crate::{
-    Double, Key, Login, Program, Registration, Room, Service, Sshd, SshdSettings, Syncd, Syslog, as_user,
-    program, until,
+    Certified, Double, Key, Login, Program, Registration, Room, Service, Sshd, SshdSettings, Syncd, Syslog,
+    as_user, program, until,
 };
 
 /// The hook as it is shipped.
 const HOOK: &str = include_str!("../../packaging/hooks/post-receive");
+
+/// The files of [`HostFiles::source_with_certificate`].
+const CERTIFICATE_AND_KEY: [&str; 2] = ["host.pem", "host.key"];
 
 /// A push host on this machine: its sshd asks pushkeys-lookup, and its pushkeys-syncd keeps the cache.
 #[derive(Debug)]
@@ -208,11 +211,37 @@ impl HostFiles {
     pub fn source(&self, service: &Service) -> String {
         let token_file = self.room.write("token", &service.host_token(&self.name()));
         give_to_syncd(&token_file, 0o400);
+        format!("{}token_file = \"{}\"\n", self.source_without_token(service), token_file.display())
+    }
+
+    /// The same without a token: the host shows `identity`, which [`HostFiles::shows`] can replace.
+    #[must_use]
+    pub fn source_with_certificate(&self, service: &Service, identity: &Certified) -> String {
+        self.shows(identity);
+        let [certificate, key] = CERTIFICATE_AND_KEY.map(|name| self.room.join(name));
         format!(
-            "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{}\"\ntoken_file = \"{}\"\n",
-            service.url(),
-            token_file.display()
+            "{}client_certificate = \"{}\"\nclient_key = \"{}\"\n",
+            self.source_without_token(service),
+            certificate.display(),
+            key.display()
         )
+    }
+
+    /// From now on the host shows `identity`.
+    pub fn shows(&self, identity: &Certified) {
+        for (name, text) in CERTIFICATE_AND_KEY.into_iter().zip([&identity.certificate, &identity.key]) {
+            // Nobody reads half of a file that is renamed into its place.
+            let new = self.room.write(&format!("{name}.new"), text);
+            give_to_syncd(&new, 0o400);
+            fs::rename(new, self.room.join(name)).expect("own file");
+        }
+    }
+
+    fn source_without_token(&self, service: &Service) -> String {
+        let source = format!("[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"{}\"\n", service.url());
+        let Some(authority) = service.authority() else { return source };
+        let file = self.room.write_with_mode("ca.pem", authority, 0o644);
+        format!("{source}ca_file = \"{}\"\n", file.display())
     }
 
     /// The folder of the repositories of [`HostFiles::source_with_git`].
@@ -251,7 +280,8 @@ impl HostFiles {
     }
 
     /// The host's name at the key service: the last part of its directory's.
-    fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         let directory = self.room.path().file_name().expect("a room has a name");
         directory.to_string_lossy().into_owned()
     }

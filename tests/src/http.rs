@@ -39,13 +39,22 @@ impl Client {
     /// A client of the service at `base`, such as `http://127.0.0.1:8080`, that sends `authorization` as it is.
     #[must_use]
     pub fn new(base: &str, authorization: Option<String>) -> Self {
-        let http = reqwest::Client::builder()
+        Self::trusting(base, authorization, None)
+    }
+
+    /// The same, of a service that `authority`, in PEM, vouches for and nobody else need.
+    #[must_use]
+    pub fn trusting(base: &str, authorization: Option<String>, authority: Option<&str>) -> Self {
+        let mut http = reqwest::Client::builder()
             .timeout(ANSWER_TIME_MAX)
             .no_proxy()
             // A connection from before a restart of the service looks usable until it is used.
-            .pool_max_idle_per_host(0)
-            .build()
-            .expect("a client");
+            .pool_max_idle_per_host(0);
+        if let Some(authority) = authority {
+            let authority = reqwest::Certificate::from_pem(authority.as_bytes()).expect("a certificate");
+            http = http.tls_certs_only([authority]);
+        }
+        let http = http.build().expect("a client");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let base = Url::parse(base).expect("a base URL");
         Self { base, authorization, http, runtime: Arc::new(runtime) }

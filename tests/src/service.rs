@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::{Daemon, Finished, run_within};
 use crate::{
-    Account, Client, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user, eventually, program,
+    Account, Authority, Client, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user, eventually,
+    program,
 };
 
 /// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
@@ -26,6 +27,8 @@ pub struct Service {
     _own: Option<PostgresDatabase>,
     /// Tables of the configuration besides what every service has.
     settings: String,
+    /// Who signed its certificate, in PEM, where it speaks TLS.
+    authority: Option<String>,
     /// The token by which a test itself reads the feed.
     observer: OnceLock<String>,
 }
@@ -43,43 +46,67 @@ impl Service {
     pub fn start_with(settings: &str, files: &[(&str, &str)]) -> Self {
         let room = Room::temporary();
         let database = format!("sqlite://{}", room.join("pushkeys.db").display());
-        Self::start_in(room, database, settings, files)
+        Self::start_in(room, database, settings, files, None)
+    }
+
+    /// A service that speaks TLS with a certificate of `authority`, and knows hosts by those of `clients`.
+    #[must_use]
+    pub fn start_with_tls(authority: &Authority, clients: &Authority) -> Self {
+        let (room, own) = (Room::temporary(), authority.signs_for_server(&["127.0.0.1"]));
+        let settings = "[tls]\ncertificate = \"{room}/tls.pem\"\nkey = \"{room}/tls.key\"\n\
+                        client_ca = \"{room}/hosts.pem\"\n";
+        let files = [("tls.pem", &*own.certificate), ("tls.key", &own.key), ("hosts.pem", &clients.pem())];
+        let database = format!("sqlite://{}", room.join("pushkeys.db").display());
+        Self::start_in(room, database, settings, &files, Some(authority.pem()))
     }
 
     /// The same on a PostgreSQL database of its own, in the server that tests share.
     #[must_use]
     pub fn start_on_postgres_with(settings: &str, files: &[(&str, &str)]) -> Self {
         let database = PostgresDatabase::shared();
-        let service = Self::start_in(Room::temporary(), database.url(), settings, files);
+        let service = Self::start_in(Room::temporary(), database.url(), settings, files, None);
         Self { _own: Some(database), ..service }
     }
 
     /// The same on the PostgreSQL database at `url`.
     #[must_use]
     pub fn start_on_postgres(url: String) -> Self {
-        Self::start_in(Room::temporary(), url, "", &[])
+        Self::start_in(Room::temporary(), url, "", &[], None)
     }
 
     /// Another service on the same database with the same secret.
     #[must_use]
     pub fn replica(&self) -> Self {
         let (database, secret) = (self.database.clone(), self.secret.clone());
-        Self::start_on(Room::temporary(), database, secret, self.settings.clone())
+        Self::start_on(Room::temporary(), database, secret, self.settings.clone(), self.authority.clone())
     }
 
-    fn start_in(room: Room, database: String, settings: &str, files: &[(&str, &str)]) -> Self {
+    fn start_in(
+        room: Room,
+        database: String,
+        settings: &str,
+        files: &[(&str, &str)],
+        authority: Option<String>,
+    ) -> Self {
         for (name, text) in files {
             let _ = room.write(name, text);
         }
         let settings = settings.replace("{room}", &room.path().display().to_string());
         let secret = room.join("secret");
-        Self::start_on(room, database, secret, settings)
+        Self::start_on(room, database, secret, settings, authority)
     }
 
-    fn start_on(room: Room, database: String, secret: PathBuf, settings: String) -> Self {
+    fn start_on(
+        room: Room,
+        database: String,
+        secret: PathBuf,
+        settings: String,
+        authority: Option<String>,
+    ) -> Self {
         let (address, observer) = (String::new(), OnceLock::new());
         let daemon = Daemon::new("pushkeys-server", room.join("server.log"));
-        let mut service = Self { room, database, secret, address, daemon, _own: None, settings, observer };
+        let mut service =
+            Self { room, database, secret, address, daemon, _own: None, settings, authority, observer };
         for _ in 0..ATTEMPTS_MAX {
             service.address = format!("127.0.0.1:{}", free_port());
             service.configure();
@@ -100,7 +127,7 @@ impl Service {
     fn try_restart(&mut self) -> bool {
         let mut command = self.command();
         command.arg("serve");
-        let client = Client::new(&self.url(), None);
+        let client = self.client(None);
         let process = self.daemon.start(command);
         eventually("the service answers or gives up", || {
             let answered = client.send(Method::GET, &["healthz"], None).is_ok();
@@ -133,7 +160,27 @@ impl Service {
     /// The base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Who signed its certificate, in PEM, where it speaks TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    /// A client of it with the bearer token `token`.
+    #[must_use]
+    pub fn client(&self, token: Option<&str>) -> Client {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Client::trusting(&self.url(), authorization, self.authority())
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Moves it to the database at `url` from its next start on.
@@ -216,7 +263,7 @@ impl Service {
     fn add_account(&self, name: &str, more: &[&str]) -> Account {
         let account = self.json(&[&["account", "add", name, "--json"], more].concat());
         let token = self.json(&["token", "add", name, "--json"]);
-        Account::new(&self.url(), name, text(&account, "id"), text(&token, "bearer"))
+        self.account_of(name, text(&account, "id"), text(&token, "bearer"))
     }
 
     /// Sets the password by which the owner of the account `name` signs in to the console.
@@ -232,7 +279,7 @@ impl Service {
     /// An account that the test has written into the database, as two commands for each of hundreds take minutes.
     #[must_use]
     pub fn account_of(&self, name: &str, id: &str, token: &str) -> Account {
-        Account::new(&self.url(), name, id, token)
+        Account::new(self.client(Some(token)), name, id, token)
     }
 
     /// A new token for the host `name`.
@@ -256,7 +303,7 @@ impl Service {
         let observer = self
             .observer
             .get_or_init(|| self.host_token(&format!("observer-{}", self.address.replace(':', "-"))));
-        let client = Client::new(&self.url(), Some(format!("Bearer {observer}")));
+        let client = self.client(Some(observer));
         let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None).expect("a snapshot");
         let lines = reply.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         lines.filter(|line| line.get("fingerprint").is_some()).collect()

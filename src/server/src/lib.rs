@@ -27,3 +27,4 @@ pub mod rate_limit;
 pub mod seal;
 pub mod secret;
 pub mod store;
+pub mod tls;

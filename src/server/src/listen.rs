@@ -1,4 +1,4 @@
-//! Connections: how many, how long their headers may take, and how they end.
+//! Connections: how many, how long their beginning may take, and how they end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,17 +8,24 @@ use std::time::Duration;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
+use crate::log::chain;
+use crate::metrics::Metrics;
+use crate::tls::{ShownCertificate, Tls};
+
 /// Connections at once: 5,000 hosts with room for those that come back while their old ones time out.
 const CONNECTIONS_MAX: usize = 16_384;
+/// Of them, those that have not shaken hands yet: a fleet that comes back at once, while strangers take no host's place.
+const HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 2;
 /// File descriptors for everything that is no connection.
 const OTHER_FILES: u64 = 256;
 /// How long a client may take to send the headers of a request.
@@ -48,15 +55,32 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves `router`, whose requests carry their connection's address as an extension, until `stopping` is cancelled, and then what was begun.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+/// How to serve whoever connects.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// What requests are answered by. They carry their connection's address and its [`ClientCertificate`] as extensions.
+    pub(crate) router: Router,
+    /// Where it is not plain HTTP.
+    pub(crate) tls: Option<Tls>,
+    /// Counts connections that did not begin.
+    pub(crate) metrics: Metrics,
+    pub(crate) stopping: CancellationToken,
+}
+
+/// The certificate that a connection's client showed, whatever it is good for.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate(pub(crate) Option<ShownCertificate>);
+
+/// Serves whoever connects until the order to stop, and then what was begun.
+pub(crate) async fn serve(listener: TcpListener, door: Door) {
     raise_file_limit();
     let graceful = GracefulShutdown::new();
-    let builder = builder();
+    let builder = Arc::new(builder());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
-            () = stopping.cancelled() => break,
+            () = door.stopping.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         let (stream, peer, place) = match accepted {
@@ -67,18 +91,64 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: Cance
                 continue;
             }
         };
-        let service = TowerToHyperService::new(Extension(peer).layer(router.clone()));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = Connection {
+            door: door.clone(),
+            peer,
+            builder: Arc::clone(&builder),
+            handshakes: Arc::clone(&handshakes),
+            watcher: graceful.watcher(),
+        };
         tokio::spawn(async move {
-            // A client that breaks off is no event: what it asked for has been logged.
-            let _ = connection.await;
+            connection.run(stream).await;
             drop(place);
         });
     }
     drop(listener);
     if timeout(STOP_TIME_MAX, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off, which took longer than {} s", STOP_TIME_MAX.as_secs());
+    }
+}
+
+/// One connection, from its acceptance to its end.
+struct Connection {
+    door: Door,
+    peer: SocketAddr,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    handshakes: Arc<Semaphore>,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let Some(tls) = &self.door.tls else { return self.speak(stream, None).await };
+        let Ok(handshake) = self.handshakes.try_acquire() else {
+            return self.door.metrics.handshake_failed("crowded");
+        };
+        let shaken = tokio::select! {
+            () = self.door.stopping.cancelled() => return,
+            shaken = tls.shake_hands(stream) => shaken,
+        };
+        drop(handshake);
+        match shaken {
+            Ok((stream, shown)) => self.speak(stream, shown).await,
+            Err(error) => {
+                // Strangers decide how often that happens, so it is counted and not told.
+                tracing::debug!(peer = %self.peer, "no TLS connection: {}", chain(&error));
+                self.door.metrics.handshake_failed(error.kind());
+            }
+        }
+    }
+
+    async fn speak(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        shown: Option<ShownCertificate>,
+    ) {
+        let router = Extension(ClientCertificate(shown)).layer(self.door.router);
+        let service = TowerToHyperService::new(Extension(self.peer).layer(router));
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        // A client that breaks off is no event: what it asked for has been logged.
+        let _ = self.watcher.watch(connection).await;
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     requests: Family<Answered, Counter>,
     seconds: Family<OfClass, Histogram, fn() -> Histogram>,
     refusals: Family<OfKind, Counter>,
+    handshakes: Family<OfKind, Counter>,
     store: Store,
     hub: Hub,
     totals: Arc<Mutex<Option<(Instant, Totals)>>>,
@@ -65,6 +66,7 @@ impl Metrics {
         let seconds: Family<OfClass, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(SECONDS));
         let refusals = Family::default();
+        let handshakes = Family::default();
         registry.register(
             "build",
             "The version of the service",
@@ -73,8 +75,13 @@ impl Metrics {
         registry.register("requests", "Requests by class of path and by status", requests.clone());
         registry.register("request_seconds", "Time until a response began", seconds.clone());
         registry.register("refusals", "Requests that the API refused, by kind", refusals.clone());
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS connections that did not begin, by kind",
+            handshakes.clone(),
+        );
         let registry = Arc::new(registry);
-        Self { registry, requests, seconds, refusals, store, hub, totals: Arc::default() }
+        Self { registry, requests, seconds, refusals, handshakes, store, hub, totals: Arc::default() }
     }
 
     /// The numbers in the text format of OpenMetrics.
@@ -96,7 +103,7 @@ impl Metrics {
         if let Some(totals) = self.totals().await {
             gauge(&mut now, "keys", "Keys that are registered, as of a minute ago at most", totals.keys);
             gauge(&mut now, "accounts", "Accounts, as of a minute ago at most", totals.accounts);
-            gauge(&mut now, "hosts", "Hosts that have a token, as of a minute ago at most", totals.hosts);
+            gauge(&mut now, "hosts", "Hosts that are registered, as of a minute ago at most", totals.hosts);
             gauge(&mut now, "mails_waiting", "Mails to be sent, as of a minute ago at most", totals.mails);
         }
         let mut text = String::new();
@@ -104,6 +111,11 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry);
         let _ = encode(&mut text, &now);
         text
+    }
+
+    /// Counts a TLS connection that did not begin.
+    pub(crate) fn handshake_failed(&self, kind: &'static str) {
+        self.handshakes.get_or_create(&OfKind { kind }).inc();
     }
 
     async fn totals(&self) -> Option<Totals> {

@@ -288,12 +288,16 @@ impl Daemon {
         }
     }
 
-    /// Ends the pause of sources whose files have changed: that may be the cure.
+    /// Ends the pause of sources whose files have changed: that may be the cure. Those that are connected show what is new.
     fn nudge(&mut self, everyone: bool) {
         let digests = self.digests();
         for running in self.running.values() {
             let files = running.context.settings.files();
-            if everyone || files.iter().any(|file| self.files.get(*file) != digests.get(*file)) {
+            let is_renewed = files.iter().any(|file| self.files.get(*file) != digests.get(*file));
+            if is_renewed {
+                running.context.renewed.notify_one();
+            }
+            if everyone || is_renewed {
                 running.context.nudge.notify_one();
             }
         }

@@ -21,8 +21,13 @@ pub(crate) enum SyncError {
     Silent { url: String, seconds: f32 },
     #[error("`{url}` ended the stream of changes")]
     Ended { url: String },
-    #[error("`{url}` answered with status {status}{}", hint(*status))]
-    Status { url: String, status: u16 },
+    #[error("`{url}` answered with status {status}{}{}", said.as_deref().unwrap_or_default(), hint(*status, said.as_deref()))]
+    Status {
+        url: String,
+        status: u16,
+        /// Why, in its own words, behind a colon.
+        said: Option<String>,
+    },
     #[error(
         "`{url}` answered with status {status}, a redirect, which is not followed\nhint: put the final address into `url`"
     )]
@@ -68,9 +73,9 @@ impl SyncError {
     }
 }
 
-fn hint(status: u16) -> &'static str {
+fn hint(status: u16, said: Option<&str>) -> &'static str {
     match status {
-        401 | 403 => {
+        401 | 403 if said.is_none() => {
             "\nhint: make a token with `pushkeys-server host add`, and put it into the file of `token_file`"
         }
         404 => "\nhint: check `url`: `/v1/feed/…` is put behind it",

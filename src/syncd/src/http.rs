@@ -17,6 +17,8 @@ const REPLY_TIME_MAX: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("pushkeys-syncd/", env!("CARGO_PKG_VERSION"));
 /// How much of a header of the service is repeated in a message.
 const HEADER_SHOWN_CHARACTERS_MAX: usize = 80;
+/// How much of what it says about a refusal.
+const SAID_SHOWN_CHARACTERS_MAX: usize = 300;
 
 /// One request and what its answer must look like.
 pub(crate) struct Request<'a> {
@@ -87,7 +89,7 @@ impl Request<'_> {
     /// Sends the request. Without `bounds` the answer has no end.
     pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, SyncError> {
         let response = self.respond().await?;
-        self.check(response, bounds)
+        self.check(response, bounds).await
     }
 
     /// Sends the request; `None` if the answer is that nothing has changed.
@@ -96,7 +98,7 @@ impl Request<'_> {
         if response.status() == StatusCode::NOT_MODIFIED && self.header.is_some() {
             return Ok(None);
         }
-        self.check(response, Some(bounds)).map(Some)
+        self.check(response, Some(bounds)).await.map(Some)
     }
 
     async fn respond(&self) -> Result<Response, SyncError> {
@@ -119,9 +121,9 @@ impl Request<'_> {
             .map_err(|source| SyncError::Connect { url: url.to_owned(), source: source.without_url() })
     }
 
-    fn check(&self, response: Response, bounds: Option<Bounds>) -> Result<Body, SyncError> {
+    async fn check(&self, mut response: Response, bounds: Option<Bounds>) -> Result<Body, SyncError> {
         let url = self.url.to_string();
-        check_status(&response, &url)?;
+        check_status(&mut response, &url, self.remote.silence_max).await?;
         self.check_type(response.headers(), &url)?;
         let silence_max = self.remote.silence_max;
         Ok(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds })
@@ -207,7 +209,7 @@ impl Body {
     }
 }
 
-fn check_status(response: &Response, url: &str) -> Result<(), SyncError> {
+async fn check_status(response: &mut Response, url: &str, silence_max: Duration) -> Result<(), SyncError> {
     let status = response.status();
     let url = url.to_owned();
     if status == StatusCode::OK {
@@ -215,8 +217,21 @@ fn check_status(response: &Response, url: &str) -> Result<(), SyncError> {
     } else if status.is_redirection() {
         Err(SyncError::Redirect { url, status: status.as_u16() })
     } else {
-        Err(SyncError::Status { url, status: status.as_u16() })
+        let said = tokio::time::timeout(silence_max, said(response)).await.ok().flatten();
+        Err(SyncError::Status { url, status: status.as_u16(), said })
     }
+}
+
+/// The first line of an answer in plain text, or its beginning, behind a colon.
+async fn said(response: &mut Response) -> Option<String> {
+    let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    if !content_type.starts_with("text/plain") {
+        return None;
+    }
+    let chunk = response.chunk().await.ok()??;
+    let text = String::from_utf8_lossy(&chunk);
+    let line: String = text.lines().next()?.chars().take(SAID_SHOWN_CHARACTERS_MAX).collect();
+    Some(format!(": {}", keys::escape(&line)))
 }
 
 fn silent(url: &str, silence_max: Duration) -> SyncError {

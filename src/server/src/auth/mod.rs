@@ -1,10 +1,11 @@
 //! Who sends a request: from the `Authorization` header to an account or a host.
 //!
-//! The two kinds of credential are looked up in different tables: an account's never opens the feed, a
-//! host's never opens the API. What a client sent is neither logged nor repeated.
+//! The credentials of the two are looked up in different tables: an account's never opens the feed, a
+//! host's never opens the API, and a certificate is never an account. What a client sent is neither logged nor repeated.
 
 mod base_string;
 mod base_url;
+mod host;
 mod nonces;
 mod oauth;
 
@@ -19,11 +20,13 @@ use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
 pub use self::base_url::{ParsePublicUrlError, PublicUrl};
+pub use self::host::HostAuthError;
+pub(crate) use self::host::KnownHost;
 use self::nonces::Nonces;
 use self::oauth::{OauthCredential, SignatureMethod, Signed};
 use crate::config::Consumer;
 use crate::secret::{ServiceSecret, TokenDigest};
-use crate::store::{HostId, Store, StoreError, TokenUse};
+use crate::store::{Store, StoreError, TokenUse};
 
 /// The longest `Authorization` header that is looked at, in bytes.
 pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
@@ -95,16 +98,6 @@ impl Authenticator {
     /// The secret half of an OAuth token that was just made.
     pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
         self.secret.oauth_secret(oauth_token)
-    }
-
-    /// The host whose token is in `headers`.
-    pub async fn host(&self, headers: &HeaderMap) -> Result<HostId, AuthError> {
-        match Credential::of(headers)? {
-            Credential::Bearer(token) => {
-                self.store.host_of_token(TokenDigest::of(token)).await?.ok_or(AuthError::Unknown)
-            }
-            Credential::Oauth(_) => Err(AuthError::Unknown),
-        }
     }
 
     async fn use_of_oauth(

@@ -4,12 +4,14 @@ use std::io;
 
 use serde::Serialize;
 
+use super::serve::exposed;
 use super::{Answer, Output};
 use crate::config::Config;
 use crate::log::chain;
 use crate::mail;
 use crate::secret::{SecretFileError, ServiceSecret};
 use crate::store::{Open, OpenError, Store};
+use crate::tls;
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -33,6 +35,7 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answe
     let mut findings = vec![
         // It was loaded before this command began.
         Finding::good("configuration", "can be used"),
+        listen(config),
         policy(config),
         secret(config),
         database(config).await,
@@ -45,6 +48,17 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answe
         vec![finding.what.to_owned(), state.to_owned(), finding.detail.clone()]
     })?;
     Ok(if findings.iter().all(|finding| finding.ok) { Answer::Yes } else { Answer::No })
+}
+
+fn listen(config: &Config) -> Finding {
+    if config.is_exposed_at(config.listen) {
+        return Finding { what: "listen", ok: false, detail: exposed(config.listen) };
+    }
+    match config.tls.as_ref().map(tls::check) {
+        None => Finding::good("listen", "speaks plain HTTP"),
+        Some(Ok(())) => Finding::good("listen", "speaks TLS, and its files can be used"),
+        Some(Err(error)) => Finding::bad("listen", &error),
+    }
 }
 
 fn policy(config: &Config) -> Finding {

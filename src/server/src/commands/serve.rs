@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::console::{self, Console, Elsewhere};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
-use crate::listen;
+use crate::listen::{self, Door};
 use crate::log;
 use crate::log::chain;
 use crate::mail::Sender;
@@ -26,6 +26,7 @@ use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
 use crate::secret::ServiceSecret;
 use crate::store::Store;
+use crate::tls::{self, Tls};
 
 /// Signs of life in the time after which systemd restarts the service: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
@@ -42,9 +43,12 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     let stopping = CancellationToken::new();
     stop_on_signal(stopping.clone())?;
+    let tls = start_tls(config)?;
 
     let listener =
         listen::bind(config.listen).await.with_context(|| format!("cannot listen on `{}`", config.listen))?;
+    let address = listener.local_addr()?;
+    anyhow::ensure!(!config.is_exposed_at(address), "{}", exposed(address));
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
@@ -65,13 +69,13 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
     let counted = routers.layer(middleware::from_fn_with_state(metrics.clone(), metrics::count));
     let router = api::with_request_ids(counted);
-    serve_metrics(config, metrics).await?;
+    serve_metrics(config, metrics.clone()).await?;
 
     let receipts = tokio::spawn(write_receipts(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
-    announce(config, listener.local_addr()?)?;
-    listen::serve(listener, router, stopping).await;
+    announce(config, address)?;
+    listen::serve(listener, Door { router, tls, metrics, stopping }).await;
     if let Some(sending) = sending {
         sending.await?;
     }
@@ -114,6 +118,46 @@ async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// What is to be said where whoever is on the network could read the credentials that are sent to `address`.
+pub(super) fn exposed(address: SocketAddr) -> String {
+    format!(
+        "tokens would cross the network in plain text at `{address}`, hint: give a certificate in [tls], or name the proxies that speak TLS in `trusted_proxies`"
+    )
+}
+
+/// Reads the files of `[tls]`, and from then on whenever they change or SIGHUP asks for it.
+fn start_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+    let (tls, keeper) = config.tls.as_ref().map(Tls::start).transpose()?.unzip();
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        let mut keeper = keeper;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    // Without TLS files there is nothing to read anew; without a handler the signal would end the service.
+                    tell_reloading();
+                    if let Some(keeper) = &mut keeper {
+                        keeper.reload();
+                    }
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                }
+                () = tokio::time::sleep(tls::LOOK_INTERVAL), if keeper.is_some() => {
+                    if let Some(keeper) = &mut keeper {
+                        keeper.look();
+                    }
+                }
+            }
+        }
+    });
+    Ok(tls)
+}
+
+fn tell_reloading() {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
+}
+
 fn mail_sender(config: &Config, store: &Store) -> anyhow::Result<Option<Sender>> {
     let Some(settings) = &config.smtp else { return Ok(None) };
     let console = config.console.base_url.as_ref().map(|url| url.as_str().to_owned());
@@ -137,7 +181,7 @@ fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {
 }
 
 fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
-    tracing::info!(%address, database = %config.database, "listening");
+    tracing::info!(%address, tls = config.tls.is_some(), database = %config.database, "listening");
     if let Some(path) = &config.address_file {
         write_address(path, address).with_context(|| format!("cannot write `{}`", path.display()))?;
     }

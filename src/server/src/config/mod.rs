@@ -24,7 +24,7 @@ use crate::console::ConsoleConfig;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
-use crate::{github, mail, oidc};
+use crate::{github, mail, oidc, tls};
 
 /// The longest configuration file in bytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -45,6 +45,8 @@ pub struct Config {
     /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
     #[serde(deserialize_with = "optional")]
     pub public_url: Option<PublicUrl>,
+    /// Speak TLS where requests are served.
+    pub tls: Option<tls::Settings>,
     /// Whose pages may use the API from a browser.
     pub allowed_origins: Vec<Origin>,
     /// How often one account may use the API.
@@ -100,6 +102,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             address_file: None,
             public_url: None,
+            tls: None,
             allowed_origins: Vec::new(),
             account_rate: rate(200, 5_000),
             address_rate: rate(1_000, 20_000),
@@ -164,6 +167,13 @@ impl Config {
         let list: CompromisedList =
             text.parse().map_err(|source| ConfigError::Compromised { path: path.clone(), source })?;
         Ok(Policy::default().with_compromised(list))
+    }
+
+    /// Whether whoever is on the network could read the credentials that are sent to `address`.
+    #[must_use]
+    pub fn is_exposed_at(&self, address: SocketAddr) -> bool {
+        let is_local = address.ip().to_canonical().is_loopback();
+        self.tls.is_none() && self.trusted_proxies.is_empty() && !is_local
     }
 
     fn wrong_value(&self) -> Option<(&'static str, &'static str)> {

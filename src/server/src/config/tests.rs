@@ -39,6 +39,10 @@ fn every_setting_is_read() {
         [[consumer]]
         key = "k"
         secret = "s"
+        [tls]
+        certificate = "/etc/pushkeys/tls/certificate.pem"
+        key = "/etc/pushkeys/tls/key.pem"
+        client_ca = "/etc/pushkeys/tls/hosts.pem"
         [github]
         client_id = "app"
         client_secret_file = "/etc/pushkeys/github.secret"
@@ -72,6 +76,7 @@ fn every_setting_is_read() {
     assert_eq!(config.heartbeat, Duration::from_millis(500));
     assert_eq!(config.store_limits().changes_max, 5);
     assert_eq!(config.consumers, [Consumer { key: "k".into(), secret: "s".into() }]);
+    assert_eq!(config.tls.unwrap().client_ca, Some("/etc/pushkeys/tls/hosts.pem".into()));
     assert_eq!(config.github.unwrap().api_url.as_str(), "https://ghe.example.com/api/v3");
     assert!(config.oidc.unwrap().create_accounts);
     assert_eq!(config.smtp.unwrap().tls, mail::Tls::Implicit);
@@ -114,4 +119,20 @@ fn what_is_wrong_is_named_with_its_line() {
     assert!(load(plain, 0o600).is_ok());
     check(&format!("{plain}username = \"c\"\npassword_file = \"/d\""), 0o600, "for a password");
     check(&format!("{oidc}issuer = \"https://a\"\nscopes = [\"email\"]"), 0o600, "oidc.scopes");
+}
+
+#[test]
+fn plain_text_is_for_this_machine_and_for_proxies_that_are_named() {
+    let check = |text: &str, address: &str, expected: bool| {
+        let config = load(text, 0o600).unwrap();
+        assert_eq!(config.is_exposed_at(address.parse().unwrap()), expected, "{text} {address}");
+    };
+    for address in ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        check("", address, false);
+    }
+    for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
+        check("", address, true);
+        check("trusted_proxies = [\"192.0.2.9\"]", address, false);
+        check("[tls]\ncertificate = \"/c\"\nkey = \"/k\"", address, false);
+    }
 }

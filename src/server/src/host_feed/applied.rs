@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use feed::Cursor;
 use serde::Deserialize;
 
-use super::{FeedError, FromFeed};
+use super::{FeedError, FromConnection, FromFeed};
 
 /// The longest body in bytes: a cursor and its name.
 pub(super) const BODY_BYTES_MAX: usize = 1024;
@@ -20,10 +20,11 @@ struct Applied<'a> {
 /// Takes note of what a host has applied.
 pub(super) async fn note(
     State(feed): FromFeed,
+    certificate: FromConnection,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, FeedError> {
-    let host = feed.host(&headers).await?;
+    let host = feed.host(&headers, &certificate).await?.host;
     let cursor =
         serde_json::from_slice(&body).ok().and_then(|Applied { cursor }| cursor.parse::<Cursor>().ok());
     let Some(cursor) = cursor else { return Ok(StatusCode::BAD_REQUEST) };

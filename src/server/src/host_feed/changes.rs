@@ -18,20 +18,29 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::{Message, encoded};
-use super::{FeedError, FromFeed};
+use super::{FeedError, FromConnection, FromFeed};
 use crate::log::chain;
-use crate::store::{Changes, FeedState, HostId, Store};
+use crate::store::{Changes, FeedState, HostCredentialNumber, HostId, Store};
+use crate::tls::ShownCertificate;
 
 /// Changes that a stream reads at once to catch up. Each stream has one such piece in memory: 30 KiB of
 /// Ed25519 keys, so that a fleet of 5,000 slow hosts costs 150 MiB.
 const MISSED_PER_READ: u32 = 64;
 
-pub(super) async fn serve(State(feed): FromFeed, headers: HeaderMap) -> Result<Response, FeedError> {
+/// A certificate is looked at again after so many heartbeats, a minute of them: it costs a tenth of a millisecond.
+const HEARTBEATS_PER_CHECK: u32 = 12;
+
+pub(super) async fn serve(
+    State(feed): FromFeed,
+    certificate: FromConnection,
+    headers: HeaderMap,
+) -> Result<Response, FeedError> {
     // Listening begins before the database is asked, so that neither a revocation nor a change falls between.
-    let hosts = feed.hub.hosts();
+    let credentials = feed.hub.credentials();
     let messages = feed.hub.messages();
     let epoch = feed.hub.epoch();
-    let host = feed.host(&headers).await?;
+    let known = feed.host(&headers, &certificate).await?;
+    let host = known.host;
     let state = feed.store.feed_state().await?;
     if *epoch.borrow() != state.head.epoch {
         // The hub is about to notice.
@@ -44,11 +53,14 @@ pub(super) async fn serve(State(feed): FromFeed, headers: HeaderMap) -> Result<R
     tracing::info!(%host, head = %state.head, ?begin, "stream begins");
     let stream = HostStream {
         host,
+        credential: known.credential,
+        certificate: known.certificate,
+        heartbeats: 0,
         position: begin.position(&state),
         store: feed.store,
         epoch,
         messages,
-        hosts,
+        credentials,
         stopping: feed.stopping,
     };
     let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
@@ -89,12 +101,17 @@ impl Begin {
 /// One host's stream.
 struct HostStream {
     host: HostId,
+    credential: HostCredentialNumber,
+    /// Where that is a certificate, which ends by itself.
+    certificate: Option<ShownCertificate>,
+    /// How many were sent.
+    heartbeats: u32,
     /// The last change that was sent.
     position: u64,
     store: Store,
     epoch: watch::Receiver<Epoch>,
     messages: broadcast::Receiver<Message>,
-    hosts: watch::Receiver<Arc<HashSet<HostId>>>,
+    credentials: watch::Receiver<Arc<HashSet<HostCredentialNumber>>>,
     stopping: CancellationToken,
 }
 
@@ -138,8 +155,8 @@ impl HostStream {
             () = self.stopping.cancelled() => Step::End,
             // The host connects again, and is told what to do by where it was.
             _ = self.epoch.changed() => Step::End,
-            changed = self.hosts.changed() => {
-                if changed.is_err() || !self.is_registered() { Step::End } else { Step::Nothing }
+            changed = self.credentials.changed() => {
+                if changed.is_err() || !self.is_good() { Step::End } else { Step::Nothing }
             }
             message = self.messages.recv() => match message {
                 Ok(Message::Changes(batch)) if batch.last <= self.position => Step::Nothing,
@@ -147,6 +164,7 @@ impl HostStream {
                     self.position = batch.last;
                     Step::Send(batch.bytes)
                 }
+                Ok(Message::Heartbeat { .. }) if !self.is_certified() => Step::End,
                 Ok(Message::Heartbeat { sequence, bytes }) if sequence <= self.position => Step::Send(bytes),
                 Ok(_) | Err(RecvError::Lagged(_)) => Step::CatchUp,
                 Err(RecvError::Closed) => Step::End,
@@ -154,13 +172,28 @@ impl HostStream {
         }
     }
 
-    fn is_registered(&self) -> bool {
-        self.hosts.borrow().contains(&self.host)
+    fn is_good(&self) -> bool {
+        self.credentials.borrow().contains(&self.credential)
     }
 
-    /// The hub may have listed the hosts before this one was added: only a list made since then counts.
+    /// The hub may have listed the credentials before this one was added: only a list made since then counts.
     fn is_revoked(&self) -> bool {
-        self.hosts.has_changed().unwrap_or(true) && !self.is_registered()
+        self.credentials.has_changed().unwrap_or(true) && !self.is_good()
+    }
+
+    /// Asked at each heartbeat: whether the certificate by which the stream began, if it did, is good at this moment.
+    fn is_certified(&mut self) -> bool {
+        self.heartbeats = (self.heartbeats + 1) % HEARTBEATS_PER_CHECK;
+        let Some(certificate) = self.certificate.as_ref().filter(|_| self.heartbeats == 0) else {
+            return true;
+        };
+        match certificate.names() {
+            Ok(_) => true,
+            Err(refusal) => {
+                tracing::warn!(host = %self.host, "a host's certificate is no longer good: {refusal}");
+                false
+            }
+        }
     }
 
     /// The next changes from the table; `None` when there are none, or none for this host.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::chain;
-use crate::store::{Change, Changes, FeedState, HostId, Store, StoreError};
+use crate::store::{Change, Changes, FeedState, HostCredentialNumber, Store, StoreError};
 
 /// How long one look at the database may take: a connection into the void would keep the hub for minutes.
 const READ_TIME_MAX: Duration = Duration::from_secs(15);
@@ -54,7 +54,7 @@ pub(super) struct Batch {
 pub struct Hub {
     epoch: watch::Receiver<Epoch>,
     messages: broadcast::Sender<Message>,
-    hosts: watch::Receiver<Arc<HashSet<HostId>>>,
+    credentials: watch::Receiver<Arc<HashSet<HostCredentialNumber>>>,
 }
 
 impl Hub {
@@ -65,14 +65,14 @@ impl Hub {
         stopping: CancellationToken,
     ) -> Result<Self, StoreError> {
         let state = store.feed_state().await?;
-        let (hosts_sender, hosts) = watch::channel(Arc::new(store.host_ids().await?));
+        let (credentials_sender, credentials) = watch::channel(Arc::new(store.host_credentials().await?));
         let messages = broadcast::Sender::new(MESSAGES_MAX);
         let (epoch_sender, epoch) = watch::channel(state.head.epoch.clone());
-        let hub = Self { epoch, messages: messages.clone(), hosts };
+        let hub = Self { epoch, messages: messages.clone(), credentials };
         let reader = Reader {
             store,
             messages,
-            hosts: hosts_sender,
+            credentials: credentials_sender,
             epoch: epoch_sender,
             state,
             heartbeat,
@@ -98,18 +98,18 @@ impl Hub {
         self.messages.subscribe()
     }
 
-    /// Which hosts may listen; changes when one is added or revoked from now on.
-    pub(super) fn hosts(&self) -> watch::Receiver<Arc<HashSet<HostId>>> {
-        let mut hosts = self.hosts.clone();
-        hosts.mark_unchanged();
-        hosts
+    /// By what hosts may listen; changes when a credential is added or ends from now on.
+    pub(super) fn credentials(&self) -> watch::Receiver<Arc<HashSet<HostCredentialNumber>>> {
+        let mut credentials = self.credentials.clone();
+        credentials.mark_unchanged();
+        credentials
     }
 }
 
 struct Reader {
     store: Store,
     messages: broadcast::Sender<Message>,
-    hosts: watch::Sender<Arc<HashSet<HostId>>>,
+    credentials: watch::Sender<Arc<HashSet<HostCredentialNumber>>>,
     epoch: watch::Sender<Epoch>,
     /// What was told so far.
     state: FeedState,
@@ -153,7 +153,7 @@ impl Reader {
     async fn read(&mut self) -> Result<(), StoreError> {
         let now = self.store.feed_state().await?;
         if now.hosts_version != self.state.hosts_version {
-            self.hosts.send_replace(Arc::new(self.store.host_ids().await?));
+            self.credentials.send_replace(Arc::new(self.store.host_credentials().await?));
             self.state.hosts_version = now.hosts_version;
         }
         if now.head.epoch != self.state.head.epoch {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 200 | the stream follows | a snapshot without its trailer never happened |
 //! | 400 | a report is none | the host drops it: the two are of different versions |
-//! | 401 | no token, or no host's | the sysadmin issues one with `host add` |
+//! | 401 | no token or certificate, or no host's | the sysadmin reads the sentence; `host add` issues one |
 //! | 503 | the database does not answer, or too many snapshots are under way | the host waits, as `Retry-After` says |
 //!
 //! A stream of changes never holds the database, a lock or more than one batch: what it has not sent yet
@@ -18,20 +18,21 @@ mod snapshot;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 pub use self::hub::Hub;
-use crate::auth::{AuthError, Authenticator};
+use crate::auth::{Authenticator, HostAuthError, KnownHost};
+use crate::listen::ClientCertificate;
 use crate::log::chain;
-use crate::store::{HostId, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Snapshots that may be under way at once: each holds a connection and a read transaction.
 pub const SNAPSHOTS_MAX: usize = 4;
@@ -53,10 +54,14 @@ impl Feed {
         Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
     }
 
-    async fn host(&self, headers: &HeaderMap) -> Result<HostId, FeedError> {
-        self.authenticator.host(headers).await.map_err(|error| match error {
-            AuthError::Store(error) => FeedError::Store(error),
-            _ => FeedError::Unauthorized,
+    async fn host(
+        &self,
+        headers: &HeaderMap,
+        Extension(ClientCertificate(certificate)): &FromConnection,
+    ) -> Result<KnownHost, FeedError> {
+        self.authenticator.host(headers, certificate.as_ref()).await.map_err(|error| match error {
+            HostAuthError::Store(error) => FeedError::Store(error),
+            error => FeedError::Unauthorized(error),
         })
     }
 }
@@ -80,7 +85,7 @@ pub fn router(feed: Feed) -> Router {
 /// Why a stream did not begin, or a report was not taken.
 #[derive(Debug)]
 enum FeedError {
-    Unauthorized,
+    Unauthorized(HostAuthError),
     Malformed(String),
     TooManySnapshots,
     NewEpoch,
@@ -96,8 +101,8 @@ impl From<StoreError> for FeedError {
 impl IntoResponse for FeedError {
     fn into_response(self) -> Response {
         let text = match self {
-            Self::Unauthorized => {
-                let text = "no host has this token, hint: pushkeys-server host add NAME\n";
+            Self::Unauthorized(error) => {
+                let text = format!("{}\n", chain(&error));
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
             Self::Malformed(why) => {
@@ -116,3 +121,4 @@ impl IntoResponse for FeedError {
 }
 
 type FromFeed = State<Feed>;
+type FromConnection = Extension<ClientCertificate>;

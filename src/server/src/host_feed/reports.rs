@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{FeedError, FromFeed};
+use super::{FeedError, FromConnection, FromFeed};
 
 /// How long a host may take to send a report.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -24,10 +24,11 @@ pub(super) struct Recorded {
 
 pub(super) async fn usage(
     State(feed): FromFeed,
+    certificate: FromConnection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Recorded>, FeedError> {
-    let host = feed.host(&headers).await?;
+    let host = feed.host(&headers, &certificate).await?.host;
     let UsageReport { uses } = read(body).await?;
     check_length(uses.len())?;
     let recorded = feed.store.record_uses(&host, &uses).await?;
@@ -36,10 +37,11 @@ pub(super) async fn usage(
 
 pub(super) async fn revoked(
     State(feed): FromFeed,
+    certificate: FromConnection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RevokedReply>, FeedError> {
-    let host = feed.host(&headers).await?;
+    let host = feed.host(&headers, &certificate).await?.host;
     let RevokedReport { revoked } = read(body).await?;
     check_length(revoked.len())?;
     if revoked

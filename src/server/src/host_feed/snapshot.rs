@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::{Feed, FeedError, FromFeed};
+use super::{Feed, FeedError, FromConnection, FromFeed};
 use crate::log::chain;
 use crate::store::{HostId, Snapshot, StoreError};
 
@@ -29,8 +29,12 @@ const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(10);
 /// How long a host waits for its turn among [`super::SNAPSHOTS_MAX`] before it is sent away.
 const TURN_TIME_MAX: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve(State(feed): FromFeed, headers: HeaderMap) -> Result<Response, FeedError> {
-    let host = feed.host(&headers).await?;
+pub(super) async fn serve(
+    State(feed): FromFeed,
+    certificate: FromConnection,
+    headers: HeaderMap,
+) -> Result<Response, FeedError> {
+    let host = feed.host(&headers, &certificate).await?.host;
     let turn = timeout(TURN_TIME_MAX, feed.snapshots.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else { return Err(FeedError::TooManySnapshots) };
     let snapshot = feed.store.snapshot().await?;

@@ -1,15 +1,16 @@
-//! Push hosts and their tokens.
+//! Push hosts.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::host_credentials::{self, HostCredential, NewHostCredential};
 use super::sql::{Transaction, sql};
 use super::{Store, StoreError, instant, is_taken, now_ms};
-use crate::secret::{self, NewIdError, TokenDigest};
+use crate::secret::{self, NewIdError};
 
 /// A registered host, opaque: `host_` and 20 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -73,6 +74,8 @@ pub struct Host {
     pub name: String,
     /// When it was added.
     pub created_at: Timestamp,
+    /// By what it is known, the latest last.
+    pub credentials: Vec<HostCredential>,
 }
 
 /// Why a host was not added.
@@ -90,14 +93,17 @@ pub enum AddHostError {
 }
 
 impl Store {
-    /// Adds a host that will show the token of `digest`.
-    pub async fn add_host(&self, name: &HostName, digest: TokenDigest) -> Result<HostId, AddHostError> {
+    /// Adds a host that will show `credential`.
+    pub async fn add_host(
+        &self,
+        name: &HostName,
+        credential: NewHostCredential,
+    ) -> Result<HostId, AddHostError> {
         let id = secret::random_id("host").map_err(|error| StoreError::from(NewIdError::from(error)))?;
         let mut transaction = self.begin_write().await?;
-        let added = sql("INSERT INTO hosts (id, name, token_sha256, created_at) VALUES ($1, $2, $3, $4)")
+        let added = sql("INSERT INTO hosts (id, name, created_at) VALUES ($1, $2, $3)")
             .bind(&id)
             .bind(name.as_str())
-            .bind(digest.as_bytes())
             .bind(now_ms())
             .execute(&mut transaction)
             .await;
@@ -105,9 +111,11 @@ impl Store {
             Err(error) if is_taken(&error) => return Err(AddHostError::Taken { name: name.clone() }),
             other => other.map_err(StoreError::of("add a host"))?,
         };
+        let id = HostId(id.into());
+        host_credentials::add(&mut transaction, &id, credential).await?;
         count_host_change(&mut transaction).await?;
         self.commit(transaction).await?;
-        Ok(HostId(id.into()))
+        Ok(id)
     }
 
     /// All hosts in the order of their names.
@@ -116,23 +124,19 @@ impl Store {
             .fetch_all(&self.database)
             .await
             .map_err(StoreError::of("list hosts"))?;
+        let mut credentials: HashMap<String, Vec<HostCredential>> = HashMap::new();
+        for (host, credential) in self.listed_credentials().await? {
+            credentials.entry(host).or_default().push(credential);
+        }
         rows.into_iter()
             .map(|(id, name, created_at)| {
-                Ok(Host { id: HostId(id.into()), name, created_at: instant(created_at)? })
+                let credentials = credentials.remove(&id).unwrap_or_default();
+                Ok(Host { id: HostId(id.into()), name, created_at: instant(created_at)?, credentials })
             })
             .collect()
     }
 
-    /// The ids of all hosts.
-    pub async fn host_ids(&self) -> Result<HashSet<HostId>, StoreError> {
-        let ids: Vec<String> = sql("SELECT id FROM hosts")
-            .fetch_values(&self.database)
-            .await
-            .map_err(StoreError::of("list hosts"))?;
-        Ok(ids.into_iter().map(|id| HostId(id.into())).collect())
-    }
-
-    /// Makes the host's token worthless and ends its streams. `false`: there is no such host.
+    /// Makes the host's credentials worthless and ends its streams. `false`: there is no such host.
     pub async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
         sql("DELETE FROM receipts WHERE host_id IN (SELECT id FROM hosts WHERE name = $1)")
@@ -152,20 +156,10 @@ impl Store {
         self.commit(transaction).await?;
         Ok(true)
     }
-
-    /// Which host shows the token of `digest`.
-    pub async fn host_of_token(&self, digest: TokenDigest) -> Result<Option<HostId>, StoreError> {
-        let id: Option<String> = sql("SELECT id FROM hosts WHERE token_sha256 = $1")
-            .bind(digest.as_bytes())
-            .fetch_optional_value(&self.database)
-            .await
-            .map_err(StoreError::of("look up a host's token"))?;
-        Ok(id.map(|id| HostId(id.into())))
-    }
 }
 
 /// By this number a server notices what another process did to the hosts.
-async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
+pub(super) async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
     sql("UPDATE service SET hosts_version = hosts_version + 1")
         .execute(transaction)
         .await

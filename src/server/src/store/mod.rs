@@ -20,6 +20,7 @@ mod changes;
 mod cli_logins;
 mod epoch;
 mod github;
+mod host_credentials;
 mod hosts;
 mod import;
 mod keys;
@@ -53,6 +54,9 @@ pub use self::audit::{Actor, AuditEvent, AuditRow, Via};
 pub use self::backup::BackUpError;
 pub use self::changes::{Change, Changes, FeedState, KeyChange};
 pub use self::github::{GithubLink, GithubOrigin, Imported, KeyFromGithub};
+pub use self::host_credentials::{
+    HostCredential, HostCredentialNumber, HostUse, NewHostCredential, RotateHostError,
+};
 pub use self::hosts::{AddHostError, Host, HostId, HostName, ParseHostNameError};
 pub use self::import::{ImportItem, ImportOutcome, ImportRefusal};
 pub use self::keys::StoredKey;

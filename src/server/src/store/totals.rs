@@ -10,7 +10,7 @@ pub struct Totals {
     pub keys: u64,
     /// Accounts.
     pub accounts: u64,
-    /// Hosts that have a token.
+    /// Hosts that are registered.
     pub hosts: u64,
     /// Mails that no server took yet.
     pub mails: u64,

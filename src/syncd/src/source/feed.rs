@@ -7,6 +7,8 @@ use feed::{
     CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
     SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, Snapshot,
 };
+use futures_util::FutureExt as _;
+use keys::chain;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
@@ -14,7 +16,7 @@ use crate::applier::{Applier, Numbered, Outcome, Work};
 use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::error::SyncError;
-use crate::http::{Body, Request, below};
+use crate::http::{Body, Request, below, client};
 use crate::judge::Skip;
 
 /// A service that says so often in a row that it has more than it sends has lost something on the way.
@@ -51,6 +53,11 @@ pub(super) async fn follow(
                 return Err(SyncError::ResetAgain);
             }
             End::Reset | End::Accepted => {}
+            End::Renewed => {
+                is_fresh = false;
+                cursor = Some(changes.at);
+                continue;
+            }
         }
         place.cursor = None;
     }
@@ -87,12 +94,15 @@ enum End {
     Reset,
     /// A person has accepted the snapshot that was held back.
     Accepted,
+    /// There are other credentials to show.
+    Renewed,
 }
 
 /// One connection to the stream of changes.
 struct Changes<'a> {
     context: &'a Context,
     applier: &'a Applier,
+    remote: &'a Remote,
     body: Body,
     reader: EventReader,
     /// The last change that was handed to the applier.
@@ -115,7 +125,7 @@ impl<'a> Changes<'a> {
     async fn open(
         context: &'a Context,
         applier: &'a Applier,
-        remote: &Remote,
+        remote: &'a Remote,
         at: Cursor,
         is_held: bool,
     ) -> Result<Self, SyncError> {
@@ -128,9 +138,21 @@ impl<'a> Changes<'a> {
             media_type: CHANGES_MEDIA_TYPE,
             media_types_too: &[],
         };
+        // What changed until now is shown by this connection.
+        let _ = context.renewed.notified().now_or_never();
         let body = request.send(None).await?;
         let reader = EventReader::default();
-        Ok(Self { context, applier, body, reader, at, is_held, has_moved: false, heartbeats_behind: 0 })
+        Ok(Self {
+            context,
+            applier,
+            remote,
+            body,
+            reader,
+            at,
+            is_held,
+            has_moved: false,
+            heartbeats_behind: 0,
+        })
     }
 
     async fn follow(&mut self, backoff: &mut Backoff) -> Result<End, SyncError> {
@@ -139,12 +161,34 @@ impl<'a> Changes<'a> {
                 chunk = self.body.chunk() => chunk?,
                 () = self.applier.stopped() => return Err(SyncError::Stopped),
                 () = accepted(self.context, self.is_held) => return Ok(End::Accepted),
+                () = self.context.renewed.notified() => {
+                    if self.can_renew() {
+                        return Ok(End::Renewed);
+                    }
+                    continue;
+                }
             };
             let Some(chunk) = chunk else { return Err(SyncError::Ended { url: self.body.url().to_owned() }) };
             if let Some(end) = self.chunk(&chunk).await? {
                 return Ok(end);
             }
             backoff.reset();
+        }
+    }
+
+    /// Credentials that are no good must not end a connection that is.
+    fn can_renew(&self) -> bool {
+        let name = &self.context.settings.name;
+        match client(self.remote, false, self.body.url()) {
+            Ok(_) => {
+                tracing::info!(source = %name, "connecting anew, since the credentials have changed");
+                true
+            }
+            Err(error) => {
+                let what = chain(&error);
+                tracing::warn!(source = %name, "the changed credentials cannot be used, and the connection goes on: {what}");
+                false
+            }
         }
     }
 

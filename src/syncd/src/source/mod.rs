@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) seat: Arc<tokio::sync::Mutex<()>>,
     /// Ends a pause: something has changed that may cure the source.
     pub(crate) nudge: Notify,
+    /// The files of its credentials have changed.
+    pub(crate) renewed: Notify,
     /// HEAD was written.
     pub(crate) applied: Notify,
     /// How many lines of a snapshot have come.
@@ -78,6 +80,7 @@ impl Context {
             liveness: Arc::new(Liveness::new()),
             seat: Arc::default(),
             nudge: Notify::new(),
+            renewed: Notify::new(),
             applied: Notify::new(),
             progress: AtomicU64::new(0),
             conflicts,

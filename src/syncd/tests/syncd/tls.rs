@@ -5,53 +5,27 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use crate::support::{Host, Service, entry};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use pushkeys_tests::Authority;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-/// An authority that signs whatever a test wants.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for `name`, and its key.
-    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
-        (certificate, key)
-    }
-
-    fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        Arc::new(roots)
-    }
-}
-
 /// Speaks TLS for `service`, as a certificate of `authority`. `clients` sign the certificates that it asks for.
 fn front(service: &Service, authority: &Authority, clients: Option<&Authority>) -> String {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (certificate, key) = authority.sign("localhost");
+    let own = authority.signs_for_server(&["localhost"]);
     let builder = ServerConfig::builder();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => {
-            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(clients.roots()).build().unwrap())
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap()).unwrap();
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
         }
     };
-    let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
     let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -109,7 +83,7 @@ fn service_with_keys() -> Service {
 
 #[test]
 fn a_service_is_believed_by_its_authority_alone_and_a_new_authority_counts_at_once() {
-    let (service, right, wrong) = (service_with_keys(), Authority::new(), Authority::new());
+    let (service, right, wrong) = (service_with_keys(), Authority::new("service"), Authority::new("other"));
     let url = front(&service, &right, None);
     let mut host = Host::new();
     host.write("ca.pem", 0o644, &wrong.pem());
@@ -127,7 +101,8 @@ fn a_service_is_believed_by_its_authority_alone_and_a_new_authority_counts_at_on
 
 #[test]
 fn a_host_can_say_who_it_is_by_a_certificate() {
-    let (service, authority, clients) = (service_with_keys(), Authority::new(), Authority::new());
+    let (service, authority, clients) =
+        (service_with_keys(), Authority::new("service"), Authority::new("other"));
     let url = front(&service, &authority, Some(&clients));
     let mut host = Host::new();
     host.write("ca.pem", 0o644, &authority.pem());
@@ -137,9 +112,9 @@ fn a_host_can_say_who_it_is_by_a_certificate() {
     assert!(service.requests().is_empty());
     host.stop();
 
-    let (certificate, key) = clients.sign("push-1");
-    let certificate = host.write("host.pem", 0o644, &certificate.pem());
-    let key = host.write("host.key", 0o600, &key.serialize_pem());
+    let own = clients.signs_for_host(&["push-1"]);
+    let certificate = host.write("host.pem", 0o644, &own.certificate);
+    let key = host.write("host.key", 0o600, &own.key);
     let identity =
         format!("client_certificate = \"{}\"\nclient_key = \"{}\"", certificate.display(), key.display());
     host.configure(&source(&url, &host, &identity));

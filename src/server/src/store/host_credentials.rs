@@ -1,0 +1,223 @@
+//! By what hosts are known: tokens, and certificates in their names.
+//!
+//! A host has one credential, and two while it changes over from one to the next.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::hosts::count_host_change;
+use super::sql::{Transaction, sql};
+use super::{HostId, HostName, Store, StoreError, instant, now_ms};
+use crate::log::chain;
+use crate::secret::TokenDigest;
+
+/// A credential that a host is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum NewHostCredential {
+    /// The token of this digest.
+    Token(TokenDigest),
+    /// A certificate that an authority of ours has signed for the host's name.
+    Certificate,
+}
+
+/// The number of a credential; none is used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostCredentialNumber(i64);
+
+/// Which host comes, and by which of its credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostUse {
+    /// The host.
+    pub host: HostId,
+    /// What it showed.
+    pub credential: HostCredentialNumber,
+}
+
+/// A credential, as a sysadmin lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCredential {
+    /// Whether it is a certificate, or else a token.
+    pub is_certificate: bool,
+    /// When the host was given it.
+    pub created_at: Timestamp,
+    /// Whether the host has ever shown it.
+    pub is_used: bool,
+}
+
+/// Why a host does not change over.
+#[derive(Debug, Error)]
+pub enum RotateHostError {
+    /// No host has the name.
+    #[error("there is no host `{0}`, hint: pushkeys-server host list")]
+    Unknown(HostName),
+    /// A third credential would be one too many to know which of them is whose.
+    #[error(
+        "`{0}` has two credentials already, hint: once it uses the new one, pushkeys-server host rotate {0} --finish"
+    )]
+    UnderWay(HostName),
+    /// A host has one name, so one certificate's worth of names.
+    #[error("`{0}` is known by its certificate already: a new one needs no change here")]
+    Certificate(HostName),
+    /// Nothing to finish.
+    #[error("`{0}` has one credential, hint: pushkeys-server host rotate {0}")]
+    NotUnderWay(HostName),
+    /// The host would be shut out.
+    #[error(
+        "`{0}` has not used its new credential yet, hint: put it in place there, then systemctl restart pushkeys-syncd"
+    )]
+    Unused(HostName),
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+type Row = (i64, i64, i64, Option<i64>);
+
+impl Store {
+    /// Gives the host a second credential; the first goes on to be good.
+    pub async fn rotate_host(
+        &self,
+        name: &HostName,
+        credential: NewHostCredential,
+    ) -> Result<(), RotateHostError> {
+        let mut transaction = self.begin_write().await?;
+        let (host, rows) = self.credentials_of(&mut transaction, name).await?;
+        if rows.len() > 1 {
+            return Err(RotateHostError::UnderWay(name.clone()));
+        }
+        let is_by_certificate = rows.iter().any(|(_, is_certificate, ..)| *is_certificate == 1);
+        if is_by_certificate && credential == NewHostCredential::Certificate {
+            return Err(RotateHostError::Certificate(name.clone()));
+        }
+        add(&mut transaction, &host, credential).await?;
+        count_host_change(&mut transaction).await?;
+        Ok(self.commit(transaction).await?)
+    }
+
+    /// Ends the first credential of a host that has come with its second, and the streams that it opened.
+    pub async fn finish_rotation(&self, name: &HostName) -> Result<(), RotateHostError> {
+        let mut transaction = self.begin_write().await?;
+        let (host, rows) = self.credentials_of(&mut transaction, name).await?;
+        let [_, .., (newest, _, _, used_at)] = rows.as_slice() else {
+            return Err(RotateHostError::NotUnderWay(name.clone()));
+        };
+        if used_at.is_none() {
+            return Err(RotateHostError::Unused(name.clone()));
+        }
+        sql("DELETE FROM host_credentials WHERE host = $1 AND number < $2")
+            .bind(host.to_string())
+            .bind(*newest)
+            .execute(&mut transaction)
+            .await
+            .map_err(StoreError::of("end a host's credential"))?;
+        count_host_change(&mut transaction).await?;
+        Ok(self.commit(transaction).await?)
+    }
+
+    async fn credentials_of(
+        &self,
+        transaction: &mut Transaction,
+        name: &HostName,
+    ) -> Result<(HostId, Vec<Row>), RotateHostError> {
+        let failed = || StoreError::of("look up a host's credentials");
+        let host: Option<String> = sql("SELECT id FROM hosts WHERE name = $1")
+            .bind(name.as_str())
+            .fetch_optional_value(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        let host = HostId::of(host.ok_or_else(|| RotateHostError::Unknown(name.clone()))?);
+        let rows = sql("SELECT number, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), created_at, used_at
+             FROM host_credentials WHERE host = $1 ORDER BY number")
+            .bind(host.to_string())
+            .fetch_all(transaction)
+            .await
+            .map_err(failed())?;
+        Ok((host, rows))
+    }
+
+    /// Which host shows the token of `digest`.
+    pub async fn use_of_host_token(&self, digest: TokenDigest) -> Result<Option<HostUse>, StoreError> {
+        let found = sql("SELECT host, number, used_at FROM host_credentials WHERE token_sha256 = $1")
+            .bind(digest.as_bytes())
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a host's token"))?;
+        Ok(self.used(found).await)
+    }
+
+    /// Which host is known by a certificate for `name`.
+    pub async fn use_of_host_certificate(&self, name: &HostName) -> Result<Option<HostUse>, StoreError> {
+        let found =
+            sql("SELECT c.host, c.number, c.used_at FROM host_credentials c JOIN hosts h ON h.id = c.host
+             WHERE h.name = $1 AND c.token_sha256 IS NULL")
+            .bind(name.as_str())
+            .fetch_optional(&self.database)
+            .await
+            .map_err(StoreError::of("look up a host's certificate"))?;
+        Ok(self.used(found).await)
+    }
+
+    /// Notes the first use of a credential, by which a sysadmin knows that the one before it can end.
+    async fn used(&self, found: Option<(String, i64, Option<i64>)>) -> Option<HostUse> {
+        let (host, number, used_at) = found?;
+        if used_at.is_none() {
+            let noted = sql("UPDATE host_credentials SET used_at = $1 WHERE number = $2 AND used_at IS NULL")
+                .bind(now_ms())
+                .bind(number)
+                .execute(&self.database)
+                .await;
+            // The host is known all the same, and the next time is as good.
+            if let Err(error) = noted.map_err(StoreError::of("note the use of a host's credential")) {
+                tracing::warn!("{}", chain(&error));
+            }
+        }
+        Some(HostUse { host: HostId::of(host), credential: HostCredentialNumber(number) })
+    }
+
+    /// The numbers of all credentials that are good.
+    pub async fn host_credentials(&self) -> Result<HashSet<HostCredentialNumber>, StoreError> {
+        let numbers: Vec<i64> = sql("SELECT number FROM host_credentials")
+            .fetch_values(&self.database)
+            .await
+            .map_err(StoreError::of("list the credentials of hosts"))?;
+        Ok(numbers.into_iter().map(HostCredentialNumber).collect())
+    }
+
+    /// All credentials, each with its host, the older first.
+    pub(super) async fn listed_credentials(&self) -> Result<Vec<(String, HostCredential)>, StoreError> {
+        let rows: Vec<(String, i64, i64, Option<i64>)> =
+            sql("SELECT host, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), created_at, used_at
+             FROM host_credentials ORDER BY number")
+                .fetch_all(&self.database)
+                .await
+                .map_err(StoreError::of("list the credentials of hosts"))?;
+        let of = |(host, is_certificate, created_at, used_at): (String, i64, i64, Option<i64>)| {
+            let created_at = instant(created_at)?;
+            let is_certificate = is_certificate == 1;
+            Ok((host, HostCredential { is_certificate, created_at, is_used: used_at.is_some() }))
+        };
+        rows.into_iter().map(of).collect()
+    }
+}
+
+/// Writes that `host` is known by `credential`.
+pub(super) async fn add(
+    transaction: &mut Transaction,
+    host: &HostId,
+    credential: NewHostCredential,
+) -> Result<(), StoreError> {
+    let digest = match &credential {
+        NewHostCredential::Token(digest) => Some(digest.as_bytes()),
+        NewHostCredential::Certificate => None,
+    };
+    sql("INSERT INTO host_credentials (host, token_sha256, created_at) VALUES ($1, $2, $3)")
+        .bind(host.to_string())
+        .bind(digest)
+        .bind(now_ms())
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("give a host a credential"))?;
+    Ok(())
+}
