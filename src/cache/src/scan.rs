@@ -1,10 +1,11 @@
 //! Shards read as a whole: every line of them, what is wrong with them, and the entries of a source one after the other.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use std::path::PathBuf;
 
-use keys::{AccountId, Fingerprint};
+use keys::Fingerprint;
 
 use crate::entry::{Entry, EntryLine};
 use crate::error::{Damage, ReadError};
@@ -43,21 +44,20 @@ impl Source {
         report
     }
 
-    /// The keys of `account` in the shard `index`, if nothing in it is wrong.
-    pub fn keys_of_account(
+    /// Adds what keys of the shard `index` the accounts in `keys` have, if nothing in it is wrong.
+    pub fn keys_of_accounts(
         &self,
         index: u32,
-        account: &AccountId,
         buffer: &mut Vec<u8>,
-    ) -> Result<Vec<Fingerprint>, ReadError> {
-        let mut keys = Vec::new();
+        keys: &mut BTreeMap<String, Vec<Fingerprint>>,
+    ) -> Result<(), ReadError> {
         let report = self.scan_shard(index, buffer, |_, line| {
-            if line.account == account.as_str() {
+            if let Some(keys) = keys.get_mut(line.account) {
                 keys.push(line.fingerprint.parse().map_err(|_| Damage::Fields)?);
             }
             Ok(())
         });
-        report.into_result().map(|()| keys)
+        report.into_result()
     }
 
     /// The entries of the shard `index` in the order of their fingerprints' bytes, if nothing in it is wrong.
@@ -134,9 +134,10 @@ impl ShardReport {
 /// The line, if it proves itself and stands where it belongs: in this shard, and after the one before.
 fn check_entry<'a>(line: &'a [u8], shard: &ShardId, previous: &mut &'a str) -> Result<EntryLine<'a>, Damage> {
     let line = EntryLine::check(line)?;
-    let fingerprint: Fingerprint = line.fingerprint.parse().map_err(|_| Damage::Fields)?;
-    if fingerprint.leading_bits(shard.bits) != shard.index {
-        return Err(Damage::WrongShard);
+    match Fingerprint::leading_bits_of(line.fingerprint, shard.bits) {
+        Some(index) if index == shard.index => {}
+        Some(_) => return Err(Damage::WrongShard),
+        None => return Err(Damage::Fields),
     }
     if *previous >= line.fingerprint {
         return Err(Damage::Order);

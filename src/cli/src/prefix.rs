@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use keys::SHARD_BITS_MAX;
+use keys::Fingerprint;
 use thiserror::Error;
 
 const WORD: &str = "SHA256:";
 const CHARACTERS_MAX: usize = 43;
-const BITS_PER_CHARACTER: u8 = 6;
 
 /// The beginning of a fingerprint's text.
 ///
@@ -26,7 +25,8 @@ impl FromStr for FingerprintPrefix {
 
     fn from_str(text: &str) -> Result<Self, ParsePrefixError> {
         let base64 = text.strip_prefix(WORD).unwrap_or(text);
-        let is_base64 = base64.bytes().all(|byte| value_of(byte).is_some());
+        let is_base64 =
+            base64.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
         if is_base64 && (1..=CHARACTERS_MAX).contains(&base64.len()) {
             Ok(Self(format!("{WORD}{base64}")))
         } else {
@@ -43,36 +43,18 @@ impl FingerprintPrefix {
 
     /// The shards in which such fingerprints stand when shards are chosen by `bits` bits.
     pub(crate) fn shards(&self, bits: u8) -> Range<u32> {
-        let bits = bits.min(SHARD_BITS_MAX);
-        let (mut low, mut open) = (0, SHARD_BITS_MAX);
-        for value in self.0.bytes().skip(WORD.len()).filter_map(value_of) {
-            if open < BITS_PER_CHARACTER {
-                break;
-            }
-            open -= BITS_PER_CHARACTER;
-            low |= value << open;
-        }
-        let high = low | ((1 << open) - 1);
-        (low >> (SHARD_BITS_MAX - bits))..(high >> (SHARD_BITS_MAX - bits)) + 1
+        let filled = |with: &str| {
+            let missing = CHARACTERS_MAX.saturating_sub(self.0.len() - WORD.len());
+            Fingerprint::leading_bits_of(&format!("{}{}", self.0, with.repeat(missing)), bits)
+        };
+        // The lowest and the highest digit of base64.
+        filled("A").unwrap_or(0)..filled("/").map_or(0, |last| last + 1)
     }
-}
-
-/// The six bits that `character` of base64 stands for (RFC 4648 section 4).
-fn value_of(character: u8) -> Option<u32> {
-    let value = match character {
-        b'A'..=b'Z' => character - b'A',
-        b'a'..=b'z' => character - b'a' + 26,
-        b'0'..=b'9' => character - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(value.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use keys::Fingerprint;
+    use keys::SHARD_BITS_MAX;
 
     use super::*;
 

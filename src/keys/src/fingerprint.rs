@@ -65,6 +65,15 @@ impl Fingerprint {
         leading >> (SHARD_BITS_MAX - bits.min(SHARD_BITS_MAX))
     }
 
+    /// The first `bits` bits of the digest that `text` is the beginning of, which has to be a fingerprint's as far as
+    /// these bits go. Whoever looks at millions of lines need not decode each of them.
+    #[must_use]
+    pub fn leading_bits_of(text: &str, bits: u8) -> Option<u32> {
+        let characters = text.strip_prefix(PREFIX)?.as_bytes().get(..LEADING_CHARACTERS)?;
+        let leading = characters.iter().try_fold(0, |bits, &byte| Some(bits << 6 | sextet(byte)?))?;
+        Some(leading >> (SHARD_BITS_MAX - bits.min(SHARD_BITS_MAX)))
+    }
+
     /// The text, without an allocation.
     #[must_use]
     pub fn to_text(&self) -> FingerprintText {
@@ -93,6 +102,23 @@ impl FingerprintText {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or(PREFIX)
     }
+}
+
+/// So many characters are the bits that choose a shard.
+const LEADING_CHARACTERS: usize = 4;
+const _: () = assert!(6 * LEADING_CHARACTERS == SHARD_BITS_MAX as usize);
+
+/// The six bits that `character` of base64 stands for (RFC 4648 section 4).
+fn sextet(character: u8) -> Option<u32> {
+    let value = match character {
+        b'A'..=b'Z' => character - b'A',
+        b'a'..=b'z' => character - b'a' + 26,
+        b'0'..=b'9' => character - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(value.into())
 }
 
 impl FromStr for Fingerprint {
@@ -156,12 +182,17 @@ mod tests {
         fn text_and_digest_are_one(bytes in any::<[u8; 32]>()) {
             let fingerprint = Fingerprint::from_bytes(bytes);
             prop_assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+            for bits in 0..=SHARD_BITS_MAX {
+                let leading = Fingerprint::leading_bits_of(&fingerprint.to_string(), bits);
+                prop_assert_eq!(leading, Some(fingerprint.leading_bits(bits)));
+            }
         }
 
         #[test]
         fn no_text_panics(text in any::<String>()) {
             let _ = text.parse::<Fingerprint>();
             let _ = format!("SHA256:{text}").parse::<Fingerprint>();
+            let _ = Fingerprint::leading_bits_of(&format!("SHA256:{text}"), 24);
         }
     }
 }

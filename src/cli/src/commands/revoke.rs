@@ -3,6 +3,7 @@
 //! It replaces one file of the cache, which every look-up and every running session reads. It needs neither the service
 //! nor syncd; syncd tells the service when both are there again, and lifts the revocation once the service agrees.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
@@ -148,12 +149,11 @@ fn keys_of_account(cache: &Cache, account: &AccountId) -> Result<u64> {
     for name in cache.sources()? {
         let source = cache.source(&name)?;
         let start = || {
-            let mut buffer = Vec::new();
-            let source = &source;
+            let (source, mut buffer) = (&source, Vec::new());
             move |mut shards: Range<u32>| {
-                shards.try_fold(0, |found, index| {
-                    Ok(found + source.keys_of_account(index, account, &mut buffer)?.len() as u64)
-                })
+                let mut keys = BTreeMap::from([(account.to_string(), Vec::new())]);
+                shards.try_for_each(|index| source.keys_of_accounts(index, &mut buffer, &mut keys))?;
+                Ok(keys.values().map(Vec::len).sum::<usize>() as u64)
             }
         };
         in_order(0..source.shard_count(), start, |of_piece: Result<u64, ReadError>| {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use cache::{Damage, Entry, ReadError, Source};
-use keys::{Fingerprint, Policy, Refusal, ValidKey, chain};
+use keys::{AccountId, Fingerprint, Policy, Refusal, ValidKey, chain};
 
 /// One thing that is wrong.
 pub(super) struct Fault {
@@ -34,11 +34,24 @@ pub(super) struct Examiner<'a> {
     buffer: Vec<u8>,
 }
 
-/// A line whose checksum is right and whose fields can be read.
+/// Lines whose checksums are right and whose fields can be read: of millions of them, as little as is asked for later.
+#[derive(Default)]
+struct Lines {
+    paths: Vec<PathBuf>,
+    /// The public keys one after the other.
+    keys: String,
+    all: Vec<Line>,
+}
+
 struct Line {
-    path: PathBuf,
+    /// Its file's place among the paths.
+    path: usize,
     number: u64,
-    entry: Entry,
+    fingerprint: Fingerprint,
+    /// Where its public key ends; it begins where the one before ends.
+    key_end: usize,
+    /// Whose it is, where another source is asked, too.
+    account: Option<AccountId>,
 }
 
 impl<'a> Examiner<'a> {
@@ -52,29 +65,34 @@ impl<'a> Examiner<'a> {
 
     pub(super) fn examine(&mut self, shards: Range<u32>) -> Piece {
         let mut piece = Piece::default();
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         for index in shards {
-            let before = lines.len();
             let path = self.source.path_of(index);
+            let mut faults = Vec::new();
             let report = self.source.scan_shard(index, &mut self.buffer, |number, line| {
-                lines.push(Line { path: path.clone(), number, entry: line.entry()? });
+                let entry = line.entry()?;
+                if let Err(what) = check_options(&entry) {
+                    faults.push(Fault { path: path.clone(), line: Some(number), what });
+                }
+                lines.push(number, entry, !self.larger.is_empty());
                 Ok(())
             });
+            lines.paths.push(path);
             piece.shards += 1;
-            piece.keys += (lines.len() - before) as u64;
-            let fault = |(line, damage): (u64, Damage)| Fault {
+            piece.keys += report.keys;
+            piece.faults.extend(report.faults.into_iter().map(|(line, damage)| Fault {
                 path: report.path.clone(),
                 line: Some(line),
                 what: damage.to_string(),
-            };
-            piece.faults.extend(report.faults.into_iter().map(fault));
+            }));
+            piece.faults.append(&mut faults);
             piece.unreadable.extend(report.unreadable);
         }
         // Some hundred keys are judged in less time together.
-        let keys = ValidKey::check_all(lines.iter().map(|line| line.entry.line.public_key()), self.policy);
-        for (line, key) in lines.iter().zip(keys) {
-            if let Err(what) = check_key(&line.entry, key) {
-                piece.faults.push(line.fault(what));
+        let keys = ValidKey::check_all(lines.keys(), self.policy);
+        for (line, key) in lines.all.iter().zip(keys) {
+            if let Err(what) = check_key(&line.fingerprint, key) {
+                piece.faults.push(lines.fault(line, what));
             }
         }
         for larger in &self.larger {
@@ -84,18 +102,41 @@ impl<'a> Examiner<'a> {
     }
 }
 
-impl Line {
-    fn fault(&self, what: String) -> Fault {
-        Fault { path: self.path.clone(), line: Some(self.number), what }
+impl Lines {
+    fn push(&mut self, number: u64, entry: Entry, is_compared: bool) {
+        self.keys.push_str(entry.line.public_key());
+        self.all.push(Line {
+            path: self.paths.len(),
+            number,
+            fingerprint: entry.fingerprint,
+            key_end: self.keys.len(),
+            account: is_compared.then_some(entry.account),
+        });
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.all.iter().map(|line| line.key_end));
+        starts.zip(&self.all).map(|(start, line)| self.keys.get(start..line.key_end).unwrap_or_default())
+    }
+
+    fn fault(&self, line: &Line, what: String) -> Fault {
+        let path = self.paths.get(line.path).cloned().unwrap_or_default();
+        Fault { path, line: Some(line.number), what }
     }
 }
 
-/// Whether the line of `entry` gives sshd the key and the account that the entry is about.
-fn check_key(entry: &Entry, key: Result<ValidKey, Refusal>) -> Result<(), String> {
+/// Whether the key in a line is the one of its fingerprint, and a good one.
+fn check_key(fingerprint: &Fingerprint, key: Result<ValidKey, Refusal>) -> Result<(), String> {
     let key = key.map_err(|refusal| format!("the key policy refuses the key: {}", chain(&refusal)))?;
-    if key.fingerprint() != entry.fingerprint {
-        return Err(format!("the key in the line is another one, {}", key.fingerprint()));
+    if key.fingerprint() == *fingerprint {
+        Ok(())
+    } else {
+        Err(format!("the key in the line is another one, {}", key.fingerprint()))
     }
+}
+
+/// Whether sshd can read the options of the line, and the account in them is the entry's.
+fn check_options(entry: &Entry) -> Result<(), String> {
     if entry.expires_at().is_err() {
         return Err("the expiry-time in the line cannot be read".to_owned());
     }
@@ -107,9 +148,12 @@ fn check_key(entry: &Entry, key: Result<ValidKey, Refusal>) -> Result<(), String
 }
 
 /// The lines of `source` whose keys `other` gives to somebody else.
-fn conflicts(source: &Source, other: &Source, lines: &[Line], buffer: &mut Vec<u8>) -> Vec<Fault> {
-    let holders: HashMap<Fingerprint, &Line> =
-        lines.iter().map(|line| (line.entry.fingerprint, line)).collect();
+fn conflicts(source: &Source, other: &Source, lines: &Lines, buffer: &mut Vec<u8>) -> Vec<Fault> {
+    let holders: HashMap<Fingerprint, (&Line, &AccountId)> = lines
+        .all
+        .iter()
+        .filter_map(|line| Some((line.fingerprint, (line, line.account.as_ref()?))))
+        .collect();
     let shards: BTreeSet<u32> =
         holders.keys().map(|fingerprint| fingerprint.leading_bits(other.head().bits)).collect();
     let mut faults = Vec::new();
@@ -117,19 +161,16 @@ fn conflicts(source: &Source, other: &Source, lines: &[Line], buffer: &mut Vec<u
         // What is wrong with the other source is told where that one is looked at.
         let _ = other.scan_shard(index, buffer, |_, found| {
             let fingerprint: Fingerprint = found.fingerprint.parse().map_err(|_| Damage::Fields)?;
-            if let Some(line) = holders.get(&fingerprint)
-                && line.entry.account.as_str() != found.account
+            if let Some((line, account)) = holders.get(&fingerprint)
+                && account.as_str() != found.account
             {
-                let mut claims = [
-                    (source.name(), line.entry.account.as_str()),
-                    (other.name(), found.account),
-                ];
+                let mut claims = [(source.name(), account.as_str()), (other.name(), found.account)];
                 claims.sort_unstable();
-                let [(one, account), (two, second)] = claims;
+                let [(one, first), (two, second)] = claims;
                 let what = format!(
-                    "source `{one}` gives the key to account `{account}`, and source `{two}` to `{second}`: it is refused"
+                    "source `{one}` gives the key to account `{first}`, and source `{two}` to `{second}`: it is refused"
                 );
-                faults.push(line.fault(what));
+                faults.push(lines.fault(line, what));
             }
             Ok(())
         });
