@@ -59,7 +59,10 @@ fn the_old_shard_serves_while_the_disk_is_full_and_sync_goes_on_afterwards() {
     ana.adds(&before, "before");
     host.learns(&before);
 
+    let has_room = || !host.pushkeys(&["doctor", "--json"]).stdout.contains("\"check\": \"disk\"");
+    assert!(has_room(), "a cache of one key needs little");
     let filler = fill(host.cache());
+    assert!(!has_room(), "the doctor foresees that a full sync fails");
     ana.adds(&meanwhile, "meanwhile");
     until("the daemon tells of the full disk", || host.syncd.log().contains("No space left on device"));
     host.login("git", &before).succeeds_as(&ana);

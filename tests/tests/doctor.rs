@@ -199,6 +199,25 @@ fn what_a_client_may_set_and_who_may_come_is_found_and_cured() {
 }
 
 #[test]
+fn what_keeps_users_out_whose_keys_are_known_is_found_and_cured() {
+    let patient = Patient::healthy();
+    edit(&patient.config, "LogLevel VERBOSE", "LogLevel VERBOSE\nAllowGroups root");
+    patient.edit(
+        "AcceptEnv GIT_PROTOCOL",
+        "AcceptEnv GIT_PROTOCOL\n    MaxAuthTries 2\n    MaxSessions 0\n    RevokedKeys /nonexistent\n    \
+         PubkeyAcceptedAlgorithms rsa-sha2-512",
+    );
+    let found = patient.findings();
+    let mut checks: Vec<&str> = found.iter().map(|(_, check, _)| check.as_str()).collect();
+    checks.sort_unstable();
+    assert_eq!(checks, ["allow-groups", "key-types", "max-auth-tries", "max-sessions", "revoked-keys"]);
+    for (_, check, cure) in &found {
+        sh(cure.as_ref().unwrap_or_else(|| panic!("{check}: no cure is named")));
+    }
+    assert_eq!(patient.findings(), []);
+}
+
+#[test]
 fn a_helper_that_sshd_cannot_run_is_found_and_cured() {
     let patient = Patient::healthy();
     let tokens = |value: &'static str| move |patient: &Patient| patient.edit("%u %f\n", value);

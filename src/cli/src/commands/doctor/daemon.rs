@@ -1,11 +1,12 @@
 //! The daemon, its configuration, its sources and the cache that it keeps.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use cache::Cache;
 use cache::status::Status;
+use cache::{Cache, Source};
 use jiff::{SignedDuration, Timestamp};
 use keys::chain;
 use serde::Deserialize;
@@ -15,11 +16,17 @@ use super::finding::{Finding, quoted};
 use super::helper::Sample;
 use super::users::{User, group_name};
 use crate::commands::{Context, status};
+use crate::output::count;
 use crate::program::{as_user, run};
 
 /// Where packages put the configuration.
 const CONFIG: &str = "/etc/pushkeys/syncd.toml";
 const OTHERS: u32 = 0o007;
+const BYTES_PER_MIB: u64 = 1024 * 1024;
+/// Of stat(2), whatever the file system's blocks are.
+const BYTES_PER_BLOCK: u64 = 512;
+/// So many shards tell what the others take.
+const SHARDS_SAMPLED_MAX: u32 = 16;
 /// HEAD holds whole seconds.
 const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_secs(2);
 
@@ -76,6 +83,47 @@ pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding>
         }
     }
     findings
+}
+
+/// What a generation of a source takes on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Room {
+    bytes: u64,
+    files: u64,
+}
+
+/// Whether a whole generation has room beside the one in force, which a full sync or a great burst writes.
+pub(super) fn check_room(context: &Context) -> Option<Finding> {
+    let cache = Cache::open(&context.cache).ok()?;
+    let sources = cache.sources().ok()?;
+    let room_of = |name| room_of(&cache.source(name).ok()?);
+    let needed = sources.iter().filter_map(room_of).max()?;
+    let disk = rustix::fs::statvfs(&context.cache).ok()?;
+    let left = Room { bytes: disk.f_bavail.saturating_mul(disk.f_frsize), files: disk.f_favail };
+    // Some file systems make inodes as they go, and say that they have none.
+    let has_files = disk.f_files == 0 || left.files >= needed.files;
+    (left.bytes < needed.bytes || !has_files).then(|| {
+        let what = format!(
+            "the disk of `{}` has room for {} and {}; a full sync needs {} and {}",
+            context.cache.display(),
+            count(left.bytes / BYTES_PER_MIB, "MiB", "MiB"),
+            count(left.files, "file", "files"),
+            count(needed.bytes.div_ceil(BYTES_PER_MIB), "MiB", "MiB"),
+            count(needed.files, "file", "files"),
+        );
+        let why = "a full sync writes a generation beside the one in force; without room for it, this host keeps the keys \
+                   that it has until they are too old";
+        Finding::warning("disk", what, why)
+    })
+}
+
+/// Keys are spread evenly, so the first shards tell of all.
+fn room_of(source: &Source) -> Option<Room> {
+    let shards = u64::from(source.shard_count());
+    let sampled = source.shard_count().min(SHARDS_SAMPLED_MAX);
+    let blocks = |index| fs::metadata(source.path_of(index)).map(|metadata| metadata.blocks());
+    let blocks = (0..sampled).map(blocks).sum::<io::Result<u64>>().ok()?;
+    Some(Room { bytes: blocks * BYTES_PER_BLOCK * shards / u64::from(sampled), files: shards })
 }
 
 /// Whether the clock has gone back behind what syncd last wrote.

@@ -3,6 +3,7 @@
 //! It asks sshd itself for the settings in force, the helper itself for answers, and the daemon's own `--check` about its
 //! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
 
+mod access;
 mod config_files;
 pub(crate) mod daemon;
 mod finding;
@@ -131,6 +132,7 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
     findings.extend(examine_files(options));
     findings.extend(daemon::check_status(context));
     findings.extend(daemon::check_clock(context));
+    findings.extend(daemon::check_room(context));
     findings.extend(of_daemon);
     // A helper that is started wrongly answers wrongly, and saying so twice helps nobody.
     let is_startable =
@@ -147,6 +149,8 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
 fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> Vec<Finding> {
     let mut findings = helper::check(context, sshd, options);
     findings.extend(sshd.check());
+    let groups = User::find(options.login.as_str()).map(|user| user.groups()).unwrap_or_default();
+    findings.extend(access::check(sshd, &groups));
     let files: BTreeSet<&Path> = sshd
         .settings
         .iter()
@@ -170,6 +174,7 @@ fn examine_users(context: &Context, options: &DoctorOptions, effective: &Effecti
             let uses_pam = effective.value("usepam").is_some_and(|value| value == "yes");
             findings.extend(users::check_login(user, shadow.as_ref(), uses_pam, context.now));
             findings.extend(users::check_home(user));
+            findings.extend(users::check_nologin(&users::NO_LOGINS.map(Path::new)));
         }
         None => findings.push(
             Finding::error("login-user", format!("there is no user `{login}`"), "sshd refuses logins that are no user's")

@@ -145,12 +145,10 @@ pub(super) struct Sshd<'a> {
 }
 
 impl Sshd<'_> {
-    /// Everything that is wrong with the settings, but for those of the helper.
+    /// Everything that is wrong with the settings, but for those of the helper and for whom they keep out.
     pub(super) fn check(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| self.check_rule(rule)).collect();
         findings.extend(self.check_environment());
-        findings.extend(self.check_lists());
-        findings.extend(self.check_penalties());
         findings
     }
 
@@ -205,43 +203,8 @@ impl Sshd<'_> {
         findings
     }
 
-    fn check_lists(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let why = "sshd refuses the login before any key is looked up";
-        let patterns = |keyword| self.effective.words(keyword);
-        if is_listed(self.login, patterns("denyusers")) {
-            let what = format!("`DenyUsers` names `{}`{}", self.login, self.place("DenyUsers"));
-            findings.push(Finding::error("allow-users", what, why));
-        }
-        if patterns("allowusers").next().is_some() && !is_listed(self.login, patterns("allowusers")) {
-            let what = format!("`AllowUsers` does not name `{}`{}", self.login, self.place("AllowUsers"));
-            let finding = Finding::error("allow-users", what, why);
-            findings.push(match self.lines("allowusers").next() {
-                Some(Setting { file, line, .. }) => {
-                    let file = quoted(&file.to_string_lossy());
-                    finding.cured_by(format!("sed -i '{line}s/$/ {}/' {file}", self.login))
-                }
-                None => finding,
-            });
-        }
-        findings
-    }
-
-    fn check_penalties(&self) -> Option<Finding> {
-        let penalties = self.effective.value("persourcepenalties")?;
-        let exempt = self.effective.value("persourcepenaltyexemptlist").unwrap_or("none");
-        (penalties != "no" && exempt == "none").then(|| {
-            Finding::note(
-                "penalties",
-                "sshd shuts out addresses that fail often, and no address is exempt",
-                "users behind one address are shut out together, for 15 s up to 10 min, when one of them offers keys that \
-                 nobody knows; PerSourcePenaltyExemptList names addresses that never are",
-            )
-        })
-    }
-
     /// `finding` with the command that puts `keyword` right, where a line can be named.
-    fn cured(&self, finding: Finding, keyword: &str, wanted: &str) -> Finding {
+    pub(super) fn cured(&self, finding: Finding, keyword: &str, wanted: &str) -> Finding {
         match self.cure(keyword, wanted) {
             Some(cure) => finding.cured_by(cure),
             None => finding,
@@ -365,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_and_penalties_depend_on_the_version_too() {
+    fn tunnels_depend_on_the_version_too() {
         let login = "git".parse().unwrap();
         let check = |text: &str, version, expected: &[(&str, Severity)]| {
             let effective = Effective::parse(&format!("acceptenv GIT_PROTOCOL\n{text}"));
@@ -377,9 +340,5 @@ mod tests {
         check("permittunnel no", Version(9, 2), &[]);
         check("permittunnel yes", Version(9, 2), &[("sshd-setting", Severity::Error)]);
         check("permittunnel yes", Version(10, 5), &[("sshd-setting", Severity::Warning)]);
-        let penalties = "persourcepenalties authfail:5s\npersourcepenaltyexemptlist";
-        check(&format!("{penalties} none"), Version(9, 8), &[("penalties", Severity::Note)]);
-        check(&format!("{penalties} 192.0.2.0/24"), Version(9, 8), &[]);
-        check("persourcepenalties no\npersourcepenaltyexemptlist none", Version(9, 8), &[]);
     }
 }

@@ -18,6 +18,9 @@ const SHELLS: &[&str] = &["sh", "dash"];
 /// Shells that run none.
 const NO_SHELLS: &[&str] = &["nologin", "false", "git-shell"];
 
+/// While one of these is there, nobody but root logs in: sshd asks for the first, `pam_nologin` for both.
+pub(super) const NO_LOGINS: [&str; 2] = ["/etc/nologin", "/run/nologin"];
+
 /// One line of passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
@@ -150,6 +153,16 @@ fn check_shadow(user: &User, shadow: &Shadow, uses_pam: bool, now: Timestamp) ->
     findings
 }
 
+/// Whether the host is closed for everybody but root.
+pub(super) fn check_nologin(paths: &[&Path]) -> Vec<Finding> {
+    let why = "nobody but root is let in while it is there, and users see what is written in it";
+    let closed = paths.iter().filter(|path| path.exists()).map(|path| {
+        Finding::error("nologin", format!("there is a `{}`", path.display()), why)
+            .cured_by(format!("rm {}", quoted(&path.to_string_lossy())))
+    });
+    closed.collect()
+}
+
 /// What is wrong with the home of the login: nothing in it may be the login's own idea.
 pub(super) fn check_home(user: &User) -> Vec<Finding> {
     let home = &user.home;
@@ -245,6 +258,15 @@ mod tests {
         check(same, (":*:", "::"), true, &["login-password"]);
         check(same, ("::::::", ":::::20000:"), true, &["login-expired"]);
         check(same, ("::::::", ":::::30000:"), true, &[]);
+    }
+
+    #[test]
+    fn a_host_that_is_closed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nologin");
+        assert_eq!(check_nologin(&[&path]), []);
+        fs::write(&path, "back at noon").unwrap();
+        assert_eq!(check_nologin(&[&path]).len(), 1);
     }
 
     #[test]

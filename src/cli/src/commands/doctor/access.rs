@@ -1,0 +1,236 @@
+//! Whom sshd lets in before any key is looked up, which keys it takes at all, and how many at once.
+
+use std::fs::File;
+
+use super::config_files::Setting;
+use super::finding::{Finding, quoted};
+use super::settings::Sshd;
+use super::sshd::{is_listed, matches_pattern};
+
+/// OpenSSH's own values.
+const TRIES: u32 = 6;
+const STARTUPS: u32 = 10;
+const SESSIONS: u32 = 10;
+
+/// The smallest RSA key that the key policy takes.
+const RSA_BITS: u32 = 2048;
+
+/// What sshd calls the keys that the key policy takes; of RSA, one of its two signatures will do.
+const KEY_TYPES: [&str; 7] = [
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+];
+const RSA_BESIDES: &str = "rsa-sha2-256";
+
+const REFUSED: &str = "sshd refuses the login before any key is looked up";
+
+/// Everything that keeps users out whose keys are known. `groups` are the login's.
+pub(super) fn check(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
+    let mut findings = check_users(sshd);
+    findings.extend(check_groups(sshd, groups));
+    findings.extend(check_key_types(sshd));
+    findings.extend(check_numbers(sshd));
+    findings.extend(check_revoked_keys(sshd));
+    findings.extend(check_startups(sshd));
+    findings.extend(check_penalties(sshd));
+    findings
+}
+
+fn check_users(sshd: &Sshd<'_>) -> Vec<Finding> {
+    let login = sshd.login;
+    let mut findings = Vec::new();
+    let patterns = |keyword| sshd.effective.words(keyword);
+    if is_listed(login, patterns("denyusers")) {
+        let what = format!("`DenyUsers` names `{login}`{}", sshd.place("DenyUsers"));
+        findings.push(Finding::error("allow-users", what, REFUSED));
+    }
+    if patterns("allowusers").next().is_some() && !is_listed(login, patterns("allowusers")) {
+        let what = format!("`AllowUsers` does not name `{login}`{}", sshd.place("AllowUsers"));
+        let finding = Finding::error("allow-users", what, REFUSED);
+        findings.push(with_word_added(sshd, finding, "allowusers", login.as_str()));
+    }
+    findings
+}
+
+fn check_groups(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
+    let login = sshd.login;
+    let mut findings = Vec::new();
+    let named = |keyword| {
+        let mut patterns = sshd.effective.words(keyword);
+        patterns.find_map(|pattern| groups.iter().find(|group| matches_pattern(group.as_bytes(), pattern)))
+    };
+    if let Some(group) = named("denygroups") {
+        let place = sshd.place("DenyGroups");
+        let what = format!("`DenyGroups` names `{}`, a group of `{login}`{place}", keys::escape(group));
+        findings.push(Finding::error("allow-groups", what, REFUSED));
+    }
+    if sshd.effective.words("allowgroups").next().is_some() && named("allowgroups").is_none() {
+        let what = format!("`AllowGroups` names no group of `{login}`{}", sshd.place("AllowGroups"));
+        let finding = Finding::error("allow-groups", what, REFUSED);
+        findings.push(match groups.first() {
+            Some(group) => with_word_added(sshd, finding, "allowgroups", group),
+            None => finding,
+        });
+    }
+    findings
+}
+
+/// `finding` with the command that adds `word` to the first line of `keyword`.
+fn with_word_added(sshd: &Sshd<'_>, finding: Finding, keyword: &str, word: &str) -> Finding {
+    match sshd.lines(keyword).next() {
+        Some(Setting { file, line, .. }) => {
+            let file = quoted(&file.to_string_lossy());
+            finding.cured_by(format!("sed -i '{line}s/$/ {word}/' {file}"))
+        }
+        None => finding,
+    }
+}
+
+fn check_key_types(sshd: &Sshd<'_>) -> Option<Finding> {
+    let keyword = "PubkeyAcceptedAlgorithms";
+    let accepted: Vec<&str> = sshd.effective.value("pubkeyacceptedalgorithms")?.split(',').collect();
+    let is_accepted =
+        |name: &&str| accepted.contains(name) || name.starts_with("rsa-") && accepted.contains(&RSA_BESIDES);
+    let missing: Vec<&str> = KEY_TYPES.into_iter().filter(|name| !is_accepted(name)).collect();
+    (!missing.is_empty()).then(|| {
+        let what = format!(
+            "sshd takes no signature of {} for `{}`{}",
+            missing.join(", "),
+            sshd.login,
+            sshd.place(keyword)
+        );
+        let why = "the service registers such keys, and sshd refuses them here without asking the helper";
+        let wanted = [accepted.as_slice(), &missing].concat().join(",");
+        sshd.cured(Finding::warning("key-types", what, why), keyword, &wanted)
+    })
+}
+
+fn check_numbers(sshd: &Sshd<'_>) -> Vec<Finding> {
+    let value = |keyword: &str| sshd.effective.value(&keyword.to_ascii_lowercase())?.parse::<u32>().ok();
+    let said = |keyword: &str, value: u32| {
+        format!("`{keyword} {value}` is in force for `{}`{}", sshd.login, sshd.place(keyword))
+    };
+    let mut findings = Vec::new();
+    if let Some(bits) = value("RequiredRSASize").filter(|&bits| bits > RSA_BITS) {
+        let why = "the service registers RSA keys from 2048 bits on, and sshd refuses the smaller ones here without asking \
+                   the helper";
+        let finding = Finding::warning("key-types", said("RequiredRSASize", bits), why);
+        findings.push(sshd.cured(finding, "RequiredRSASize", &RSA_BITS.to_string()));
+    }
+    if let Some(tries) = value("MaxAuthTries").filter(|&tries| tries < TRIES) {
+        let why = "every key that a client offers is a try: users with several keys in their agent are refused before the \
+                   right one has its turn";
+        let finding = Finding::warning("max-auth-tries", said("MaxAuthTries", tries), why);
+        findings.push(sshd.cured(finding, "MaxAuthTries", &TRIES.to_string()));
+    }
+    if let Some(sessions) = value("MaxSessions").filter(|&sessions| sessions == 0) {
+        let why = "sshd lets users log in, and then runs nothing for them";
+        let finding = Finding::error("max-sessions", said("MaxSessions", sessions), why);
+        findings.push(sshd.cured(finding, "MaxSessions", &SESSIONS.to_string()));
+    }
+    findings
+}
+
+/// sshd reads the list itself, as root.
+fn check_revoked_keys(sshd: &Sshd<'_>) -> Option<Finding> {
+    let path = sshd.effective.value("revokedkeys").filter(|path| *path != "none")?;
+    let error = File::open(path).err()?;
+    let what =
+        format!("cannot read `RevokedKeys {}`{}: {error}", keys::escape(path), sshd.place("RevokedKeys"));
+    let finding =
+        Finding::error("revoked-keys", what, "sshd refuses every key as long as it cannot read the list");
+    Some(sshd.cured(finding, "RevokedKeys", "none"))
+}
+
+fn check_startups(sshd: &Sshd<'_>) -> Option<Finding> {
+    let value = sshd.effective.value("maxstartups")?;
+    let start: u32 = value.split(':').next()?.parse().ok()?;
+    (start <= STARTUPS).then(|| {
+        Finding::note(
+            "max-startups",
+            format!("`MaxStartups {value}`: above {start} log-ins at once, sshd drops connections"),
+            "a burst of pushes, such as that of a CI system in the morning, sees connections reset; a push host stands more",
+        )
+    })
+}
+
+fn check_penalties(sshd: &Sshd<'_>) -> Option<Finding> {
+    let penalties = sshd.effective.value("persourcepenalties")?;
+    let exempt = sshd.effective.value("persourcepenaltyexemptlist").unwrap_or("none");
+    (penalties != "no" && exempt == "none").then(|| {
+        Finding::note(
+            "penalties",
+            "sshd shuts out addresses that fail often, and no address is exempt",
+            "users behind one address are shut out together, for 15 s up to 10 min, when one of them offers keys that \
+             nobody knows; PerSourcePenaltyExemptList names addresses that never are",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Severity;
+    use super::super::sshd::{Effective, Version};
+    use super::*;
+
+    /// Checks what is found where sshd's settings are `text`.
+    #[track_caller]
+    fn find(text: &str, expected: &[(&str, Severity)]) {
+        let login = "git".parse().unwrap();
+        let effective = Effective::parse(text);
+        let version = Some(Version(9, 8));
+        let sshd = Sshd { effective: &effective, settings: &[], login: &login, version };
+        let findings = check(&sshd, &["git".to_owned(), "pushkeys".to_owned()]);
+        let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn groups_that_are_kept_out_are_found() {
+        let error = [("allow-groups", Severity::Error)];
+        find("allowgroups root\nallowgroups push*", &[]);
+        find("allowgroups root wheel", &error);
+        find("denygroups staff", &[]);
+        find("denygroups staff g?t", &error);
+    }
+
+    #[test]
+    fn keys_that_are_registered_and_refused_are_found() {
+        let warning = [("key-types", Severity::Warning)];
+        let all = KEY_TYPES.join(",");
+        find(&format!("pubkeyacceptedalgorithms {all}"), &[]);
+        find(&format!("pubkeyacceptedalgorithms {}", all.replace("-512", "-256")), &[]);
+        find(&format!("pubkeyacceptedalgorithms {}", all.replace("ssh-ed25519,", "")), &warning);
+        find(&format!("pubkeyacceptedalgorithms {}", all.replace("rsa-sha2-512", "ssh-rsa")), &warning);
+        find("requiredrsasize 2048", &[]);
+        find("requiredrsasize 3072", &warning);
+    }
+
+    #[test]
+    fn numbers_that_keep_users_out_are_found() {
+        find("maxauthtries 6\nmaxsessions 1\nmaxstartups 100:30:200", &[]);
+        find("maxauthtries 3", &[("max-auth-tries", Severity::Warning)]);
+        find("maxsessions 0", &[("max-sessions", Severity::Error)]);
+        find("maxstartups 10:30:100", &[("max-startups", Severity::Note)]);
+    }
+
+    #[test]
+    fn a_list_of_revoked_keys_that_cannot_be_read_is_found() {
+        find("revokedkeys none", &[]);
+        find("revokedkeys /etc/passwd", &[]);
+        find("revokedkeys /nonexistent/list", &[("revoked-keys", Severity::Error)]);
+    }
+
+    #[test]
+    fn penalties_without_exemption_are_told() {
+        let note = [("penalties", Severity::Note)];
+        find("persourcepenalties authfail:5s\npersourcepenaltyexemptlist none", &note);
+        find("persourcepenalties authfail:5s\npersourcepenaltyexemptlist 192.0.2.0/24", &[]);
+        find("persourcepenalties no\npersourcepenaltyexemptlist none", &[]);
+    }
+}
