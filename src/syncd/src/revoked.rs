@@ -1,6 +1,6 @@
 //! What is revoked on this host: lifted once the key services agree, and, where that is configured, in a file for sshd.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache::status::{ReportAnswer, Status};
-use cache::{Cache, ReadError, Revocation, Revocations, Revoked, WriteError};
+use cache::{Cache, Head, ReadError, Revocation, Revocations, Revoked, WriteError};
 use jiff::Timestamp;
-use keys::{AccountId, Fingerprint, chain};
+use keys::{Fingerprint, SourceName, chain};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -20,8 +20,10 @@ use crate::report::revoked_in;
 
 /// How soon a revocation is in the file for sshd, and is lifted when nothing needs it any more.
 const TICK: Duration = Duration::from_secs(1);
-/// The keys of an account are found by reading every key, so not every time.
+/// The keys of an account are found by reading every line of the cache: only when it has changed, and no more often than
+/// this, nor for more than one part in so many of a processor's time.
 const SCAN_INTERVAL: Duration = Duration::from_secs(30);
+const SCAN_SHARE: u32 = 20;
 /// sshd reads the file as root; its folder decides who else may.
 const FILE_MODE: u32 = 0o644;
 
@@ -29,7 +31,7 @@ const FILE_MODE: u32 = 0o644;
 pub(crate) async fn run(folder: PathBuf, board: Arc<Board>, file: watch::Receiver<Option<PathBuf>>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut keeper = Keeper { folder, list: None, said: None };
+    let mut keeper = Keeper { folder, list: None, accounts: None, said: None };
     loop {
         ticks.tick().await;
         let (status, path) = (board.snapshot(), file.borrow().clone());
@@ -42,25 +44,36 @@ pub(crate) async fn run(folder: PathBuf, board: Arc<Board>, file: watch::Receive
 
 struct Keeper {
     folder: PathBuf,
-    /// What is in the file for sshd, and since when.
+    /// What is in the file for sshd.
     list: Option<List>,
+    /// The keys of revoked accounts, as far as somebody asks for them.
+    accounts: Option<Scan>,
     /// The fault that was said last.
     said: Option<String>,
 }
 
 struct List {
     path: PathBuf,
-    revocations: Revocations,
-    written_at: Instant,
+    keys: BTreeSet<Fingerprint>,
+}
+
+/// The keys of some accounts. They are found by reading every line of the cache.
+struct Scan {
+    /// What was in force.
+    heads: Vec<(SourceName, Head)>,
+    keys: BTreeMap<String, Vec<Fingerprint>>,
+    ended_at: Instant,
+    took: Duration,
 }
 
 impl Keeper {
     fn keep(mut self, status: &Status, path: Option<&Path>) -> Self {
         let kept = revoked_in(&self.folder).map_err(Fault::from).and_then(|revocations| {
+            let is_new = self.look_for_accounts(&revocations, status, path.is_some())?;
             if let Some(path) = path {
                 self.keep_list(path, &revocations)?;
             }
-            self.lift(&revocations, status)
+            self.lift(&revocations, status, is_new)
         });
         let fault = kept.err().map(|fault| fault.to_string());
         if fault != self.said {
@@ -72,11 +85,42 @@ impl Keeper {
         self
     }
 
+    /// Finds the keys of revoked accounts that the file for sshd should hold, or that may be revoked no longer. Whether
+    /// what is known of them is of this moment.
+    fn look_for_accounts(
+        &mut self,
+        revocations: &Revocations,
+        status: &Status,
+        has_list: bool,
+    ) -> Result<bool, Fault> {
+        let wanted = revocations.iter().filter(|revocation| has_list || is_settled(revocation, status));
+        let wanted: BTreeSet<String> = wanted.filter_map(account_of).collect();
+        if wanted.is_empty() {
+            self.accounts = None;
+            return Ok(true);
+        }
+        let cache = Cache::open(&self.folder)?;
+        let heads = heads(&cache)?;
+        if let Some(scan) = self.accounts.as_ref().filter(|scan| scan.keys.keys().eq(&wanted)) {
+            let is_same = is_same_state(&scan.heads, &heads);
+            let pause = SCAN_INTERVAL.max(scan.took * SCAN_SHARE);
+            if is_same || scan.ended_at.elapsed() < pause {
+                return Ok(is_same);
+            }
+        }
+        self.accounts = Some(Scan::of(&cache, heads, wanted)?);
+        Ok(true)
+    }
+
     /// Lifts what every key service says it does not have, and no source of this host has any more.
-    fn lift(&self, revocations: &Revocations, status: &Status) -> Result<(), Fault> {
+    fn lift(&self, revocations: &Revocations, status: &Status, is_new: bool) -> Result<(), Fault> {
         for revocation in revocations.iter().filter(|revocation| is_settled(revocation, status)) {
             let what = &revocation.what;
-            if keys_of(&self.folder, what)?.is_empty() {
+            let is_gone = match what {
+                Revoked::Key(fingerprint) => !is_held(&self.folder, fingerprint)?,
+                Revoked::Account(account) => is_new && self.keys_of(account.as_str()).is_empty(),
+            };
+            if is_gone {
                 cache::change_revocations(&self.folder, |all| all.remove(what))?;
                 tracing::info!("the {what} is no longer revoked on this host: no source has it any more");
             }
@@ -84,32 +128,67 @@ impl Keeper {
         Ok(())
     }
 
+    fn keys_of(&self, account: &str) -> &[Fingerprint] {
+        self.accounts.as_ref().and_then(|scan| scan.keys.get(account)).map(Vec::as_slice).unwrap_or_default()
+    }
+
     fn keep_list(&mut self, path: &Path, revocations: &Revocations) -> Result<(), Fault> {
-        let has_account = revocations.iter().any(|one| matches!(one.what, Revoked::Account(_)));
-        let is_current = self.list.as_ref().is_some_and(|list| {
-            list.path == path
-                && list.revocations == *revocations
-                && !(has_account && list.written_at.elapsed() >= SCAN_INTERVAL)
-        });
+        let mut keys = BTreeSet::new();
+        for Revocation { what, .. } in revocations.iter() {
+            match what {
+                Revoked::Key(fingerprint) => drop(keys.insert(*fingerprint)),
+                Revoked::Account(account) => keys.extend(self.keys_of(account.as_str())),
+            }
+        }
+        let is_current = self.list.as_ref().is_some_and(|list| list.path == path && list.keys == keys);
         if is_current && path.exists() {
             return Ok(());
         }
-        let mut keys = BTreeSet::new();
-        for Revocation { what, .. } in revocations.iter() {
-            if let Revoked::Key(fingerprint) = what {
-                keys.insert(*fingerprint);
-            }
-            keys.extend(keys_of(&self.folder, what)?);
-        }
         replace(path, &revocation_list(&keys))
             .map_err(|source| Fault::List { path: path.to_owned(), source })?;
-        self.list = Some(List {
-            path: path.to_owned(),
-            revocations: revocations.clone(),
-            written_at: Instant::now(),
-        });
+        self.list = Some(List { path: path.to_owned(), keys });
         Ok(())
     }
+}
+
+impl Scan {
+    fn of(
+        cache: &Cache,
+        heads: Vec<(SourceName, Head)>,
+        accounts: BTreeSet<String>,
+    ) -> Result<Self, ReadError> {
+        let start = Instant::now();
+        let mut keys = accounts.into_iter().map(|account| (account, Vec::new())).collect();
+        let mut buffer = Vec::new();
+        for (name, _) in &heads {
+            let source = cache.source(name)?;
+            (0..source.shard_count())
+                .try_for_each(|index| source.keys_of_accounts(index, &mut buffer, &mut keys))?;
+        }
+        Ok(Self { heads, keys, ended_at: Instant::now(), took: start.elapsed() })
+    }
+}
+
+fn account_of(revocation: &Revocation) -> Option<String> {
+    match &revocation.what {
+        Revoked::Key(_) => None,
+        Revoked::Account(account) => Some(account.to_string()),
+    }
+}
+
+fn heads(cache: &Cache) -> Result<Vec<(SourceName, Head)>, ReadError> {
+    let names = cache.sources()?.into_iter();
+    names.map(|name| cache.source(&name).map(|source| (name, source.head().clone()))).collect()
+}
+
+/// Whether the same keys are in force by both. HEAD's times alone mean nothing.
+fn is_same_state(before: &[(SourceName, Head)], now: &[(SourceName, Head)]) -> bool {
+    let state = |(name, head): &(SourceName, Head)| {
+        // Without a cursor, nothing tells two states apart.
+        head.cursor.clone().map(|cursor| (name.clone(), head.generation, cursor))
+    };
+    before.len() == now.len()
+        && before.iter().zip(now).all(|(before, now)| state(before).is_some() && state(before) == state(now))
 }
 
 #[derive(Debug)]
@@ -158,33 +237,14 @@ fn is_settled(revocation: &Revocation, status: &Status) -> bool {
     })
 }
 
-/// The keys that sources have and `what` takes away.
-fn keys_of(folder: &Path, what: &Revoked) -> Result<Vec<Fingerprint>, ReadError> {
-    let cache = Cache::open(folder)?;
-    match what {
-        Revoked::Key(fingerprint) => {
-            for one in cache.consult(fingerprint)?.sources {
-                if one.found?.1.is_some() {
-                    return Ok(vec![*fingerprint]);
-                }
-            }
-            Ok(Vec::new())
-        }
-        Revoked::Account(account) => keys_of_account(&cache, account),
-    }
-}
-
-fn keys_of_account(cache: &Cache, account: &AccountId) -> Result<Vec<Fingerprint>, ReadError> {
-    let mut keys = Vec::new();
-    for name in cache.sources()? {
-        for entry in cache.source(&name)?.entries() {
-            let entry = entry?;
-            if entry.account == *account {
-                keys.push(entry.fingerprint);
-            }
+/// Whether a source has the key.
+fn is_held(folder: &Path, fingerprint: &Fingerprint) -> Result<bool, ReadError> {
+    for one in Cache::open(folder)?.consult(fingerprint)?.sources {
+        if one.found?.1.is_some() {
+            return Ok(true);
         }
     }
-    Ok(keys)
+    Ok(false)
 }
 
 /// An OpenSSH key revocation list of `keys` by their SHA-256 (PROTOCOL.krl, version 1), the same for the same keys.
@@ -296,6 +356,43 @@ mod tests {
         check(&["feed"], &[("feed", ReportAnswer::Pending, after)], false);
         check(&["feed"], &[("feed", ReportAnswer::Dismissed, after)], false);
         check(&["feed"], &[("other", ReportAnswer::Settled, after)], false);
+    }
+
+    #[test]
+    fn keys_of_accounts_are_looked_for_when_the_cache_has_changed_and_not_all_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let mut writer = cache::Writer::open(&path, &"api".parse().unwrap()).unwrap();
+        let stamps = cache::Stamps { synced_at: Timestamp::UNIX_EPOCH, valid_until: None };
+        let mut next = writer.begin().unwrap();
+        next.push(entry(1)).unwrap();
+        writer.commit(next.finish().unwrap(), Some("e-1"), stamps).unwrap();
+        let mut revocations = Revocations::default();
+        revocations.add(Revoked::Account("acct_7".parse().unwrap()), Timestamp::UNIX_EPOCH);
+        let status = Board::new(&path, Path::new("")).snapshot();
+        let mut keeper = Keeper { folder: path, list: None, accounts: None, said: None };
+        let look = |keeper: &mut Keeper| {
+            let is_new = keeper.look_for_accounts(&revocations, &status, true).unwrap();
+            (is_new, keeper.keys_of("acct_7").len())
+        };
+        assert_eq!(look(&mut keeper), (true, 1));
+        assert_eq!(look(&mut keeper), (true, 1));
+        writer.apply(&[cache::Change::Put(entry(2))], Some("e-2"), stamps).unwrap();
+        assert_eq!(look(&mut keeper), (false, 1), "there was a look a moment ago");
+        keeper.accounts.as_mut().unwrap().ended_at -= SCAN_INTERVAL;
+        assert_eq!(look(&mut keeper), (true, 2));
+    }
+
+    fn entry(number: u8) -> cache::Entry {
+        cache::Entry {
+            fingerprint: Fingerprint::of(&[number]),
+            logins: vec!["git".parse().unwrap()],
+            account: "acct_7".parse().unwrap(),
+            key_id: format!("key_{number}").parse().unwrap(),
+            account_name: None,
+            key_name: None,
+            line: "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap(),
+        }
     }
 
     fn source(kind: &str) -> cache::status::SourceStatus {
