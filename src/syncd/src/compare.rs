@@ -22,6 +22,9 @@ use crate::source::{directory_entries, snapshot_request};
 /// So many differences of a source are looked at twice and named; beyond that the number alone says enough.
 const DIFFERENCES_MAX: usize = 10_000;
 
+/// So many entries are judged together, which takes less time.
+const JUDGED_TOGETHER: usize = 1024;
+
 /// One key of which source and host do not say the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Difference {
@@ -95,6 +98,8 @@ async fn of_source(config: &Config, settings: &Settings) -> Result<(Vec<Differen
 struct Comparison<'a> {
     settings: &'a Settings,
     judge: Judge,
+    /// Fewer than [`JUDGED_TOGETHER`].
+    waiting: Vec<feed::Entry>,
     entries: Peekable<Entries<Source>>,
     compared: u64,
     left_out: u64,
@@ -115,6 +120,7 @@ impl<'a> Comparison<'a> {
             settings,
             judge: Judge::new(settings.logins.clone(), settings.command.clone()),
             entries: source.into_entries().peekable(),
+            waiting: Vec::new(),
             compared: 0,
             left_out: 0,
             count: 0,
@@ -140,6 +146,7 @@ impl<'a> Comparison<'a> {
             }
             (None, Kind::Feed(_) | Kind::Poll { .. }) => {}
         }
+        comparison.judge_waiting()?;
         comparison.surplus(None)?;
         Ok(comparison)
     }
@@ -149,16 +156,30 @@ impl<'a> Comparison<'a> {
             self.left_out += u64::from(matches!(line, SnapshotLine::Malformed(_)));
             return Ok(());
         };
-        let fingerprint = entry.fingerprint;
+        self.waiting.push(entry);
+        if self.waiting.len() >= JUDGED_TOGETHER { self.judge_waiting() } else { Ok(()) }
+    }
+
+    fn judge_waiting(&mut self) -> Result<(), SyncError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let fingerprints: Vec<Fingerprint> = waiting.iter().map(|entry| entry.fingerprint).collect();
+        let judged = self.judge.entries(waiting);
+        fingerprints
+            .into_iter()
+            .zip(judged)
+            .try_for_each(|(fingerprint, expected)| self.compare(fingerprint, expected.ok().as_ref()))
+    }
+
+    /// Compares the next key of the source, of which the cache should hold `expected`.
+    fn compare(&mut self, fingerprint: Fingerprint, expected: Option<&Entry>) -> Result<(), SyncError> {
         self.surplus(Some(fingerprint))?;
         let found =
             self.entries.next_if(|next| next.as_ref().is_ok_and(|next| next.fingerprint == fingerprint));
         let found = found.transpose()?;
-        let expected = self.judge.entry(entry).ok();
         self.compared += 1;
         self.left_out += u64::from(expected.is_none());
-        if expected != found {
-            self.differs(fingerprint, expected.as_ref(), found.as_ref());
+        if expected != found.as_ref() {
+            self.differs(fingerprint, expected, found.as_ref());
         }
         Ok(())
     }

@@ -73,12 +73,6 @@ impl Judge {
         entries.into_iter().zip(keys).map(judge).collect()
     }
 
-    /// The cache's entry of one key.
-    pub(crate) fn entry(&self, entry: feed::Entry) -> Result<cache::Entry, Skip> {
-        let (fingerprint, key) = (entry.fingerprint, ValidKey::check(&entry.key, &self.policy));
-        self.render(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
-    }
-
     fn render(&self, entry: feed::Entry, key: Result<ValidKey, Refusal>) -> Result<cache::Entry, Fault> {
         let key = key.map_err(Fault::Key)?;
         if key.fingerprint() != entry.fingerprint {
@@ -126,6 +120,10 @@ mod tests {
         Judge::new(vec!["git".parse().unwrap()], "/bin/shell --account {account}".parse().unwrap())
     }
 
+    fn judged(entry: feed::Entry) -> Result<cache::Entry, Skip> {
+        judge().entries(vec![entry]).remove(0)
+    }
+
     fn entry(key: &str) -> feed::Entry {
         feed::Entry {
             fingerprint: FINGERPRINT.parse().unwrap(),
@@ -141,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_good_key_becomes_a_line_and_its_names_what_can_be_shown() {
-        let judged = judge().entry(entry(KEY)).unwrap();
+        let judged = judged(entry(KEY)).unwrap();
         assert_eq!(judged.line.as_str(), format!("restrict,command=\"/bin/shell --account acct_7\" {KEY}"));
         assert_eq!(judged.logins, vec!["git".parse().unwrap()]);
         assert_eq!(judged.key_name.unwrap().as_str(), "laptop");
@@ -151,15 +149,15 @@ mod tests {
     #[test]
     fn an_entry_may_name_its_own_logins() {
         let deploy = feed::Entry { logins: Some(vec!["deploy".parse().unwrap()]), ..entry(KEY) };
-        assert_eq!(judge().entry(deploy).unwrap().logins, vec!["deploy".parse().unwrap()]);
+        assert_eq!(judged(deploy).unwrap().logins, vec!["deploy".parse().unwrap()]);
     }
 
     #[test]
     fn a_key_that_is_not_the_one_it_is_said_to_be_is_left_out() {
         let other = KEY.replace("IFKttpn0", "IFKttpn1");
-        let skip = judge().entry(entry(&other)).unwrap_err();
+        let skip = judged(entry(&other)).unwrap_err();
         assert_eq!(skip.fingerprint.unwrap().to_string(), FINGERPRINT);
-        let skip = judge().entry(entry("ssh-ed25519 AAAA")).unwrap_err();
+        let skip = judged(entry("ssh-ed25519 AAAA")).unwrap_err();
         assert!(skip.to_string().starts_with(&format!("`{FINGERPRINT}`: ")), "{skip}");
     }
 }
