@@ -102,6 +102,9 @@ pub struct SourceStatus {
     pub valid_until: Option<String>,
     /// When a key was last added, changed or removed.
     pub last_change_at: Option<String>,
+    /// Which it was, in one line that is safe to print.
+    #[serde(default)]
+    pub last_change: Option<String>,
     /// The last thing that went wrong, kept after it was cured.
     pub last_error: Option<Problem>,
     /// Entries that were left out since the last full sync.

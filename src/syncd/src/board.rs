@@ -41,6 +41,8 @@ struct Inner {
     status: Status,
     sources: BTreeMap<SourceName, SourceStatus>,
     counts: BTreeMap<SourceName, Counts>,
+    /// What a daemon before this one said of its sources.
+    before: Vec<SourceStatus>,
 }
 
 /// What is counted of a source as long as the daemon runs.
@@ -66,15 +68,19 @@ impl Board {
             conflicts: Vec::new(),
             reports: Vec::new(),
         };
-        let inner = Inner { status, sources: BTreeMap::new(), counts: BTreeMap::new() };
+        let before = Status::read(cache).map(|status| status.sources).unwrap_or_default();
+        let inner = Inner { status, sources: BTreeMap::new(), counts: BTreeMap::new(), before };
         Self { path: cache.join(STATUS_FILE), inner: Mutex::new(inner), changed: Notify::new() }
     }
 
     /// Puts a source on the board, or takes it up again under new settings.
     pub(crate) fn add(&self, settings: &Settings) {
         let mut inner = self.lock();
+        let Inner { sources, before, .. } = &mut *inner;
         let kind = settings.kind_name().to_owned();
-        let source = inner.sources.entry(settings.name.clone()).or_insert_with(|| SourceStatus {
+        // A restart changes no key.
+        let before = before.iter().find(|source| source.name == settings.name.as_str());
+        let source = sources.entry(settings.name.clone()).or_insert_with(|| SourceStatus {
             name: settings.name.to_string(),
             kind: String::new(),
             state: State::Starting,
@@ -85,7 +91,8 @@ impl Board {
             sequence_at_source: None,
             synced_at: None,
             valid_until: None,
-            last_change_at: None,
+            last_change_at: before.and_then(|before| before.last_change_at.clone()),
+            last_change: before.and_then(|before| before.last_change.clone()),
             last_error: None,
             skipped: Skipped::default(),
             held: None,
@@ -126,10 +133,13 @@ impl Board {
         });
     }
 
-    /// So many keys have changed.
-    pub(crate) fn changed(&self, name: &SourceName, keys: u64) {
+    /// So many keys have changed; `last` says how the last of them did.
+    pub(crate) fn changed(&self, name: &SourceName, keys: u64, last: Option<String>) {
         self.count(name, |counts| counts.changes += keys);
-        self.update(name, |source| source.last_change_at = Some(now()));
+        self.update(name, |source| {
+            source.last_change_at = Some(now());
+            source.last_change = last;
+        });
     }
 
     pub(crate) fn sequence_at_source(&self, name: &SourceName, sequence: u64) {

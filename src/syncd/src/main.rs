@@ -30,6 +30,7 @@ mod snapshot;
 mod source;
 mod usage;
 mod watch;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -48,7 +48,8 @@ fn say_keys(host: &Host, pid: u32, state: State, keys: u64) {
         sequence_at_source: Some(4712),
         synced_at: Some(SYNCED_AT.into()),
         valid_until: None,
-        last_change_at: None,
+        last_change_at: Some(SYNCED_AT.into()),
+        last_change: Some("SHA256:x is key_42 of acct_7".into()),
         last_error: None,
         skipped: Skipped::default(),
         held: None,
@@ -79,6 +80,12 @@ fn nothing_is_wrong_while_the_daemon_runs_and_its_source_is_in_step() {
     let json: serde_json::Value = serde_json::from_str(&host.pushkeys(&["status", "--json"]).is(0)).unwrap();
     assert_eq!((&json["ok"], &json["sources"][0]["lag"]), (&true.into(), &1.into()));
     assert_eq!(json["syncd"]["sources"][0]["state"], "in-step");
+    assert_eq!(json["sources"][0]["last_change"], "SHA256:x is key_42 of acct_7");
+    assert_eq!(json["sources"][0]["last_change_at"], SYNCED_AT);
+    assert!(
+        text.contains("source `api` changed last") && text.contains(": SHA256:x is key_42 of acct_7\n"),
+        "{text}"
+    );
 
     say(&host, daemon.process.id(), State::Unreachable);
     let text = host.pushkeys(&["status"]).is(1);

@@ -44,6 +44,7 @@ pub(super) fn write_as_text(
         )?;
     }
     for source in &overview.sources {
+        write_last_change(out, source, overview.now)?;
         write_skipped(out, source)?;
     }
     for Problem { source, what, hint } in problems {
@@ -87,6 +88,15 @@ fn shortened(cursor: &str) -> String {
     cursor.chars().take(CURSOR_SHOWN_CHARACTERS_MAX).chain(['…']).collect()
 }
 
+fn write_last_change(out: &mut dyn io::Write, source: &SourceView, now: Timestamp) -> io::Result<()> {
+    let Some(status) = &source.status else { return Ok(()) };
+    let at = status.last_change_at.as_ref().and_then(|at| at.parse().ok());
+    let Some(at) = at.map(|at| distance(at, now)) else { return Ok(()) };
+    let what = status.last_change.as_ref().map(|what| format!(": {}", keys::escape(what)));
+    let what = what.unwrap_or_default();
+    writeln!(out, "{FAINT}source `{}` changed last {at}{what}{FAINT:#}", source.name)
+}
+
 /// Entries that are left out are the source's affair: they are told, and wrong only there.
 fn write_skipped(out: &mut dyn io::Write, source: &SourceView) -> io::Result<()> {
     let Some(skipped) = source.status.as_ref().map(|status| &status.skipped) else { return Ok(()) };
@@ -124,6 +134,8 @@ struct SourceRecord<'a> {
     synced_at: Option<String>,
     valid_until: Option<String>,
     valid: bool,
+    last_change_at: Option<&'a str>,
+    last_change: Option<&'a str>,
     held: Option<HeldRecord>,
     error: Option<String>,
 }
@@ -147,7 +159,7 @@ pub(super) fn write_as_json(
 }
 
 fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
-    let head = source.head.as_ref().ok();
+    let (head, status) = (source.head.as_ref().ok(), source.status.as_ref());
     SourceRecord {
         source: source.name.as_str(),
         generation: head.map(|head| head.generation),
@@ -157,6 +169,8 @@ fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
         synced_at: head.map(|head| head.stamps.synced_at.to_string()),
         valid_until: head.and_then(|head| head.stamps.valid_until).map(|until| until.to_string()),
         valid: head.is_some_and(|head| head.is_valid_at(now)),
+        last_change_at: status.and_then(|status| status.last_change_at.as_deref()),
+        last_change: status.and_then(|status| status.last_change.as_deref()),
         held: source.held.as_ref().ok().and_then(Option::as_ref).map(HeldRecord::from),
         error: source.head.as_ref().err().map(|error| chain(error)),
     }
