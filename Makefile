@@ -29,7 +29,7 @@ help:
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
 	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api,"
-	@echo "                      bench-hosts"
+	@echo "                      bench-hosts, bench-inspect"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
 
@@ -128,8 +128,8 @@ bench-build:
 	@$(CARGO) build --quiet --locked --release --bin bench $(DYNAMIC)
 	@$(STATIC) --quiet --profile dist
 
-.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts
-bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts: bench-%: bench-build
+.PHONY: bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts bench-inspect
+bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts bench-inspect: bench-%: bench-build
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
 
@@ -138,7 +138,7 @@ FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	cd tests && for target in reader writer key feed; do \
+	cd tests && for target in reader writer revoked used key feed; do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 || exit 1; done
 
 .PHONY: clean

@@ -1,0 +1,77 @@
+//! Any bytes in place of what is revoked on a host: no look-up is told more or less than was written, and a file that is
+//! damaged says so.
+
+#![no_main]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use cache::{Cache, REVOKED_FILE, Revocations, Revoked};
+use keys::Fingerprint;
+use libfuzzer_sys::fuzz_target;
+use sha2::{Digest as _, Sha256};
+
+struct World {
+    folder: tempfile::TempDir,
+    written: Vec<u8>,
+    revocations: Revocations,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    cache::change_revocations(folder.path(), |all| {
+        for number in 0..4_u8 {
+            all.add(Revoked::Key(Fingerprint::of(&[number])), now);
+            all.add(Revoked::Account(format!("acct_{number}").parse().unwrap()), now);
+        }
+    })
+    .unwrap();
+    let written = std::fs::read(folder.path().join(REVOKED_FILE)).unwrap();
+    let revocations = read(folder.path()).unwrap();
+    World { folder, written, revocations }
+});
+
+fn read(folder: &Path) -> Result<Revocations, cache::ReadError> {
+    Cache::open(folder).unwrap().revocations()
+}
+
+/// `body` with the checksum that would make it right, so that what is behind the checksum is reached too.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let sum: String = Sha256::digest(body).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    [body, b"checksum=", sum.as_bytes(), b"\n"].concat()
+}
+
+// The first byte chooses how the rest meets what was written: in its place, over it at some offset, or as lines of its
+// own under a right checksum.
+fuzz_target!(|data: &[u8]| {
+    let [choice, offset, bytes @ ..] = data else { return };
+    let World { folder, written, revocations } = &*WORLD;
+    let content = match choice % 3 {
+        0 => bytes.to_vec(),
+        1 => {
+            let mut content = written.clone();
+            let start = usize::from(*offset) * content.len() / 256;
+            content.iter_mut().skip(start).zip(bytes).for_each(|(byte, change)| *byte ^= change);
+            content
+        }
+        _ => sealed(&[b"format=1\n", bytes].concat()),
+    };
+    let path = folder.path().join(REVOKED_FILE);
+    std::fs::write(&path, &content).unwrap();
+    match read(folder.path()) {
+        // Whatever is read is written again as it was.
+        Ok(found) => {
+            if choice % 3 == 1 {
+                assert_eq!(&found, revocations, "damage is noticed");
+            }
+            let kept: Vec<_> = found.iter().cloned().collect();
+            assert!(kept.is_sorted_by(|one, next| one.what < next.what));
+            for revocation in &kept {
+                assert_eq!(found.of(&revocation.what), Some(revocation));
+            }
+        }
+        Err(error) => assert!(matches!(error, cache::ReadError::Damaged { .. }), "{error}"),
+    }
+    std::fs::write(&path, written).unwrap();
+});
