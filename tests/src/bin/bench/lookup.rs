@@ -2,20 +2,19 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cache::{Entry, Stamps, Writer};
 use clap::Args;
-use jiff::Timestamp;
 use keys::Fingerprint;
-use pushkeys_tests::{Dice, Program, Room, program, run as run_to_end, string, until};
+use pushkeys_tests::{Dice, Program, Room, SyntheticKey, program, run as run_to_end, string, until};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use sha2::{Digest as _, Sha256};
 
+use crate::cache;
 use crate::report::{Report, Samples, ratio};
 
 /// The helper's median, in medians of the static C program.
@@ -145,8 +144,8 @@ impl Contestant {
         let mut command = Command::new(&self.program);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(cache) = &self.cache {
-            let (_, fingerprint) =
-                synthetic_key(dice.below(cache.keys) + if self.is_known { 0 } else { cache.keys });
+            let number = dice.below(cache.keys) + if self.is_known { 0 } else { cache.keys };
+            let fingerprint = synthetic_key(number).fingerprint;
             command.arg("--cache").arg(&cache.path).arg("git").arg(fingerprint.to_string());
         }
         command
@@ -179,11 +178,13 @@ fn is_asleep(child: &Child) -> bool {
 }
 
 /// The key of `number`: canonical, and no point that anybody has the private half of.
-fn synthetic_key(number: u64) -> (Vec<u8>, Fingerprint) {
+fn synthetic_key(number: u64) -> SyntheticKey {
     let point = Sha256::digest(number.to_le_bytes());
     let blob = [string(b"ssh-ed25519"), string(&point)].concat();
-    let fingerprint = Fingerprint::of(&blob);
-    (blob, fingerprint)
+    SyntheticKey {
+        text: format!("ssh-ed25519 {}", STANDARD.encode(&blob)),
+        fingerprint: Fingerprint::of(&blob),
+    }
 }
 
 impl SyntheticCache {
@@ -191,40 +192,7 @@ impl SyntheticCache {
     fn write(room: &Room, keys: u64) -> Self {
         let path = room.join(&format!("cache-{keys}"));
         fs::create_dir(&path).expect("own directory");
-        let mut order: Vec<(Fingerprint, u64)> =
-            (0..keys).map(|number| (synthetic_key(number).1, number)).collect();
-        order.sort_unstable();
-        Self::write_generation(&path, &order);
+        cache::write(&path, (0..keys).map(synthetic_key));
         Self { path, keys }
-    }
-
-    fn write_generation(path: &Path, order: &[(Fingerprint, u64)]) {
-        let mut writer = Writer::open(path, &"api".parse().expect("a source")).expect("own directory");
-        let mut next = writer.begin().expect("a generation");
-        for (fingerprint, number) in order {
-            next.push(entry(*fingerprint, *number)).expect("in order");
-        }
-        let prepared = next.finish().expect("room on the disk");
-        let stamps = Stamps { synced_at: Timestamp::now(), valid_until: None };
-        writer.commit(prepared, Some("bench-1"), stamps).expect("room on the disk");
-    }
-}
-
-fn entry(fingerprint: Fingerprint, number: u64) -> Entry {
-    let (blob, _) = synthetic_key(number);
-    let (account, key_id) = (format!("acct_{number:020}"), format!("key_{number:020}"));
-    let line = format!(
-        "restrict,command=\"/usr/libexec/pushkeys/pushkeys-shell --account {account} --key {key_id} \
-         --fingerprint {fingerprint}\" ssh-ed25519 {}",
-        STANDARD.encode(blob)
-    );
-    Entry {
-        fingerprint,
-        logins: vec!["git".parse().expect("a login")],
-        account: account.parse().expect("an id"),
-        key_id: key_id.parse().expect("an id"),
-        account_name: keys::Name::parse("ana").ok(),
-        key_name: keys::Name::parse("laptop").ok(),
-        line: line.parse().expect("a line"),
     }
 }

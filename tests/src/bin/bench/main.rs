@@ -7,8 +7,10 @@
 
 mod api;
 mod burst;
+mod cache;
 mod first_sync;
 mod hosts;
+mod inspect;
 mod login;
 mod lookup;
 mod ls_remote;
@@ -17,6 +19,7 @@ mod propagation;
 mod report;
 mod world;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,10 +49,18 @@ enum Command {
     LsRemote(ls_remote::Arguments),
     /// Changes per second that a host catches up with
     Burst(burst::Arguments),
+    /// The sysadmin's tool, against reading and checksumming the cache
+    Inspect(inspect::Arguments),
     /// Requests per second of the key API, against a handler that does nothing
     Api(api::Arguments),
     /// From a request at the API until the last of thousands of connected hosts has the change
     Hosts(hosts::Arguments),
+    /// Reads and checksums every file of a folder
+    #[command(hide = true, name = inspect::CHECKSUM)]
+    Checksum {
+        /// The folder
+        folder: PathBuf,
+    },
     /// The handler that does nothing
     #[command(hide = true, name = api::BARE)]
     Bare {
@@ -69,6 +80,8 @@ fn main() -> ExitCode {
         Command::Login(arguments) => login::run(&arguments, &mut report),
         Command::LsRemote(arguments) => ls_remote::run(&arguments, &mut report),
         Command::Burst(arguments) => burst::run(&arguments, &mut report),
+        Command::Inspect(arguments) => inspect::run(&arguments, &mut report),
+        Command::Checksum { folder } => inspect::checksum(&folder),
         Command::Api(arguments) => api::run(&arguments, &mut report),
         Command::Hosts(arguments) => hosts::run(&arguments, &mut report),
         Command::Bare { address } => api::serve_bare(&address),
