@@ -148,25 +148,24 @@ impl Sender {
             tracing::info!(host, "the mail server takes mail again");
         }
         let absences = if is_absent { absences.saturating_add(1) } else { 0 };
-        let pause = backoff(absences, PAUSE_MAX);
         let noted = match sent {
             Ok(()) => {
                 tracing::info!(mail = id, "a mail was sent");
                 self.store.drop_mail(id).await
             }
-            Err(error) if is_absent => {
-                let again = pause.as_secs();
-                tracing::warn!(
-                    host,
-                    "the mail server takes no mail, and is asked again in {again} s: {}",
-                    chain(&error)
-                );
-                // It is not the mail's fault.
-                self.store.delay_mail(id, mail.attempts.saturating_sub(1), pause).await
-            }
             Err(error) if error.is_final() || is_too_old(mail) => {
                 tracing::warn!(mail = id, "a mail was given up: {}", chain(&error));
                 self.store.drop_mail(id).await
+            }
+            Err(error) if is_absent => {
+                let again = backoff(absences, PAUSE_MAX).as_secs();
+                let error = chain(&error);
+                tracing::warn!(
+                    host,
+                    "the mail server takes no mail, and is asked again in {again} s: {error}"
+                );
+                let (attempts, delay) = after_absence(absences, mail.attempts);
+                self.store.delay_mail(id, attempts, delay).await
             }
             Err(error) => self.try_later(mail, &error).await,
         };
@@ -209,6 +208,17 @@ impl Sender {
     }
 }
 
+/// How often a mail counts as tried, and how long it waits, once the server has not taken it, and no other either, so
+/// often. The first time it may be this very mail that the server cannot bear; then others are taken before its turn
+/// comes again, and its turns become rare. From the second time on it is not the mail's fault.
+fn after_absence(absences: u64, attempts: u64) -> (u64, Duration) {
+    if absences > 1 {
+        (attempts.saturating_sub(1), backoff(absences, PAUSE_MAX))
+    } else {
+        (attempts, backoff(attempts, DELAY_MAX))
+    }
+}
+
 /// How long to wait after so many attempts, at most `max`.
 fn backoff(attempts: u64, max: Duration) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -229,5 +239,23 @@ mod tests {
         assert_eq!(backoff(2, DELAY_MAX), FIRST_DELAY * 2);
         assert_eq!(backoff(100, DELAY_MAX), DELAY_MAX);
         assert_eq!(backoff(u64::MAX, PAUSE_MAX), PAUSE_MAX);
+    }
+
+    #[test]
+    fn an_outage_makes_no_mail_late_and_a_mail_that_the_server_cannot_bear_holds_up_no_other() {
+        // A long outage: the same mail is taken from the queue again and again.
+        let mut attempts = 0;
+        for absences in 1..1_000 {
+            let (counted, delay) = after_absence(absences, attempts + 1);
+            assert!(delay <= PAUSE_MAX);
+            attempts = counted;
+        }
+        assert_eq!(attempts, 1);
+        // One mail among others that are taken, so that the server is never away twice.
+        let mut attempts = 0;
+        for _ in 0..20 {
+            (attempts, _) = after_absence(1, attempts + 1);
+        }
+        assert_eq!(after_absence(1, attempts), (20, DELAY_MAX));
     }
 }
