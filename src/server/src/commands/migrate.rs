@@ -16,7 +16,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 #[command(after_help = "\
-Stop the service first. Everything is moved in one transaction and counted, or nothing is. Hosts go on where they are. \
+Stop the service first. Everything is moved in one transaction, read back and compared, or nothing is: a move that was \
+killed can simply be run again. Hosts go on where they are. \
 The SQLite database stays as it was: set `database` in the configuration to the new URL, start the service, and then \
 put the old file away, since what is changed from then on is not in it.")]
 pub(super) struct Arguments {
@@ -38,10 +39,15 @@ pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) 
     source.close().await;
     let target = Store::open(&to, Open::Prepare, config.store_limits()).await?;
     let mut told_at = Instant::now();
-    let tell = |MigrateProgress { table, rows, of }: MigrateProgress<'_>| {
-        if rows == of || told_at.elapsed() >= PROGRESS_INTERVAL {
+    let mut told = None;
+    let tell = |MigrateProgress { table, is_comparing, rows, of }: MigrateProgress<'_>| {
+        let what = if is_comparing { "compared" } else { "moved" };
+        let line = format!("{table}: {rows} of {of} {what}");
+        let is_news = rows == of || told_at.elapsed() >= PROGRESS_INTERVAL;
+        if is_news && told.as_ref() != Some(&line) {
             told_at = Instant::now();
-            eprintln!("{table}: {rows} of {of}");
+            eprintln!("{line}");
+            told = Some(line);
         }
     };
     let moved = target.migrate_from(&config.database, &to, tell).await.context("nothing was moved")?;

@@ -1,12 +1,15 @@
 //! Moving a service from SQLite to PostgreSQL: everything in one transaction of the new database, or nothing.
 //!
-//! Epoch and sequence go with it, so that hosts go on where they are.
+//! What was written is read back before it counts, and compared by a digest over each table's rows in the order of their
+//! keys: PostgreSQL prints rows just as they are sent to it. Whoever is killed meanwhile has moved nothing. Epoch and
+//! sequence go with it, so that hosts go on where they are.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use futures_util::TryStreamExt as _;
+use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
@@ -61,13 +64,16 @@ pub enum MigrateError {
         /// What a database said.
         source: sqlx::Error,
     },
-    /// Some rows are missing.
-    #[error("of the table `{table}`, {found} rows of {expected} arrived")]
-    Count {
+    /// Something there changes, drops or adds rows.
+    #[error(
+        "the table `{table}` is not what was sent: {sent} rows were, and {found} are there, hint: name a database without \
+         triggers and rules of others: createdb --encoding=UTF8 NAME"
+    )]
+    Contents {
         /// The table.
         table: String,
         /// Rows in the old database.
-        expected: u64,
+        sent: u64,
         /// Rows in the new one.
         found: u64,
     },
@@ -81,16 +87,33 @@ pub enum MigrateError {
 pub struct MigrateProgress<'a> {
     /// What is moved at the moment.
     pub table: &'a str,
-    /// How many of its rows were sent.
+    /// Whether its rows are read back.
+    pub is_comparing: bool,
+    /// How many of its rows were sent, or read back.
     pub rows: u64,
     /// Of how many.
     pub of: u64,
 }
 
-/// A table with its columns.
+/// A table with its columns, and those of its key.
 struct Table {
     name: String,
     columns: Vec<String>,
+    key: Vec<String>,
+}
+
+impl Table {
+    /// All rows in an order that is the same in both databases.
+    fn select(&self) -> String {
+        format!("SELECT {} FROM {} ORDER BY {}", self.columns.join(", "), self.name, self.key.join(", "))
+    }
+}
+
+/// Rows, as COPY's text format has them.
+#[derive(PartialEq, Eq)]
+struct Rows {
+    count: u64,
+    digest: [u8; 32],
 }
 
 /// Moves all that is in the SQLite database at `path` to `target`, which is empty. Gives how many rows.
@@ -111,6 +134,8 @@ pub(super) async fn migrate(
     for table in &tables {
         check_empty(to, &table.name).await?;
     }
+    // Bytes are to be printed as they are sent.
+    execute(to, "pg_settings", "SET LOCAL bytea_output = 'hex'").await?;
     // The one row of the schema itself makes way for the one with epoch and sequence.
     execute(to, "service", "DELETE FROM service").await?;
     let mut rows = 0;
@@ -158,7 +183,13 @@ async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
                         .bind(&name)
                         .fetch_all(&mut *source)
                         .await?;
-                tables.push(Table { name, columns });
+                let key = sqlx::query_scalar(
+                    "SELECT '\"' || name || '\"' FROM pragma_table_info($1) WHERE pk > 0 ORDER BY pk",
+                )
+                .bind(&name)
+                .fetch_all(&mut *source)
+                .await?;
+                tables.push(Table { name, columns, key });
             } else {
                 later.push(name);
             }
@@ -191,16 +222,15 @@ async fn move_table(
     let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
     let of: i64 = sqlx::query_scalar(count).fetch_one(&mut *source).await.map_err(of_table(name))?;
     let of = super::from_sql(of)?;
-    let mut report = |rows| progress(MigrateProgress { table: name, rows, of });
-    report(0);
-    copy_rows(source, to, table, &mut report).await.map_err(of_table(name))?;
-    let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
-    let found: i64 = sqlx::query_scalar(count).fetch_one(to).await.map_err(of_table(name))?;
-    let found = super::from_sql(found)?;
-    if found == of {
-        Ok(of)
+    let mut report = |is_comparing, rows| progress(MigrateProgress { table: name, is_comparing, rows, of });
+    report(false, 0);
+    let sent = copy_rows(source, to, table, &mut |rows| report(false, rows)).await;
+    let sent = sent.map_err(of_table(name))?;
+    let found = read_back(to, table, &mut |rows| report(true, rows)).await.map_err(of_table(name))?;
+    if found == sent {
+        Ok(sent.count)
     } else {
-        Err(MigrateError::Count { table: name.to_owned(), expected: of, found })
+        Err(MigrateError::Contents { table: name.to_owned(), sent: sent.count, found: found.count })
     }
 }
 
@@ -210,25 +240,39 @@ async fn copy_rows(
     to: &mut PgConnection,
     table: &Table,
     report: &mut impl FnMut(u64),
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Rows> {
     let columns = table.columns.join(", ");
-    let select = AssertSqlSafe(format!("SELECT {columns} FROM {}", table.name));
-    let mut rows = sqlx::query(select).fetch(source);
+    let mut rows = sqlx::query(AssertSqlSafe(table.select())).fetch(source);
     let mut copy = to.copy_in_raw(&format!("COPY {} ({columns}) FROM STDIN", table.name)).await?;
-    let (mut piece, mut sent) = (String::new(), 0);
+    let (mut piece, mut sent, mut digest) = (String::new(), 0, Sha256::new());
     while let Some(row) = rows.try_next().await? {
         push_row(&row, &mut piece)?;
         sent += 1;
         if piece.len() >= PIECE_BYTES {
+            digest.update(&piece);
             copy.send(piece.as_bytes()).await?;
             piece.clear();
             report(sent);
         }
     }
+    digest.update(&piece);
     copy.send(piece.as_bytes()).await?;
     copy.finish().await?;
     report(sent);
-    Ok(())
+    Ok(Rows { count: sent, digest: digest.finalize().into() })
+}
+
+/// What is in the new database, as it prints it; memory stays constant.
+async fn read_back(to: &mut PgConnection, table: &Table, report: &mut impl FnMut(u64)) -> sqlx::Result<Rows> {
+    let mut pieces = to.copy_out_raw(&format!("COPY ({}) TO STDOUT", table.select())).await?;
+    let (mut count, mut digest) = (0, Sha256::new());
+    while let Some(piece) = pieces.try_next().await? {
+        digest.update(&piece);
+        // A line break within a row is escaped.
+        count += piece.split(|byte| *byte == b'\n').skip(1).count() as u64;
+        report(count);
+    }
+    Ok(Rows { count, digest: digest.finalize().into() })
 }
 
 /// One line of COPY's text format.
@@ -267,6 +311,9 @@ fn push_text(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
+            '\u{8}' => line.push_str("\\b"),
+            '\u{b}' => line.push_str("\\v"),
+            '\u{c}' => line.push_str("\\f"),
             other => line.push(other),
         }
     }
@@ -312,7 +359,7 @@ mod tests {
     #[test]
     fn text_that_means_something_to_copy_is_escaped() {
         let mut line = String::new();
-        push_text(&mut line, "a\\N\tb\nc\rd é");
-        assert_eq!(line, "a\\\\N\\tb\\nc\\rd é");
+        push_text(&mut line, "a\\N\tb\nc\rd é\u{8}\u{b}\u{c}\u{7f}");
+        assert_eq!(line, "a\\\\N\\tb\\nc\\rd é\\b\\v\\f\u{7f}");
     }
 }

@@ -142,6 +142,10 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     register(&service, &ana, 3).await;
     register(&service, &hostile, 1).await;
     service.delete(&ana, "key2").await;
+    // What is sealed can hold every byte, and some of them mean something to COPY.
+    let link = "INSERT INTO github_links (account, github_user, login, sealed_token, linked_at)
+        SELECT number, 7, 'ana', x'005C0A0908FF', 0 FROM accounts WHERE name = 'ana' RETURNING account";
+    service.database().ask(link).await.unwrap();
     let before = snapshot(&service, &host).await;
     let listed = service.get("/v2/self/keys", &ana.bearer).await;
 
@@ -158,10 +162,59 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     assert_eq!(snapshot(&service, &host).await, before);
     assert_eq!(service.get("/v2/self/keys", &ana.bearer).await, listed);
     assert_eq!(listed.1.as_array().unwrap().len(), 2);
+    assert_eq!(target.query("SELECT encode(sealed_token, 'hex') FROM github_links").trim(), "005c0a0908ff");
     let nulls = "SELECT count(*) FROM keys WHERE verified_at IS NULL AND expires_at IS NULL";
     assert_eq!(target.query(nulls).trim(), "3");
     let mut stream = service.changes(&host, Some(&format!("{}-4", before.0.cursor.epoch))).await;
     assert!(matches!(stream.next().await.unwrap().event.unwrap(), Event::Remove(_)));
     register(&service, &service.account("bob"), 1).await;
     assert_eq!(stream.next().await.unwrap().id.unwrap().sequence, 6);
+}
+
+/// A trigger of somebody else's on the keys of the new database.
+fn trouble(body: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+         CREATE OR REPLACE TRIGGER trouble BEFORE INSERT ON keys FOR EACH ROW EXECUTE FUNCTION trouble();"
+    )
+}
+
+#[tokio::test]
+async fn a_move_that_is_changed_on_its_way_or_killed_has_moved_nothing_and_can_be_run_again() {
+    if is_on_postgres() {
+        return;
+    }
+    let target = PostgresDatabase::shared();
+    let mut service = Service::start();
+    let ana = service.account("ana");
+    register(&service, &ana, 3).await;
+    let own = service.database().url();
+    service.configure_database(&target.url());
+    // The schema is there already.
+    service.restart();
+    service.stop();
+    service.configure_database(&own);
+    let migrate = ["migrate", "--to", &target.url()];
+    let is_empty = || target.query("SELECT count(*) FROM accounts").trim() == "0";
+
+    let _ = target.query(&trouble("NEW.created_at := NEW.created_at + (NEW.name = 'key1')::int"));
+    let refused = service.command(&migrate);
+    let expected = "the table `keys` is not what was sent: 3 rows were, and 3 are there";
+    assert!(!refused.status.success() && said(&refused).contains(expected), "{}", said(&refused));
+    assert!(is_empty());
+
+    let _ = target.query(&trouble("PERFORM pg_sleep(1)"));
+    let mut killed = service.begin(&migrate);
+    wait_for(|| {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        (target.query(waiting).trim() != "0").then_some(())
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    // Waits until PostgreSQL has noticed.
+    let _ = target.query("DROP TRIGGER trouble ON keys");
+    assert!(is_empty());
+    let moved = service.command(&migrate);
+    assert!(moved.status.success() && said(&moved).contains("keys: 3 of 3 compared"), "{}", said(&moved));
+    assert_eq!(target.query("SELECT count(*) FROM keys").trim(), "3");
 }

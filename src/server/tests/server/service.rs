@@ -190,6 +190,13 @@ impl Service {
         self.program().arg("--json").args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
+    /// Begins a command beside the service, and does not wait for its end.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.program();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     /// The same, where it answers yes, in JSON.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments);
