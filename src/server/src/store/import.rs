@@ -1,11 +1,12 @@
 //! Many keys at once, for accounts that move in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ::keys::{AccountId, Name, ValidKey};
 use thiserror::Error;
 
 use super::accounts::account_id;
+use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
 use super::registration::NewKey;
 use super::sql::{Database, Transaction, Value, many, sql};
@@ -68,12 +69,14 @@ impl Store {
         Ok(())
     }
 
-    /// Imports `items` in one transaction, and says for each in its order what became of it.
+    /// Imports `items` in one transaction, and says for each in its order what became of it. Each key that is stored has
+    /// its row in the trail, and an account with an address gets one mail for all of its own.
     pub async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let accounts = ensure_accounts(&mut transaction, items).await?;
         let mut numbering = Numbering::default();
         let mut outcomes = Vec::with_capacity(items.len());
+        let mut told = Told::new();
         for items in items.chunks(ROWS_PER_STATEMENT) {
             let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
             let compromised = compromised(&mut transaction, &rows).await?;
@@ -81,6 +84,7 @@ impl Store {
                 rows.iter().partition(|row| compromised.contains(row.new.fingerprint.as_bytes().as_slice()));
             let all_are_stored =
                 insert(&mut transaction, &sound).await? == sound.len() as u64 && refused.is_empty();
+            let mut stored = Vec::with_capacity(rows.len());
             for row in rows {
                 let outcome = if compromised.contains(row.new.fingerprint.as_bytes().as_slice()) {
                     ImportOutcome::Refused(ImportRefusal::Compromised)
@@ -91,9 +95,17 @@ impl Store {
                 };
                 if outcome == ImportOutcome::Stored {
                     numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
+                    stored.push((row.account.number, AuditEvent::KeyAdded, row.item.name.as_str()));
+                    if row.account.has_address {
+                        told.entry(row.account.number).or_default().push(row.item.name.as_str());
+                    }
                 }
                 outcomes.push(outcome);
             }
+            self.record_silently(&mut transaction, &Actor::operator(), &stored).await?;
+        }
+        for (account, names) in told {
+            self.tell_of_import(&mut transaction, account, &Actor::operator(), &names, None).await?;
         }
         numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
@@ -101,22 +113,33 @@ impl Store {
     }
 }
 
+/// The names of new keys, by the number of their account.
+type Told<'a> = BTreeMap<i64, Vec<&'a str>>;
+
 struct Row<'a> {
-    account: i64,
+    account: &'a Known,
     item: &'a ImportItem,
     new: NewKey,
 }
 
-fn row<'a>(accounts: &Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreError> {
-    let (number, id) =
+fn row<'a>(accounts: &'a Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreError> {
+    let account =
         accounts.get(item.account.as_str()).ok_or_else(|| StoreError::malformed("an account's name"))?;
     let key_id = secret::new_key_id()?;
-    let new = NewKey::of(key_id, id, item.account.as_str(), &item.name, &item.key, None)?;
-    Ok(Row { account: *number, item, new })
+    let new = NewKey::of(key_id, &account.id, item.account.as_str(), &item.name, &item.key, None)?;
+    Ok(Row { account, item, new })
 }
 
-/// By name: number and id.
-type Accounts = HashMap<String, (i64, AccountId)>;
+/// An account that keys are imported for.
+struct Known {
+    number: i64,
+    id: AccountId,
+    /// Whether it can be told of them.
+    has_address: bool,
+}
+
+/// By name.
+type Accounts = HashMap<String, Known>;
 
 async fn ensure_accounts(
     transaction: &mut Transaction,
@@ -149,13 +172,13 @@ async fn find_accounts(
     accounts: &mut Accounts,
 ) -> Result<(), StoreError> {
     let wanted = names.iter().map(|name| [Value::from(*name)]);
-    let rows: Vec<(i64, String, String)> =
-        many("SELECT number, id, name FROM accounts WHERE name IN ({rows})", wanted)
+    let rows: Vec<(i64, String, String, Option<String>)> =
+        many("SELECT number, id, name, email FROM accounts WHERE name IN ({rows})", wanted)
             .fetch_all(transaction)
             .await
             .map_err(StoreError::of("find accounts"))?;
-    for (number, id, name) in rows {
-        accounts.insert(name, (number, account_id(&id)?));
+    for (number, id, name, email) in rows {
+        accounts.insert(name, Known { number, id: account_id(&id)?, has_address: email.is_some() });
     }
     Ok(())
 }
@@ -183,7 +206,7 @@ async fn insert(transaction: &mut Transaction, rows: &[&Row<'_>]) -> Result<u64,
     let values = rows.iter().map(|row| {
         [
             row.new.fingerprint.as_bytes().as_slice().into(),
-            row.account.into(),
+            row.account.number.into(),
             row.new.id.as_str().into(),
             row.item.name.as_str().into(),
             row.item.text.as_str().into(),
@@ -213,7 +236,7 @@ async fn outcome(transaction: &mut Transaction, row: &Row<'_>) -> Result<ImportO
     Ok(match holder {
         None => ImportOutcome::Refused(ImportRefusal::NameTaken),
         Some((id, ..)) if id == row.new.id.as_str() => ImportOutcome::Stored,
-        Some((_, account, _)) if account != row.account => {
+        Some((_, account, _)) if account != row.account.number => {
             ImportOutcome::Refused(ImportRefusal::OfAnotherAccount)
         }
         Some((.., name)) if name != row.item.name.as_str() => {

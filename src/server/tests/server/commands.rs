@@ -59,8 +59,8 @@ fn hosts_have_one_name_each() {
     service.host("push1");
 }
 
-#[test]
-fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
+#[tokio::test]
+async fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
     let service = Service::start();
     let (first, second) = (new_key(&service, "first"), new_key(&service, "second"));
     let line = |account: &str, name: &str, key: &str| {
@@ -101,6 +101,8 @@ fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
         assert!(stderr.contains(expected), "{stderr}");
     }
     assert!(!stderr.contains(private.lines().nth(1).unwrap()));
+    let added = "SELECT count(*) FROM audit WHERE event = 'key_added' AND via = 'operator'";
+    assert_eq!(service.database().ask(added).await, Some(2));
     let accounts = service.command(&["account", "list"]).stdout;
     let held = String::from_utf8(accounts).unwrap().lines().map(keys_of).collect::<Vec<_>>();
     assert_eq!(held, [("ana".to_owned(), 1), ("bob".to_owned(), 1)]);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use keys::{AccountId, Name, Policy, ValidKey};
 use pushkeys_server::oidc::Identity;
 use pushkeys_server::store::{
-    Actor, AuditEvent, Email, GithubLink, GithubOrigin, KeyFromGithub, KeyToPut, Open, PutKeyError, Store,
-    StoreLimits, TieError,
+    Actor, AuditEvent, Email, GithubLink, GithubOrigin, ImportItem, ImportOutcome, KeyFromGithub, KeyToPut,
+    Open, PutKeyError, Store, StoreLimits, TieError,
 };
 
 use crate::service::Database;
@@ -189,4 +189,32 @@ async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail() {
     let mail = store.take_mail(LEASE).await.unwrap().unwrap();
     assert_eq!((mail.change.event, mail.change.subject.as_str()), expected[4]);
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "one mail for all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_address_once() {
+    let database = Database::new();
+    let store = open(&database, true).await;
+    let ana = account(&store, "ana", Some("ana@example.com")).await;
+    let items: Vec<_> = pushkeys_tests::SyntheticKeys::new(4)
+        .take(5)
+        .zip(["ana", "ana", "bob", "ana", "bob"])
+        .zip(["a", "b", "c", "a", "d"])
+        .map(|((key, owner), called)| {
+            let valid = ValidKey::check(&key.text, &Policy::default()).unwrap();
+            ImportItem { account: name(owner), name: name(called), key: valid, text: key.text }
+        })
+        .collect();
+    let outcomes = store.import(&items).await.unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == ImportOutcome::Stored).count(), 4);
+    let trail = store.audit(&ana, None, 10).await.unwrap();
+    let trail: Vec<_> = trail.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
+    let expected =
+        [(AuditEvent::KeyAdded, "a"), (AuditEvent::KeyAdded, "b"), (AuditEvent::KeysImported, "a, b")];
+    assert_eq!(trail, expected);
+    let bob = store.find_account("bob").await.unwrap().unwrap().id;
+    assert_eq!(store.audit(&bob, None, 10).await.unwrap().len(), 2);
+    let mail = store.take_mail(LEASE).await.unwrap().unwrap();
+    assert_eq!((mail.change.event, mail.change.actor), (AuditEvent::KeysImported, Actor::operator()));
+    assert_eq!(store.take_mail(LEASE).await.unwrap(), None);
 }
