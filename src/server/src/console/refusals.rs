@@ -183,7 +183,7 @@ mod tests {
     fn every_refusal_has_a_sentence_with_a_cure_in_both_languages() {
         for refusal in all() {
             let sentence = french(&refusal);
-            assert!(sentence.contains(" : "), "{refusal:?}: {sentence}");
+            assert!(sentence.contains("\u{a0}: "), "{refusal:?}: {sentence}");
             assert_eq!(sentence.matches('`').count() % 2, 0, "{refusal:?}: {sentence}");
             assert_eq!(refusal.to_string().matches('`').count() % 2, 0, "{refusal:?}");
         }
