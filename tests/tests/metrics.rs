@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pushkeys_tests::{HostFiles, Key, PushHost, Service, eventually, run, scrape};
+use pushkeys_tests::{Client, HostFiles, Key, PushHost, Service, eventually, run, scrape};
+use reqwest::Method;
 
 fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/metrics").join(name)
@@ -47,8 +48,19 @@ fn what_happens_is_counted_on_both_sides() {
     let again = ana.tries_to_add("ssh-rsa AAAA", "weak \"} 1\\n").expect("an answer");
     assert_eq!(again.status, 400);
 
+    let visitor = Client::new(&service.url(), None);
+    for (path, status) in [(&["users", "me", "ssh-keys"][..], 200), (&["laptop"][..], 404)] {
+        assert_eq!(visitor.send(Method::GET, path, None).expect("an answer").status, status);
+    }
     let server = scrape(&service.metrics());
-    assert!(value(&server, "pushkeys_server_requests_total{class=\"api\",status=\"200\"}") >= 1.0);
+    let requests = |class: &str, route: &str, status: u16| {
+        let labels = format!("class=\"{class}\",route=\"{route}\",status=\"{status}\"");
+        value(&server, &format!("pushkeys_server_requests_total{{{labels}}}"))
+    };
+    assert!(requests("api", "/v2/self/keys/{*name}", 200) >= 1.0);
+    assert!(requests("api", "/v2/self/keys/{*name}", 400) >= 1.0);
+    assert!(requests("console", "/users/me/ssh-keys", 303) >= 1.0);
+    assert!(requests("other", "none", 404) >= 1.0);
     assert!(value(&server, "pushkeys_server_refusals_total{kind=\"key-refused\"}") >= 1.0);
     assert!(value(&server, "pushkeys_server_request_seconds_count{class=\"api\"}") >= 2.0);
     assert!(value(&server, "pushkeys_server_sequence") >= 1.0);

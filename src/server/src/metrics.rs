@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -25,9 +25,14 @@ const TOTALS_AGE_MAX: Duration = Duration::from_mins(1);
 /// From a request that only reads to one that waits for a disk that is busy, in seconds.
 const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
+/// What is asked for beside all routes.
+const NO_ROUTE: &str = "none";
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     class: &'static str,
+    /// As the router has it, so that there are as many as it has routes.
+    route: String,
     status: u16,
 }
 
@@ -72,7 +77,7 @@ impl Metrics {
             "The version of the service",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        registry.register("requests", "Requests by class of path and by status", requests.clone());
+        registry.register("requests", "Requests by class of path, by route and by status", requests.clone());
         registry.register("request_seconds", "Time until a response began", seconds.clone());
         registry.register("refusals", "Requests that the API refused, by kind", refusals.clone());
         registry.register(
@@ -139,10 +144,11 @@ impl Metrics {
 /// Counts a request. A stream counts when it begins.
 pub(crate) async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let class = class_of(request.uri().path());
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let begin = Instant::now();
     let response = next.run(request).await;
     metrics.seconds.get_or_create(&OfClass { class }).observe(begin.elapsed().as_secs_f64());
-    metrics.requests.get_or_create(&Answered { class, status: response.status().as_u16() }).inc();
+    metrics.requests.get_or_create(&Answered { class, route, status: response.status().as_u16() }).inc();
     if let Some(Refused(kind)) = response.extensions().get() {
         metrics.refusals.get_or_create(&OfKind { kind }).inc();
     }
@@ -155,8 +161,12 @@ fn class_of(path: &str) -> &'static str {
         feed::SNAPSHOT_PATH => "snapshot",
         feed::CHANGES_PATH => "changes",
         "/healthz" => "health",
+        "/" | "/cli-oauth" | "/sign-out" => "console",
+        "/openapi.json" => "api",
         _ if path.starts_with("/v1/feed/") => "feed",
         _ if path.starts_with("/v2/") => "api",
+        _ if path.starts_with("/users/me") || path.starts_with("/sign-in") => "console",
+        _ if path.starts_with("/assets/") => "assets",
         _ => "other",
     }
 }
@@ -173,6 +183,10 @@ mod tests {
         check("/v1/feed/snapshot", "snapshot");
         check("/v1/feed/usage", "feed");
         check("/healthz", "health");
+        check("/users/me/ssh-keys", "console");
+        check("/sign-in/oidc/callback", "console");
+        check("/cli-oauth", "console");
+        check("/assets/console-0123.css", "assets");
         check("/console", "other");
         check("/\"\n", "other");
     }
