@@ -90,9 +90,9 @@ impl Store {
         let mut recorded = 0;
         for one in uses {
             let at = one.at.as_millisecond().min(now);
-            recorded += record_use(&mut transaction, one, at, &host).await?;
+            recorded += date(&mut transaction, DATE_USE, one, at, &host).await?;
             if one.kind == UseKind::Check {
-                record_check(&mut transaction, one, at, &host).await?;
+                date(&mut transaction, DATE_CHECK, one, at, &host).await?;
             }
         }
         // Hosts are told of nothing, so nobody is woken.
@@ -212,42 +212,31 @@ async fn host_name(transaction: &mut Transaction, host: &HostId) -> Result<Optio
         .map_err(StoreError::of("find a host"))
 }
 
-async fn record_use(
+/// Only ever forward. A check dates the row that the use of the same moment has made.
+const DATE_USE: &str = "INSERT INTO key_uses (key, used_at, used_host)
+    SELECT number, $1, $2 FROM keys WHERE fingerprint = $3 AND id = $4
+    ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at, used_host = excluded.used_host
+    WHERE key_uses.used_at < excluded.used_at";
+const DATE_CHECK: &str = "UPDATE key_uses SET checked_at = $1, checked_host = $2
+    WHERE key = (SELECT number FROM keys WHERE fingerprint = $3 AND id = $4)
+    AND (checked_at IS NULL OR checked_at < $1)";
+
+/// Runs one of the two; gives how many rows it wrote.
+async fn date(
     transaction: &mut Transaction,
+    statement: &'static str,
     one: &Use,
     at: i64,
     host: &str,
 ) -> Result<u64, StoreError> {
-    sql("INSERT INTO key_uses (key, used_at, used_host)
-         SELECT number, $1, $2 FROM keys WHERE fingerprint = $3 AND id = $4
-         ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at, used_host = excluded.used_host
-         WHERE key_uses.used_at < excluded.used_at")
-    .bind(at)
-    .bind(host)
-    .bind(one.fingerprint.as_bytes().as_slice())
-    .bind(one.key_id.as_str())
-    .execute(transaction)
-    .await
-    .map_err(StoreError::of("date a key's use"))
-}
-
-async fn record_check(
-    transaction: &mut Transaction,
-    one: &Use,
-    at: i64,
-    host: &str,
-) -> Result<(), StoreError> {
-    sql("UPDATE key_uses SET checked_at = $1, checked_host = $2
-         WHERE key = (SELECT number FROM keys WHERE fingerprint = $3 AND id = $4)
-         AND (checked_at IS NULL OR checked_at < $1)")
-    .bind(at)
-    .bind(host)
-    .bind(one.fingerprint.as_bytes().as_slice())
-    .bind(one.key_id.as_str())
-    .execute(transaction)
-    .await
-    .map_err(StoreError::of("date a key's check"))?;
-    Ok(())
+    sql(statement)
+        .bind(at)
+        .bind(host)
+        .bind(one.fingerprint.as_bytes().as_slice())
+        .bind(one.key_id.as_str())
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("date a key's use"))
 }
 
 async fn stored_revocations(transaction: &mut Transaction, host: &HostId) -> Result<Vec<Stored>, StoreError> {
