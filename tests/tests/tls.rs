@@ -1,7 +1,7 @@
 //! The key service over TLS: hosts that it knows by tokens and by certificates, everybody whom it refuses, and credentials
 //! that are replaced while people log in.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -417,47 +417,58 @@ fn credentials_do_not_cross_the_network_in_plain_text_unasked() {
     }
 }
 
-/// The block of the operator's guide that has `word` in it.
-fn block_of_the_guide(word: &str) -> String {
+/// The `sh tls` blocks of the operator's guide, in their order.
+fn blocks_of_the_guide() -> Vec<String> {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md");
     let guide = fs::read_to_string(guide).expect("the guide");
-    let blocks = guide.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let found: Vec<&str> = blocks.filter(|block| block.contains(word)).collect();
-    let [block] = found.as_slice() else { panic!("{word}: {found:?}") };
-    (*block).to_owned()
+    let blocks = guide.split("```sh tls\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect()
 }
 
 #[test]
-fn the_guides_authority_and_renewal_hook_work() {
-    let room = Room::temporary();
-    let sh = |script: &str| {
-        let _ = run(Command::new("sh").args(["-euc", script]).current_dir(room.path())).output();
-    };
-    sh(&block_of_the_guide("openssl"));
-    let read = |name: &str| fs::read_to_string(room.join(name)).expect("what the guide makes");
-    let identity = Certified { certificate: read("host.pem"), key: read("host.key") };
-
-    let world = World::start();
+fn every_command_of_the_guide_about_certificates_works() {
+    let blocks = blocks_of_the_guide();
+    let [hook, authority, register, install] = blocks.as_slice() else { panic!("{blocks:?}") };
+    let (room, world) = (Room::temporary(), World::start());
     let service = world.service.room();
-    let _ = service.write("hosts.pem", &read("hosts.pem"));
+    let host = HostFiles::install();
+    // What the guide does to a machine is done to the service and the host of this test.
+    let (own, there) = (service.path().display().to_string(), host.room().path().display().to_string());
+    let (server, syncd) = (program(Program::Server), program(Program::Syncd));
+    let replaced = [
+        ("/etc/pushkeys/tls/certificate.pem", format!("{own}/tls.pem")),
+        ("/etc/pushkeys/tls/key.pem", format!("{own}/tls.key")),
+        ("/etc/pushkeys/tls", own.clone()),
+        ("-g pushkeys-server", "-g root".to_owned()),
+        ("systemctl reload pushkeys-server.service", format!("kill -HUP {}", world.service.pid())),
+        (
+            "runuser -u pushkeys-server -- pushkeys-server",
+            format!("{} --config {own}/server.toml", server.display()),
+        ),
+        ("/etc/pushkeys/", format!("{there}/")),
+        ("pushkeys-syncd --check", format!("{} --config {there}/syncd.toml --check", syncd.display())),
+    ];
+    let runs = |block: &str| {
+        let script = replaced.iter().fold(block.to_owned(), |text, (name, here)| text.replace(name, here));
+        let script = format!("RENEWED_LINEAGE={}\n{script}", room.path().display());
+        run(Command::new("sh").args(["-euc", &script]).current_dir(room.path())).output()
+    };
+
     let renewed = world.authority.signs_for_server(&["127.0.0.1"]);
     let _ = (room.write("fullchain.pem", &renewed.certificate), room.write("privkey.pem", &renewed.key));
     let before = served(&world);
-    // The guide's folder and group are this test's, and so is the service that is told.
-    let folder = service.path().display().to_string();
-    let hook = block_of_the_guide("RENEWED_LINEAGE")
-        .replace("/etc/pushkeys/tls/certificate.pem", &format!("{folder}/tls.pem"))
-        .replace("/etc/pushkeys/tls/key.pem", &format!("{folder}/tls.key"))
-        .replace("/etc/pushkeys/tls", &folder)
-        .replace("-g pushkeys-server", "-g root")
-        .replace("systemctl reload pushkeys-server.service", &format!("kill -HUP {}", world.service.pid()));
-    assert!(!hook.contains("/etc/") && hook.contains("kill"), "{hook}");
-    sh(&format!("RENEWED_LINEAGE={}\n{hook}", room.path().display()));
+    let _ = runs(hook);
     until("the renewed certificate is in force", || served(&world) != before);
 
-    let files = HostFiles::install();
-    let _ = world.service.administers(&["host", "add", "push-2", "--certificate"]).output();
-    let source = files.source_with_certificate(&world.service, &identity);
-    // It waits until the host is in step.
-    let _ = PushHost::assemble(files, &source, |_| {});
+    let _ = runs(authority);
+    let hosts = fs::read_to_string(room.join("hosts.pem")).expect("what the guide makes");
+    let _ = service.write("hosts.pem", &hosts);
+    world.reloads();
+    let _ = runs(register);
+    let source = host.source_with_certificate(&world.service, &world.hosts.signs_for_host(&["push-2"]));
+    let _ = host.room().write("syncd.toml", &host.syncd_configuration(&source));
+    let found = runs(install);
+    assert!(found.contains("takes this host's credentials"), "{found}");
+    // It waits until the daemon, as its own user, is in step.
+    let _ = PushHost::assemble(host, &source, |_| {});
 }
