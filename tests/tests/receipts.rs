@@ -70,7 +70,7 @@ fn a_change_is_known_to_be_live_on_every_host() {
     let begin = Instant::now();
     let late = put(&service, &ana, "tablet?wait=500ms", &Key::ed25519());
     assert_eq!(late["hosts"], serde_json::json!({ "applied": 1, "of": 2 }), "{late}");
-    assert!((Duration::from_millis(500)..Duration::from_secs(5)).contains(&begin.elapsed()));
+    assert!(begin.elapsed() >= Duration::from_millis(500), "{:?}", begin.elapsed());
     until("the lag of the one is told", || {
         let (hosts, sum) = hosts(&service);
         let lags: Vec<&Value> = hosts.iter().map(|host| &host["lag"]).collect();
