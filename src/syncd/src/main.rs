@@ -24,6 +24,7 @@ mod liveness;
 mod logging;
 mod metrics;
 mod once;
+mod owner;
 mod report;
 mod revoked;
 mod snapshot;
@@ -79,7 +80,18 @@ struct Arguments {
     manual: Option<PathBuf>,
 }
 
-const AFTER_HELP: &str = "Exit status: 0 done, 1 something is wrong and was said, 2 misuse.\n\n\
+impl Arguments {
+    fn become_who_the_task_is_about(&self) -> anyhow::Result<()> {
+        if !(self.check || self.once || self.compare) {
+            return Ok(());
+        }
+        // A configuration that cannot be read is the task's own to report.
+        config::Config::load(&self.config).map_or(Ok(()), |config| owner::become_owner_of(&config.cache))
+    }
+}
+
+const AFTER_HELP: &str = "Exit status: 0 done, 1 something is wrong and was said, 2 misuse. What root starts with --check, --once or\n\
+    --compare is done as the owner of the cache, as the daemon would do it.\n\n\
     Examples:\n  pushkeys-syncd --check --contact\n  pushkeys-syncd --compare\n  pushkeys-syncd --config ./syncd.toml --once";
 
 /// One worker for the streams, and one for what else turns up.
@@ -95,6 +107,9 @@ fn main() -> ExitCode {
     }
     // A second provider in one process would be a mistake of the build, and the first is then as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if let Err(error) = arguments.become_who_the_task_is_about() {
+        return failed(&error);
+    }
     if arguments.check {
         return check(&arguments).unwrap_or_else(|error| failed(&error));
     }
