@@ -2,57 +2,40 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+mod booted;
 mod guide;
+mod made;
 mod root;
+mod rpms;
 mod systemctl;
+mod systemd;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
-use pushkeys_tests::{Finished, Key, Process, run, run_within, until};
-use root::Machine;
+use made::{AFTER, BEFORE, deb, repository, rpm};
+use pushkeys_tests::{Finished, Key, Process, run, until};
+use root::{Debian, Machine};
 
-/// Two versions of the two packages, made of programs that are built already.
-const PACKAGES_TIME_MAX: Duration = Duration::from_mins(10);
-const BEFORE: &str = "0.0.1";
-const AFTER: &str = "0.0.2";
 /// Logins that must have gone well while the package was being replaced.
 const LOGINS_MIN: u32 = 5;
 const SYNCD: &str = "pushkeys-syncd.service";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-pushkeys.conf";
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn deb(name: &str, version: &str) -> PathBuf {
-    let architecture = run(Command::new("dpkg").arg("--print-architecture")).output();
-    repository().join(format!("target/packages/{name}_{version}_{}.deb", architecture.trim()))
-}
+/// Nobody outside speaks with such a machine.
+const NO_PORT: u16 = 0;
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
 
-fn make_packages() {
-    let mut make = Command::new("make");
-    make.arg("-C").arg(repository()).args(["packages", "PROFILE=dev", &format!("VERSION={BEFORE}")]);
-    let _ = run_within(&mut make, PACKAGES_TIME_MAX).output();
-    let mut second = Command::new(repository().join("scripts/packages"));
-    let _ = run_within(second.arg(AFTER), PACKAGES_TIME_MAX).output();
-}
-
 #[test]
 fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() {
-    make_packages();
     deb_and_rpm_hold_the_same();
-    let machine = Machine::copy(free_port());
+    let machine = Machine::copy(Debian::Bookworm, free_port());
     let before = machine.files();
 
     let printed = the_readme_installs(&machine) + &machine.installs(&deb("pushkeys-server", BEFORE));
@@ -87,13 +70,14 @@ fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() 
 #[track_caller]
 fn deb_and_rpm_hold_the_same() {
     for name in ["pushkeys", "pushkeys-server"] {
+        let rpm_file = rpm(name, BEFORE);
         let stage = repository().join("target/packages/stage").join(name);
         let staged =
             run(Command::new("find").arg(&stage).args(["-type", "f", "-printf", "/%P %m\\n"])).output();
         let staged: BTreeSet<&str> = staged.lines().collect();
-        let rpm = run(Command::new("rpm").args(["-qp", "--qf", "[%{FILENAMES} %{FILEMODES:octal}\\n]"]).arg(
-            repository().join(format!("target/packages/{name}-{BEFORE}-1.{}.rpm", std::env::consts::ARCH)),
-        ))
+        let rpm = run(Command::new("rpm")
+            .args(["-qp", "--qf", "[%{FILENAMES} %{FILEMODES:octal}\\n]"])
+            .arg(rpm_file))
         .output();
         let rpm = rpm.replace(" 100", " ");
         assert_eq!(rpm.lines().collect::<BTreeSet<_>>(), staged, "{name}.rpm");

@@ -1,4 +1,4 @@
-//! A Debian machine of a test's own, without systemd: a copy of a debootstrapped root.
+//! A Debian machine of a test's own: a copy of a debootstrapped root, in which nothing runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,9 @@ use pushkeys_tests::{Finished, Key, Process, Room, as_user, run_within, until};
 /// debootstrap gets a hundred packages from a mirror, once.
 const DEBOOTSTRAP_TIME_MAX: Duration = Duration::from_mins(10);
 /// Copying a root, and what dpkg does.
-const STEP_TIME_MAX: Duration = Duration::from_mins(3);
+pub(crate) const STEP_TIME_MAX: Duration = Duration::from_mins(3);
+/// Where a machine's root finds programs.
+pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where packages leave no trace that counts: what the system itself writes, and its mount points.
 const UNCOUNTED: [&str; 9] = [
     "/dev/",
@@ -26,6 +28,24 @@ const UNCOUNTED: [&str; 9] = [
     "/var/lib/systemd/",
 ];
 
+/// The release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Debian {
+    /// 12, with OpenSSH 9.2 and systemd 252.
+    Bookworm,
+    /// 13, with OpenSSH 10.0 and systemd 257.
+    Trixie,
+}
+
+impl Debian {
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
 /// The machine.
 pub(crate) struct Machine {
     room: Room,
@@ -34,15 +54,23 @@ pub(crate) struct Machine {
     shared: OnceLock<PathBuf>,
 }
 
+/// What a command printed that had to succeed.
+#[track_caller]
+pub(crate) fn succeeded(words: &[&str], finished: Finished) -> String {
+    assert!(finished.status.success(), "{words:?}: {}{}", finished.stdout, finished.stderr);
+    finished.stdout
+}
+
 impl Machine {
     /// A fresh one with OpenSSH, nothing of which runs.
-    pub(crate) fn copy(port: u16) -> Self {
+    pub(crate) fn copy(debian: Debian, port: u16) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut make = Command::new(repository.join("scripts/debian-root"));
-        let _ = run_within(&mut make, DEBOOTSTRAP_TIME_MAX).output();
+        let _ = run_within(make.arg(debian.suite()), DEBOOTSTRAP_TIME_MAX).output();
         let room = Room::temporary();
         let mut copy = Command::new("cp");
-        copy.args(["-a", "--reflink=auto"]).arg(repository.join("target/packages/debian/."));
+        copy.args(["-a", "--reflink=auto"])
+            .arg(repository.join("target/packages").join(debian.suite()).join("."));
         let _ = run_within(copy.arg(room.path()), STEP_TIME_MAX).output();
         let machine = Self { room, port, shared: OnceLock::new() };
         fs::create_dir_all(machine.path("/run/sshd")).expect("own directory");
@@ -75,7 +103,7 @@ impl Machine {
         let mut command = as_user("root", "unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-euc", &script]);
         command.arg(self.room.path()).args(words);
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
+        command.env("PATH", PATH).env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 
@@ -88,9 +116,7 @@ impl Machine {
     /// Runs `words` in the machine; panics unless they succeed.
     #[track_caller]
     pub(crate) fn runs(&self, words: &[&str]) -> String {
-        let finished = self.tries(words);
-        assert!(finished.status.success(), "{words:?}: {}{}", finished.stdout, finished.stderr);
-        finished.stdout
+        succeeded(words, self.tries(words))
     }
 
     /// Puts a copy of `file` of ours into `folder`; gives its path there.
