@@ -138,16 +138,25 @@ async fn what_one_replica_has_served_the_others_refuse() {
         return;
     }
     let service = Service::start_with("public_url = \"https://keys.example.com\"");
-    let replica = service.replica();
+    let (second, third) = (service.replica(), service.replica());
     let ana = service.account("ana");
-    let sign = |nonce| {
+    let sign = |nonce: &str| {
         let url = "https%3A%2F%2Fkeys.example.com%2Fv2%2Fself".to_owned();
         Request { method: "GET", url, nonce, timestamp_s: now_s() }.sign(&ana)
     };
     let header = sign("a");
     assert_eq!(service.get("/v2/self", &header).await.0, StatusCode::OK);
-    let (status, body) = replica.get("/v2/self", &header).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
-    assert!(text(&body, "message").contains("served before"), "{body}");
-    assert_eq!(replica.get("/v2/self", &sign("b")).await.0, StatusCode::OK);
+    for replica in [&second, &third] {
+        let (status, body) = replica.get("/v2/self", &header).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert!(text(&body, "message").contains("served before"), "{body}");
+    }
+    // At all of them at once, too, one alone serves it.
+    for number in 0..10 {
+        let header = sign(&format!("at-once-{number}"));
+        let asked = [&service, &second, &third].map(|replica| replica.get("/v2/self", &header));
+        let answers = futures_util::future::join_all(asked).await;
+        let served = answers.iter().filter(|(status, _)| *status == StatusCode::OK).count();
+        assert_eq!(served, 1, "{answers:?}");
+    }
 }
