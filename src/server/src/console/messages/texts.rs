@@ -1,50 +1,4 @@
-//! Every text of the console in both languages, side by side.
-//!
-//! A message is a sentence or a label. What stands in braces is filled in by [`fill`]; what stands between
-//! backticks is shown as code by [`super::text::Sentence`].
-
-use super::language::Language;
-
-macro_rules! messages {
-    ($($name:ident: $english:literal, $french:literal;)*) => {
-        /// One language's texts. A message that lacks one of them does not compile.
-        pub(super) struct Messages {
-            $(pub(super) $name: &'static str,)*
-        }
-
-        const ENGLISH: Messages = Messages { $($name: $english,)* };
-        const FRENCH: Messages = Messages { $($name: $french,)* };
-
-        #[cfg(test)]
-        const TABLE: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $french),)*];
-    };
-}
-
-impl Messages {
-    /// The texts of `language`.
-    pub(super) fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::French => &FRENCH,
-        }
-    }
-}
-
-/// `message` with each `{name}` of `values` replaced; what is filled in is not looked at again.
-pub(super) fn fill(message: &str, values: &[(&str, &str)]) -> String {
-    let mut filled = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        let Some((name, after)) = after.split_once('}') else { return filled };
-        if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
-            filled.push_str(value);
-        }
-        rest = after;
-    }
-    filled.push_str(rest);
-    filled
-}
+//! The texts.
 
 messages! {
     product: "pushkeys", "pushkeys";
@@ -377,45 +331,4 @@ messages! {
     key_compromised: "This key was reported as compromised and cannot be registered again. Make a new one with `ssh-keygen -t ed25519`.",
         "Cette clé a été signalée comme compromise et ne peut plus être enregistrée. Créez-en une nouvelle avec `ssh-keygen -t ed25519`.";
     account_gone: "This account no longer exists.", "Ce compte n’existe plus.";
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn placeholders(message: &str) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            message.split('{').skip(1).filter_map(|part| part.split('}').next()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    #[test]
-    fn both_languages_have_every_message_with_the_same_placeholders_and_code() {
-        for (name, english, french) in TABLE {
-            assert!(!english.trim().is_empty() && !french.trim().is_empty(), "{name}");
-            assert_eq!(placeholders(english), placeholders(french), "{name}");
-            let ticks = |text: &str| text.matches('`').count();
-            assert_eq!(ticks(english), ticks(french), "{name}");
-            assert_eq!(ticks(english) % 2, 0, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_line_ends_where_french_forbids_it() {
-        for (name, _, french) in TABLE {
-            for space in [" ;", " :", " ?", " !", " »", "« "] {
-                assert!(!french.contains(space), "{name} wants a no-break space for `{space}`");
-            }
-            assert!(!french.contains('\''), "{name} has a straight apostrophe");
-        }
-    }
-
-    #[test]
-    fn what_is_filled_in_is_not_read_as_a_placeholder() {
-        let values = [("name", "{host}"), ("host", "h")];
-        assert_eq!(fill("{name} on {host}", &values), "{host} on h");
-        assert_eq!(fill("nothing", &values), "nothing");
-        assert_eq!(fill("open {name", &values), "open ");
-    }
 }
