@@ -177,6 +177,7 @@ impl Sender {
 
     async fn try_later(&self, mail: &WaitingMail, error: &SendError) -> Result<(), StoreError> {
         let delay = backoff(mail.attempts, DELAY_MAX);
+        let noted = self.store.delay_mail(&mail.id, mail.attempts, delay).await;
         tracing::warn!(
             mail = mail.id,
             attempts = mail.attempts,
@@ -184,7 +185,7 @@ impl Sender {
             delay.as_secs(),
             chain(error),
         );
-        self.store.delay_mail(&mail.id, mail.attempts, delay).await
+        noted
     }
 
     async fn send(&self, mail: &WaitingMail) -> Result<(), SendError> {
