@@ -28,6 +28,7 @@ help:
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
 	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
+	@echo "make confined         a host under enforcing AppArmor, then under SELinux, in an emulator; minutes each"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api,"
 	@echo "                      bench-hosts, bench-inspect"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
@@ -122,6 +123,11 @@ packages:
 	$(MAKE) PROFILE=$(PROFILE) PREFIX=/usr install-host DESTDIR=$(CURDIR)/target/packages/stage/pushkeys
 	$(MAKE) PROFILE=$(PROFILE) PREFIX=/usr install-service DESTDIR=$(CURDIR)/target/packages/stage/pushkeys-server
 	scripts/packages $(VERSION)
+
+.PHONY: confined
+confined:
+	scripts/confined apparmor
+	scripts/confined selinux
 
 .PHONY: bench-build
 bench-build:
