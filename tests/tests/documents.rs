@@ -123,7 +123,7 @@ fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
 #[test]
 fn what_the_readme_has_made_is_made_by_a_test() {
     let (pipeline, mut sources) = (read(".ci/run"), String::new());
-    for name in ["packages/main.rs", "demo.rs"] {
+    for name in ["packages/made.rs", "demo.rs"] {
         sources.push_str(&read(&format!("tests/tests/{name}")));
     }
     let readme = read("README.md");

@@ -8,8 +8,8 @@ use crate::escape;
 /// What is between a message and the command that cures it.
 const HINT: &str = "\nhint: ";
 
-/// `error` and what caused it, each after a colon unless it was just said, then the first cure that one of them names, in one line that is safe
-/// to print.
+/// `error` and what caused it, each after a colon unless it was just said, then the first cure that one of them names,
+/// in one line that is safe to print.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let (mut text, mut cure) = (String::new(), None);

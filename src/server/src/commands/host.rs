@@ -12,7 +12,7 @@ use crate::store::{HostCredential, HostName, NewHostCredential, Store};
 pub(super) enum Command {
     /// Add a push host and print its token: this is the only time it is shown
     #[command(after_help = "\
-Put the token into the file that `token_file` names in the host's syncd.toml, mode 0600.
+Put the token into /etc/pushkeys/host.token on the host, root's and mode 0600: systemd hands it to the daemon.
 With --certificate there is no token: the host shows a certificate (`client_certificate` and `client_key` there) that an
 authority in `client_ca` has signed for the host's name, as a DNS name among its subject alternative names.")]
     Add {
