@@ -90,15 +90,22 @@ fn write_page(command: &Command, name: &str, section: &str, out: &mut dyn Write)
     Ok(())
 }
 
-/// What stands below the options in `--help`, line by line: examples would be filled to a paragraph otherwise.
+/// What stands below the options in `--help`: sentences fill the page's width, and what is indented, such as an example,
+/// stays line by line.
 fn write_notes(notes: &str, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b".SH NOTES\n.nf\n")?;
+    out.write_all(b".SH NOTES\n")?;
+    let mut is_filled = true;
     for line in notes.lines() {
+        let is_sentence = !line.starts_with(' ');
+        if is_sentence != is_filled && !line.is_empty() {
+            out.write_all(if is_sentence { b".fi\n" } else { b".nf\n" })?;
+            is_filled = is_sentence;
+        }
         let line = line.replace('\\', "\\e").replace('-', "\\-");
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
         writeln!(out, "{guard}{line}")?;
     }
-    out.write_all(b".fi\n")
+    if is_filled { Ok(()) } else { out.write_all(b".fi\n") }
 }
 
 fn create(folder: &Path, name: &str) -> io::Result<BufWriter<File>> {
@@ -115,7 +122,10 @@ mod tests {
     #[test]
     fn every_command_has_a_page_and_hidden_ones_have_none() {
         let folder = tempfile::tempdir().unwrap();
-        let add = Command::new("add").about("Adds").arg(Arg::new("name").long("name")).after_help("a\n.b\\c");
+        let add = Command::new("add")
+            .about("Adds")
+            .arg(Arg::new("name").long("name"))
+            .after_help("a\n.b\\c\n  d\n  e\n\nf");
         let account = Command::new("account").about("Accounts").subcommand(add);
         let secret = Command::new("secret").hide(true);
         let concealed = Arg::new("concealed").long("concealed").hide(true);
@@ -125,7 +135,7 @@ mod tests {
         let page = |name: &str| fs::read_to_string(pages.join(name));
         assert!(page("tool.8").unwrap().contains("tool\\-account"));
         assert!(page("tool-account-add.8").unwrap().contains("\\-\\-name"));
-        assert!(page("tool-account-add.8").unwrap().ends_with(".nf\na\n\\&.b\\ec\n.fi\n"));
+        assert!(page("tool-account-add.8").unwrap().ends_with("\na\n\\&.b\\ec\n.nf\n  d\n  e\n\n.fi\nf\n"));
         assert!(page("tool-secret.8").is_err() && page("tool-help.8").is_err());
         assert!(!page("tool.8").unwrap().contains("secret"));
         for (_, place, before, after) in COMPLETIONS {
