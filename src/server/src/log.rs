@@ -1,4 +1,5 @@
-//! Where the log goes: the journal when systemd started us with it as standard error, else standard error.
+//! Where the log goes: the journal when systemd started us with it as standard error, else standard error. `journalctl` shows
+//! no fields unless it is asked to, so what a line is about stands in its words too.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};

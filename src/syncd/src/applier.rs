@@ -84,7 +84,8 @@ impl Applier {
         };
         if let Some(fault) = writer.fault() {
             let fault = keys::chain(fault);
-            tracing::error!(source = %context.settings.name, "what is in force cannot be read, and is synced anew: {fault}");
+            let name = &context.settings.name;
+            tracing::error!(source = %name, "`{name}`: what is in force cannot be read, and is synced anew: {fault}");
         }
         let worker = Worker::new(Arc::clone(context), writer);
         let place = worker.place();

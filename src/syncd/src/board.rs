@@ -170,10 +170,10 @@ impl Board {
         self.update(name, |source| {
             source.skipped.count += 1;
             if source.skipped.count <= SKIPPED_LOGGED_MAX {
-                tracing::warn!(source = %name, "entry left out: {skip}");
+                tracing::warn!(source = %name, "`{name}`: entry left out: {skip}");
             }
             if source.skipped.count == SKIPPED_LOGGED_MAX {
-                tracing::warn!(source = %name, "further entries are left out without a line each; status.json counts them");
+                tracing::warn!(source = %name, "`{name}`: further entries are left out without a line each; status.json counts them");
             }
             if source.skipped.recent.len() >= SKIPPED_NAMED_MAX {
                 source.skipped.recent.remove(0);

@@ -177,7 +177,7 @@ impl Daemon {
 
     fn start_source(&mut self, settings: Settings) {
         let name = settings.name.clone();
-        tracing::info!(source = %name, kind = settings.kind_name(), "source started");
+        tracing::info!(source = %name, kind = settings.kind_name(), "`{name}`: source started");
         self.board.add(&settings);
         let context = Arc::new(Context::new(
             settings,
@@ -206,9 +206,9 @@ impl Daemon {
         // A task that was aborted has no more to say than that.
         let _ = task.await;
         if tokio::time::timeout(STOP_MAX, context.seat.lock()).await.is_err() {
-            tracing::error!(source = %name, "the writer of the cache did not stop within {} s", STOP_MAX.as_secs());
+            tracing::error!(source = %name, "`{name}`: the writer of the cache did not stop within {} s", STOP_MAX.as_secs());
         }
-        tracing::info!(source = %name, "source stopped");
+        tracing::info!(source = %name, "`{name}`: source stopped");
     }
 
     /// Somebody has taken the source out of the configuration, so nobody is to log in by it any more.
@@ -216,10 +216,10 @@ impl Daemon {
         self.board.remove(name);
         match Writer::open(&self.config.cache, name).and_then(Writer::remove_source) {
             Ok(()) => {
-                tracing::warn!(source = %name, "no longer in the configuration: its keys are removed from the cache");
+                tracing::warn!(source = %name, "`{name}`: no longer in the configuration: its keys are removed from the cache");
             }
             Err(error) => {
-                tracing::error!(source = %name, "its keys cannot be removed from the cache: {}", chain(&error));
+                tracing::error!(source = %name, "`{name}`: its keys cannot be removed from the cache: {}", chain(&error));
             }
         }
         self.conflicts.touched(name, Touched::All);

@@ -1,4 +1,5 @@
-//! Where log lines go: the journal with its fields under systemd, else standard error.
+//! Where log lines go: the journal with its fields under systemd, else standard error. `journalctl` shows no fields unless
+//! it is asked to, so what a line is about stands in its words too.
 
 use std::io::IsTerminal as _;
 

@@ -151,7 +151,8 @@ impl Reporter {
             self.context.usage.save(&self.context.settings.name);
         }
         if std::mem::take(&mut self.has_failed) {
-            tracing::info!(source = %self.context.settings.name, "the key service takes reports again");
+            let name = &self.context.settings.name;
+            tracing::info!(source = %name, "`{name}`: the key service takes reports again");
         }
     }
 
@@ -160,7 +161,7 @@ impl Reporter {
         let name = &self.context.settings.name;
         // An outage is the source's own to tell; here it is told once.
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::warn!(source = %name, "reports to the key service fail: {}", chain(error));
+            tracing::warn!(source = %name, "`{name}`: reports to the key service fail: {}", chain(error));
         }
         if self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_INTERVAL) {
             self.context.usage.save(name);

@@ -182,9 +182,11 @@ impl Worker {
         let is_news = self.held.is_none_or(|before| before.removed != held.removed);
         self.held = Some(held);
         if is_news {
+            let name = &self.context.settings.name;
             tracing::error!(
-                source = %self.context.settings.name, keys_in_force, removed = held.removed, added = held.added,
-                "a snapshot that removes too much is held back; hint: pushkeys accept {}", self.context.settings.name
+                source = %name, keys_in_force, removed = held.removed, added = held.added,
+                "`{name}`: a snapshot that removes {} of {keys_in_force} keys is held back; hint: pushkeys accept {name}",
+                held.removed
             );
         }
         Ok(Some(held))
@@ -197,7 +199,10 @@ impl Worker {
         match outcome {
             Outcome::Taken(Difference { added, removed, changed, kept }) => {
                 board.held(name, None);
-                tracing::info!(source = %name, added, removed, changed, kept, "snapshot in force");
+                tracing::info!(
+                    source = %name, added, removed, changed, kept,
+                    "`{name}`: snapshot in force: {added} added, {removed} removed, {changed} changed, {kept} kept"
+                );
             }
             Outcome::Held(held) => board.held(name, Some(&held)),
         }

@@ -241,8 +241,9 @@ pub(crate) fn log_change(account: &AccountId, change: &KeyChange, request_id: &R
         fingerprint = %change.fingerprint,
         sequence = change.sequence,
         request = %request_id,
-        "{}",
+        "{}: `{}` of `{account}`",
         change.event.as_str(),
+        change.fingerprint,
     );
 }
 

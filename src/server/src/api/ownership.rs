@@ -89,7 +89,7 @@ async fn answer(
     for change in api.store.prove_key(account, &name, &key, &challenge, true, actor).await? {
         log_change(account, &change, request_id);
     }
-    tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved");
+    tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved: `{}` of `{account}`", key.fingerprint());
     Ok(PROVED)
 }
 

@@ -110,7 +110,7 @@ async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> 
     let listener = ::metrics::Listener::bind(address)
         .await
         .with_context(|| format!("cannot serve metrics at `{address}`"))?;
-    tracing::info!(address = listener.address()?, "metrics are served");
+    tracing::info!(address = listener.address()?, "metrics are at {}", listener.address()?);
     tokio::spawn(listener.serve(move || {
         let metrics = metrics.clone();
         async move { metrics.text().await }
@@ -181,7 +181,7 @@ fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {
 }
 
 fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
-    tracing::info!(%address, tls = config.tls.is_some(), database = %config.database, "listening");
+    tracing::info!(%address, tls = config.tls.is_some(), database = %config.database, "listening at {address}");
     if let Some(path) = &config.address_file {
         write_address(path, address).with_context(|| format!("cannot write `{}`", path.display()))?;
     }

@@ -67,7 +67,7 @@ pub(super) async fn approve(State(console): State<Console>, posted: Posted) -> R
     let digest = TokenDigest::of(cli_token);
     match console.store.approve_cli_login(&by.session.account, digest, &label).await {
         Ok(true) => {
-            tracing::info!(account = %by.session.account, "approved a login of the command line");
+            tracing::info!(account = %by.session.account, "`{}` approved a login of the command line", by.session.account);
             let (title, text) = (texts.cli_done_title, Sentence::new(texts.cli_done));
             let page = by.page(Section::Profile);
             pages::render(StatusCode::OK, &Message { page, title, text, link: None })

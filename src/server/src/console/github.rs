@@ -82,7 +82,7 @@ async fn replace_link(
 }
 
 fn not_linked(by: &SignedIn, error: &LinkError) -> Response {
-    tracing::warn!(account = %by.session.account, "an account was not linked to GitHub: {}", chain(error));
+    tracing::warn!(account = %by.session.account, "`{}` was not linked to GitHub: {}", by.session.account, chain(error));
     let texts = by.texts();
     let why = match error {
         LinkError::Flow(CodeFlowError::NoAttempt) => texts.elsewhere_no_attempt.to_owned(),
@@ -112,7 +112,7 @@ pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Po
 async fn give_back(github: &GitHub, by: &SignedIn, link: &GithubLink) {
     let account = &by.session.account;
     if let Err(error) = github.give_back(account, link).await {
-        tracing::warn!(%account, "a token was not given back to GitHub: {}", chain(&error));
+        tracing::warn!(%account, "a token of `{account}` was not given back to GitHub: {}", chain(&error));
     }
 }
 
@@ -218,7 +218,7 @@ pub(super) async fn panel(console: &Console, by: &SignedIn) -> Result<Option<Git
         Err(ProposeError::Store(error)) => return Err(error),
         Err(ProposeError::Github(error)) => error,
     };
-    tracing::warn!(%account, "GitHub's keys cannot be listed: {}", chain(&error));
+    tracing::warn!(%account, "the keys of `{account}` at GitHub cannot be listed: {}", chain(&error));
     let is_broken = matches!(error, GithubError::LinkAgain);
     Ok(Some(GithubPanel { trouble: Some(Sentence::new(&trouble(&error, texts))), is_broken, ..panel }))
 }

@@ -179,7 +179,7 @@ impl Arrival<'_> {
         let name = name.ok_or_else(|| refused(texts.oidc_no_name))?;
         let added = store.add_account_of_identity(&name, identity, &Actor::console(visitor.address)).await;
         let account = added.map_err(|error| not_tied(visitor, self.oidc, &error))?;
-        tracing::info!(%account, "an account was added at its first sign-in by OpenID Connect");
+        tracing::info!(%account, "`{account}` was added at its first sign-in by OpenID Connect");
         Ok(account)
     }
 }

@@ -122,8 +122,8 @@ pub(super) async fn check_password(
     if let (true, Some(account), Some(hash)) = (is_right, account, hash) {
         return Ok((account, hash));
     }
-    let address = by.address.map(|address| address.to_string());
-    tracing::warn!(account = %::keys::escape(name), address, "a sign-in was refused");
+    let (name, address) = (::keys::escape(name), by.address.map(|address| address.to_string()));
+    tracing::warn!(account = %name, address, "a sign-in as `{name}` was refused");
     Err(NotLetIn::Wrong)
 }
 

@@ -48,9 +48,9 @@ pub(super) async fn serve(
     }
     let begin = Begin::of(&headers, &state);
     if let Begin::Ahead = begin {
-        tracing::error!(%host, head = %state.head, "a host knows of changes that are not in the database, hint: if it was restored, pushkeys-server new-epoch");
+        tracing::error!(%host, head = %state.head, "the host `{host}` knows of changes that are not in the database, hint: if it was restored, pushkeys-server new-epoch");
     }
-    tracing::info!(%host, head = %state.head, ?begin, "stream begins");
+    tracing::info!(%host, head = %state.head, ?begin, "the stream of the host `{host}` begins");
     let stream = HostStream {
         host,
         credential: known.credential,
@@ -145,7 +145,7 @@ impl HostStream {
                 }
                 step = self.next().await;
             }
-            tracing::info!(host = %self.host, position = self.position, "stream ends");
+            tracing::info!(host = %self.host, position = self.position, "the stream of the host `{}` ends", self.host);
         }
     }
 
@@ -190,7 +190,7 @@ impl HostStream {
         match certificate.names() {
             Ok(_) => true,
             Err(refusal) => {
-                tracing::warn!(host = %self.host, "a host's certificate is no longer good: {refusal}");
+                tracing::warn!(host = %self.host, "the host `{}` is cut off: its certificate is no longer good: {refusal}", self.host);
                 false
             }
         }
@@ -212,7 +212,7 @@ impl HostStream {
             }
             Err(error) => {
                 // The next message makes the gap known again, and until then there is no heartbeat.
-                tracing::error!(host = %self.host, "cannot catch up: {}", chain(&error));
+                tracing::error!(host = %self.host, "the stream of the host `{}` cannot catch up: {}", self.host, chain(&error));
                 None
             }
         }

@@ -157,7 +157,7 @@ impl Reader {
             self.state.hosts_version = now.hosts_version;
         }
         if now.head.epoch != self.state.head.epoch {
-            tracing::warn!(from = %self.state.head, to = %now.head, "the database begins a new epoch");
+            tracing::warn!(from = %self.state.head, to = %now.head, "the database begins a new epoch: `{}`", now.head);
             self.epoch.send_replace(now.head.epoch.clone());
             self.state = now;
             return Ok(());

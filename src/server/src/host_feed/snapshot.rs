@@ -85,18 +85,20 @@ async fn read(
     _turn: OwnedSemaphorePermit,
 ) {
     let cursor = snapshot.cursor().clone();
-    tracing::info!(%host, %cursor, "snapshot begins");
+    tracing::info!(%host, %cursor, "the snapshot for the host `{host}` begins");
     let sending = timeout(SNAPSHOT_TIME_MAX, send_all(snapshot, &pieces));
     let sent = tokio::select! {
         () = feed.stopping.cancelled() => return,
         sent = sending => sent,
     };
     match sent {
-        Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "snapshot ends"),
-        Ok(Err(error)) => tracing::warn!(%host, %cursor, "snapshot cut short: {}", chain(&error)),
+        Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "the snapshot for the host `{host}` ends"),
+        Ok(Err(error)) => {
+            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", chain(&error))
+        }
         Err(_) => {
             let limit_s = SNAPSHOT_TIME_MAX.as_secs();
-            tracing::warn!(%host, %cursor, limit_s, "snapshot cut short: the host is too slow");
+            tracing::warn!(%host, %cursor, limit_s, "the snapshot for the host `{host}` was cut short: it is too slow");
         }
     }
 }

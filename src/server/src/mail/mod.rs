@@ -145,16 +145,16 @@ impl Sender {
         let (sent, id, host) = (self.send(mail).await, mail.id.as_str(), self.settings.host.as_str());
         let is_absent = sent.as_ref().is_err_and(SendError::is_of_server);
         if absences > 0 && !is_absent {
-            tracing::info!(host, "the mail server takes mail again");
+            tracing::info!(host, "the mail server takes mail again: `{host}`");
         }
         let absences = if is_absent { absences.saturating_add(1) } else { 0 };
         let noted = match sent {
             Ok(()) => {
-                tracing::info!(mail = id, "a mail was sent");
+                tracing::info!(mail = id, "a mail was sent: `{id}`");
                 self.store.drop_mail(id).await
             }
             Err(error) if error.is_final() || is_too_old(mail) => {
-                tracing::warn!(mail = id, "a mail was given up: {}", chain(&error));
+                tracing::warn!(mail = id, "a mail was given up: `{id}`: {}", chain(&error));
                 self.store.drop_mail(id).await
             }
             Err(error) if is_absent => {
@@ -162,7 +162,7 @@ impl Sender {
                 let error = chain(&error);
                 tracing::warn!(
                     host,
-                    "the mail server takes no mail, and is asked again in {again} s: {error}"
+                    "the mail server takes no mail, and is asked again in {again} s: `{host}`: {error}"
                 );
                 let (attempts, delay) = after_absence(absences, mail.attempts);
                 self.store.delay_mail(id, attempts, delay).await

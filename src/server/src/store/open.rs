@@ -204,7 +204,7 @@ impl Store {
     async fn notice_restore(&self, url: &DatabaseUrl) -> Result<(), OpenError> {
         let begun = self.begin_epoch_if_restored().await;
         if let Some(epoch) = begun.map_err(|source| OpenError::Restore { url: url.clone(), source })? {
-            tracing::warn!(%url, %epoch, "the database is new or was restored: every host takes a snapshot");
+            tracing::warn!(%url, %epoch, "the database `{url}` is new or was restored: every host takes a snapshot");
         }
         Ok(())
     }

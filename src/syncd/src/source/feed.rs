@@ -181,12 +181,12 @@ impl<'a> Changes<'a> {
         let name = &self.context.settings.name;
         match client(self.remote, false, self.body.url()) {
             Ok(_) => {
-                tracing::info!(source = %name, "connecting anew, since the credentials have changed");
+                tracing::info!(source = %name, "`{name}`: connecting anew, since the credentials have changed");
                 true
             }
             Err(error) => {
                 let what = chain(&error);
-                tracing::warn!(source = %name, "the changed credentials cannot be used, and the connection goes on: {what}");
+                tracing::warn!(source = %name, "`{name}`: the changed credentials cannot be used, and the connection goes on: {what}");
                 false
             }
         }

@@ -90,7 +90,8 @@ impl Context {
 
     fn report(&self, error: &SyncError) {
         let what = chain(error);
-        tracing::warn!(source = %self.settings.name, "{what}");
+        let name = &self.settings.name;
+        tracing::warn!(source = %name, "`{name}`: {what}");
         self.board.failed(&self.settings.name, error.state(), &what);
     }
 
