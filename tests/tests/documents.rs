@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pushkeys_tests::{Double, Program, PushHost, Room, program, response, run, until};
+use pushkeys_tests::{Double, Program, PushHost, Room, give_to_syncd, program, response, run, until};
 use sha2::{Digest as _, Sha256};
 
 /// Those with commands and settings.
@@ -189,9 +189,13 @@ fn the_settings_that_the_guides_show_are_ones() {
             text = text.replace(folder, &room.path().display().to_string());
         }
         for file in text.split('"').filter(|value| value.starts_with(&room.path().display().to_string())) {
-            let _ = room.write(file.rsplit('/').next().expect("a name"), "secret\n");
+            let file = room.write(file.rsplit('/').next().expect("a name"), "secret\n");
+            // As systemd hands it over.
+            if is_host {
+                give_to_syncd(&file, 0o600);
+            }
         }
-        let file = room.write(name, &text);
+        let file = room.write_with_mode(name, &text, 0o644);
         let program = program(if is_host { Program::Syncd } else { Program::Server });
         let mut command = Command::new(program);
         command.arg("--config").arg(file).arg("--json").arg(if is_host { "--check" } else { "check" });

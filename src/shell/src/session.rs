@@ -313,7 +313,7 @@ mod tests {
         check(
             Some("git-upload-pack 'team/app.git'"),
             NOW,
-            "not-set-up why=\"git is not set up: there is no `/nonexistent/shell.toml`\nhint: install -D \
+            "not-set-up why=\"git is not set up: there is no `/nonexistent/shell.toml`; hint: install -D \
              /usr/share/doc/pushkeys/examples/shell.toml /nonexistent/shell.toml\" status=1 duration_ms=12 \
              asked=git-upload-pack repository=team/app",
         );
