@@ -466,7 +466,7 @@ fn every_command_of_the_guide_about_certificates_works() {
     world.reloads();
     let _ = runs(register);
     let source = host.source_with_certificate(&world.service, &world.hosts.signs_for_host(&["push-2"]));
-    let _ = host.room().write("syncd.toml", &host.syncd_configuration(&source));
+    let _ = host.room().write_with_mode("syncd.toml", &host.syncd_configuration(&source), 0o644);
     let found = runs(install);
     assert!(found.contains("takes this host's credentials"), "{found}");
     // It waits until the daemon, as its own user, is in step.
