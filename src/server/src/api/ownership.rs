@@ -89,7 +89,8 @@ async fn answer(
     for change in api.store.prove_key(account, &name, &key, &challenge, true, actor).await? {
         log_change(account, &change, request_id);
     }
-    tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved: `{}` of `{account}`", key.fingerprint());
+    let fingerprint = key.fingerprint();
+    tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
     Ok(PROVED)
 }
 

@@ -110,7 +110,8 @@ async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> 
     let listener = ::metrics::Listener::bind(address)
         .await
         .with_context(|| format!("cannot serve metrics at `{address}`"))?;
-    tracing::info!(address = listener.address()?, "metrics are at {}", listener.address()?);
+    let address = listener.address()?;
+    tracing::info!(address, "metrics are at {address}");
     tokio::spawn(listener.serve(move || {
         let metrics = metrics.clone();
         async move { metrics.text().await }

@@ -200,8 +200,9 @@ async fn take(
             for change in changes {
                 log_change(account, &change, request_id);
             }
-            tracing::info!(%account, fingerprint = %key.fingerprint(), request = %request_id, "proved: `{}` of `{account}`", key.fingerprint());
-            done("proved: `{}` of `{account}`", key.fingerprint())
+            let fingerprint = key.fingerprint();
+            tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
+            done("proved")
         }
         Err(PutKeyError::Store(error)) => by.failed(&error),
         Err(error) => match refusals::put(&error, name.as_str(), by.texts()) {
