@@ -94,7 +94,7 @@ async fn read(
     match sent {
         Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "the snapshot for the host `{host}` ends"),
         Ok(Err(error)) => {
-            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", chain(&error))
+            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", chain(&error));
         }
         Err(_) => {
             let limit_s = SNAPSHOT_TIME_MAX.as_secs();

@@ -309,7 +309,8 @@ async fn every_change_is_one_line_in_the_log() {
     service.delete(&ana, "laptop").await;
     let log = service.log();
     for event in ["put", "remove"] {
-        let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!(" {event} account="))).collect();
+        let lines: Vec<_> =
+            log.lines().filter(|line| line.contains(&format!(" {event}: `{FINGERPRINT}`"))).collect();
         let [line] = lines.as_slice() else { panic!("{log}") };
         for part in [&format!("account={}", ana.id), "key=key_", FINGERPRINT, "sequence=", "request=req_"] {
             assert!(line.contains(part), "{line}");
