@@ -24,6 +24,7 @@ pub use line::{CommandTemplate, Expiry, ParseExpiryError, ParseTemplateError, Re
 pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError, escape, unescape};
 #[cfg(feature = "policy")]
 pub use policy::{
-    Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, Refusal, ValidKey,
+    Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, RSA_MODULUS_BITS_MIN,
+    Refusal, ValidKey,
 };
 pub use use_kind::{ParseUseKindError, UseKind};

@@ -27,6 +27,7 @@ use crate::Fingerprint;
 pub use algorithm::Algorithm;
 pub use compromised::{CompromisedList, ParseCompromisedListError};
 pub use refusal::Refusal;
+pub use rsa::MODULUS_BITS_MIN as RSA_MODULUS_BITS_MIN;
 
 /// The longest text that is read as a key, in bytes. An RSA key of 16384 bits takes 2.8 KiB of it;
 /// the rest is room for a comment.

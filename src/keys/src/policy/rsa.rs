@@ -4,7 +4,7 @@ use super::ecdsa::bit_length;
 use super::{Refusal, weak_rsa};
 
 /// NIST SP 800-131A section 3 disallows less; OpenSSH itself still takes 1024.
-pub(super) const MODULUS_BITS_MIN: u32 = 2048;
+pub const MODULUS_BITS_MIN: u32 = 2048;
 /// OpenSSH reads no larger number (`SSHBUF_MAX_BIGNUM`), nor does OpenSSL verify with one.
 pub(super) const MODULUS_BITS_MAX: u32 = 16384;
 /// FIPS 186-5 section 5.1 has exponents above 2^16. With e = 1 every message is its own signature,

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 
+use keys::{Algorithm, RSA_MODULUS_BITS_MIN};
+
 use super::config_files::Setting;
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
@@ -12,19 +14,7 @@ const TRIES: u32 = 6;
 const STARTUPS: u32 = 10;
 const SESSIONS: u32 = 10;
 
-/// The smallest RSA key that the key policy takes.
-const RSA_BITS: u32 = 2048;
-
-/// What sshd calls the keys that the key policy takes; of RSA, one of its two signatures will do.
-const KEY_TYPES: [&str; 7] = [
-    "ssh-ed25519",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-];
+/// RSA's other signature: one of the two will do.
 const RSA_BESIDES: &str = "rsa-sha2-256";
 
 const REFUSED: &str = "sshd refuses the login before any key is looked up";
@@ -94,9 +84,12 @@ fn with_word_added(sshd: &Sshd<'_>, finding: Finding, keyword: &str, word: &str)
 fn check_key_types(sshd: &Sshd<'_>) -> Option<Finding> {
     let keyword = "PubkeyAcceptedAlgorithms";
     let accepted: Vec<&str> = sshd.effective.value("pubkeyacceptedalgorithms")?.split(',').collect();
-    let is_accepted =
-        |name: &&str| accepted.contains(name) || name.starts_with("rsa-") && accepted.contains(&RSA_BESIDES);
-    let missing: Vec<&str> = KEY_TYPES.into_iter().filter(|name| !is_accepted(name)).collect();
+    let is_accepted = |algorithm: &Algorithm| {
+        accepted.contains(&signature(*algorithm))
+            || *algorithm == Algorithm::Rsa && accepted.contains(&RSA_BESIDES)
+    };
+    let missing: Vec<&str> =
+        Algorithm::ALL.into_iter().filter(|algorithm| !is_accepted(algorithm)).map(signature).collect();
     (!missing.is_empty()).then(|| {
         let what = format!(
             "sshd takes no signature of {} for `{}`{}",
@@ -110,17 +103,25 @@ fn check_key_types(sshd: &Sshd<'_>) -> Option<Finding> {
     })
 }
 
+/// What sshd calls a signature of such a key.
+fn signature(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Rsa => "rsa-sha2-512",
+        other => other.name(),
+    }
+}
+
 fn check_numbers(sshd: &Sshd<'_>) -> Vec<Finding> {
     let value = |keyword: &str| sshd.effective.value(&keyword.to_ascii_lowercase())?.parse::<u32>().ok();
     let said = |keyword: &str, value: u32| {
         format!("`{keyword} {value}` is in force for `{}`{}", sshd.login, sshd.place(keyword))
     };
     let mut findings = Vec::new();
-    if let Some(bits) = value("RequiredRSASize").filter(|&bits| bits > RSA_BITS) {
+    if let Some(bits) = value("RequiredRSASize").filter(|&bits| bits > RSA_MODULUS_BITS_MIN) {
         let why = "the service registers RSA keys from 2048 bits on, and sshd refuses the smaller ones here without asking \
                    the helper";
         let finding = Finding::warning("key-types", said("RequiredRSASize", bits), why);
-        findings.push(sshd.cured(finding, "RequiredRSASize", &RSA_BITS.to_string()));
+        findings.push(sshd.cured(finding, "RequiredRSASize", &RSA_MODULUS_BITS_MIN.to_string()));
     }
     if let Some(tries) = value("MaxAuthTries").filter(|&tries| tries < TRIES) {
         let why = "every key that a client offers is a try: users with several keys in their agent are refused before the \
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn keys_that_are_registered_and_refused_are_found() {
         let warning = [("key-types", Severity::Warning)];
-        let all = KEY_TYPES.join(",");
+        let all = Algorithm::ALL.map(signature).join(",");
         find(&format!("pubkeyacceptedalgorithms {all}"), &[]);
         find(&format!("pubkeyacceptedalgorithms {}", all.replace("-512", "-256")), &[]);
         find(&format!("pubkeyacceptedalgorithms {}", all.replace("ssh-ed25519,", "")), &warning);
