@@ -1,6 +1,6 @@
 //! The keys of the account that asks.
 
-use ::keys::{AccountId, Expiry, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
+use ::keys::{AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -245,6 +245,19 @@ pub(crate) fn log_change(account: &AccountId, change: &KeyChange, request_id: &R
         change.event.as_str(),
         change.fingerprint,
     );
+}
+
+/// The account has proved to hold the key of `fingerprint`, which made `changes`.
+pub(crate) fn log_proof(
+    account: &AccountId,
+    changes: &[KeyChange],
+    fingerprint: &Fingerprint,
+    request_id: &RequestId,
+) {
+    for change in changes {
+        log_change(account, change, request_id);
+    }
+    tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
 }
 
 /// The key in `text`, one line.

@@ -44,7 +44,7 @@ use tokio::time::{Duration, timeout};
 
 pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
-pub(crate) use self::keys::log_change;
+pub(crate) use self::keys::{log_change, log_proof};
 pub use self::limits::Limits;
 pub(crate) use self::limits::whole_seconds;
 pub(crate) use self::request_id::RequestId;

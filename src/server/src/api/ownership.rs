@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::keys::{check_key, json_string, log_change, name_in_path};
+use super::keys::{check_key, json_string, log_proof, name_in_path};
 use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::proof::{self, Proof};
@@ -86,11 +86,8 @@ async fn answer(
         )));
     }
     let key = check_key(api, &challenge.key_text)?;
-    for change in api.store.prove_key(account, &name, &key, &challenge, true, actor).await? {
-        log_change(account, &change, request_id);
-    }
-    let fingerprint = key.fingerprint();
-    tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
+    let changes = api.store.prove_key(account, &name, &key, &challenge, true, actor).await?;
+    log_proof(account, &changes, &key.fingerprint(), request_id);
     Ok(PROVED)
 }
 

@@ -15,7 +15,7 @@ use super::posted::{Fields, Posted};
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{Console, confirm, refusals};
-use crate::api::{RequestId, log_change};
+use crate::api::{RequestId, log_proof};
 use crate::percent;
 use crate::proof::{self, Proof};
 use crate::store::{Challenge, PutKeyError, StoreError};
@@ -197,11 +197,7 @@ async fn take(
     let account = &by.session.account;
     match console.store.prove_key(account, name, &key, challenge, false, &by.actor()).await {
         Ok(changes) => {
-            for change in changes {
-                log_change(account, &change, request_id);
-            }
-            let fingerprint = key.fingerprint();
-            tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
+            log_proof(account, &changes, &key.fingerprint(), request_id);
             done("proved")
         }
         Err(PutKeyError::Store(error)) => by.failed(&error),

@@ -73,7 +73,8 @@ pub enum RotateHostError {
     Store(#[from] StoreError),
 }
 
-type Row = (i64, i64, i64, Option<i64>);
+/// Number, whether it is a certificate, and when it was first used.
+type Row = (i64, i64, Option<i64>);
 
 impl Store {
     /// Gives the host a second credential; the first goes on to be good.
@@ -100,7 +101,7 @@ impl Store {
     pub async fn finish_rotation(&self, name: &HostName) -> Result<(), RotateHostError> {
         let mut transaction = self.begin_write().await?;
         let (host, rows) = self.credentials_of(&mut transaction, name).await?;
-        let [_, .., (newest, _, _, used_at)] = rows.as_slice() else {
+        let [_, .., (newest, _, used_at)] = rows.as_slice() else {
             return Err(RotateHostError::NotUnderWay(name.clone()));
         };
         if used_at.is_none() {
@@ -128,7 +129,8 @@ impl Store {
             .await
             .map_err(failed())?;
         let host = HostId::of(host.ok_or_else(|| RotateHostError::Unknown(name.clone()))?);
-        let rows = sql("SELECT number, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), created_at, used_at
+        let rows =
+            sql("SELECT number, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), used_at
              FROM host_credentials WHERE host = $1 ORDER BY number")
             .bind(host.to_string())
             .fetch_all(transaction)
