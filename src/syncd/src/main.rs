@@ -82,7 +82,8 @@ struct Arguments {
 
 impl Arguments {
     fn become_who_the_task_is_about(&self) -> anyhow::Result<()> {
-        if !(self.check || self.once || self.compare) {
+        let is_root = rustix::process::geteuid().is_root();
+        if !(is_root && (self.check || self.once || self.compare)) {
             return Ok(());
         }
         // A configuration that cannot be read is the task's own to report.

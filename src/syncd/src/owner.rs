@@ -9,11 +9,11 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-/// Begins this program anew as the owner of the folder `cache`, with the groups that user has, if this is root and the
-/// folder is somebody else's. Returns where nothing is to be done.
+/// Begins this program, which root has started, anew as the owner of the folder `cache`, with the groups that user has, if
+/// the folder is somebody else's. Returns where nothing is to be done.
 pub(crate) fn become_owner_of(cache: &Path) -> anyhow::Result<()> {
     let owner = match std::fs::metadata(cache) {
-        Ok(folder) if folder.uid() != 0 && rustix::process::geteuid().is_root() => folder,
+        Ok(folder) if folder.uid() != 0 => folder,
         // Whoever misses the folder says so.
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

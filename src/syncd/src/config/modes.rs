@@ -9,9 +9,6 @@ use thiserror::Error;
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const OPEN_TO_THE_WORLD: u32 = 0o007;
-/// Where systemd alone puts files. Without access lists on that file system they belong to the user of the service, whom root
-/// is not when it checks the configuration.
-const CREDENTIALS: &str = "/run/credentials";
 
 /// Why a file is not to be trusted.
 #[derive(Debug, Error)]
@@ -29,9 +26,8 @@ pub(crate) enum UnsafeFile {
 /// Whether only root and this daemon's user can have written what `metadata` says of `path`.
 pub(crate) fn check_trusted(path: &Path, metadata: &Metadata) -> Result<(), UnsafeFile> {
     let path = path.to_owned();
-    let (owner, user) = (metadata.uid(), rustix::process::geteuid());
-    let is_loaded = user.is_root() && path.starts_with(CREDENTIALS);
-    if owner != 0 && owner != user.as_raw() && !is_loaded {
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(UnsafeFile::Owner { path, owner });
     }
     if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
