@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use sha2::{Digest as _, Sha256};
 
 /// A client that says nothing for so long is gone.

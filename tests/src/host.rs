@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::process::{Finished, run};
 use crate::{

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::{Room, run};
 

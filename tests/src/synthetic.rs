@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 /// The wire form of an Ed25519 key up to its point (RFC 8709 section 4).
 const PREFIX: &[u8] = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20";

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use pushkeys_tests::{Double, Key, PushHost, response, snapshot, until};
 use serde_json::{Value, json};
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use cache::{Cache, Verdict};
-use keys::Login;
+use pushkeys_cache::{Cache, Verdict};
+use pushkeys_keys::Login;
 use pushkeys_tests::{Account, Answer, Dice, PushHost, Service, SyntheticKey, SyntheticKeys, run, until};
 
 const ACCOUNTS: u64 = 4;

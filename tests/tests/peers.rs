@@ -279,7 +279,7 @@ fn a_restart_on_a_failing_service_keeps_the_keys() {
 /// The file in which the cache holds `key`.
 #[track_caller]
 fn shard_of(host: &PushHost, key: &Key) -> std::path::PathBuf {
-    let cache = cache::Cache::open(host.cache()).expect("the cache");
+    let cache = pushkeys_cache::Cache::open(host.cache()).expect("the cache");
     let source = cache.source(&"api".parse().expect("a source")).expect("the source");
     source.shard_path(&key.fingerprint())
 }

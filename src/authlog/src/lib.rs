@@ -59,8 +59,12 @@ struct OneLine {
 impl LogFormat<&str> for OneLine {
     fn format<W: Write>(&self, out: &mut W, severity: Severity, message: &str) -> Result<(), syslog::Error> {
         let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
-        let mut line =
-            format!("<{priority}>{}[{}]: {}", self.program, std::process::id(), keys::escape(message));
+        let mut line = format!(
+            "<{priority}>{}[{}]: {}",
+            self.program,
+            std::process::id(),
+            pushkeys_keys::escape(message)
+        );
         line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
         // One call is one datagram.
         out.write_all(line.as_bytes()).map_err(syslog::Error::Write)

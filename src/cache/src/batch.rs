@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use keys::{
+use pushkeys_keys::{
     AccountId, AuthorizedKeysLine, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX, Name,
 };
 use sha2::{Digest, Sha256};
@@ -55,7 +55,7 @@ impl Entry {
             bytes.extend_from_slice(login.as_str().as_bytes());
         }
         let name = |name: &Option<Name>| {
-            name.as_ref().map_or_else(String::new, |name| keys::escape(name.as_str()).into_owned())
+            name.as_ref().map_or_else(String::new, |name| pushkeys_keys::escape(name.as_str()).into_owned())
         };
         for field in
             [self.account.as_str(), self.key_id.as_str(), &name(&self.account_name), &name(&self.key_name)]
@@ -105,7 +105,7 @@ pub struct EntryLine<'a> {
     pub account: &'a str,
     /// The registration.
     pub key_id: &'a str,
-    /// What to greet the account by, [escaped](keys::escape), or nothing.
+    /// What to greet the account by, [escaped](pushkeys_keys::escape), or nothing.
     pub account_name: &'a str,
     /// What its owner calls the key, likewise.
     pub key_name: &'a str,
@@ -165,7 +165,7 @@ fn optional_name(escaped: &str) -> Result<Option<Name>, Damage> {
     if escaped.is_empty() {
         return Ok(None);
     }
-    let text = keys::unescape(escaped).ok_or(Damage::Fields)?;
+    let text = pushkeys_keys::unescape(escaped).ok_or(Damage::Fields)?;
     Name::parse(&text).map(Some).map_err(|_| Damage::Fields)
 }
 

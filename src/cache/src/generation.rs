@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use keys::{Fingerprint, SourceName};
+use pushkeys_keys::{Fingerprint, SourceName};
 
 use crate::batch::{Applied, Touched, read_merged};
 use crate::entry::Entry;
@@ -100,8 +100,8 @@ impl NextGeneration {
     }
 
     fn write_by_estimate(&mut self) -> Result<(), WriteError> {
-        let filled = self.last.map_or(0, |last| last.leading_bits(keys::SHARD_BITS_MAX));
-        let estimate = (self.count << keys::SHARD_BITS_MAX) / u64::from(filled.max(1));
+        let filled = self.last.map_or(0, |last| last.leading_bits(pushkeys_keys::SHARD_BITS_MAX));
+        let estimate = (self.count << pushkeys_keys::SHARD_BITS_MAX) / u64::from(filled.max(1));
         self.write_with(bits_for(estimate.min(ESTIMATE_MAX)))
     }
 

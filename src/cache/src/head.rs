@@ -88,7 +88,7 @@ impl Head {
         if checksum(&[covered]).as_slice() != sum.as_bytes() {
             return Err(Damage::Checksum);
         }
-        if lines.next().is_some() || bits > keys::SHARD_BITS_MAX {
+        if lines.next().is_some() || bits > pushkeys_keys::SHARD_BITS_MAX {
             return Err(Damage::Fields);
         }
         Ok(Self { generation, bits, keys, cursor, stamps: Stamps { synced_at, valid_until } })

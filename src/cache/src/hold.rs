@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use keys::SourceName;
+use pushkeys_keys::SourceName;
 
 use crate::error::{Damage, ReadError, WriteError};
 use crate::files::Directory;

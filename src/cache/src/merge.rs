@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::batch::Applied;
 use crate::entry::{Entry, EntryLine, fingerprint_text};

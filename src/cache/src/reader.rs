@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use keys::{Fingerprint, SourceName};
+use pushkeys_keys::{Fingerprint, SourceName};
 
 use crate::entry::Entry;
 use crate::error::{Damage, ReadError};

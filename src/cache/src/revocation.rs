@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use keys::{AccountId, Fingerprint};
+use pushkeys_keys::{AccountId, Fingerprint};
 use rustix::fs::FlockOperation;
 
 use crate::entry::checksum;

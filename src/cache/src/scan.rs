@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use std::path::PathBuf;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::entry::{Entry, EntryLine};
 use crate::error::{Damage, ReadError};

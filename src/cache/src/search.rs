@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryLine, FINGERPRINT_TEXT_BYTES, fingerprint_text};
 use crate::error::Damage;

@@ -3,7 +3,7 @@
 //! The first line (`#shard …`) sorts before every entry and the last (`~end …`) after it. Each names the shard
 //! and has a checksum, so every place where a key could stand lies between two lines that prove themselves.
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 
 use crate::entry::checksum;
 use crate::error::Damage;
@@ -84,7 +84,7 @@ impl ShardId {
 pub(crate) fn bits_for(keys: u64) -> u8 {
     let shards = keys.div_ceil(KEYS_PER_SHARD).max(1);
     let bits = shards.next_power_of_two().trailing_zeros();
-    u8::try_from(bits).unwrap_or(keys::SHARD_BITS_MAX).min(keys::SHARD_BITS_MAX)
+    u8::try_from(bits).unwrap_or(pushkeys_keys::SHARD_BITS_MAX).min(pushkeys_keys::SHARD_BITS_MAX)
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
         check(10_000, 6);
         check(1_000_000, 12);
         check(10_000_000, 16);
-        check(u64::MAX, keys::SHARD_BITS_MAX);
+        check(u64::MAX, pushkeys_keys::SHARD_BITS_MAX);
     }
 
     #[test]

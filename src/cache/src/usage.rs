@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use keys::{AccountId, Fingerprint, KeyId, UseKind};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, UseKind};
 use thiserror::Error;
 
 /// The daemon's socket in the cache's folder. No source can be called so.

@@ -1,7 +1,7 @@
 //! What sshd is told, and why: one decision for the look-up, the forced command and the sysadmin.
 
 use jiff::Timestamp;
-use keys::{Fingerprint, Login, SourceName};
+use pushkeys_keys::{Fingerprint, Login, SourceName};
 use thiserror::Error;
 
 use crate::entry::Entry;
@@ -71,7 +71,7 @@ pub enum NoAnswer {
         /// The other.
         second: SourceName,
         /// Whom they give it to.
-        accounts: Box<(keys::AccountId, keys::AccountId)>,
+        accounts: Box<(pushkeys_keys::AccountId, pushkeys_keys::AccountId)>,
     },
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use keys::SourceName;
+use pushkeys_keys::SourceName;
 use rustix::fs::FlockOperation;
 
 use crate::batch::{Applied, Change, Touched, by_shard, replace_shards};
@@ -261,7 +261,7 @@ impl Writer {
     /// Makes a new generation with more shards when those in force have become too full.
     fn grow(&mut self) -> Result<(), WriteError> {
         let Some(head) = self.head.clone() else { return Ok(()) };
-        if head.bits >= keys::SHARD_BITS_MAX || head.keys >> head.bits <= KEYS_PER_SHARD_MAX {
+        if head.bits >= pushkeys_keys::SHARD_BITS_MAX || head.keys >> head.bits <= KEYS_PER_SHARD_MAX {
             return Ok(());
         }
         let Some(source) = self.in_force()? else { return Ok(()) };

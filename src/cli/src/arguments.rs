@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::SignedDuration;
-use keys::{AccountId, Login, SourceName};
+use pushkeys_keys::{AccountId, Login, SourceName};
 
 use crate::commands::doctor::{DoctorOptions, SyncdOptions};
 use crate::prefix::FingerprintPrefix;
@@ -17,7 +17,7 @@ const EXIT_STATUS: &str =
 #[command(name = "pushkeys", version, max_term_width = 100, after_help = EXIT_STATUS, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// The folder of the cache
-    #[arg(long, value_name = "DIR", default_value = cache::CACHE_DIRECTORY, global = true, display_order = 90)]
+    #[arg(long, value_name = "DIR", default_value = pushkeys_cache::CACHE_DIRECTORY, global = true, display_order = 90)]
     pub(crate) cache: PathBuf,
 
     /// Print JSON for programs in place of text for people

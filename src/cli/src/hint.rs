@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use cache::{Damage, REVOKED_FILE, ReadError, WriteError};
+use pushkeys_cache::{Damage, REVOKED_FILE, ReadError, WriteError};
 
 use crate::commands::accept::NobodyToAsk;
 use crate::key::KeyArgumentError;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-use keys::{Fingerprint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey};
+use pushkeys_keys::{Fingerprint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey};
 use thiserror::Error;
 
 /// Why a word of the command line names no key. None of them repeats the text of a key: it may be a private one.
@@ -12,7 +12,7 @@ use thiserror::Error;
 pub(crate) enum KeyArgumentError {
     #[error("the fingerprint is none")]
     Fingerprint(#[from] ParseFingerprintError),
-    #[error("cannot read the key file `{}`", keys::escape(&path.to_string_lossy()))]
+    #[error("cannot read the key file `{}`", pushkeys_keys::escape(&path.to_string_lossy()))]
     Read { path: PathBuf, source: io::Error },
     #[error("no source can have this key")]
     Refused(#[from] Refusal),

@@ -30,10 +30,10 @@ use clap::{CommandFactory as _, Parser as _};
 use jiff::Timestamp;
 
 use arguments::{Arguments, Command, Revoke};
-use cache::Revoked;
 use commands::{Context, Outcome, accept, doctor, explain, list, revoke, show, status, top, verify};
 use key::KeyArgumentError;
 use output::BAD;
+use pushkeys_cache::Revoked;
 
 fn main() -> ExitCode {
     let Arguments { cache, json, command } = Arguments::parse();
@@ -69,7 +69,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
         Command::Revoke(revoke) => run_revoke(context, &revoke, out),
         Command::Manual { prefix } => {
-            manual::write(Arguments::command(), "1", &prefix)?;
+            pushkeys_manual::write(Arguments::command(), "1", &prefix)?;
             Ok(Outcome::Yes)
         }
         Command::Accept { source, yes } => accept::run(context, &source, yes, out),

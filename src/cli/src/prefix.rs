@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use thiserror::Error;
 
 const WORD: &str = "SHA256:";
@@ -54,7 +54,7 @@ impl FingerprintPrefix {
 
 #[cfg(test)]
 mod tests {
-    use keys::SHARD_BITS_MAX;
+    use pushkeys_keys::SHARD_BITS_MAX;
 
     use super::*;
 

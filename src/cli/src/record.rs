@@ -1,7 +1,7 @@
 //! One key of one source, as JSON and in words. The names of fields are those of the feed.
 
-use cache::{Entry, Revocation};
-use keys::SourceName;
+use pushkeys_cache::{Entry, Revocation};
+use pushkeys_keys::SourceName;
 use serde::Serialize;
 
 /// One key of one source.
@@ -32,9 +32,9 @@ impl<'a> Record<'a> {
             key: entry.line.public_key(),
             account: entry.account.as_str(),
             key_id: entry.key_id.as_str(),
-            account_name: entry.account_name.as_ref().map(keys::Name::as_str),
-            name: entry.key_name.as_ref().map(keys::Name::as_str),
-            logins: entry.logins.iter().map(keys::Login::as_str).collect(),
+            account_name: entry.account_name.as_ref().map(pushkeys_keys::Name::as_str),
+            name: entry.key_name.as_ref().map(pushkeys_keys::Name::as_str),
+            logins: entry.logins.iter().map(pushkeys_keys::Login::as_str).collect(),
             expires_at: expiry(entry),
             revoked_since: revocation.map(|revocation| revocation.since.to_string()),
         }
@@ -56,7 +56,7 @@ pub(crate) fn expiry(entry: &Entry) -> Option<String> {
 
 /// The logins that the key opens.
 pub(crate) fn logins(entry: &Entry) -> String {
-    entry.logins.iter().map(keys::Login::as_str).collect::<Vec<_>>().join(",")
+    entry.logins.iter().map(pushkeys_keys::Login::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// `acct_7 (ana)`, or the id alone.
@@ -69,6 +69,6 @@ pub(crate) fn key(entry: &Entry) -> String {
     with_name(entry.key_id.as_str(), entry.key_name.as_ref())
 }
 
-fn with_name(id: &str, name: Option<&keys::Name>) -> String {
+fn with_name(id: &str, name: Option<&pushkeys_keys::Name>) -> String {
     name.map_or_else(|| id.to_owned(), |name| format!("{id} ({name})"))
 }

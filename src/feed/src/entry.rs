@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use keys::{
+use pushkeys_keys::{
     AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, KeyId, Login, ParseExpiryError,
     ParseFingerprintError, ParseIdError,
 };

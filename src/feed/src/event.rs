@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use serde::Serialize;
 
 use crate::entry::append;

@@ -2,7 +2,7 @@
 //!
 //! Server and syncd share this crate, so that one reads what the other writes. It takes bytes and gives
 //! values, without I/O and without a clock, and it judges form alone: whether a key may be trusted is
-//! the affair of [`keys::ValidKey`], and a user's names stay the arbitrary text that they are on the wire.
+//! the affair of [`pushkeys_keys::ValidKey`], and a user's names stay the arbitrary text that they are on the wire.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ pub use report::{
 pub use snapshot::{Snapshot, SnapshotError, SnapshotLine, SnapshotReader, SnapshotWriter};
 
 /// The longest line of either stream in bytes, without its newline: the longest key that
-/// [`keys::ValidKey`] reads, names of a service that bounds them less than we do, and room for escapes.
+/// [`pushkeys_keys::ValidKey`] reads, names of a service that bounds them less than we do, and room for escapes.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most logins that one entry may name.
@@ -50,4 +50,4 @@ pub const CHANGES_MEDIA_TYPE: &str = "text/event-stream";
 /// The request header that says after which event a stream is to go on.
 pub const LAST_EVENT_ID: &str = "last-event-id";
 
-const _: () = assert!(keys::KEY_TEXT_BYTES_MAX * 2 < LINE_BYTES_MAX, "a line holds the longest key");
+const _: () = assert!(pushkeys_keys::KEY_TEXT_BYTES_MAX * 2 < LINE_BYTES_MAX, "a line holds the longest key");

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use keys::{AccountId, Fingerprint, KeyId, UseKind};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, UseKind};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,6 +1,6 @@
 //! All keys of a service at one moment, as NDJSON between a header and a trailer.
 
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;

@@ -5,8 +5,8 @@ use std::ffi::c_int;
 use std::fmt;
 use std::io;
 
-use cache::{Cache, Consultation, Consulted, Entry, NoAnswer, ReadError, Source, Verdict};
-use keys::{Fingerprint, Login};
+use pushkeys_cache::{Cache, Consultation, Consulted, Entry, NoAnswer, ReadError, Source, Verdict};
+use pushkeys_keys::{Fingerprint, Login};
 
 use crate::arguments::Arguments;
 use crate::system;

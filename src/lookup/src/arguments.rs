@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use keys::{Fingerprint, Login};
 use lexopt::Arg;
+use pushkeys_keys::{Fingerprint, Login};
 
 use crate::answer::Failure;
 
@@ -32,7 +32,7 @@ impl Arguments {
         }
         let login = login.ok_or_else(|| Failure::Misuse("no login was given".into()))?;
         Ok(Self {
-            cache: cache.map_or_else(|| PathBuf::from(cache::CACHE_DIRECTORY), PathBuf::from),
+            cache: cache.map_or_else(|| PathBuf::from(pushkeys_cache::CACHE_DIRECTORY), PathBuf::from),
             login: login.to_str().and_then(|login| login.parse().ok()),
             fingerprint: fingerprint.map(parse_fingerprint).transpose()?,
         })
@@ -41,7 +41,8 @@ impl Arguments {
 
 fn parse_fingerprint(text: OsString) -> Result<Fingerprint, Failure> {
     let text = text.into_string().map_err(|_| Failure::Misuse("the fingerprint is not text".into()))?;
-    text.parse().map_err(|error| Failure::Misuse(format!("`{}`: {error}", keys::escape(&text)).into()))
+    text.parse()
+        .map_err(|error| Failure::Misuse(format!("`{}`: {error}", pushkeys_keys::escape(&text)).into()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]

@@ -310,7 +310,7 @@ fn words(scopes: &[Scope]) -> Vec<String> {
 /// What a person is shown of a refusal: somebody else wrote it.
 fn reason(error: &str, description: Option<&str>) -> String {
     let text = description.unwrap_or(error);
-    keys::escape(text).chars().take(REASON_CHARACTERS_MAX).collect()
+    pushkeys_keys::escape(text).chars().take(REASON_CHARACTERS_MAX).collect()
 }
 
 /// [`Outbound`] as the flow's library asks for it.

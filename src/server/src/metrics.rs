@@ -158,8 +158,8 @@ pub(crate) async fn count(State(metrics): State<Metrics>, request: Request, next
 /// What kind of path it is: a path itself is the client's choice.
 fn class_of(path: &str) -> &'static str {
     match path {
-        feed::SNAPSHOT_PATH => "snapshot",
-        feed::CHANGES_PATH => "changes",
+        pushkeys_feed::SNAPSHOT_PATH => "snapshot",
+        pushkeys_feed::CHANGES_PATH => "changes",
         "/healthz" => "health",
         "/" | "/cli-oauth" | "/sign-out" => "console",
         "/openapi.json" => "api",

@@ -29,7 +29,7 @@ pub struct RemoteUrl(Cow<'static, str>);
 
 /// Why a text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a URL such as https://api.example.com, without query and credentials", keys::escape(.0))]
+#[error("`{}` is not a URL such as https://api.example.com, without query and credentials", pushkeys_keys::escape(.0))]
 pub struct ParseRemoteUrlError(String);
 
 impl RemoteUrl {

@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
-use keys::{AccountId, Fingerprint};
+use pushkeys_keys::{AccountId, Fingerprint};
 use ssh_key::public::{KeyData, RsaPublicKey};
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 use thiserror::Error;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
-use keys::{AccountId, KeyId, ParseIdError};
+use pushkeys_keys::{AccountId, KeyId, ParseIdError};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 

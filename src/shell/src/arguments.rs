@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use keys::{AccountId, Fingerprint, KeyId, ParseFingerprintError, ParseIdError};
 use lexopt::{Arg, Parser, ValueExt as _};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, ParseFingerprintError, ParseIdError};
 use thiserror::Error;
 
 use crate::settings::SETTINGS_FILE;
@@ -61,7 +61,7 @@ impl Arguments {
             account: account.ok_or(Misuse::Missing("--account"))?,
             key_id: key_id.ok_or(Misuse::Missing("--key"))?,
             fingerprint: fingerprint.ok_or(Misuse::Missing("--fingerprint"))?,
-            cache: cache.unwrap_or_else(|| PathBuf::from(cache::CACHE_DIRECTORY)),
+            cache: cache.unwrap_or_else(|| PathBuf::from(pushkeys_cache::CACHE_DIRECTORY)),
             settings: settings.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE)),
         })
     }
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(arguments.account.as_str(), "acct_7");
         assert_eq!(arguments.key_id.as_str(), "key_42");
         assert_eq!(arguments.fingerprint.to_string(), FINGERPRINT);
-        assert_eq!(arguments.cache, PathBuf::from(cache::CACHE_DIRECTORY));
+        assert_eq!(arguments.cache, PathBuf::from(pushkeys_cache::CACHE_DIRECTORY));
         assert_eq!(arguments.settings, PathBuf::from("/etc/pushkeys/shell.toml"));
         let arguments =
             parse("--account=acct_7 --key=key_42 --fingerprint=FP --cache /tmp/c --config /tmp/s").unwrap();

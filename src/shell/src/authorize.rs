@@ -79,7 +79,7 @@ fn reason(stderr: &[u8]) -> Vec<String> {
     let lines = text.lines().take(REASON_LINES_MAX);
     lines
         .map(|line| line.chars().take(REASON_LINE_CHARACTERS_MAX).collect::<String>())
-        .map(|line| keys::escape(&line).into_owned())
+        .map(|line| pushkeys_keys::escape(&line).into_owned())
         .collect()
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
-    use keys::Fingerprint;
+    use pushkeys_keys::Fingerprint;
 
     use super::*;
     use crate::settings::SETTINGS_FILE;

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use cache::Entry;
+use pushkeys_cache::Entry;
 
 use crate::arguments::Arguments;
 use crate::git_command::{Access, GitCommand};
@@ -86,7 +86,7 @@ fn is_protocol(text: &OsStr) -> bool {
 /// It is the only variable with text of a user's in it. The hook that is shipped writes it out and does nothing else
 /// with it.
 fn session(entry: &Entry, command: &GitCommand) -> String {
-    let name = |name: &Option<keys::Name>| name.as_ref().map(|name| name.as_str().to_owned());
+    let name = |name: &Option<pushkeys_keys::Name>| name.as_ref().map(|name| name.as_str().to_owned());
     let fields = [
         ("account", Some(entry.account.to_string())),
         ("account_name", name(&entry.account_name)),
@@ -125,7 +125,7 @@ fn push_escaped(json: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use keys::{Fingerprint, Name};
+    use pushkeys_keys::{Fingerprint, Name};
 
     use super::*;
 

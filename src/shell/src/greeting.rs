@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use cache::Entry;
 use jiff::{SignedDuration, Timestamp};
-use keys::Login;
+use pushkeys_cache::Entry;
+use pushkeys_keys::Login;
 
 /// An expiry that is so near is told as something to act on.
 const EXPIRY_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The greeting, at `now`, of whoever holds the key of `entry`, and how to push as `login` if this host serves git. Names are
-/// safe to show because they are [`keys::Name`]s.
+/// safe to show because they are [`pushkeys_keys::Name`]s.
 pub(crate) fn greeting(entry: &Entry, login: &Login, serves_git: bool, now: Timestamp) -> String {
     let account = entry.account_name.as_ref().map_or(entry.account.as_str(), |name| name.as_str());
     let key = entry.key_name.as_ref().map_or(entry.key_id.as_str(), |name| name.as_str());
@@ -58,7 +58,7 @@ fn with_id(name: &str, id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use keys::{Fingerprint, Name};
+    use pushkeys_keys::{Fingerprint, Name};
 
     use super::*;
 

@@ -46,7 +46,7 @@ use std::time::Instant;
 
 use arguments::{Arguments, Misuse};
 use jiff::Timestamp;
-use keys::Login;
+use pushkeys_keys::Login;
 use request::Request;
 use session::{Answer, Session};
 
@@ -56,11 +56,11 @@ fn main() -> ExitCode {
     match begin() {
         Ok(session) => serve(&session),
         Err(misuse) => {
-            let text = keys::chain(&misuse);
-            authlog::error(PROGRAM, &format!("misuse: {text}"));
+            let text = pushkeys_keys::chain(&misuse);
+            pushkeys_authlog::error(PROGRAM, &format!("misuse: {text}"));
             tell(&format!(
                 "{}\nhint: sshd starts {PROGRAM}, by a line of pushkeys-lookup",
-                keys::escape(&text)
+                pushkeys_keys::escape(&text)
             ));
             ExitCode::from(2)
         }
@@ -90,8 +90,8 @@ fn serve(session: &Session) -> ExitCode {
     let answer = session.answer(Timestamp::now());
     let line = session.log_line(&answer, begin.elapsed());
     match session::fault(&answer) {
-        Some(_) => authlog::error(PROGRAM, &line),
-        None => authlog::info(PROGRAM, &line),
+        Some(_) => pushkeys_authlog::error(PROGRAM, &line),
+        None => pushkeys_authlog::info(PROGRAM, &line),
     }
     match answer {
         Ok(Answer::Greeting(greeting)) => {

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use cache::NoAnswer;
 use jiff::Timestamp;
+use pushkeys_cache::NoAnswer;
 use thiserror::Error;
 
 use crate::authorize::AuthorizeError;
@@ -40,12 +40,12 @@ pub(crate) enum Refusal {
     #[error(
         "`{}` is refused: there is no shell here, and no file transfer; this host serves `git push`, `git clone` and \
          `git fetch`\nhint: connect without a command to see whose key this is",
-        keys::escape(&.0.to_string())
+        pushkeys_keys::escape(&.0.to_string())
     )]
     Command(Command),
     #[error(
         "`{}` is refused: {why}\nhint: name the repository as in ssh://git@HOST/app.git",
-        keys::escape(&command.to_string())
+        pushkeys_keys::escape(&command.to_string())
     )]
     Malformed { command: Command, why: ParseGitCommandError },
     #[error("there is no repository `{repository}`{}", hint_at_creation(*.is_created_by_push))]

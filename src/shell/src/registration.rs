@@ -3,9 +3,9 @@
 //! sshd asks once per connection, and a multiplexed connection opens new sessions long after its key is
 //! gone. So every session asks again, by the same decision.
 
-use cache::{Cache, Entry, NoAnswer, ReadError, Verdict};
 use jiff::Timestamp;
-use keys::Login;
+use pushkeys_cache::{Cache, Entry, NoAnswer, ReadError, Verdict};
+use pushkeys_keys::Login;
 
 use crate::arguments::Arguments;
 use crate::refusal::Refusal;

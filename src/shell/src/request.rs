@@ -45,7 +45,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// The client's exact bytes. Its text is shortened, and neither escaped nor fit for a terminal: see [`keys::escape`].
+/// The client's exact bytes. Its text is shortened, and neither escaped nor fit for a terminal: see [`pushkeys_keys::escape`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Command(OsString);
 
@@ -99,7 +99,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_client_sends_is_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
-            let shown = keys::escape(&Command(OsString::from_vec(bytes)).to_string()).into_owned();
+            let shown = pushkeys_keys::escape(&Command(OsString::from_vec(bytes)).to_string()).into_owned();
             prop_assert!(!shown.chars().any(char::is_control));
             // Each byte becomes at most the six of `\u{7f}`, and the length comes after them.
             prop_assert!(shown.len() <= 6 * COMMAND_SHOWN_BYTES_MAX + 32, "{shown}");

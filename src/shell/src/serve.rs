@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
-use cache::Entry;
+use pushkeys_cache::Entry;
 use rustix::fs::Mode;
 use thiserror::Error;
 

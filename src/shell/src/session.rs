@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keys::Login;
+use pushkeys_keys::Login;
 
 use crate::arguments::Arguments;
 use crate::greeting::greeting;
@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// The registration of the session's key, if both the cache and sshd say at `now` that the session is its.
-    fn check(&self, now: Timestamp) -> Result<cache::Entry, Refusal> {
+    fn check(&self, now: Timestamp) -> Result<pushkeys_cache::Entry, Refusal> {
         user_auth::check(self.user_auth.as_deref(), &self.arguments.fingerprint)
             .map_err(Refusal::OtherKey)?;
         registration::check(&self.arguments, &self.login, now)
@@ -81,7 +81,8 @@ impl Session {
             Ok(Answer::Git(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", keys::chain(why)));
+        let why =
+            fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", pushkeys_keys::chain(why)));
         let moved = match answer {
             Ok(Answer::Git(Served { moved: Some(moved), .. })) => {
                 format!(" read_bytes={} written_bytes={}", moved.read_bytes, moved.written_bytes)
@@ -109,8 +110,8 @@ pub(crate) fn fault(answer: &Result<Answer, Refusal>) -> Option<&(dyn std::error
 mod tests {
     use std::path::Path;
 
-    use cache::{Entry, Stamps, Writer};
-    use keys::{AuthorizedKeysLine, Fingerprint};
+    use pushkeys_cache::{Entry, Stamps, Writer};
+    use pushkeys_keys::{AuthorizedKeysLine, Fingerprint};
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use keys::AccountId;
+use pushkeys_keys::AccountId;
 use serde::Deserialize;
 use thiserror::Error;
 

@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use cache::{USAGE_SOCKET, Used};
-use keys::UseKind;
+use pushkeys_cache::{USAGE_SOCKET, Used};
+use pushkeys_keys::UseKind;
 
 use crate::arguments::Arguments;
 use crate::git_command::Access;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use base64ct::{Base64, Encoding as _};
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use thiserror::Error;
 
 /// sshd's largest packet, and with it the largest key, has 256 KiB (`PACKET_MAX_SIZE`).

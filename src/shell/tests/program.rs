@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use cache::{Entry, Stamps, Writer};
 use jiff::Timestamp;
-use keys::{Fingerprint, Name};
+use pushkeys_cache::{Entry, Stamps, Writer};
+use pushkeys_keys::{Fingerprint, Name};
 
 struct Host {
     _folder: tempfile::TempDir,
@@ -79,7 +79,7 @@ fn a_removed_key_is_refused() {
     let host = host();
     let mut writer = Writer::open(&host.cache, &"api".parse().unwrap()).unwrap();
     let stamps = writer.head().unwrap().stamps;
-    writer.apply(&[cache::Change::Remove(Fingerprint::of(b"ana"))], None, stamps).unwrap();
+    writer.apply(&[pushkeys_cache::Change::Remove(Fingerprint::of(b"ana"))], None, stamps).unwrap();
     check(shell(&argv(&host.cache)), 1, "", "pushkeys: your key is no longer registered\nhint: ");
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use cache::{Change, Difference, Held, WriteError, Writer};
+use pushkeys_cache::{Change, Difference, Held, WriteError, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::error::SyncError;
@@ -83,7 +83,7 @@ impl Applier {
             Writer::open(&context.cache, &context.settings.name)?
         };
         if let Some(fault) = writer.fault() {
-            let fault = keys::chain(fault);
+            let fault = pushkeys_keys::chain(fault);
             let name = &context.settings.name;
             tracing::error!(source = %name, "`{name}`: what is in force cannot be read, and is synced anew: {fault}");
         }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cache::Head;
-use cache::status::{
+use jiff::Timestamp;
+use pushkeys_cache::Head;
+use pushkeys_cache::status::{
     Conflict, HeldStatus, Problem, RevocationReport, STATUS_FILE, Skipped, SourceStatus, State, Status,
 };
-use jiff::Timestamp;
-use keys::SourceName;
+use pushkeys_keys::SourceName;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
@@ -146,7 +146,7 @@ impl Board {
         self.update(name, |source| source.sequence_at_source = Some(sequence));
     }
 
-    pub(crate) fn held(&self, name: &SourceName, held: Option<&cache::Held>) {
+    pub(crate) fn held(&self, name: &SourceName, held: Option<&pushkeys_cache::Held>) {
         self.update(name, |source| {
             source.held = held.map(|held| HeldStatus {
                 since: held.since.to_string(),

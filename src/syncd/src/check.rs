@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use keys::chain;
+use pushkeys_keys::chain;
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings, UnsafeFile, check_program};

@@ -8,9 +8,9 @@ use std::io::{self, Write as _};
 use std::iter::Peekable;
 use std::process::ExitCode;
 
-use cache::{Cache, Entries, Entry, Source};
-use feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
-use keys::{Fingerprint, chain};
+use pushkeys_cache::{Cache, Entries, Entry, Source};
+use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
+use pushkeys_keys::{Fingerprint, chain};
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings};
@@ -99,7 +99,7 @@ struct Comparison<'a> {
     settings: &'a Settings,
     judge: Judge,
     /// Fewer than [`JUDGED_TOGETHER`].
-    waiting: Vec<feed::Entry>,
+    waiting: Vec<pushkeys_feed::Entry>,
     entries: Peekable<Entries<Source>>,
     compared: u64,
     left_out: u64,
@@ -186,7 +186,7 @@ impl<'a> Comparison<'a> {
 
     /// The keys of the cache below `end` that the source did not name.
     fn surplus(&mut self, end: Option<Fingerprint>) -> Result<(), SyncError> {
-        let is_below = |next: &Result<Entry, cache::ReadError>| {
+        let is_below = |next: &Result<Entry, pushkeys_cache::ReadError>| {
             next.as_ref().map_or(true, |next| end.is_none_or(|end| next.fingerprint < end))
         };
         while let Some(next) = self.entries.next_if(is_below) {

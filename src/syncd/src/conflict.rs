@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache::status::Conflict;
-use cache::{Cache, ReadError};
-use keys::{Fingerprint, SourceName, chain};
+use pushkeys_cache::status::Conflict;
+use pushkeys_cache::{Cache, ReadError};
+use pushkeys_keys::{Fingerprint, SourceName, chain};
 use tokio::sync::Notify;
 
 use crate::board::Board;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
 use jiff::Timestamp;
+use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
 use reqwest::header::{DATE, HeaderValue};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub(crate) async fn ask(settings: &Settings) -> Result<Option<Contact>, SyncErro
     Ok(Some(Contact { clock_ahead_s, sample }))
 }
 
-async fn first_entry(body: &mut Body) -> Result<Option<feed::Entry>, SyncError> {
+async fn first_entry(body: &mut Body) -> Result<Option<pushkeys_feed::Entry>, SyncError> {
     let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
     let (mut first, mut is_over) = (None, false);
     while let Some(chunk) = body.chunk().await? {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache::Writer;
-use cache::status::State;
-use keys::{SourceName, chain};
+use pushkeys_cache::Writer;
+use pushkeys_cache::status::State;
+use pushkeys_keys::{SourceName, chain};
 use sd_notify::NotifyState;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -77,8 +77,8 @@ pub(crate) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
 }
 
 /// Logins matter more than numbers, so an address that cannot be had is told, and the daemon goes on.
-async fn serve_metrics(address: &::metrics::Address, board: &Arc<Board>) {
-    match ::metrics::Listener::bind(address).await {
+async fn serve_metrics(address: &pushkeys_metrics::Address, board: &Arc<Board>) {
+    match pushkeys_metrics::Listener::bind(address).await {
         Ok(listener) => {
             tracing::info!("metrics are at {}", listener.address().unwrap_or_default());
             let board = Arc::clone(board);
@@ -227,7 +227,7 @@ impl Daemon {
 
     /// Removes what sources left that went from the configuration while no daemon ran.
     fn remove_orphans(&self, config: &Config) {
-        let Ok(cache) = cache::Cache::open(&config.cache) else { return };
+        let Ok(cache) = pushkeys_cache::Cache::open(&config.cache) else { return };
         for name in cache.sources().unwrap_or_default() {
             let path = config.cache.join(name.as_str());
             let is_known = config.sources.iter().any(|settings| settings.name == name);

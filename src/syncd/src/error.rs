@@ -1,8 +1,8 @@
 //! What can go wrong with a source, sorted by what it means for its state.
 
-use cache::status::State;
-use cache::{ReadError, WriteError};
-use feed::{SnapshotError, StreamError};
+use pushkeys_cache::status::State;
+use pushkeys_cache::{ReadError, WriteError};
+use pushkeys_feed::{SnapshotError, StreamError};
 use thiserror::Error;
 
 use crate::credentials::CredentialError;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use feed::REPORT_MEDIA_TYPE;
+use pushkeys_feed::REPORT_MEDIA_TYPE;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
@@ -136,7 +136,7 @@ impl Request<'_> {
         if is_expected(self.media_type) || self.media_types_too.iter().any(|name| is_expected(name)) {
             return Ok(());
         }
-        let found = keys::escape(found).chars().take(HEADER_SHOWN_CHARACTERS_MAX).collect();
+        let found = pushkeys_keys::escape(found).chars().take(HEADER_SHOWN_CHARACTERS_MAX).collect();
         Err(SyncError::ContentType { url: url.to_owned(), found, expected: self.media_type })
     }
 }
@@ -231,7 +231,7 @@ async fn said(response: &mut Response) -> Option<String> {
     let chunk = response.chunk().await.ok()??;
     let text = String::from_utf8_lossy(&chunk);
     let line: String = text.lines().next()?.chars().take(SAID_SHOWN_CHARACTERS_MAX).collect();
-    Some(format!(": {}", keys::escape(&line)))
+    Some(format!(": {}", pushkeys_keys::escape(&line)))
 }
 
 fn silent(url: &str, silence_max: Duration) -> SyncError {
@@ -240,7 +240,7 @@ fn silent(url: &str, silence_max: Duration) -> SyncError {
 
 #[cfg(test)]
 mod tests {
-    use feed::SNAPSHOT_PATH;
+    use pushkeys_feed::SNAPSHOT_PATH;
 
     use super::*;
 

@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
-use keys::{CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey, chain};
+use pushkeys_keys::{
+    CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey, chain,
+};
 use thiserror::Error;
 
 /// Judges entries of one source and renders their lines.
@@ -43,7 +45,7 @@ impl Skips {
 /// What became of some entries, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
-    pub(crate) entries: Vec<cache::Entry>,
+    pub(crate) entries: Vec<pushkeys_cache::Entry>,
     pub(crate) skipped: Vec<Skip>,
 }
 
@@ -64,16 +66,23 @@ impl Judge {
 
     /// The cache's entries: of each whose key is good and is the one it is said to be, in their order. Many at once take
     /// less time.
-    pub(crate) fn entries(&self, entries: Vec<feed::Entry>) -> Vec<Result<cache::Entry, Skip>> {
+    pub(crate) fn entries(
+        &self,
+        entries: Vec<pushkeys_feed::Entry>,
+    ) -> Vec<Result<pushkeys_cache::Entry, Skip>> {
         let keys = ValidKey::check_all(entries.iter().map(|entry| &*entry.key), &self.policy);
-        let judge = |(entry, key): (feed::Entry, Result<ValidKey, Refusal>)| {
+        let judge = |(entry, key): (pushkeys_feed::Entry, Result<ValidKey, Refusal>)| {
             let fingerprint = entry.fingerprint;
             self.render(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
         };
         entries.into_iter().zip(keys).map(judge).collect()
     }
 
-    fn render(&self, entry: feed::Entry, key: Result<ValidKey, Refusal>) -> Result<cache::Entry, Fault> {
+    fn render(
+        &self,
+        entry: pushkeys_feed::Entry,
+        key: Result<ValidKey, Refusal>,
+    ) -> Result<pushkeys_cache::Entry, Fault> {
         let key = key.map_err(Fault::Key)?;
         if key.fingerprint() != entry.fingerprint {
             return Err(Fault::Fingerprint(key.fingerprint()));
@@ -82,7 +91,7 @@ impl Judge {
             .command
             .render(&key, &entry.account, &entry.key_id, entry.expires_at)
             .map_err(Fault::Render)?;
-        Ok(cache::Entry {
+        Ok(pushkeys_cache::Entry {
             fingerprint: entry.fingerprint,
             logins: entry.logins.unwrap_or_else(|| self.logins.clone()),
             account: entry.account,
@@ -120,12 +129,12 @@ mod tests {
         Judge::new(vec!["git".parse().unwrap()], "/bin/shell --account {account}".parse().unwrap())
     }
 
-    fn judged(entry: feed::Entry) -> Result<cache::Entry, Skip> {
+    fn judged(entry: pushkeys_feed::Entry) -> Result<pushkeys_cache::Entry, Skip> {
         judge().entries(vec![entry]).remove(0)
     }
 
-    fn entry(key: &str) -> feed::Entry {
-        feed::Entry {
+    fn entry(key: &str) -> pushkeys_feed::Entry {
+        pushkeys_feed::Entry {
             fingerprint: FINGERPRINT.parse().unwrap(),
             key: key.to_owned(),
             account: "acct_7".parse().unwrap(),
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_entry_may_name_its_own_logins() {
-        let deploy = feed::Entry { logins: Some(vec!["deploy".parse().unwrap()]), ..entry(KEY) };
+        let deploy = pushkeys_feed::Entry { logins: Some(vec!["deploy".parse().unwrap()]), ..entry(KEY) };
         assert_eq!(judged(deploy).unwrap().logins, vec!["deploy".parse().unwrap()]);
     }
 

@@ -129,7 +129,7 @@ fn check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn write_manual(prefix: &Path) -> ExitCode {
-    match manual::write(Arguments::command(), "8", prefix) {
+    match pushkeys_manual::write(Arguments::command(), "8", prefix) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: cannot write below `{}`: {error}", prefix.display());

@@ -1,6 +1,5 @@
 //! What Prometheus is told. Everything is made from the board when somebody asks; labels are names of the configuration.
 
-use cache::status::{SourceStatus, State};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -9,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use pushkeys_cache::status::{SourceStatus, State};
 
 use crate::board::{Board, Counts};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
-use keys::chain;
+use pushkeys_keys::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 

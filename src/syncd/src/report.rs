@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache::status::{ReportAnswer, RevocationReport, Status};
-use cache::{ReadError, Revocation, Revocations, Revoked};
-use feed::{
+use jiff::Timestamp;
+use pushkeys_cache::status::{ReportAnswer, RevocationReport, Status};
+use pushkeys_cache::{ReadError, Revocation, Revocations, Revoked};
+use pushkeys_feed::{
     HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
     USAGE_PATH,
 };
-use jiff::Timestamp;
-use keys::chain;
+use pushkeys_keys::chain;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
@@ -32,7 +32,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer has a word for each item of a report.
 const REPLY_BYTES_MAX: u64 = 64 * 1024;
 
-const _: () = assert!(cache::REVOCATIONS_MAX <= REPORT_ITEMS_MAX);
+const _: () = assert!(pushkeys_cache::REVOCATIONS_MAX <= REPORT_ITEMS_MAX);
 
 /// Tells the service of `remote` until the task is aborted.
 pub(crate) async fn run(context: Arc<Context>, remote: Remote) {
@@ -172,7 +172,7 @@ impl Reporter {
 
 /// What is revoked in the cache in `folder`; nothing is before the first source has made it.
 pub(crate) fn revoked_in(folder: &Path) -> Result<Revocations, ReadError> {
-    match cache::revocations(folder) {
+    match pushkeys_cache::revocations(folder) {
         Err(ReadError::Missing(_)) => Ok(Revocations::default()),
         other => other,
     }

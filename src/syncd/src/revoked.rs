@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache::status::{ReportAnswer, Status};
-use cache::{Cache, Head, ReadError, Revocation, Revocations, Revoked, WriteError};
 use jiff::Timestamp;
-use keys::{Fingerprint, SourceName, chain};
+use pushkeys_cache::status::{ReportAnswer, Status};
+use pushkeys_cache::{Cache, Head, ReadError, Revocation, Revocations, Revoked, WriteError};
+use pushkeys_keys::{Fingerprint, SourceName, chain};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -121,7 +121,7 @@ impl Keeper {
                 Revoked::Account(account) => is_new && self.keys_of(account.as_str()).is_empty(),
             };
             if is_gone {
-                cache::change_revocations(&self.folder, |all| all.remove(what))?;
+                pushkeys_cache::change_revocations(&self.folder, |all| all.remove(what))?;
                 tracing::info!("the {what} is no longer revoked on this host: no source has it any more");
             }
         }
@@ -319,7 +319,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ana = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA1eqRm75Cn6V7qPQDeMAkRqexxT/MhuRsCwnzJoA66k";
         let ben = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID17RZdCZryGPnnbvX9+dJEtTPPb8vhANizEKaLnNBhN";
-        let fingerprint = |key| keys::ValidKey::check(key, &keys::Policy::default()).unwrap().fingerprint();
+        let fingerprint = |key| {
+            pushkeys_keys::ValidKey::check(key, &pushkeys_keys::Policy::default()).unwrap().fingerprint()
+        };
         let mut revoked: BTreeSet<Fingerprint> =
             (0..100_u32).map(|number| Fingerprint::of(&number.to_be_bytes())).collect();
         revoked.insert(fingerprint(ana));
@@ -339,7 +341,7 @@ mod tests {
                 status.sources.push(source(kind));
             }
             for (source, answer, told_at) in answers {
-                status.reports.push(cache::status::RevocationReport {
+                status.reports.push(pushkeys_cache::status::RevocationReport {
                     what: key.what.to_string(),
                     source: (*source).to_owned(),
                     told_at: (*told_at).to_owned(),
@@ -362,8 +364,8 @@ mod tests {
     fn keys_of_accounts_are_looked_for_when_the_cache_has_changed_and_not_all_the_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
-        let mut writer = cache::Writer::open(&path, &"api".parse().unwrap()).unwrap();
-        let stamps = cache::Stamps { synced_at: Timestamp::UNIX_EPOCH, valid_until: None };
+        let mut writer = pushkeys_cache::Writer::open(&path, &"api".parse().unwrap()).unwrap();
+        let stamps = pushkeys_cache::Stamps { synced_at: Timestamp::UNIX_EPOCH, valid_until: None };
         let mut next = writer.begin().unwrap();
         next.push(entry(1)).unwrap();
         writer.commit(next.finish().unwrap(), Some("e-1"), stamps).unwrap();
@@ -377,14 +379,14 @@ mod tests {
         };
         assert_eq!(look(&mut keeper), (true, 1));
         assert_eq!(look(&mut keeper), (true, 1));
-        writer.apply(&[cache::Change::Put(entry(2))], Some("e-2"), stamps).unwrap();
+        writer.apply(&[pushkeys_cache::Change::Put(entry(2))], Some("e-2"), stamps).unwrap();
         assert_eq!(look(&mut keeper), (false, 1), "there was a look a moment ago");
         keeper.accounts.as_mut().unwrap().ended_at -= SCAN_INTERVAL;
         assert_eq!(look(&mut keeper), (true, 2));
     }
 
-    fn entry(number: u8) -> cache::Entry {
-        cache::Entry {
+    fn entry(number: u8) -> pushkeys_cache::Entry {
+        pushkeys_cache::Entry {
             fingerprint: Fingerprint::of(&[number]),
             logins: vec!["git".parse().unwrap()],
             account: "acct_7".parse().unwrap(),
@@ -395,7 +397,7 @@ mod tests {
         }
     }
 
-    fn source(kind: &str) -> cache::status::SourceStatus {
+    fn source(kind: &str) -> pushkeys_cache::status::SourceStatus {
         serde_json::from_value(serde_json::json!({
             "name": kind, "kind": kind, "state": "in-step", "since": "", "keys": 0, "generation": null, "cursor": null,
             "sequence_at_source": null, "synced_at": null, "valid_until": null, "last_change_at": null,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use feed::{LineSplitter, Snapshot, SnapshotError, SnapshotLine, SnapshotReader};
+use pushkeys_feed::{LineSplitter, Snapshot, SnapshotError, SnapshotLine, SnapshotReader};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::applier::{Applier, Outcome, Piece, Work};
@@ -30,7 +30,7 @@ pub(crate) struct Pipeline {
     judge: Arc<Judge>,
     pieces: mpsc::Sender<Piece>,
     outcome: oneshot::Receiver<Outcome>,
-    waiting: Vec<feed::Entry>,
+    waiting: Vec<pushkeys_feed::Entry>,
     skipped: Vec<Skip>,
 }
 
@@ -44,7 +44,7 @@ impl Pipeline {
         Ok(Self { judge, pieces, outcome, waiting: Vec::with_capacity(PIECE_ENTRIES), skipped: Vec::new() })
     }
 
-    pub(crate) async fn push(&mut self, entry: feed::Entry) -> Result<(), SyncError> {
+    pub(crate) async fn push(&mut self, entry: pushkeys_feed::Entry) -> Result<(), SyncError> {
         self.waiting.push(entry);
         if self.is_full() { self.flush().await } else { Ok(()) }
     }

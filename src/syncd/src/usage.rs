@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
-use feed::{REPORT_ITEMS_MAX, UsageReport, Use};
 use jiff::Timestamp;
-use keys::{Fingerprint, SourceName, UseKind, chain};
+use pushkeys_cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
+use pushkeys_feed::{REPORT_ITEMS_MAX, UsageReport, Use};
+use pushkeys_keys::{Fingerprint, SourceName, UseKind, chain};
 
 /// So many uses wait for one key service at most: an outage outlasts what is worth knowing about it.
 const WAITING_MAX: usize = 20_000;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::status::State;
-use cache::{Change, Difference, Held, Stamps, WriteError, Writer};
 use jiff::Timestamp;
-use keys::Fingerprint;
+use pushkeys_cache::status::State;
+use pushkeys_cache::{Change, Difference, Held, Stamps, WriteError, Writer};
+use pushkeys_keys::Fingerprint;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::applier::{BATCH_KIB_MAX, Changes, Outcome, Piece, Work};
@@ -71,7 +71,7 @@ impl Worker {
         }
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
         drop(room);
-        if applied != cache::Applied::default() {
+        if applied != pushkeys_cache::Applied::default() {
             let keys = applied.added + applied.changed + applied.removed;
             self.context.board.changed(&self.context.settings.name, keys, changes.last().map(told));
         }
@@ -140,7 +140,7 @@ impl Worker {
 
     fn take(
         &mut self,
-        prepared: cache::PreparedGeneration,
+        prepared: pushkeys_cache::PreparedGeneration,
         difference: &Difference,
         cursor: Option<&str>,
     ) -> Result<(), WriteError> {

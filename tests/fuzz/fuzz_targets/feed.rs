@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use feed::{Entry, EventReader, SnapshotLine, SnapshotReader};
+use pushkeys_feed::{Entry, EventReader, SnapshotLine, SnapshotReader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use keys::{Policy, ValidKey};
+use pushkeys_keys::{Policy, ValidKey};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use cache::{Cache, Entry, Stamps, Writer};
-use keys::{Fingerprint, SourceName};
+use pushkeys_cache::{Cache, Entry, Stamps, Writer};
+use pushkeys_keys::{Fingerprint, SourceName};
 use libfuzzer_sys::fuzz_target;
 
 struct World {

@@ -6,8 +6,8 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use cache::{Cache, REVOKED_FILE, Revocations, Revoked};
-use keys::Fingerprint;
+use pushkeys_cache::{Cache, REVOKED_FILE, Revocations, Revoked};
+use pushkeys_keys::Fingerprint;
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +20,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let now = jiff::Timestamp::UNIX_EPOCH;
-    cache::change_revocations(folder.path(), |all| {
+    pushkeys_cache::change_revocations(folder.path(), |all| {
         for number in 0..4_u8 {
             all.add(Revoked::Key(Fingerprint::of(&[number])), now);
             all.add(Revoked::Account(format!("acct_{number}").parse().unwrap()), now);
@@ -32,7 +32,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { folder, written, revocations }
 });
 
-fn read(folder: &Path) -> Result<Revocations, cache::ReadError> {
+fn read(folder: &Path) -> Result<Revocations, pushkeys_cache::ReadError> {
     Cache::open(folder).unwrap().revocations()
 }
 
@@ -71,7 +71,7 @@ fuzz_target!(|data: &[u8]| {
                 assert_eq!(found.of(&revocation.what), Some(revocation));
             }
         }
-        Err(error) => assert!(matches!(error, cache::ReadError::Damaged { .. }), "{error}"),
+        Err(error) => assert!(matches!(error, pushkeys_cache::ReadError::Damaged { .. }), "{error}"),
     }
     std::fs::write(&path, written).unwrap();
 });

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use cache::{USED_BYTES_MAX, Used};
+use pushkeys_cache::{USED_BYTES_MAX, Used};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
-use cache::{Cache, Change, Entry, Stamps, Writer};
-use keys::{Fingerprint, Name, SourceName};
+use pushkeys_cache::{Cache, Change, Entry, Stamps, Writer};
+use pushkeys_keys::{Fingerprint, Name, SourceName};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]

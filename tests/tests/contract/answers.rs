@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
-use keys::LINE_BYTES_MAX;
+use pushkeys_keys::LINE_BYTES_MAX;
 use pushkeys_tests::{Answer, Key, PushHost, Room, Service, as_user, eventually, run, until};
 use rustix::process::{Pid, Signal, kill_process};
 

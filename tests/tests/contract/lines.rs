@@ -1,6 +1,6 @@
 //! C5, C9, C15, C20 and C21: what stands in a line.
 
-use keys::{Fingerprint, LINE_BYTES_MAX};
+use pushkeys_keys::{Fingerprint, LINE_BYTES_MAX};
 use pushkeys_tests::{
     Double, HostFiles, Key, PushHost, Room, Service, give_to_syncd, response, run, snapshot, string,
 };
@@ -37,7 +37,7 @@ fn c05_nothing_that_users_type_reaches_the_line() {
             .unwrap_or_else(|| panic!("{line}"));
         let (account, key_id) = ids.split_once(" --key ").expect("two ids");
         assert_eq!(account, ana.id());
-        assert!(key_id.parse::<keys::KeyId>().is_ok(), "{key_id}");
+        assert!(key_id.parse::<pushkeys_keys::KeyId>().is_ok(), "{key_id}");
         host.login("git", &key).succeeds_as(&ana);
     }
 }

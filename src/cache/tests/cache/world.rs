@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use keys::{Fingerprint, Login, Name};
 use pushkeys_cache::{Applied, Cache, Change, Entry, ReadError, Stamps, Verdict, WriteError, Writer};
+use pushkeys_keys::{Fingerprint, Login, Name};
 
 pub(crate) struct World {
     folder: tempfile::TempDir,
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-pub(crate) fn api() -> keys::SourceName {
+pub(crate) fn api() -> pushkeys_keys::SourceName {
     "api".parse().unwrap()
 }
 

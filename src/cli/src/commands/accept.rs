@@ -3,8 +3,8 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
 
 use anyhow::Result;
-use cache::{Acceptance, Held};
-use keys::SourceName;
+use pushkeys_cache::{Acceptance, Held};
+use pushkeys_keys::SourceName;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -45,7 +45,7 @@ impl From<&Held> for HeldRecord {
 
 /// Accepts what is held back of `source`, after asking unless `yes` has answered.
 pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut dyn Write) -> Result<Outcome> {
-    let Some(held) = cache::held(&context.cache, source)? else {
+    let Some(held) = pushkeys_cache::held(&context.cache, source)? else {
         if context.json {
             write_answer(source, None, None, out)?;
         } else {
@@ -62,7 +62,7 @@ pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut d
         }
         return Ok(Outcome::No);
     }
-    let acceptance = cache::accept(&context.cache, source, &held, context.now)?;
+    let acceptance = pushkeys_cache::accept(&context.cache, source, &held, context.now)?;
     if context.json {
         write_answer(source, Some(&held), Some(&acceptance), out)?;
     } else {

@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
-use cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, ReadError, Revocation, Verdict};
 use jiff::Timestamp;
-use keys::{Fingerprint, Login, Policy, SourceName, ValidKey, chain};
+use pushkeys_cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, ReadError, Revocation, Verdict};
+use pushkeys_keys::{Fingerprint, Login, Policy, SourceName, ValidKey, chain};
 use serde::Serialize;
 
 use super::{Context, Outcome};

@@ -13,9 +13,9 @@ pub(crate) mod verify;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use cache::{Cache, ReadError, Source};
 use jiff::Timestamp;
-use keys::SourceName;
+use pushkeys_cache::{Cache, ReadError, Source};
+use pushkeys_keys::SourceName;
 use thiserror::Error;
 
 /// What every command is told.

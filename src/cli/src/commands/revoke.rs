@@ -8,9 +8,9 @@ use std::io;
 use std::ops::Range;
 
 use anyhow::Result;
-use cache::status::{RevocationReport, Status};
-use cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
-use keys::{AccountId, Fingerprint, chain};
+use pushkeys_cache::status::{RevocationReport, Status};
+use pushkeys_cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
+use pushkeys_keys::{AccountId, Fingerprint, chain};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -55,7 +55,8 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
             None
         }
     };
-    let changed = cache::change_revocations(&context.cache, |all| all.add(what.clone(), context.now))?;
+    let changed =
+        pushkeys_cache::change_revocations(&context.cache, |all| all.add(what.clone(), context.now))?;
     if context.json {
         write_json(out, &Answer { revoked: what.to_string(), changed, keys })?;
         return Ok(Outcome::Yes);
@@ -76,7 +77,7 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
 
 /// Takes the revocation of `what` back.
 pub(crate) fn undo(context: &Context, what: &Revoked, out: &mut dyn io::Write) -> Result<Outcome> {
-    let changed = cache::change_revocations(&context.cache, |all| all.remove(what))?;
+    let changed = pushkeys_cache::change_revocations(&context.cache, |all| all.remove(what))?;
     if context.json {
         write_json(out, &Answer { revoked: what.to_string(), changed, keys: None })?;
     } else if changed {
@@ -122,7 +123,12 @@ fn told(reports: &[RevocationReport]) -> String {
         return "not told yet".to_owned();
     }
     let told = reports.iter().map(|report| {
-        format!("{} told at {}: {}", report.source, keys::escape(&report.told_at), report.answer.as_str())
+        format!(
+            "{} told at {}: {}",
+            report.source,
+            pushkeys_keys::escape(&report.told_at),
+            report.answer.as_str()
+        )
     });
     told.collect::<Vec<_>>().join("; ")
 }

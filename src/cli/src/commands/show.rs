@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use cache::{Cache, Entry, ReadError, Revocation};
-use keys::{Fingerprint, Policy, SourceName, ValidKey, chain};
+use pushkeys_cache::{Cache, Entry, ReadError, Revocation};
+use pushkeys_keys::{Fingerprint, Policy, SourceName, ValidKey, chain};
 use serde::Serialize;
 
 use super::{Context, Outcome};

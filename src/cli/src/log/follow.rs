@@ -60,7 +60,7 @@ impl Place {
     fn name(&self) -> String {
         match self {
             Self::Journal => "the journal".to_owned(),
-            Self::File(path) => format!("`{}`", keys::escape(&path.to_string_lossy())),
+            Self::File(path) => format!("`{}`", pushkeys_keys::escape(&path.to_string_lossy())),
         }
     }
 }
@@ -82,7 +82,7 @@ pub(crate) fn last_lines(asked_for: Option<&Path>) -> Result<(String, Vec<String
             let finished = run(journalctl().args(["--lines", JOURNAL_LINES_MAX]))
                 .map_err(|error| LogError::Journal(error.to_string()))?;
             if !finished.status.success() {
-                return Err(LogError::Journal(keys::escape(finished.stderr.trim()).into_owned()));
+                return Err(LogError::Journal(pushkeys_keys::escape(finished.stderr.trim()).into_owned()));
             }
             finished.stdout
         }

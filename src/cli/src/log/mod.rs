@@ -45,7 +45,7 @@ impl Event {
     /// The event that `line` tells of, if it does.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (at, tag, message) = split(line)?;
-        let at = keys::escape(at).into_owned();
+        let at = pushkeys_keys::escape(at).into_owned();
         match tag {
             "pushkeys-lookup" => Some(of_lookup(at, message)),
             "pushkeys-shell" => of_shell(at, message),
@@ -76,7 +76,7 @@ fn after_word(text: &str) -> Option<&str> {
 
 fn of_lookup(at: String, message: &str) -> Event {
     let fingerprint = find_fingerprint(message);
-    let what = format!("the helper could not answer: {}", keys::escape(message));
+    let what = format!("the helper could not answer: {}", pushkeys_keys::escape(message));
     Event { at, kind: Kind::Failed, login: None, account: None, fingerprint, what }
 }
 
@@ -85,14 +85,14 @@ fn of_shell(at: String, message: &str) -> Option<Event> {
     let mut words = message.strip_prefix("session ")?.split(' ');
     let mut field = |name: &str| {
         let value = words.next()?.strip_prefix(name)?.strip_prefix('=')?;
-        Some(keys::escape(value).into_owned())
+        Some(pushkeys_keys::escape(value).into_owned())
     };
     let (login, account, key) = (field("login")?, field("account")?, field("key")?);
     let (fingerprint, answered) = (field("fingerprint")?, field("answered")?);
     let rest = message.split_once(" answered=")?.1;
     let kind = if LET_IN.contains(&answered.as_str()) { Kind::Session } else { Kind::Refused };
     let rest = rest.split_once(' ').map_or("", |(_, rest)| rest);
-    let what = format!("{answered}, key {key}, {}", keys::escape(rest));
+    let what = format!("{answered}, key {key}, {}", pushkeys_keys::escape(rest));
     Some(Event { at, kind, login: Some(login), account: Some(account), fingerprint: Some(fingerprint), what })
 }
 
@@ -104,8 +104,8 @@ fn of_sshd(at: String, message: &str) -> Option<Event> {
         .split(' ')
         .next()
         .filter(|_| !rest.starts_with("invalid user "))
-        .map(|login| keys::escape(login).into_owned());
-    let what = format!("sshd: {}", keys::escape(message));
+        .map(|login| pushkeys_keys::escape(login).into_owned());
+    let what = format!("sshd: {}", pushkeys_keys::escape(message));
     let fingerprint = rest.rsplit(' ').next().filter(|word| is_fingerprint(word)).map(str::to_owned);
     Some(Event { at, kind: Kind::Refused, login, account: None, fingerprint, what })
 }
@@ -118,7 +118,7 @@ fn find_fingerprint(text: &str) -> Option<String> {
 }
 
 fn is_fingerprint(word: &str) -> bool {
-    word.parse::<keys::Fingerprint>().is_ok()
+    word.parse::<pushkeys_keys::Fingerprint>().is_ok()
 }
 
 #[cfg(test)]

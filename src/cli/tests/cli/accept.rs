@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cache::Held;
+use pushkeys_cache::Held;
 
 use crate::fixture::{ANA, BEN, Host, SYNCED_AT, entry};
 

@@ -1,7 +1,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use cache::Entry;
+use pushkeys_cache::Entry;
 
 use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of, spoil};
 
@@ -124,7 +124,7 @@ fn refusals_of_the_past_are_told_with_what_was_read() {
     let host = Host::with_keys();
     let (ana, ben) = (fingerprint_of(ANA), fingerprint_of(BEN));
     let log = host.cache().join("auth.log");
-    let session = |key: &keys::Fingerprint, answered: &str| {
+    let session = |key: &pushkeys_keys::Fingerprint, answered: &str| {
         format!(
             "pushkeys-shell[7]: session login=git account=acct_1 key=key_1 fingerprint={key} answered={answered} asked=shell"
         )

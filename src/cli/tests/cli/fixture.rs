@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cache::{Entry, Stamps, Writer};
-use keys::{CommandTemplate, Fingerprint, Name, Policy, SourceName, ValidKey};
+use pushkeys_cache::{Entry, Stamps, Writer};
+use pushkeys_keys::{CommandTemplate, Fingerprint, Name, Policy, SourceName, ValidKey};
 
 pub(crate) const ANA: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA1eqRm75Cn6V7qPQDeMAkRqexxT/MhuRsCwnzJoA66k";

@@ -87,8 +87,8 @@ fn a_source_that_is_not_there_is_no_empty_list() {
 #[test]
 fn many_keys_are_listed_once_each() {
     let host = Host::new();
-    let keys = (0..3000_u32).map(|number| cache::Entry {
-        fingerprint: keys::Fingerprint::of(&number.to_be_bytes()),
+    let keys = (0..3000_u32).map(|number| pushkeys_cache::Entry {
+        fingerprint: pushkeys_keys::Fingerprint::of(&number.to_be_bytes()),
         ..entry(ANA, "acct_1", "key_1")
     });
     host.put("api", keys);

@@ -1,8 +1,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
-use cache::{Cache, Verdict};
 use jiff::Timestamp;
+use pushkeys_cache::{Cache, Verdict};
 
 use crate::fixture::{ANA, BEN, CY, Host, STRANGER, fingerprint_of, spoil};
 

@@ -1,6 +1,6 @@
 use std::process::{Child, Command};
 
-use cache::status::{STATUS_FILE, Skipped, SourceStatus, State, Status};
+use pushkeys_cache::status::{STATUS_FILE, Skipped, SourceStatus, State, Status};
 
 use crate::fixture::{ANA, Host, SYNCED_AT, entry};
 

@@ -1,7 +1,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use cache::Entry;
+use pushkeys_cache::Entry;
 
 use crate::fixture::{ANA, BEN, CY, Host, entry, spoil};
 
@@ -120,7 +120,7 @@ fn a_key_of_two_accounts_is_named() {
 fn sources_of_different_size_are_compared() {
     let host = Host::new();
     let many = (0..3000_u32).map(|number| Entry {
-        fingerprint: keys::Fingerprint::of(&number.to_be_bytes()),
+        fingerprint: pushkeys_keys::Fingerprint::of(&number.to_be_bytes()),
         ..entry(BEN, "acct_2", "key_2")
     });
     host.put("api", many.chain([entry(ANA, "acct_1", "key_1")]));

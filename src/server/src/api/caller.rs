@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use jiff::Timestamp;
-use keys::AccountId;
+use pushkeys_keys::AccountId;
 
 use super::{Api, ApiError};
 use crate::auth::AuthError;

@@ -30,7 +30,7 @@ pub struct Origin(HeaderValue);
 
 /// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", keys::escape(.0))]
+#[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", pushkeys_keys::escape(.0))]
 pub struct ParseOriginError(String);
 
 impl Origin {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use keys::ParseNameError;
+use pushkeys_keys::ParseNameError;
 use serde::Serialize;
 
 use crate::auth::AuthError;

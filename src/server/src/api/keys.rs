@@ -1,6 +1,5 @@
 //! The keys of the account that asks.
 
-use ::keys::{AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey};
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -8,6 +7,9 @@ use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use pushkeys_keys::{
+    AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey,
+};
 use serde::Serialize;
 use tokio::time::{Duration, timeout};
 

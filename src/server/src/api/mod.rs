@@ -32,13 +32,13 @@ mod self_account;
 
 use std::sync::Arc;
 
-use ::keys::Policy;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
+use pushkeys_keys::Policy;
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
 

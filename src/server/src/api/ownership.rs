@@ -1,8 +1,8 @@
 //! Proof that a key is the account's, and what becomes of contests.
 
-use ::keys::AccountId;
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
+use pushkeys_keys::AccountId;
 use serde::Serialize;
 
 use super::caller::Caller;

@@ -13,7 +13,7 @@ pub struct PublicUrl(String);
 
 /// Why a text is not such an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a URL such as https://keys.example.com, without query and slash at its end", keys::escape(.0))]
+#[error("`{}` is not a URL such as https://keys.example.com, without query and slash at its end", pushkeys_keys::escape(.0))]
 pub struct ParsePublicUrlError(String);
 
 impl PublicUrl {

@@ -83,7 +83,8 @@ impl Authenticator {
                 _ => known = Some((name, found)),
             }
         }
-        let names = || names.iter().map(|name| format!("`{}`", keys::escape(name))).collect::<Vec<_>>();
+        let names =
+            || names.iter().map(|name| format!("`{}`", pushkeys_keys::escape(name))).collect::<Vec<_>>();
         known.map(|(_, known)| known).ok_or_else(|| HostAuthError::Name { names: names().join(", ") })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keys::Name;
+use pushkeys_keys::Name;
 
 use super::import::{Wanted, WantedName};
 

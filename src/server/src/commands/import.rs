@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name, Policy, ValidKey};
+use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name, Policy, ValidKey};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -238,7 +238,7 @@ impl Progress {
     fn refuse(&mut self, number: u64, reason: &str) {
         self.totals.refused += 1;
         match self.totals.refused {
-            ..=REFUSALS_SHOWN_MAX => eprintln!("line {number}: {}", keys::escape(reason)),
+            ..=REFUSALS_SHOWN_MAX => eprintln!("line {number}: {}", pushkeys_keys::escape(reason)),
             count if count == REFUSALS_SHOWN_MAX + 1 => eprintln!("further refused lines are only counted"),
             _ => {}
         }

@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     if let Command::Manual { prefix } = &arguments.command {
-        manual::write(Arguments::command(), "8", prefix)?;
+        pushkeys_manual::write(Arguments::command(), "8", prefix)?;
         return Ok(Answer::Yes);
     }
     let config = Config::load(&arguments.config)?;
@@ -134,6 +134,9 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 async fn find_account(store: &Store, wanted: &str) -> anyhow::Result<Account> {
     let found = store.find_account(wanted).await?;
     found.ok_or_else(|| {
-        anyhow::anyhow!("there is no account `{}`, hint: pushkeys-server account list", keys::escape(wanted))
+        anyhow::anyhow!(
+            "there is no account `{}`, hint: pushkeys-server account list",
+            pushkeys_keys::escape(wanted)
+        )
     })
 }

@@ -34,7 +34,7 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(columns.iter().copied());
         for item in items {
-            table.add_row(row(item).iter().map(|cell| keys::escape(cell).into_owned()));
+            table.add_row(row(item).iter().map(|cell| pushkeys_keys::escape(cell).into_owned()));
         }
         print(&table.to_string())
     }

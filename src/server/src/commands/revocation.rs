@@ -41,7 +41,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::List => list(&store, output).await?,
         Command::Confirm { id } => {
             let Some(confirmed) = store.confirm_revocation(&id).await? else {
-                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", keys::escape(&id));
+                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", pushkeys_keys::escape(&id));
             };
             let removed: Vec<String> =
                 confirmed.changes.iter().map(|change| change.fingerprint.to_string()).collect();
@@ -50,7 +50,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         }
         Command::Dismiss { id } => {
             if !store.dismiss_revocation(&id).await? {
-                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", keys::escape(&id));
+                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", pushkeys_keys::escape(&id));
             }
             output.answer(&serde_json::json!({ "id": id }), &format!("kept what `{id}` is about"))?;
         }

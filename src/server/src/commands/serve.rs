@@ -107,7 +107,7 @@ async fn write_receipts(store: Store, stopping: CancellationToken) {
 
 async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> {
     let Some(address) = &config.metrics else { return Ok(()) };
-    let listener = ::metrics::Listener::bind(address)
+    let listener = pushkeys_metrics::Listener::bind(address)
         .await
         .with_context(|| format!("cannot serve metrics at `{address}`"))?;
     let address = listener.address()?;

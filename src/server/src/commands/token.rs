@@ -1,7 +1,7 @@
 //! `token add | list | revoke`
 
 use clap::Subcommand;
-use keys::Name;
+use pushkeys_keys::Name;
 use serde::Serialize;
 
 use super::{Answer, Output, find_account, open_store};
@@ -58,7 +58,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::Add { account, label } => add(config, &store, &account, label.as_ref(), output).await?,
         Command::List { account } => list(&store, &account, output).await?,
         Command::Revoke { token_id } => {
-            let shown = keys::escape(&token_id);
+            let shown = pushkeys_keys::escape(&token_id);
             if !store.revoke_token(None, &token_id, &Actor::operator()).await? {
                 anyhow::bail!("there is no token `{shown}`, hint: pushkeys-server token list ACCOUNT");
             }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use keys::ParseCompromisedListError;
+use pushkeys_keys::ParseCompromisedListError;
 use thiserror::Error;
 
 /// Why the configuration cannot be used.

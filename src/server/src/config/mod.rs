@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keys::{CompromisedList, Policy};
+use pushkeys_keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
 pub use self::error::ConfigError;
@@ -83,7 +83,7 @@ pub struct Config {
     /// The pages for users.
     pub console: ConsoleConfig,
     /// Where Prometheus reads: a loopback address, or the path of a socket.
-    pub metrics: Option<::metrics::Address>,
+    pub metrics: Option<pushkeys_metrics::Address>,
 }
 
 /// A program that speaks OAuth 1.0a for accounts.

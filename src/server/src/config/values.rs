@@ -25,7 +25,7 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&text).ok_or_else(|| {
         serde::de::Error::custom(format_args!(
             "`{}` is not a duration such as 500ms, 5s, 1m, 12h or 7d",
-            keys::escape(&text)
+            pushkeys_keys::escape(&text)
         ))
     })
 }

@@ -1,10 +1,10 @@
 //! The page on which a user lets `clever login` act for them.
 
-use ::keys::Name;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use pushkeys_keys::Name;
 use serde::Deserialize;
 
 use super::messages::fill;

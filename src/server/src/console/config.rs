@@ -84,7 +84,7 @@ pub struct PushHost {
 
 /// Why a text is not such a host.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a host such as push.example.com or push.example.com:2222", keys::escape(.0))]
+#[error("`{}` is not a host such as push.example.com or push.example.com:2222", pushkeys_keys::escape(.0))]
 pub struct ParsePushHostError(String);
 
 impl FromStr for PushHost {

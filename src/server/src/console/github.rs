@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ::keys::Fingerprint;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use pushkeys_keys::Fingerprint;
 use tokio::time::timeout;
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};

@@ -1,6 +1,5 @@
 //! The page with the keys: list, add, delete, and what the account is warned of.
 
-use ::keys::{Expiry, Name, ParseNameError, Refusal, ValidKey};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -9,6 +8,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use pushkeys_keys::{Expiry, Name, ParseNameError, Refusal, ValidKey};
 use serde::Deserialize;
 
 use super::config::PushHost;

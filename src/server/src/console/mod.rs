@@ -32,11 +32,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::keys::Policy;
 use axum::Router;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{any, get, post};
+use pushkeys_keys::Policy;
 
 pub use self::config::{ConsoleConfig, ParsePushHostError, PushHost};
 pub use self::language::Language;

@@ -1,10 +1,10 @@
 //! Signing in by OpenID Connect, and tying an identity there to an account here.
 
-use ::keys::Name;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use pushkeys_keys::Name;
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
 use super::messages::{Messages, fill};
@@ -18,7 +18,7 @@ use crate::code_flow::{Attempt, Callback, CodeFlowError};
 use crate::log::chain;
 use crate::oidc::{Departure, IdTokenError, Identity, Oidc, SignIn, SignInError};
 use crate::store::{Actor, TieError};
-use keys::AccountId;
+use pushkeys_keys::AccountId;
 
 pub(super) const LINK_PATH: &str = "/users/me/oidc/link";
 /// What an attempt of somebody without a session is for.

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 use super::Console;
 use super::visitor::{SignedIn, Visitor};
 use crate::api::Origin;
-use keys::KEY_TEXT_BYTES_MAX;
+use pushkeys_keys::KEY_TEXT_BYTES_MAX;
 
 /// What browsers say about where a request was begun (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

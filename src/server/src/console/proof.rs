@@ -1,11 +1,11 @@
 //! Proving that a key is the account's: the challenge with its command, and the signature.
 
-use ::keys::{AccountId, Fingerprint, Name, ValidKey};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use pushkeys_keys::{AccountId, Fingerprint, Name, ValidKey};
 use serde::Deserialize;
 
 use super::keys::{done, page as keys_page, read_name};

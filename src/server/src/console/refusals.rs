@@ -1,6 +1,6 @@
 //! Why something was refused, as a sentence with cause and cure in the language of the page.
 
-use keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, ParseNameError, Refusal};
+use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, ParseNameError, Refusal};
 
 use super::language::Language;
 use super::messages::{Messages, fill};
@@ -126,7 +126,7 @@ fn french_of_numbers(refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use keys::Algorithm;
+    use pushkeys_keys::Algorithm;
 
     use super::*;
 

@@ -17,7 +17,7 @@ use crate::api::whole_seconds;
 use crate::password::HashError;
 use crate::secret::{self, Token};
 use crate::store::{Actor, AuditEvent, NewSession};
-use keys::AccountId;
+use pushkeys_keys::AccountId;
 
 /// The longest path that somebody comes back to after signing in, in bytes.
 const NEXT_BYTES_MAX: usize = 1_024;
@@ -122,7 +122,7 @@ pub(super) async fn check_password(
     if let (true, Some(account), Some(hash)) = (is_right, account, hash) {
         return Ok((account, hash));
     }
-    let (name, address) = (::keys::escape(name), by.address.map(|address| address.to_string()));
+    let (name, address) = (pushkeys_keys::escape(name), by.address.map(|address| address.to_string()));
     tracing::warn!(account = %name, address, "a sign-in as `{name}` was refused");
     Err(NotLetIn::Wrong)
 }

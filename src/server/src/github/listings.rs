@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::keys::AccountId;
+use pushkeys_keys::AccountId;
 
 use super::api::Listing;
 

@@ -11,7 +11,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use ::keys::{AccountId, Policy};
+use pushkeys_keys::{AccountId, Policy};
 use thiserror::Error;
 
 use self::api::{Api, Listing, SCOPE, suffice};
@@ -189,5 +189,5 @@ impl GitHub {
 /// GitHub's logins are letters, digits and hyphens; whatever comes is shown to people.
 fn shown_login(login: &str) -> String {
     const CHARACTERS_MAX: usize = 100;
-    ::keys::escape(login).chars().take(CHARACTERS_MAX).collect()
+    pushkeys_keys::escape(login).chars().take(CHARACTERS_MAX).collect()
 }

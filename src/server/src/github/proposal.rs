@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use ::keys::{Fingerprint, Name, Policy, Refusal, ValidKey};
+use pushkeys_keys::{Fingerprint, Name, Policy, Refusal, ValidKey};
 
 use super::api::GithubKey;
 use crate::store::{GithubOrigin, StoredKey};
@@ -104,7 +104,7 @@ fn base_name(key: &GithubKey) -> String {
 
 /// `title` and `suffix`, with so much cut from the title that both fit.
 fn with_suffix(title: &str, suffix: &str) -> Option<Name> {
-    let room = ::keys::NAME_BYTES_MAX.checked_sub(suffix.len())?;
+    let room = pushkeys_keys::NAME_BYTES_MAX.checked_sub(suffix.len())?;
     let mut end = title.len().min(room);
     while !title.is_char_boundary(end) {
         end -= 1;
@@ -113,7 +113,7 @@ fn with_suffix(title: &str, suffix: &str) -> Option<Name> {
 }
 
 fn shown_title(key: &GithubKey) -> String {
-    let title = ::keys::escape(&key.title).chars().take(TITLE_CHARACTERS_MAX).collect::<String>();
+    let title = pushkeys_keys::escape(&key.title).chars().take(TITLE_CHARACTERS_MAX).collect::<String>();
     if title.trim().is_empty() { format!("GitHub key {}", key.id) } else { title }
 }
 
@@ -193,6 +193,6 @@ mod tests {
         let taken = HashSet::from([with_suffix(&long, "").unwrap().as_str().to_owned()]);
         let name = free_name(&listed(7, &long, ANA), &taken).unwrap();
         assert!(name.as_str().ends_with("é (GitHub)"), "{name}");
-        assert!(name.as_str().len() <= ::keys::NAME_BYTES_MAX);
+        assert!(name.as_str().len() <= pushkeys_keys::NAME_BYTES_MAX);
     }
 }

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use ::keys::AccountId;
 use jiff::Timestamp;
+use pushkeys_keys::AccountId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 

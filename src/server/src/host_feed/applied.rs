@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use feed::Cursor;
+use pushkeys_feed::Cursor;
 use serde::Deserialize;
 
 use super::{FeedError, FromConnection, FromFeed};

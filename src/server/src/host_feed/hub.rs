@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use feed::{Cursor, Epoch, Event, encode, encode_stored};
+use pushkeys_feed::{Cursor, Epoch, Event, encode, encode_stored};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -241,7 +241,7 @@ pub(super) fn encoded(epoch: &Epoch, changes: &[Change]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use feed::EventKind;
+    use pushkeys_feed::EventKind;
 
     use super::*;
 

@@ -71,12 +71,12 @@ pub fn router(feed: Feed) -> Router {
     // The first sync of a fleet waits for the processor: a better ratio would cost more than it saves.
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()
-        .route(::feed::SNAPSHOT_PATH, get(snapshot::serve).layer(compression))
-        .route(::feed::CHANGES_PATH, get(changes::serve))
-        .route(::feed::USAGE_PATH, post(reports::usage))
-        .route(::feed::REVOKED_PATH, post(reports::revoked))
+        .route(pushkeys_feed::SNAPSHOT_PATH, get(snapshot::serve).layer(compression))
+        .route(pushkeys_feed::CHANGES_PATH, get(changes::serve))
+        .route(pushkeys_feed::USAGE_PATH, post(reports::usage))
+        .route(pushkeys_feed::REVOKED_PATH, post(reports::revoked))
         .route(
-            ::feed::APPLIED_PATH,
+            pushkeys_feed::APPLIED_PATH,
             post(applied::note).layer(DefaultBodyLimit::max(applied::BODY_BYTES_MAX)),
         )
         .with_state(feed)
@@ -106,7 +106,7 @@ impl IntoResponse for FeedError {
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
             Self::Malformed(why) => {
-                let text = format!("the report cannot be read: {}\n", keys::escape(&why));
+                let text = format!("the report cannot be read: {}\n", pushkeys_keys::escape(&why));
                 return (StatusCode::BAD_REQUEST, text).into_response();
             }
             Self::TooManySnapshots => "too many snapshots are under way\n",

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::HeaderMap;
-use feed::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, RevokedReply, RevokedReport, UsageReport};
+use pushkeys_feed::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, RevokedReply, RevokedReport, UsageReport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;

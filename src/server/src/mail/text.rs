@@ -66,7 +66,7 @@ impl Text {
 
 /// Names that users type hold no control characters; whatever came another way shows them.
 fn shown(text: &str) -> String {
-    keys::escape(text).into_owned()
+    pushkeys_keys::escape(text).into_owned()
 }
 
 fn uncapitalized(title: &str) -> String {

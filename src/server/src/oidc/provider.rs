@@ -43,7 +43,7 @@ pub enum ProviderError {
     /// Another provider answers there, or the configuration names this one otherwise.
     #[error(
         "the OpenID provider calls itself `{}`, hint: set `oidc.issuer` to exactly that, if it is the right one",
-        keys::escape(found)
+        pushkeys_keys::escape(found)
     )]
     Issuer {
         /// What it calls itself.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ::keys::{AccountId, Name};
 use jiff::Timestamp;
+use pushkeys_keys::{AccountId, Name};
 use thiserror::Error;
 
 use super::changes::Numbering;
@@ -34,7 +34,7 @@ pub struct Email(Name);
 
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a mail address", ::keys::escape(.0))]
+#[error("`{}` is not a mail address", pushkeys_keys::escape(.0))]
 pub struct ParseEmailError(String);
 
 impl Email {
@@ -70,7 +70,7 @@ impl fmt::Display for Email {
 #[derive(Debug, Error)]
 pub enum AddAccountError {
     /// Another account has the id or the name.
-    #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", ::keys::escape(name.as_str()))]
+    #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", pushkeys_keys::escape(name.as_str()))]
     Taken {
         /// The name that was asked for.
         name: Name,

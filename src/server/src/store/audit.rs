@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ::keys::AccountId;
 use jiff::Timestamp;
+use pushkeys_keys::AccountId;
 
 use super::sql::{Transaction, Value, many, sql};
 use super::{Store, StoreError, from_sql, instant, now_ms, to_sql};

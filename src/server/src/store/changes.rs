@@ -1,7 +1,7 @@
 //! The numbered changes that hosts follow.
 
-use ::keys::{Fingerprint, KeyId};
-use feed::{Cursor, Epoch, Event, EventKind};
+use pushkeys_feed::{Cursor, Epoch, Event, EventKind};
+use pushkeys_keys::{Fingerprint, KeyId};
 
 use super::sql::{Transaction, Value, many, sql};
 use super::{Store, StoreError, from_sql, to_sql};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, Name};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};

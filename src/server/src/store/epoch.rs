@@ -5,7 +5,7 @@
 //! snapshot. Three things are noticed without anybody: what `backup` wrote says so of itself; PostgreSQL's tables
 //! know where they were made, and on which timeline; and a replica that has seen a number knows when it is gone.
 
-use feed::{Cursor, Epoch};
+use pushkeys_feed::{Cursor, Epoch};
 
 use super::changes::cursor;
 use super::sql::{Transaction, sql};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ::keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};

@@ -35,7 +35,7 @@ pub struct HostName(Box<str>);
 
 /// Why a text is not a host's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a host name: expected 1 to 253 of A-Z, a-z, 0-9, `.`, `_` and `-`", keys::escape(.0))]
+#[error("`{}` is not a host name: expected 1 to 253 of A-Z, a-z, 0-9, `.`, `_` and `-`", pushkeys_keys::escape(.0))]
 pub struct ParseHostNameError(String);
 
 impl HostName {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ::keys::{AccountId, Name, ValidKey};
+use pushkeys_keys::{AccountId, Name, ValidKey};
 use thiserror::Error;
 
 use super::accounts::account_id;
@@ -46,7 +46,7 @@ pub enum ImportRefusal {
     #[error("the key is registered to another account, hint: pushkeys-server account list")]
     OfAnotherAccount,
     /// The account has the key under another name.
-    #[error("the account already has this key under the name `{}`", ::keys::escape(.0))]
+    #[error("the account already has this key under the name `{}`", pushkeys_keys::escape(.0))]
     UnderAnotherName(String),
     /// Somebody removed it as such.
     #[error("the key was reported as compromised: its owner needs a new one")]

@@ -1,7 +1,7 @@
 //! The keys of accounts.
 
-use ::keys::{AccountId, Fingerprint, KeyId, Name};
 use jiff::Timestamp;
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::keys::AccountId;
+use pushkeys_keys::AccountId;
 
 use super::audit::{Actor, AuditEvent, AuditRow, Row, row};
 use super::sql::{Transaction, sql};

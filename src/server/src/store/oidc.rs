@@ -1,6 +1,6 @@
 //! Who at which OpenID provider is which account.
 
-use ::keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, Name};
 use thiserror::Error;
 
 use super::accounts::{account_id, account_number};
@@ -20,7 +20,7 @@ pub enum TieError {
     #[error("this identity signs in to another account: unlink it there first")]
     OfAnotherAccount,
     /// Never adopted: the provider's names are not ours, and people may choose them.
-    #[error("an account named `{}` exists already: sign in to it with its password and link it on its profile page", ::keys::escape(name.as_str()))]
+    #[error("an account named `{}` exists already: sign in to it with its password and link it on its profile page", pushkeys_keys::escape(name.as_str()))]
     NameTaken {
         /// The name.
         name: Name,
@@ -169,5 +169,5 @@ fn shown(identity: &Identity) -> String {
     let host = identity.issuer.split('/').nth(2).unwrap_or_default();
     let name = identity.name.as_ref().or(identity.email.as_ref()).unwrap_or(&identity.subject);
     let text = format!("{name} ({host})");
-    ::keys::escape(&text).chars().take(SHOWN_CHARACTERS_MAX).collect()
+    pushkeys_keys::escape(&text).chars().take(SHOWN_CHARACTERS_MAX).collect()
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ::keys::{AccountId, Fingerprint, Name, ValidKey};
 use jiff::Timestamp;
+use pushkeys_keys::{AccountId, Fingerprint, Name, ValidKey};
 use thiserror::Error;
 
 use super::accounts::account_number;

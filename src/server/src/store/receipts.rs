@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use feed::Cursor;
 use jiff::{SignedDuration, Timestamp};
+use pushkeys_feed::Cursor;
 use tokio::sync::watch;
 
 use super::sql::sql;

@@ -1,7 +1,7 @@
 //! Registering keys: who holds a key, whether there is room for it, and what the trail and hosts are told.
 
-use ::keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
-use feed::Entry;
+use pushkeys_feed::Entry;
+use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
@@ -38,7 +38,7 @@ pub enum PutKeyError {
     /// A second name would suggest that removing one of the two locks the key out.
     #[error(
         "this key is already registered under the name `{}`: remove that one first to give it another name",
-        ::keys::escape(name)
+        pushkeys_keys::escape(name)
     )]
     UnderAnotherName {
         /// The name in the same account.

@@ -4,9 +4,9 @@
 //! no key away from any other host, because the token of one host may be in the wrong hands. That is the operator's to
 //! decide: [`Store::confirm_revocation`].
 
-use ::keys::{AccountId, Fingerprint, UseKind};
-use feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
 use jiff::Timestamp;
+use pushkeys_feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
+use pushkeys_keys::{AccountId, Fingerprint, UseKind};
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;

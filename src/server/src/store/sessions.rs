@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ::keys::AccountId;
 use jiff::Timestamp;
+use pushkeys_keys::AccountId;
 
 use super::accounts::{account_id, account_number};
 use super::audit::{Actor, AuditEvent, ms_before};

@@ -1,6 +1,6 @@
 //! All keys at one moment, for hosts that begin anew.
 
-use feed::Cursor;
+use pushkeys_feed::Cursor;
 use sqlx::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 

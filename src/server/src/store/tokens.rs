@@ -1,7 +1,7 @@
 //! Credentials of accounts.
 
-use ::keys::{AccountId, Name};
 use jiff::Timestamp;
+use pushkeys_keys::{AccountId, Name};
 
 use super::accounts::{account_id, account_number};
 use super::audit::{Actor, AuditEvent};

@@ -45,7 +45,7 @@ pub enum ParseDatabaseUrlError {
     #[error("a database URL begins with sqlite:///path or postgres://host")]
     Scheme,
     /// It would depend on where the service was started.
-    #[error("the path of `{}` is not absolute, hint: sqlite:///path has three slashes", ::keys::escape(.0))]
+    #[error("the path of `{}` is not absolute, hint: sqlite:///path has three slashes", pushkeys_keys::escape(.0))]
     Relative(String),
     /// Whoever reads the configuration, or a list of processes, would read it.
     #[error(

@@ -1,7 +1,7 @@
 //! What accounts are to know of contests for their keys, until they dismiss it.
 
-use ::keys::{AccountId, Fingerprint};
 use jiff::Timestamp;
+use pushkeys_keys::{AccountId, Fingerprint};
 
 use super::keys::fingerprint;
 use super::sql::{Transaction, sql};

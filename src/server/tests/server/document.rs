@@ -74,7 +74,7 @@ async fn answers_have_the_members_of_their_schemas() {
     let ask = service.request(Method::POST, "/v2/self/keys/k/challenge", &bob.bearer).json(&key);
     check_members("Challenge", &answer(ask).await.1);
     let host = service.host("push1");
-    let snapshot = service.request(Method::GET, feed::SNAPSHOT_PATH, &host).send().await.unwrap();
+    let snapshot = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, &host).send().await.unwrap();
     let snapshot = snapshot.text().await.unwrap();
     check_members("Entry", &serde_json::from_str(snapshot.lines().nth(1).unwrap()).unwrap());
 }
@@ -93,7 +93,7 @@ fn every_reference_of_the_document_leads_somewhere() {
         }
     }
     let document = document();
-    assert!(document["paths"].get(feed::SNAPSHOT_PATH).is_some());
-    assert!(document["paths"].get(feed::CHANGES_PATH).is_some());
+    assert!(document["paths"].get(pushkeys_feed::SNAPSHOT_PATH).is_some());
+    assert!(document["paths"].get(pushkeys_feed::CHANGES_PATH).is_some());
     check(&document, &document);
 }

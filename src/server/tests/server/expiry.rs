@@ -1,6 +1,6 @@
 //! Keys that hosts refuse from a certain moment on.
 
-use feed::Event;
+use pushkeys_feed::Event;
 use reqwest::StatusCode;
 
 use crate::service::{Account, Service, text};

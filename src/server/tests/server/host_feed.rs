@@ -1,8 +1,8 @@
 //! The host feed over a real connection.
 
 use crate::service::{Account, Service, new_key, wait_for};
-use feed::{Cursor, Event, Snapshot, SnapshotLine, SnapshotReader};
-use keys::{Fingerprint, Policy, ValidKey};
+use pushkeys_feed::{Cursor, Event, Snapshot, SnapshotLine, SnapshotReader};
+use pushkeys_keys::{Fingerprint, Policy, ValidKey};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -21,9 +21,9 @@ fn read(body: &[u8]) -> (Snapshot, Vec<Fingerprint>) {
 }
 
 pub(crate) async fn snapshot(service: &Service, host: &str) -> (Snapshot, Vec<Fingerprint>) {
-    let response = service.request(Method::GET, feed::SNAPSHOT_PATH, host).send().await.unwrap();
+    let response = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, host).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(response.headers()["content-type"], feed::SNAPSHOT_MEDIA_TYPE);
+    assert_eq!(response.headers()["content-type"], pushkeys_feed::SNAPSHOT_MEDIA_TYPE);
     read(&response.bytes().await.unwrap())
 }
 
@@ -62,7 +62,7 @@ async fn a_snapshot_holds_every_key_in_order_and_proves_itself() {
 async fn a_snapshot_is_compressed_when_asked() {
     let service = Service::start();
     let host = service.host("push1");
-    let request = service.request(Method::GET, feed::SNAPSHOT_PATH, &host);
+    let request = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, &host);
     let response = request.header("accept-encoding", "zstd").send().await.unwrap();
     assert_eq!(response.headers()["content-encoding"], "zstd");
 }
@@ -201,7 +201,7 @@ async fn a_revoked_host_loses_its_streams_and_others_keep_theirs() {
     assert!(ends.next().await.is_none());
     register(&service, &ana, 1).await;
     assert!(matches!(goes_on.next().await.unwrap().event, Ok(Event::Put(_))));
-    for path in [feed::SNAPSHOT_PATH, feed::CHANGES_PATH] {
+    for path in [pushkeys_feed::SNAPSHOT_PATH, pushkeys_feed::CHANGES_PATH] {
         let response = service.request(Method::GET, path, &revoked).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     }
@@ -211,7 +211,7 @@ async fn a_revoked_host_loses_its_streams_and_others_keep_theirs() {
 async fn an_accounts_credential_does_not_open_the_feed() {
     let service = Service::start();
     let (ana, host) = (service.account("ana"), service.host("push1"));
-    for path in [feed::SNAPSHOT_PATH, feed::CHANGES_PATH] {
+    for path in [pushkeys_feed::SNAPSHOT_PATH, pushkeys_feed::CHANGES_PATH] {
         for (credential, expected) in [
             (&ana.bearer, StatusCode::UNAUTHORIZED),
             (&String::new(), StatusCode::UNAUTHORIZED),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
 use pushkeys_server::oidc::Identity;
 use pushkeys_server::store::{
     Actor, AuditEvent, Email, GithubLink, GithubOrigin, ImportItem, ImportOutcome, KeyFromGithub, KeyToPut,

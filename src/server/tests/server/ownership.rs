@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use feed::Event;
+use pushkeys_feed::Event;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -132,7 +132,7 @@ async fn a_key_of_every_type_moves_to_the_account_that_proves_to_hold_it() {
         assert_eq!(service.delete(&ana, "mine").await.0, StatusCode::OK);
     }
     // put, put with the new account, remove: for each key.
-    let snapshot = service.request(Method::GET, feed::SNAPSHOT_PATH, &host).send().await.unwrap();
+    let snapshot = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, &host).send().await.unwrap();
     assert!(snapshot.text().await.unwrap().contains(&format!("\"sequence\":{}", 3 * kinds.len())));
 }
 

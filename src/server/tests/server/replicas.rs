@@ -15,7 +15,7 @@ async fn hosts_of_one_replica_are_told_at_once_what_another_one_commits() {
     let replica = service.replica();
     let (ana, host) = (service.account("ana"), service.host("push1"));
     let mut stream = replica.changes(&host, None).await;
-    assert_eq!(stream.next().await.unwrap().event.unwrap(), feed::Event::Reset);
+    assert_eq!(stream.next().await.unwrap().event.unwrap(), pushkeys_feed::Event::Reset);
     let mut fastest = PATIENCE;
     for number in 0..5 {
         let key = new_key(&service, &format!("key{number}"));

@@ -1,6 +1,6 @@
 //! What hosts report, and what comes of it.
 
-use keys::{Fingerprint, Policy, ValidKey};
+use pushkeys_keys::{Fingerprint, Policy, ValidKey};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) fn fingerprint(key: &str) -> Fingerprint {
 
 /// The id of the registration, as hosts know it.
 pub(crate) async fn key_id(service: &Service, host: &str, fingerprint: Fingerprint) -> String {
-    let response = service.request(Method::GET, feed::SNAPSHOT_PATH, host).send().await.unwrap();
+    let response = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, host).send().await.unwrap();
     let snapshot = response.text().await.unwrap();
     let line = snapshot.lines().find(|line| line.contains(&fingerprint.to_string())).unwrap();
     text(&serde_json::from_str(line).unwrap(), "key_id")
@@ -42,7 +42,7 @@ async fn the_last_use_and_the_last_check_are_dated_by_what_hosts_say() {
     let id = key_id(&service, &push1, fingerprint).await;
     assert_eq!(row(&service, &ana).await.get("last_used_at"), None);
 
-    let path = feed::USAGE_PATH;
+    let path = pushkeys_feed::USAGE_PATH;
     let check = used(fingerprint, &id, "check", "2026-01-01T10:00:00Z");
     let (status, answer) = report(&service, &push1, path, &check).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({ "recorded": 1 })));
@@ -83,12 +83,12 @@ async fn what_is_no_report_is_refused() {
     let what = json!({ "fingerprint": Fingerprint::of(b"ana").to_string() });
     let one = json!({ "what": what, "since": "2026-01-01T10:00:00Z" });
     for (path, body) in [
-        (feed::USAGE_PATH, json!([])),
-        (feed::USAGE_PATH, json!({ "uses": [{}] })),
-        (feed::USAGE_PATH, used(Fingerprint::of(b"ana"), "../x", "check", "2026-01-01T10:00:00Z")),
-        (feed::REVOKED_PATH, json!({ "revoked": vec![one.clone(); 2] })),
+        (pushkeys_feed::USAGE_PATH, json!([])),
+        (pushkeys_feed::USAGE_PATH, json!({ "uses": [{}] })),
+        (pushkeys_feed::USAGE_PATH, used(Fingerprint::of(b"ana"), "../x", "check", "2026-01-01T10:00:00Z")),
+        (pushkeys_feed::REVOKED_PATH, json!({ "revoked": vec![one.clone(); 2] })),
         (
-            feed::REVOKED_PATH,
+            pushkeys_feed::REVOKED_PATH,
             json!({ "revoked": [{ "what": { "login": "git" }, "since": "2026-01-01T10:00:00Z" }] }),
         ),
     ] {
@@ -96,11 +96,11 @@ async fn what_is_no_report_is_refused() {
         assert_eq!(report(&service, &ana.bearer, path, &body).await.0, StatusCode::UNAUTHORIZED, "{path}");
     }
     // A connection that ends before all of it was sent is an answer as well.
-    let too_long = json!({ "revoked": [], "padding": "x".repeat(feed::REPORT_BYTES_MAX) });
-    let sent = service.request(Method::POST, feed::REVOKED_PATH, &host).json(&too_long).send().await;
+    let too_long = json!({ "revoked": [], "padding": "x".repeat(pushkeys_feed::REPORT_BYTES_MAX) });
+    let sent = service.request(Method::POST, pushkeys_feed::REVOKED_PATH, &host).json(&too_long).send().await;
     assert!(sent.is_err() || sent.is_ok_and(|response| response.status() == StatusCode::BAD_REQUEST));
     let good = json!({ "revoked": [one] });
-    let (status, answer) = report(&service, &host, feed::REVOKED_PATH, &good).await;
+    let (status, answer) = report(&service, &host, pushkeys_feed::REVOKED_PATH, &good).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({ "answers": ["settled"] })));
 }
 
@@ -131,7 +131,9 @@ impl Revoked {
         ];
         let revoked: Vec<Value> =
             what.iter().map(|what| json!({ "what": what, "since": "2026-01-01T10:00:00Z" })).collect();
-        report(&self.service, &self.host, feed::REVOKED_PATH, &json!({ "revoked": revoked })).await.1["answers"].clone()
+        report(&self.service, &self.host, pushkeys_feed::REVOKED_PATH, &json!({ "revoked": revoked })).await.1
+            ["answers"]
+            .clone()
     }
 
     fn listed(&self) -> Vec<Value> {
@@ -153,7 +155,7 @@ async fn a_host_takes_no_key_from_the_others_and_accounts_see_what_it_did() {
     assert_eq!((&keys[0]["revoked_on"], &keys[1]["revoked_on"]), (&json!(["push1"]), &json!(["push1"])));
 
     // What a host says no more, it has taken back.
-    report(&world.service, &world.host, feed::REVOKED_PATH, &json!({ "revoked": [] })).await;
+    report(&world.service, &world.host, pushkeys_feed::REVOKED_PATH, &json!({ "revoked": [] })).await;
     assert!(world.listed().is_empty());
     assert_eq!(row(&world.service, &world.ana).await.get("revoked_on"), None);
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Output;
 
-use feed::{Epoch, Event};
+use pushkeys_feed::{Epoch, Event};
 use pushkeys_tests::PostgresDatabase;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use feed::{EventReader, Received};
+use pushkeys_feed::{EventReader, Received};
 use pushkeys_tests::PostgresDatabase;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -269,13 +269,13 @@ impl Service {
     }
 
     pub(crate) async fn changes(&self, host: &str, last_event_id: Option<&str>) -> Stream {
-        let mut request = self.request(Method::GET, feed::CHANGES_PATH, host);
+        let mut request = self.request(Method::GET, pushkeys_feed::CHANGES_PATH, host);
         if let Some(id) = last_event_id {
-            request = request.header(feed::LAST_EVENT_ID, id);
+            request = request.header(pushkeys_feed::LAST_EVENT_ID, id);
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["content-type"], feed::CHANGES_MEDIA_TYPE);
+        assert_eq!(response.headers()["content-type"], pushkeys_feed::CHANGES_MEDIA_TYPE);
         Stream { response, reader: EventReader::default(), waiting: VecDeque::new() }
     }
 }
@@ -301,7 +301,7 @@ impl Stream {
     pub(crate) async fn next(&mut self) -> Option<Received> {
         loop {
             let received = self.next_of_any_kind().await?;
-            if !matches!(received.event, Ok(feed::Event::Heartbeat { .. })) {
+            if !matches!(received.event, Ok(pushkeys_feed::Event::Heartbeat { .. })) {
                 return Some(received);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
 use pushkeys_server::store::{Actor, Changes, KeyChange, KeyToPut, Open, PutKeyError, Store, StoreLimits};
 use tokio::task::JoinSet;
 

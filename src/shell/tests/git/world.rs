@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cache::{Change, Entry, Stamps, Writer};
 use jiff::Timestamp;
-use keys::{Fingerprint, Name};
+use pushkeys_cache::{Change, Entry, Stamps, Writer};
+use pushkeys_keys::{Fingerprint, Name};
 
 /// Far more than anything here takes on a machine that also compiles.
 const PATIENCE: Duration = Duration::from_mins(1);

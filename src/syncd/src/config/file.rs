@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keys::{Login, SourceName};
+use pushkeys_keys::{Login, SourceName};
 use reqwest::Url;
 use serde::Deserialize;
 use thiserror::Error;
@@ -55,7 +55,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     let config = parse(&text).map_err(|fault| ConfigError::Content {
         path: path.to_owned(),
         line: line_of(&text, fault.offset),
-        what: keys::escape(&fault.what).into_owned(),
+        what: pushkeys_keys::escape(&fault.what).into_owned(),
     })?;
     for source in &config.sources {
         match check_program(&source.command_text) {
@@ -129,7 +129,7 @@ struct RawConfig {
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<Command>>,
     max_stale: Option<Parsed<SpanOrNever>>,
-    metrics: Option<::metrics::Address>,
+    metrics: Option<pushkeys_metrics::Address>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
 }
@@ -174,11 +174,13 @@ impl Common {
             LOGIN_DEFAULT
                 .parse()
                 .map(|login| vec![Parsed(login)])
-                .map_err(|error: keys::ParseIdError| error.to_string())
+                .map_err(|error: pushkeys_keys::ParseIdError| error.to_string())
         };
         let command = match &raw.command {
             Some(command) => command.0.clone(),
-            None => COMMAND_DEFAULT.parse().map_err(|error: keys::ParseTemplateError| error.to_string())?,
+            None => COMMAND_DEFAULT
+                .parse()
+                .map_err(|error: pushkeys_keys::ParseTemplateError| error.to_string())?,
         };
         Ok(Self {
             logins: logins(raw.logins.clone().map_or_else(git, Ok)?)?,
@@ -211,10 +213,10 @@ fn logins(logins: Vec<Parsed<Login>>) -> Result<Vec<Login>, String> {
     let mut logins: Vec<Login> = logins.into_iter().map(|login| login.0).collect();
     logins.sort_unstable();
     logins.dedup();
-    if (1..=cache::LOGINS_MAX).contains(&logins.len()) {
+    if (1..=pushkeys_cache::LOGINS_MAX).contains(&logins.len()) {
         Ok(logins)
     } else {
-        Err(format!("`logins` names 1 to {} logins", cache::LOGINS_MAX))
+        Err(format!("`logins` names 1 to {} logins", pushkeys_cache::LOGINS_MAX))
     }
 }
 

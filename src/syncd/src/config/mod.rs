@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keys::{CommandTemplate, Login, SourceName};
+use pushkeys_keys::{CommandTemplate, Login, SourceName};
 use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
@@ -29,7 +29,7 @@ pub(crate) struct Config {
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<Settings>,
     /// Where Prometheus reads, if it does.
-    pub(crate) metrics: Option<::metrics::Address>,
+    pub(crate) metrics: Option<pushkeys_metrics::Address>,
 }
 
 /// One source.

@@ -34,7 +34,7 @@ pub(super) struct ShareOrNever(pub(super) Option<crate::guard::Share>);
 /// The command, and the text it was made of.
 #[derive(Debug, Clone)]
 pub(super) struct Command {
-    pub(super) template: keys::CommandTemplate,
+    pub(super) template: pushkeys_keys::CommandTemplate,
     pub(super) text: String,
 }
 
@@ -98,9 +98,9 @@ impl FromStr for ShareOrNever {
 }
 
 impl FromStr for Command {
-    type Err = keys::ParseTemplateError;
+    type Err = pushkeys_keys::ParseTemplateError;
 
-    fn from_str(text: &str) -> Result<Self, keys::ParseTemplateError> {
+    fn from_str(text: &str) -> Result<Self, pushkeys_keys::ParseTemplateError> {
         Ok(Self { template: text.parse()?, text: text.to_owned() })
     }
 }

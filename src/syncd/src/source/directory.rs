@@ -7,8 +7,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cache::status::State;
-use keys::{AccountId, Fingerprint, KeyId, Policy, ValidKey};
+use pushkeys_cache::status::State;
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, Policy, ValidKey};
 use thiserror::Error;
 
 use super::{Context, accepted};
@@ -106,7 +106,7 @@ pub(crate) fn check(path: &Path) -> Result<(usize, usize), DirectoryError> {
 }
 
 /// The keys that the folder holds, in the order of their fingerprints' bytes.
-pub(crate) fn entries(path: &Path) -> Result<Vec<feed::Entry>, DirectoryError> {
+pub(crate) fn entries(path: &Path) -> Result<Vec<pushkeys_feed::Entry>, DirectoryError> {
     Ok(Listing::read(path)?.entries)
 }
 
@@ -114,16 +114,16 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<feed::Entry>, DirectoryError> {
 #[derive(Debug, Default)]
 struct Listing {
     /// In the order of their fingerprints' bytes.
-    entries: Vec<feed::Entry>,
+    entries: Vec<pushkeys_feed::Entry>,
     skipped: Vec<Skip>,
 }
 
 #[derive(Debug, Error)]
 enum LineFault {
     #[error("`{path}`, line {line}", path = path.display())]
-    Refused { path: PathBuf, line: usize, source: keys::Refusal },
+    Refused { path: PathBuf, line: usize, source: pushkeys_keys::Refusal },
     #[error("`{}` is not named after an account", path.display())]
-    FileName { path: PathBuf, source: keys::ParseIdError },
+    FileName { path: PathBuf, source: pushkeys_keys::ParseIdError },
     #[error("the accounts `{0}` and `{1}` both claim the key, so neither gets it")]
     TwoAccounts(AccountId, AccountId),
 }
@@ -196,7 +196,7 @@ struct Claims {
 }
 
 struct Claim {
-    entry: feed::Entry,
+    entry: pushkeys_feed::Entry,
     /// A second account that claims the key.
     rival: Option<AccountId>,
 }
@@ -235,7 +235,7 @@ impl Claims {
             Slot::Occupied(_) => {}
             Slot::Vacant(slot) => {
                 let Ok(key_id) = key_id(&fingerprint) else { return };
-                let entry = feed::Entry {
+                let entry = pushkeys_feed::Entry {
                     fingerprint,
                     key: key.canonical_text().to_owned(),
                     account: account.clone(),
@@ -266,6 +266,6 @@ impl Claims {
 }
 
 /// A key keeps its id when its file is renamed or sorted anew.
-fn key_id(fingerprint: &Fingerprint) -> Result<KeyId, keys::ParseIdError> {
+fn key_id(fingerprint: &Fingerprint) -> Result<KeyId, pushkeys_keys::ParseIdError> {
     format!("file_{}", hex(fingerprint.as_bytes().iter().take(10))).parse()
 }

@@ -1,14 +1,14 @@
 //! The host feed of a key service: a snapshot, then its changes, for ever.
 
 use bytes::Bytes;
-use cache::Change;
-use cache::status::State;
-use feed::{
+use futures_util::FutureExt as _;
+use pushkeys_cache::Change;
+use pushkeys_cache::status::State;
+use pushkeys_feed::{
     CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
     SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, Snapshot,
 };
-use futures_util::FutureExt as _;
-use keys::chain;
+use pushkeys_keys::chain;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
@@ -118,7 +118,7 @@ struct Changes<'a> {
 struct Told {
     changes: Vec<Numbered>,
     /// The registrations among them that are still to be judged, with their places.
-    put: Vec<(usize, feed::Entry)>,
+    put: Vec<(usize, pushkeys_feed::Entry)>,
 }
 
 impl<'a> Changes<'a> {

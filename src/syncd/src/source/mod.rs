@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use keys::chain;
+use pushkeys_keys::chain;
 use tokio::sync::Notify;
 
 pub(crate) use directory::{DirectoryError, check as check_directory, entries as directory_entries};

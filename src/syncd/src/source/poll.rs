@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cache::status::State;
-use feed::{SNAPSHOT_MEDIA_TYPE, Snapshot};
+use pushkeys_cache::status::State;
+use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, Snapshot};
 use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 
 use super::{Context, Place, accepted};
@@ -20,7 +20,8 @@ const MEDIA_TYPES_TOO: &[&str] =
 /// An `ETag` that is longer is not remembered, and the snapshot is taken each time.
 const ETAG_BYTES_MAX: usize = 256;
 
-const _: () = assert!(ETAG_BYTES_MAX + 32 < cache::CURSOR_BYTES_MAX, "HEAD holds an ETag and its seal");
+const _: () =
+    assert!(ETAG_BYTES_MAX + 32 < pushkeys_cache::CURSOR_BYTES_MAX, "HEAD holds an ETag and its seal");
 
 /// Asks every `interval` until something goes wrong.
 pub(super) async fn follow(

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use feed::{APPLIED_PATH, Cursor};
+use pushkeys_feed::{APPLIED_PATH, Cursor};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
 

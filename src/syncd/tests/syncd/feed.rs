@@ -1,11 +1,11 @@
 //! The host feed: changes as they happen, resumed where they were left, and the guard against snapshots that shrink.
 
 use crate::support::{Answer, Host, Service, entry, key, snapshot, wait_for};
-use cache::status::State;
-use feed::Event;
 use jiff::Timestamp;
+use pushkeys_cache::status::State;
+use pushkeys_feed::Event;
 
-fn entries(numbers: std::ops::Range<u64>) -> Vec<feed::Entry> {
+fn entries(numbers: std::ops::Range<u64>) -> Vec<pushkeys_feed::Entry> {
     numbers.map(|number| entry(number, "acct_7")).collect()
 }
 
@@ -31,7 +31,7 @@ fn a_change_arrives_and_a_restart_goes_on_after_it() {
     host.start();
     host.wait_for("api", "change 3", |status| status.cursor.as_deref() == Some("double-3"));
     assert_eq!(host.account("api", 1), None);
-    assert_eq!(service.count(feed::SNAPSHOT_PATH), 1, "a restart needs no snapshot");
+    assert_eq!(service.count(pushkeys_feed::SNAPSHOT_PATH), 1, "a restart needs no snapshot");
     assert!(service.requests().iter().any(|head| head.contains("last-event-id: double-2")));
 }
 
@@ -44,7 +44,7 @@ fn a_stream_that_is_cut_is_taken_up_again() {
         service.change(&Event::Put(entry(number, "acct_8")));
         wait_for("the key", || host.account("api", number));
     }
-    assert_eq!(service.count(feed::SNAPSHOT_PATH), 1);
+    assert_eq!(service.count(pushkeys_feed::SNAPSHOT_PATH), 1);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_malformed_put_takes_its_key_away_and_an_unreadable_remove_asks_for_a_snapsh
     service.change_raw("put", &format!("{{\"fingerprint\":\"{fingerprint}\",\"key\":7}}"));
     wait_for("the key to go", || host.account("api", 0).is_none().then_some(()));
     assert_eq!(host.account("api", 1).as_deref(), Some("acct_7"));
-    assert_eq!(service.count(feed::SNAPSHOT_PATH), 1);
+    assert_eq!(service.count(pushkeys_feed::SNAPSHOT_PATH), 1);
 
     service.change_raw("remove", "{}");
     service.holds(&entries(2..6));
@@ -110,7 +110,7 @@ fn other_logins_are_rendered_by_a_snapshot_at_the_next_start() {
     host.configure(&service.feed("logins = [\"deploy\"]"));
     host.start();
     wait_for("the login", || host.found("api", 0).filter(|entry| entry.opens(&"deploy".parse().unwrap())));
-    assert_eq!(service.count(feed::SNAPSHOT_PATH), 2);
+    assert_eq!(service.count(pushkeys_feed::SNAPSHOT_PATH), 2);
 }
 
 #[test]
@@ -140,11 +140,11 @@ fn a_snapshot_that_removes_too_much_waits_for_a_person() {
 
     service.holds(&[entries(0..20), vec![entry(50, "acct_8")]].concat());
     let (cache, name) = (host.cache(), "api".parse().unwrap());
-    let held = cache::held(&cache, &name).unwrap().unwrap();
-    cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
+    let held = pushkeys_cache::held(&cache, &name).unwrap().unwrap();
+    pushkeys_cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
     let status = host.wait_in_step("api", 21);
     assert_eq!(status.held, None);
-    assert_eq!(cache::held(&cache, &name).unwrap(), None);
+    assert_eq!(pushkeys_cache::held(&cache, &name).unwrap(), None);
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn an_acceptance_is_for_no_more_than_it_says() {
     tagged("c", 0..10);
     host.wait_for("web", "another", |status| status.held.as_ref().is_some_and(|held| held.removed == 20));
     let (cache, name) = (host.cache(), "web".parse().unwrap());
-    let held = cache::Held { removed: 10, ..cache::held(&cache, &name).unwrap().unwrap() };
-    cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
+    let held = pushkeys_cache::Held { removed: 10, ..pushkeys_cache::held(&cache, &name).unwrap().unwrap() };
+    pushkeys_cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
     wait_for("the word to be used up", || (!cache.join("web/ACCEPT").exists()).then_some(()));
     assert_eq!(host.account("web", 29).as_deref(), Some("acct_7"));
     tagged("d", 0..29);

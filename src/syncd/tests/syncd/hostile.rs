@@ -2,10 +2,10 @@
 
 use crate::support::{Answer, Host, Service, entry, snapshot, with_type};
 
-const NDJSON: &str = feed::SNAPSHOT_MEDIA_TYPE;
-const EVENTS: &str = feed::CHANGES_MEDIA_TYPE;
+const NDJSON: &str = pushkeys_feed::SNAPSHOT_MEDIA_TYPE;
+const EVENTS: &str = pushkeys_feed::CHANGES_MEDIA_TYPE;
 
-fn entries(count: u64) -> Vec<feed::Entry> {
+fn entries(count: u64) -> Vec<pushkeys_feed::Entry> {
     (0..count).map(|number| entry(number, "acct_7")).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Configuration, tokens and sources change while the daemon runs, and what did not change does not notice.
 
 use crate::support::{Answer, Host, Service, entry, key, wait_for};
-use feed::Event;
+use pushkeys_feed::Event;
 
 #[test]
 fn sources_come_and_go_and_the_others_keep_their_connection() {
@@ -20,7 +20,7 @@ fn sources_come_and_go_and_the_others_keep_their_connection() {
     host.wait_for_log("no longer in the configuration");
     service.change(&Event::Put(entry(2, "acct_7")));
     host.wait_in_step("api", 2);
-    assert_eq!(service.count(feed::CHANGES_PATH), 1, "the connection was kept");
+    assert_eq!(service.count(pushkeys_feed::CHANGES_PATH), 1, "the connection was kept");
 }
 
 #[test]

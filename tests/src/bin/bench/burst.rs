@@ -51,8 +51,8 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     report.at_least("changes applied in a burst", per_second, CHANGES_PER_SECOND_MIN, "1/s");
 }
 
-fn head(host: &PushHost) -> cache::Head {
-    let cache = cache::Cache::open(host.cache()).expect("the cache");
+fn head(host: &PushHost) -> pushkeys_cache::Head {
+    let cache = pushkeys_cache::Cache::open(host.cache()).expect("the cache");
     cache.source(&"api".parse().expect("a source")).expect("the source").head().clone()
 }
 

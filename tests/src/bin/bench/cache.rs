@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use cache::{Entry, Stamps, Writer};
 use jiff::Timestamp;
-use keys::Name;
+use pushkeys_cache::{Entry, Stamps, Writer};
+use pushkeys_keys::Name;
 use pushkeys_tests::SyntheticKey;
 
 /// Accounts have a few keys each.

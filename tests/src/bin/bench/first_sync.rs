@@ -80,7 +80,7 @@ fn sync_once(service: &Service, files: &HostFiles, keys: usize) -> (Duration, f6
     };
     let took = start.elapsed();
     assert!(status.success(), "pushkeys-syncd: {status}: {}", syncd.log());
-    let cache = cache::Cache::open(files.cache()).expect("the cache");
+    let cache = pushkeys_cache::Cache::open(files.cache()).expect("the cache");
     let source = cache.source(&"api".parse().expect("a source")).expect("the source");
     assert_eq!(source.head().keys, keys as u64, "every key is in the cache");
     (took, resident_kib)

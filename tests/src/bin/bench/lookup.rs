@@ -9,7 +9,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use keys::Fingerprint;
+use pushkeys_keys::Fingerprint;
 use pushkeys_tests::{Dice, Program, Room, SyntheticKey, program, run as run_to_end, string, until};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use sha2::{Digest as _, Sha256};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use cache::{Cache, Verdict};
 use clap::Args;
 use jiff::Timestamp;
+use pushkeys_cache::{Cache, Verdict};
 use pushkeys_tests::{Account, PATIENCE, PushHost, Room, Service, SyntheticKey, SyntheticKeys};
 
 use crate::offer::{Outcome, offer};

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use keys::{Algorithm, RSA_MODULUS_BITS_MIN};
+use pushkeys_keys::{Algorithm, RSA_MODULUS_BITS_MIN};
 
 use super::config_files::Setting;
 use super::finding::{Finding, quoted};
@@ -56,7 +56,8 @@ fn check_groups(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
     };
     if let Some(group) = named("denygroups") {
         let place = sshd.place("DenyGroups");
-        let what = format!("`DenyGroups` names `{}`, a group of `{login}`{place}", keys::escape(group));
+        let what =
+            format!("`DenyGroups` names `{}`, a group of `{login}`{place}", pushkeys_keys::escape(group));
         findings.push(Finding::error("allow-groups", what, REFUSED));
     }
     if sshd.effective.words("allowgroups").next().is_some() && named("allowgroups").is_none() {
@@ -141,8 +142,11 @@ fn check_numbers(sshd: &Sshd<'_>) -> Vec<Finding> {
 fn check_revoked_keys(sshd: &Sshd<'_>) -> Option<Finding> {
     let path = sshd.effective.value("revokedkeys").filter(|path| *path != "none")?;
     let error = File::open(path).err()?;
-    let what =
-        format!("cannot read `RevokedKeys {}`{}: {error}", keys::escape(path), sshd.place("RevokedKeys"));
+    let what = format!(
+        "cannot read `RevokedKeys {}`{}: {error}",
+        pushkeys_keys::escape(path),
+        sshd.place("RevokedKeys")
+    );
     let finding =
         Finding::error("revoked-keys", what, "sshd refuses every key as long as it cannot read the list");
     Some(sshd.cured(finding, "RevokedKeys", "none"))

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use cache::status::Status;
-use cache::{Cache, Source};
 use jiff::{SignedDuration, Timestamp};
-use keys::chain;
+use pushkeys_cache::status::Status;
+use pushkeys_cache::{Cache, Source};
+use pushkeys_keys::chain;
 use serde::Deserialize;
 
 use super::DoctorOptions;
@@ -197,7 +197,7 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
             "`{} --check` ended with {}: {}",
             options.syncd.program.display(),
             finished.ending(),
-            keys::escape(first)
+            pushkeys_keys::escape(first)
         );
         return (vec![Finding::error("syncd", what, why)], Vec::new());
     };
@@ -213,11 +213,11 @@ fn of_said(said: &Said) -> Finding {
         .map_or((said.what.as_str(), None), |(what, hint)| (what, Some(hint)));
     let why = "the daemon takes no key from a source that it cannot use, or may take the wrong ones";
     let finding = match said.level {
-        Level::Error => Finding::error("source", keys::escape(what), why),
-        Level::Ok | Level::Warning => Finding::warning("source", keys::escape(what), why),
+        Level::Error => Finding::error("source", pushkeys_keys::escape(what), why),
+        Level::Ok | Level::Warning => Finding::warning("source", pushkeys_keys::escape(what), why),
     };
     match cure {
-        Some(cure) => finding.cured_by(keys::escape(cure)),
+        Some(cure) => finding.cured_by(pushkeys_keys::escape(cure)),
         None => finding,
     }
 }

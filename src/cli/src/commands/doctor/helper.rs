@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cache::{Cache, Verdict};
-use keys::{Fingerprint, chain};
+use pushkeys_cache::{Cache, Verdict};
+use pushkeys_keys::{Fingerprint, chain};
 
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
@@ -68,12 +68,15 @@ pub(super) fn check(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions)
 fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> Finding {
     let value = sshd.effective.value("authorizedkeyscommand").unwrap_or("none");
     let place = sshd.place("AuthorizedKeysCommand");
-    let what =
-        format!("sshd's AuthorizedKeysCommand for `{}` is `{}`{place}", sshd.login, keys::escape(value));
+    let what = format!(
+        "sshd's AuthorizedKeysCommand for `{}` is `{}`{place}",
+        sshd.login,
+        pushkeys_keys::escape(value)
+    );
     let finding = Finding::error("command-missing", what, SILENT);
     if sshd.block().is_some() {
         let cache = &context.cache;
-        let is_default = cache == Path::new(cache::CACHE_DIRECTORY);
+        let is_default = cache == Path::new(pushkeys_cache::CACHE_DIRECTORY);
         let cache = if is_default { String::new() } else { format!(" --cache {}", cache.display()) };
         let wanted = format!("{}{cache} {}", options.helper.display(), TOKENS.join(" "));
         return match sshd.cure("AuthorizedKeysCommand", &wanted) {
@@ -96,7 +99,7 @@ fn check_words(sshd: &Sshd<'_>, helper: &Helper) -> Vec<Finding> {
         helper.words.iter().map(String::as_str).take_while(|word| !word.contains('%')).collect();
     let wanted = [options.as_slice(), &TOKENS].concat().join(" ");
     let words = helper.words.join(" ");
-    let shown = keys::escape(&words);
+    let shown = pushkeys_keys::escape(&words);
     let cured = |finding: Finding| match sshd.cure("AuthorizedKeysCommand", &wanted) {
         Some(cure) => finding.cured_by(cure),
         None => finding,
@@ -149,7 +152,7 @@ fn check_user(sshd: &Sshd<'_>, helper: &Helper) -> Option<Finding> {
         return Some(cured(Finding::error("command-user", what, why)));
     }
     if User::find(user).is_none() {
-        let what = format!("there is no user `{}`, as which the helper runs", keys::escape(user));
+        let what = format!("there is no user `{}`, as which the helper runs", pushkeys_keys::escape(user));
         return Some(cured(Finding::error(
             "command-user",
             what,
@@ -235,14 +238,14 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
             "asked as `{}`, the helper ended with {} instead of an answer about {fingerprint} {}",
             helper.user,
             answer.ending(),
-            keys::escape(answer.stderr.lines().next().unwrap_or_default())
+            pushkeys_keys::escape(answer.stderr.lines().next().unwrap_or_default())
         );
         let cure = format!("{command}; journalctl -t {HELPER} -n 5; pushkeys status");
         return Some(Finding::error("helper-answer", what.trim_end(), why).cured_by(cure));
     }
     let verdict = Cache::open(&context.cache)
         .and_then(|cache| cache.consult(fingerprint))
-        .map_err(cache::NoAnswer::from)
+        .map_err(pushkeys_cache::NoAnswer::from)
         .and_then(|consulted| Verdict::of(consulted, &options.login, jiff::Timestamp::now()));
     // What a sysadmin revoked here is meant to differ from what the service says; `pushkeys status` tells of it.
     let is_revoked = matches!(verdict, Ok(Verdict::Revoked(_)));

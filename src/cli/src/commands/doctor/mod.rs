@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use keys::Login;
+use pushkeys_keys::Login;
 use serde::Serialize;
 
 use super::{Context, Outcome};

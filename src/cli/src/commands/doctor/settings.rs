@@ -1,6 +1,6 @@
 //! The settings that sshd has in force for the login, against those by which a session is tied to its account.
 
-use keys::Login;
+use pushkeys_keys::Login;
 
 use super::config_files::Setting;
 use super::finding::{Finding, Severity, quoted};
@@ -164,7 +164,7 @@ impl Sshd<'_> {
         let what = format!(
             "`{} {}` is in force for `{}`{}",
             rule.keyword,
-            keys::escape(value),
+            pushkeys_keys::escape(value),
             self.login,
             self.place(rule.keyword)
         );
@@ -182,7 +182,7 @@ impl Sshd<'_> {
             let what = format!(
                 "`{}` lets clients set {} in their sessions{}",
                 "AcceptEnv",
-                keys::escape(&others.join(" ")),
+                pushkeys_keys::escape(&others.join(" ")),
                 self.place("AcceptEnv")
             );
             let why = "the login's shell starts with it, before the forced command builds an environment of its own";
@@ -261,7 +261,9 @@ impl Sshd<'_> {
         let mut places: Vec<String> = self
             .lines(&keyword)
             .take(3)
-            .map(|setting| format!("{}:{}", keys::escape(&setting.file.to_string_lossy()), setting.line))
+            .map(|setting| {
+                format!("{}:{}", pushkeys_keys::escape(&setting.file.to_string_lossy()), setting.line)
+            })
             .collect();
         places.dedup();
         if places.is_empty() { String::new() } else { format!(" (see {})", places.join(", ")) }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use keys::Login;
+use pushkeys_keys::Login;
 
 use crate::program::run;
 
@@ -30,7 +30,7 @@ impl Effective {
                 "`{} -T` ended with {}: {}",
                 sshd.display(),
                 finished.ending(),
-                keys::escape(&said.join("; "))
+                pushkeys_keys::escape(&said.join("; "))
             );
         }
         Ok(Self::parse(&finished.stdout))

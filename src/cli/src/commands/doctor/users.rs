@@ -108,7 +108,7 @@ fn check_shell(user: &User) -> Option<Finding> {
         // passwd(5): an empty field is /bin/sh.
         return None;
     }
-    let what = format!("the shell of `{}` is `{}`", user.name, keys::escape(&user.shell));
+    let what = format!("the shell of `{}` is `{}`", user.name, pushkeys_keys::escape(&user.shell));
     let finding = if NO_SHELLS.contains(&name.as_str()) {
         Finding::error("login-shell", what, "it runs no forced command, so every session ends at once")
     } else if name == "pushkeys-shell" {

@@ -6,9 +6,9 @@ use std::io;
 use std::ops::Range;
 
 use anyhow::Result;
-use cache::{Entry, ReadError, Revocations, Source};
 use jiff::Timestamp;
-use keys::{SourceName, chain};
+use pushkeys_cache::{Entry, ReadError, Revocations, Source};
+use pushkeys_keys::{SourceName, chain};
 
 use super::{Context, Outcome, check_replaced};
 use crate::arguments::ListFilter;
@@ -56,7 +56,7 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
 
 /// Lists `shards` of one source, and gives the number of faults in them.
 fn list_source(
-    cache: &cache::Cache,
+    cache: &pushkeys_cache::Cache,
     source: &Source,
     shards: Range<u32>,
     query: &Query<'_>,
@@ -150,7 +150,7 @@ impl Listed {
             let _ = write_json_line(&mut self.json, &Record::of(source, entry, revocation));
             return;
         }
-        let name = entry.key_name.as_ref().map_or(entry.key_id.as_str(), keys::Name::as_str);
+        let name = entry.key_name.as_ref().map_or(entry.key_id.as_str(), pushkeys_keys::Name::as_str);
         let expires =
             if revocation.is_some() { "revoked on this host".to_owned() } else { expires(entry, look.now) };
         self.rows.row([

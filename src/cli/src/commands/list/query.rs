@@ -1,8 +1,8 @@
 //! Which keys are asked for. What is asked of every line of the cache is asked without making anything of the line.
 
-use cache::EntryLine;
 use jiff::{SignedDuration, Timestamp};
-use keys::AuthorizedKeysLine;
+use pushkeys_cache::EntryLine;
+use pushkeys_keys::AuthorizedKeysLine;
 
 use crate::arguments::ListFilter;
 
@@ -42,7 +42,7 @@ fn contains(escaped: &str, text: &str) -> bool {
         return text.is_empty()
             || escaped.as_bytes().windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()));
     }
-    keys::unescape(escaped).is_some_and(|name| name.to_lowercase().contains(text))
+    pushkeys_keys::unescape(escaped).is_some_and(|name| name.to_lowercase().contains(text))
 }
 
 /// A key whose expiry cannot be read is refused by sshd, as one that has expired.
@@ -61,7 +61,11 @@ mod tests {
     #[test]
     fn a_name_is_found_in_capitals_or_not() {
         let check = |name: &str, text: &str, expected| {
-            assert_eq!(contains(&keys::escape(name), &text.to_lowercase()), expected, "{name} {text}");
+            assert_eq!(
+                contains(&pushkeys_keys::escape(name), &text.to_lowercase()),
+                expected,
+                "{name} {text}"
+            );
         };
         check("Work Laptop", "LAPTOP", true);
         check("laptop", "laptops", false);

@@ -1,7 +1,7 @@
 //! An overview of a host on which nothing is wrong.
 
-use cache::status::{Skipped, SourceStatus, State, Status};
-use cache::{Head, Stamps};
+use pushkeys_cache::status::{Skipped, SourceStatus, State, Status};
+use pushkeys_cache::{Head, Stamps};
 
 use super::{Overview, SourceView};
 
@@ -32,7 +32,7 @@ pub(super) fn overview() -> Overview {
     Overview {
         now: NOW.parse().unwrap(),
         sources: vec![source],
-        revocations: Ok(cache::Revocations::default()),
+        revocations: Ok(pushkeys_cache::Revocations::default()),
         syncd: Ok(status),
         is_syncd_running: true,
     }

@@ -13,10 +13,10 @@ use std::fs;
 use std::io;
 
 use anyhow::Result;
-use cache::status::{SourceStatus, Status, StatusError};
-use cache::{Cache, Head, Held, ReadError, Revocations};
 use jiff::Timestamp;
-use keys::SourceName;
+use pushkeys_cache::status::{SourceStatus, Status, StatusError};
+use pushkeys_cache::{Cache, Head, Held, ReadError, Revocations};
+use pushkeys_keys::SourceName;
 
 use super::{Context, Outcome};
 pub(crate) use problem::Problem;
@@ -84,7 +84,7 @@ impl Overview {
             .into_iter()
             .map(|(name, status)| SourceView {
                 head: cache.source(&name).map(|source| source.head().clone()),
-                held: cache::held(&context.cache, &name),
+                held: pushkeys_cache::held(&context.cache, &name),
                 name,
                 status,
             })

@@ -1,8 +1,8 @@
 //! What is wrong, and what to do about it.
 
-use cache::ReadError;
-use cache::status::{SourceStatus, State, Status, StatusError};
-use keys::chain;
+use pushkeys_cache::ReadError;
+use pushkeys_cache::status::{SourceStatus, State, Status, StatusError};
+use pushkeys_keys::chain;
 use serde::Serialize;
 
 use super::{Overview, SourceView};
@@ -133,13 +133,13 @@ fn general(what: impl Into<String>, hint: impl Into<String>) -> Problem {
 
 /// Text of a file that another program wrote.
 fn safe(text: &str) -> std::borrow::Cow<'_, str> {
-    keys::escape(text)
+    pushkeys_keys::escape(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use cache::status::{Conflict, Problem as Said};
     use jiff::Timestamp;
+    use pushkeys_cache::status::{Conflict, Problem as Said};
 
     use super::*;
     use crate::commands::status::fixture::{NOW, overview};
@@ -219,7 +219,8 @@ mod tests {
         let missing = || ReadError::Missing("/c/api/HEAD".into());
         check(|overview| overview.sources[0].head = Err(missing()), &[("nothing is in force yet", LOG)]);
         check(|overview| overview.sources.clear(), &[("there is no source, so every key is refused", LOG)]);
-        let damaged = ReadError::Damaged { path: "/c/api/HEAD".into(), source: cache::Damage::Checksum };
+        let damaged =
+            ReadError::Damaged { path: "/c/api/HEAD".into(), source: pushkeys_cache::Damage::Checksum };
         let hint = hint::of_read(&damaged);
         check(
             |overview| overview.sources[0].head = Err(damaged),
@@ -230,7 +231,8 @@ mod tests {
     #[test]
     fn a_snapshot_that_is_held_back_is_wrong() {
         let since = "2026-11-23T16:00:00Z".parse().unwrap();
-        let held = cache::Held { since, keys_in_force: 1000, keys_offered: 101, removed: 900, added: 1 };
+        let held =
+            pushkeys_cache::Held { since, keys_in_force: 1000, keys_offered: 101, removed: 900, added: 1 };
         check(
             |overview| overview.sources[0].held = Ok(Some(held)),
             &[(

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use cache::status::Status;
 use jiff::Timestamp;
-use keys::chain;
+use pushkeys_cache::status::Status;
+use pushkeys_keys::chain;
 use serde::Serialize;
 
 use super::problem::Problem;
@@ -38,9 +38,9 @@ pub(super) fn write_as_text(
         writeln!(
             out,
             "{FAINT}syncd {}, process {}, since {}, by `{config}`{FAINT:#}",
-            keys::escape(&status.version),
+            pushkeys_keys::escape(&status.version),
             status.pid,
-            keys::escape(&status.started_at)
+            pushkeys_keys::escape(&status.started_at)
         )?;
     }
     for source in &overview.sources {
@@ -66,7 +66,7 @@ fn row(source: &SourceView, now: Timestamp) -> [String; HEADER.len()] {
     let lag = source.lag().map(|lag| format!(", {}", count(lag, "change", "changes"))).unwrap_or_default();
     [
         source.name.to_string(),
-        status.map_or_else(none, |status| keys::escape(&status.kind).into_owned()),
+        status.map_or_else(none, |status| pushkeys_keys::escape(&status.kind).into_owned()),
         status.map_or_else(none, |status| status.state.as_str().to_owned()),
         since.map_or_else(none, |since: Timestamp| distance(since, now)),
         head.map_or_else(none, |head| with_commas(head.keys)),
@@ -81,7 +81,7 @@ fn row(source: &SourceView, now: Timestamp) -> [String; HEADER.len()] {
 }
 
 fn shortened(cursor: &str) -> String {
-    let cursor = keys::escape(cursor);
+    let cursor = pushkeys_keys::escape(cursor);
     if cursor.chars().count() <= CURSOR_SHOWN_CHARACTERS_MAX {
         return cursor.into_owned();
     }
@@ -92,7 +92,7 @@ fn write_last_change(out: &mut dyn io::Write, source: &SourceView, now: Timestam
     let Some(status) = &source.status else { return Ok(()) };
     let at = status.last_change_at.as_ref().and_then(|at| at.parse().ok());
     let Some(at) = at.map(|at| distance(at, now)) else { return Ok(()) };
-    let what = status.last_change.as_ref().map(|what| format!(": {}", keys::escape(what)));
+    let what = status.last_change.as_ref().map(|what| format!(": {}", pushkeys_keys::escape(what)));
     let what = what.unwrap_or_default();
     writeln!(out, "{FAINT}source `{}` changed last {at}{what}{FAINT:#}", source.name)
 }
@@ -109,7 +109,7 @@ fn write_skipped(out: &mut dyn io::Write, source: &SourceView) -> io::Result<()>
         source.name,
         count(skipped.count, "entry was", "entries were")
     )?;
-    skipped.recent.iter().try_for_each(|reason| writeln!(out, "  {}", keys::escape(reason)))
+    skipped.recent.iter().try_for_each(|reason| writeln!(out, "  {}", pushkeys_keys::escape(reason)))
 }
 
 #[derive(Serialize)]

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use cache::status::Status;
 use jiff::Timestamp;
+use pushkeys_cache::status::Status;
 
 use super::{Context, Outcome, status};
 use crate::log::{Event, Followed, Kind, last_lines};
@@ -117,12 +117,12 @@ impl Top {
                 let cursor = cursor.as_deref().unwrap_or("no change that is numbered");
                 let what = format!(
                     "source {}: {}, {} before; at {}",
-                    keys::escape(name),
+                    pushkeys_keys::escape(name),
                     count(*keys, "key", "keys"),
                     with_commas(*keys_before),
-                    keys::escape(cursor)
+                    pushkeys_keys::escape(cursor)
                 );
-                let at = keys::escape(&status.written_at).into_owned();
+                let at = pushkeys_keys::escape(&status.written_at).into_owned();
                 Some(Event { at, kind: Kind::Change, login: None, account: None, fingerprint: None, what })
             })
             .collect();

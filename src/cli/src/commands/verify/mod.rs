@@ -10,9 +10,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Result;
-use cache::{Cache, Source};
 use indicatif::{ProgressBar, ProgressStyle};
-use keys::{Fingerprint, Policy, chain};
+use pushkeys_cache::{Cache, Source};
+use pushkeys_keys::{Fingerprint, Policy, chain};
 
 use super::{Context, Outcome, check_replaced};
 use crate::output::count;

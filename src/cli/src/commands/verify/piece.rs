@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use cache::{Damage, Entry, ReadError, Source};
-use keys::{AccountId, Fingerprint, Policy, Refusal, ValidKey, chain};
+use pushkeys_cache::{Damage, Entry, ReadError, Source};
+use pushkeys_keys::{AccountId, Fingerprint, Policy, Refusal, ValidKey, chain};
 
 /// One thing that is wrong.
 pub(super) struct Fault {

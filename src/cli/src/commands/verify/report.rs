@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
-use cache::ReadError;
-use keys::chain;
+use pushkeys_cache::ReadError;
+use pushkeys_keys::chain;
 use serde::Serialize;
 
 use crate::commands::Outcome;

@@ -100,7 +100,7 @@ async fn the_page_tells_when_and_where_a_key_was_used_and_the_set_up_was_checked
     tab.gets(KEYS).await.says(StatusCode::OK, "No successful check has been seen yet.");
     let id = key_id(&service, &host, fingerprint(&key)).await;
     for (kind, at) in [("check", "2026-01-01T10:00:00Z"), ("push", "2026-01-01T11:00:00Z")] {
-        report(&service, &host, feed::USAGE_PATH, &used(fingerprint(&key), &id, kind, at)).await;
+        report(&service, &host, pushkeys_feed::USAGE_PATH, &used(fingerprint(&key), &id, kind, at)).await;
     }
     let page = tab.gets(KEYS).await;
     page.says(StatusCode::OK, "<dd>2026-01-01 11:00 UTC on push1</dd>");

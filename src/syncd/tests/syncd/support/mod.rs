@@ -8,11 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use cache::status::{SourceStatus, State, Status};
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
-use keys::Fingerprint;
+use pushkeys_cache::status::{SourceStatus, State, Status};
+use pushkeys_keys::Fingerprint;
 
 pub(crate) use service::{Answer, Service, snapshot, with_type};
 
@@ -42,9 +42,9 @@ pub(crate) fn key(number: u64) -> (Fingerprint, String) {
 }
 
 /// The entry of the key `number`, held by `account`.
-pub(crate) fn entry(number: u64, account: &str) -> feed::Entry {
+pub(crate) fn entry(number: u64, account: &str) -> pushkeys_feed::Entry {
     let (fingerprint, key) = key(number);
-    feed::Entry {
+    pushkeys_feed::Entry {
         fingerprint,
         key,
         account: account.parse().unwrap(),
@@ -194,8 +194,9 @@ impl Host {
     }
 
     /// What `source` holds for the key `number`.
-    pub(crate) fn found(&self, source: &str, number: u64) -> Option<cache::Entry> {
-        let source = cache::Cache::open(&self.cache()).unwrap().source(&source.parse().unwrap()).unwrap();
+    pub(crate) fn found(&self, source: &str, number: u64) -> Option<pushkeys_cache::Entry> {
+        let source =
+            pushkeys_cache::Cache::open(&self.cache()).unwrap().source(&source.parse().unwrap()).unwrap();
         source.find(&key(number).0).unwrap().1
     }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use feed::{Cursor, Entry, Event, SnapshotWriter};
+use pushkeys_feed::{Cursor, Entry, Event, SnapshotWriter};
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
 const EPOCH: &str = "double";
@@ -111,14 +111,17 @@ impl Service {
     /// Answers with the snapshot of `entries`, after all changes that were made until now.
     pub(crate) fn holds(&self, entries: &[Entry]) {
         let sequence = self.sequence();
-        self.answer(Answer::Bytes(with_type(feed::SNAPSHOT_MEDIA_TYPE, &snapshot(sequence, entries))));
+        self.answer(Answer::Bytes(with_type(
+            pushkeys_feed::SNAPSHOT_MEDIA_TYPE,
+            &snapshot(sequence, entries),
+        )));
     }
 
     /// Makes a change, which is sent at once to whoever listens.
     pub(crate) fn change(&self, event: &Event) {
         let mut bytes = Vec::new();
         let mut state = self.state.lock().unwrap();
-        feed::encode(event, Some(&cursor(state.changes.len() as u64 + 1)), &mut bytes);
+        pushkeys_feed::encode(event, Some(&cursor(state.changes.len() as u64 + 1)), &mut bytes);
         state.changes.push(bytes);
     }
 
@@ -173,7 +176,7 @@ impl Service {
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
         self.state.lock().unwrap().requests.push(head.clone());
-        if head.starts_with(&format!("get {} ", feed::CHANGES_PATH)) {
+        if head.starts_with(&format!("get {} ", pushkeys_feed::CHANGES_PATH)) {
             let instead = self.state.lock().unwrap().instead.clone();
             return match instead {
                 Some(answer) => say(&mut stream, &answer, &head),
@@ -188,7 +191,7 @@ impl Service {
         write!(
             stream,
             "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nConnection: close\r\n\r\n",
-            feed::CHANGES_MEDIA_TYPE
+            pushkeys_feed::CHANGES_MEDIA_TYPE
         )?;
         let id = head.lines().find_map(|line| line.strip_prefix("last-event-id: "));
         let cut = self.state.lock().unwrap().cut;
