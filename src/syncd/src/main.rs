@@ -6,32 +6,18 @@
 
 #![forbid(unsafe_code)]
 
-mod applier;
+mod apply;
 mod backoff;
-mod board;
-mod check;
-mod compare;
+mod commands;
 mod config;
-mod conflict;
-mod contact;
-mod credentials;
-mod daemon;
-mod error;
-mod guard;
-mod http;
-mod judge;
-mod liveness;
 mod logging;
-mod metrics;
-mod once;
-mod owner;
+mod remote;
 mod report;
-mod revoked;
-mod snapshot;
+mod revocation;
 mod source;
-mod usage;
+mod status;
+mod validate;
 mod watch;
-mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -87,7 +73,8 @@ impl Arguments {
             return Ok(());
         }
         // A configuration that cannot be read is the task's own to report.
-        config::Config::load(&self.config).map_or(Ok(()), |config| owner::become_owner_of(&config.cache))
+        config::Config::load(&self.config)
+            .map_or(Ok(()), |config| commands::owner::become_owner_of(&config.cache))
     }
 }
 
@@ -125,7 +112,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 fn check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(check::run(&arguments.config, arguments.contact, arguments.json)))
+    Ok(runtime.block_on(commands::check::run(&arguments.config, arguments.contact, arguments.json)))
 }
 
 fn write_manual(prefix: &Path) -> ExitCode {
@@ -146,11 +133,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let status = if arguments.once {
-        runtime.block_on(once::run(&config, arguments.json))
+        runtime.block_on(commands::sync_once::run(&config, arguments.json))
     } else if arguments.compare {
-        runtime.block_on(compare::run(&config, arguments.json))
+        runtime.block_on(commands::compare::run(&config, arguments.json))
     } else {
-        runtime.block_on(daemon::run(&arguments.config, config))?;
+        runtime.block_on(commands::run::run(&arguments.config, config))?;
         ExitCode::SUCCESS
     };
     // What still reads a slow disk or a slow resolver must not keep the process.

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::values::{Command, Parsed, ShareOrNever, Span, SpanOrNever};
 use super::{Config, Kind, Remote, Settings, UnsafeFile, check_program, check_trusted};
-use crate::guard::Share;
+use crate::config::Share;
 
 /// A configuration is read up to this size.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;

@@ -4,6 +4,7 @@
 
 mod file;
 mod modes;
+mod removal_limit;
 mod values;
 
 use std::fmt::Write as _;
@@ -16,8 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use file::ConfigError;
 pub(crate) use modes::{UnsafeFile, check_program, check_readable_secret, check_trusted};
-
-use crate::guard::Share;
+pub(crate) use removal_limit::{Share, must_hold};
 
 /// The configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

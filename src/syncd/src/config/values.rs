@@ -29,7 +29,7 @@ pub(super) struct SpanOrNever(pub(super) Option<Duration>);
 
 /// A share or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ShareOrNever(pub(super) Option<crate::guard::Share>);
+pub(super) struct ShareOrNever(pub(super) Option<crate::config::Share>);
 
 /// The command, and the text it was made of.
 #[derive(Debug, Clone)]

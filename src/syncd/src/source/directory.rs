@@ -12,12 +12,12 @@ use pushkeys_keys::{AccountId, Fingerprint, KeyId, Policy, ValidKey};
 use thiserror::Error;
 
 use super::{Context, accepted};
-use crate::applier::{Applier, Outcome};
+use crate::apply::applier::{Applier, Outcome};
 use crate::backoff::Backoff;
 use crate::config::{UnsafeFile, check_trusted, hex};
-use crate::error::SyncError;
-use crate::judge::Skip;
-use crate::snapshot::Pipeline;
+use crate::source::error::SyncError;
+use crate::source::snapshot::Pipeline;
+use crate::validate::Skip;
 use crate::watch::Watch;
 
 /// The bounds of a folder; a fleet with more accounts than this has a key service.

@@ -12,12 +12,12 @@ use pushkeys_keys::chain;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
-use crate::applier::{Applier, Numbered, Outcome, Work};
+use crate::apply::applier::{Applier, Numbered, Outcome, Work};
 use crate::backoff::Backoff;
 use crate::config::Remote;
-use crate::error::SyncError;
-use crate::http::{Body, Request, below, client};
-use crate::judge::Skip;
+use crate::remote::http::{Body, Request, below, client};
+use crate::source::error::SyncError;
+use crate::validate::Skip;
 
 /// A service that says so often in a row that it has more than it sends has lost something on the way.
 const HEARTBEATS_BEHIND_MAX: u32 = 3;
@@ -70,9 +70,9 @@ pub(super) async fn snapshot(
     remote: &Remote,
 ) -> Result<(Snapshot, Outcome), SyncError> {
     context.board.state(&context.settings.name, State::Syncing);
-    let mut body = snapshot_request(remote).send(Some(crate::snapshot::BOUNDS)).await?;
+    let mut body = snapshot_request(remote).send(Some(crate::source::snapshot::BOUNDS)).await?;
     let cursor = |snapshot: &Snapshot| Some(snapshot.cursor.to_string());
-    crate::snapshot::take(context, applier, &mut body, cursor).await
+    crate::source::snapshot::take(context, applier, &mut body, cursor).await
 }
 
 /// Asks for a whole snapshot.

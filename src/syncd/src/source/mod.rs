@@ -1,9 +1,10 @@
 //! One task per source: it connects, listens, and hands what it hears to the applier. Its errors never leave it.
 
 mod directory;
+pub(crate) mod error;
 mod feed;
 mod poll;
-mod receipt;
+pub(crate) mod snapshot;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,16 +16,17 @@ use tokio::sync::Notify;
 
 pub(crate) use directory::{DirectoryError, check as check_directory, entries as directory_entries};
 
-use crate::applier::{Applier, Outcome};
+use crate::apply::applier::{Applier, Outcome};
+use crate::apply::liveness::Liveness;
 use crate::backoff::Backoff;
-use crate::board::Board;
 use crate::config::{Kind, Settings};
-use crate::conflict::ConflictWatch;
-use crate::error::SyncError;
-use crate::http::Request;
-use crate::judge::Judge;
-use crate::liveness::Liveness;
-use crate::usage::Usage;
+use crate::remote::http::Request;
+use crate::report::acknowledgement;
+use crate::report::usage::Usage;
+use crate::source::error::SyncError;
+use crate::status::conflicts::ConflictWatch;
+use crate::status::store::Board;
+use crate::validate::Judge;
 
 /// How often a held source looks whether a person has accepted its snapshot.
 const ACCEPTANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -134,7 +136,7 @@ async fn listen(context: &Context, applier: &Applier, backoff: &mut Backoff) {
         let result = match &context.settings.kind {
             Kind::Feed(remote) => tokio::select! {
                 result = feed::follow(context, applier, remote, &mut place, backoff) => result,
-                never = receipt::tell(context, remote) => match never {},
+                never = acknowledgement::tell(context, remote) => match never {},
             },
             Kind::Poll { remote, interval } => {
                 poll::follow(context, applier, remote, *interval, &mut place, backoff).await

@@ -7,12 +7,12 @@ use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, Snapshot};
 use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 
 use super::{Context, Place, accepted};
-use crate::applier::{Applier, Outcome, Work};
+use crate::apply::applier::{Applier, Outcome, Work};
 use crate::backoff::Backoff;
 use crate::config::Remote;
-use crate::error::SyncError;
-use crate::http::{Body, Request};
-use crate::snapshot::BOUNDS;
+use crate::remote::http::{Body, Request};
+use crate::source::error::SyncError;
+use crate::source::snapshot::BOUNDS;
 
 /// What web servers that know nothing of snapshots call such a file. A page of HTML is never one.
 const MEDIA_TYPES_TOO: &[&str] =
@@ -85,7 +85,7 @@ async fn take(
 ) -> Result<(Option<String>, Outcome), SyncError> {
     let etag = body.header(&ETAG).and_then(remembered);
     let kept = etag.clone();
-    let (_, outcome) = crate::snapshot::take(context, applier, body, |_: &Snapshot| kept).await?;
+    let (_, outcome) = crate::source::snapshot::take(context, applier, body, |_: &Snapshot| kept).await?;
     Ok((etag, outcome))
 }
 

@@ -19,9 +19,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::backoff::Backoff;
 use crate::config::Remote;
-use crate::error::SyncError;
-use crate::http::{below, post_json};
+use crate::remote::http::{below, post_json};
 use crate::source::Context;
+use crate::source::error::SyncError;
 
 /// How soon after a greeting the service knows of it, and after `pushkeys revoke`: a person may be looking.
 const TICK: Duration = Duration::from_secs(1);

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use pushkeys_keys::chain;
 use serde::Serialize;
 
+use super::contact::{self, Sample};
 use crate::config::{Config, Kind, Settings, UnsafeFile, check_program};
-use crate::contact::{self, Sample};
-use crate::credentials::Credentials;
+use crate::remote::credentials::Credentials;
 use crate::source::check_directory;
 
 /// Certificates, tokens and expiries are judged by clocks; one that is off by more than this will be noticed.

@@ -9,11 +9,11 @@ use pushkeys_cache::{Change, Difference, Held, Stamps, WriteError, Writer};
 use pushkeys_keys::Fingerprint;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::applier::{BATCH_KIB_MAX, Changes, Outcome, Piece, Work};
-use crate::conflict::Touched;
-use crate::guard::must_hold;
-use crate::judge::Skips;
+use crate::apply::applier::{BATCH_KIB_MAX, Changes, Outcome, Piece, Work};
+use crate::config::must_hold;
 use crate::source::{Context, Place};
+use crate::status::conflicts::Touched;
+use crate::validate::Skips;
 
 /// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
 const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);

@@ -12,13 +12,13 @@ use pushkeys_keys::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::applier::Outcome;
-use crate::board::Board;
+use crate::apply::applier::Outcome;
 use crate::config::Config;
-use crate::conflict::ConflictWatch;
-use crate::error::SyncError;
+use crate::report::usage::Usage;
+use crate::source::error::SyncError;
 use crate::source::{Context, sync_once};
-use crate::usage::Usage;
+use crate::status::conflicts::ConflictWatch;
+use crate::status::store::Board;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 

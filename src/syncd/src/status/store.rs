@@ -17,7 +17,7 @@ use pushkeys_keys::SourceName;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
-use crate::judge::{Skip, Skips};
+use crate::validate::{Skip, Skips};
 
 /// The file is replaced at most this often.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use pushkeys_cache::{ReadError, WriteError};
 use pushkeys_feed::{SnapshotError, StreamError};
 use thiserror::Error;
 
-use crate::credentials::CredentialError;
+use crate::remote::credentials::CredentialError;
 use crate::source::DirectoryError;
 
 /// Why a source could not be brought in step. What is in force stays in force.

@@ -10,7 +10,7 @@ use pushkeys_cache::{Cache, ReadError};
 use pushkeys_keys::{Fingerprint, SourceName, chain};
 use tokio::sync::Notify;
 
-use crate::board::Board;
+use crate::status::store::Board;
 
 /// So many keys are looked at one by one; after that the whole source is.
 const KEYS_MAX: usize = 100_000;

@@ -16,14 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::board::Board;
 use crate::config::{Config, Kind, Settings};
-use crate::conflict::{ConflictWatch, Touched};
-use crate::metrics;
+use crate::report::reporter;
+use crate::report::usage::Usage;
+use crate::revocation::keeper;
 use crate::source::{self, Context};
-use crate::usage::Usage;
+use crate::status::conflicts::{ConflictWatch, Touched};
+use crate::status::metrics;
+use crate::status::store::Board;
 use crate::watch::Watch;
-use crate::{report, revoked};
 
 /// How often readiness, the watchdog and the status line are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -128,7 +129,7 @@ impl Daemon {
         }
         let usage = Arc::new(Usage::new(&config.cache));
         let (revoked_keys_file, file) = watch::channel(config.revoked_keys_file.clone());
-        tokio::spawn(revoked::run(config.cache.clone(), Arc::clone(&board), file));
+        tokio::spawn(keeper::run(config.cache.clone(), Arc::clone(&board), file));
         let empty = Config { sources: Vec::new(), ..config.clone() };
         let mut daemon = Self {
             path: path.to_owned(),
@@ -188,7 +189,7 @@ impl Daemon {
         ));
         let task = tokio::spawn(source::run(Arc::clone(&context)));
         let reporter = match &context.settings.kind {
-            Kind::Feed(remote) => Some(tokio::spawn(report::run(Arc::clone(&context), remote.clone()))),
+            Kind::Feed(remote) => Some(tokio::spawn(reporter::run(Arc::clone(&context), remote.clone()))),
             Kind::Poll { .. } | Kind::Directory { .. } => None,
         };
         self.running.insert(name, Running { context, task, reporter });

@@ -8,8 +8,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::config::Remote;
-use crate::credentials::Credentials;
-use crate::error::SyncError;
+use crate::remote::credentials::Credentials;
+use crate::source::error::SyncError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer to a report is short.

@@ -14,10 +14,10 @@ use pushkeys_keys::{Fingerprint, chain};
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings};
-use crate::error::SyncError;
-use crate::judge::Judge;
-use crate::snapshot::BOUNDS;
+use crate::source::error::SyncError;
+use crate::source::snapshot::BOUNDS;
 use crate::source::{directory_entries, snapshot_request};
+use crate::validate::Judge;
 
 /// So many differences of a source are looked at twice and named; beyond that the number alone says enough.
 const DIFFERENCES_MAX: usize = 10_000;

@@ -15,8 +15,8 @@ use pushkeys_keys::{Fingerprint, SourceName, chain};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::board::Board;
-use crate::report::revoked_in;
+use crate::report::reporter::revoked_in;
+use crate::status::store::Board;
 
 /// How soon a revocation is in the file for sshd, and is lifted when nothing needs it any more.
 const TICK: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use reqwest::header::{DATE, HeaderValue};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::error::SyncError;
-use crate::http::{Body, Bounds};
+use crate::remote::http::{Body, Bounds};
+use crate::source::error::SyncError;
 use crate::source::snapshot_request;
 
 /// The header of a snapshot and its first entry come at once, or something is wrong.

@@ -9,9 +9,9 @@ use pushkeys_feed::{APPLIED_PATH, Cursor};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
 
-use super::Context;
 use crate::config::Remote;
-use crate::http::{self, below};
+use crate::remote::http::{self, below};
+use crate::source::Context;
 
 /// The service counts whoever said nothing for 15 s as gone.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const REFUSED_REST: Duration = Duration::from_mins(10);
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Tells the service of `remote` what is applied, for as long as the source runs.
-pub(super) async fn tell(context: &Context, remote: &Remote) -> Infallible {
+pub(crate) async fn tell(context: &Context, remote: &Remote) -> Infallible {
     let mut client = None;
     loop {
         tokio::select! {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use pushkeys_feed::{LineSplitter, Snapshot, SnapshotError, SnapshotLine, SnapshotReader};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::applier::{Applier, Outcome, Piece, Work};
-use crate::error::SyncError;
-use crate::http::{Body, Bounds};
-use crate::judge::{Judge, Judged, Skip};
+use crate::apply::applier::{Applier, Outcome, Piece, Work};
+use crate::remote::http::{Body, Bounds};
 use crate::source::Context;
+use crate::source::error::SyncError;
+use crate::validate::{Judge, Judged, Skip};
 
 /// A snapshot after decompression: ten million RSA keys.
 const BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;

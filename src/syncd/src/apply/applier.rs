@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use pushkeys_cache::{Change, Difference, Held, WriteError, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::error::SyncError;
-use crate::judge::Judged;
+use crate::apply::worker::Worker;
+use crate::source::error::SyncError;
 use crate::source::{Context, Place};
-use crate::worker::Worker;
+use crate::validate::Judged;
 
 /// How many pieces of work wait before a source has to, and how much memory the changes among them and in the
 /// batch at hand may take.

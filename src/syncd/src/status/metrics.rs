@@ -10,7 +10,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use pushkeys_cache::status::{SourceStatus, State};
 
-use crate::board::{Board, Counts};
+use crate::status::store::{Board, Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSource {

@@ -1,0 +1,4 @@
+//! Requests to key services, and the credentials that they show.
+
+pub(crate) mod credentials;
+pub(crate) mod http;

@@ -1,0 +1,3 @@
+//! What is revoked on this host.
+
+pub(crate) mod keeper;
