@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::settings::SETTINGS_FILE;
 
-/// Who is here, by which key, and where to look that up.
+/// Whose session this is, by which key, and where to look that up.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) account: AccountId,
@@ -21,21 +21,21 @@ pub(crate) struct Arguments {
     pub(crate) settings: PathBuf,
 }
 
-/// Why an argv is none of a forced command.
+/// Why the arguments are not those of a forced command.
 #[derive(Debug, Error)]
 pub(crate) enum Misuse {
-    /// Not an option of ours, or one without its value.
+    /// An unknown option, or one without its value.
     #[error(transparent)]
     Argument(#[from] lexopt::Error),
-    /// Which of the two would count is nothing to guess at.
+    /// It is ambiguous which of the two counts.
     #[error("`{0}` is given twice")]
     Twice(&'static str),
-    /// There is no identity without it.
+    /// The identity is incomplete without it.
     #[error("`{0}` is missing")]
     Missing(&'static str),
     #[error(transparent)]
     Id(#[from] ParseIdError),
-    #[error("`--fingerprint` is none")]
+    #[error("`--fingerprint` is not a fingerprint")]
     Fingerprint(#[from] ParseFingerprintError),
 }
 
@@ -67,8 +67,8 @@ impl Arguments {
     }
 }
 
-fn once<T>(place: &mut Option<T>, option: &'static str, value: T) -> Result<(), Misuse> {
-    match place.replace(value) {
+fn once<T>(slot: &mut Option<T>, option: &'static str, value: T) -> Result<(), Misuse> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(Misuse::Twice(option)),
     }
@@ -116,7 +116,7 @@ mod tests {
         );
         check("--account a --key k --fingerprint FP -c id", "invalid option '-c'");
         check("--account a --key k --fingerprint FP --shell", "invalid option '--shell'");
-        check("--account a --key k --fingerprint MD5:01", "`--fingerprint` is none");
+        check("--account a --key k --fingerprint MD5:01", "`--fingerprint` is not a fingerprint");
         check("--account A --key k", "`A` is not an account id: expected 1 to 64 of a-z, 0-9, `_` and `-`");
         check("--account", "missing argument for option '--account'");
     }

@@ -17,8 +17,8 @@ use thiserror::Error;
 
 use crate::arguments::Arguments;
 use crate::environment;
-use crate::git_command::{Access, RepositoryName};
-use crate::program::{self, Finished, ProgramError};
+use crate::process::program::{self, Finished, ProgramError};
+use crate::request::{Access, RepositoryName};
 use crate::trusted::{self, Untrusted};
 
 /// So many lines of a reason are shown, and so many characters of each.

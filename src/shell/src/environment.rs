@@ -9,7 +9,7 @@ use std::process::Command;
 use pushkeys_cache::Entry;
 
 use crate::arguments::Arguments;
-use crate::git_command::{Access, GitCommand};
+use crate::request::{Access, GitCommand};
 use crate::settings::{Deploy, Settings};
 
 /// Where git and what an operator's program calls are looked for.

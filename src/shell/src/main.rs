@@ -4,7 +4,7 @@
 //! pushkeys-shell --account ID --key ID --fingerprint SHA256:… [--cache DIR] [--config FILE]
 //! ```
 //!
-//! It owns what a session is answered: it looks its key up again, greets whoever asks for a shell, serves git, and
+//! It owns what a session is answered: it looks its key up again, greets a client that asks for a shell, serves git, and
 //! refuses everything else. Who is here stands in argv, which syncd wrote. What the client sends arrives in the
 //! environment: it is parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a
 //! repository's name, a path. It starts git, the operator's program and nothing else, in an environment built from
@@ -21,20 +21,18 @@
 
 mod arguments;
 mod authorize;
-mod birth;
 mod environment;
-mod git_command;
 mod greeting;
-mod program;
+mod initialize;
+mod process;
 mod refusal;
 mod registration;
 mod repository;
 mod request;
 mod serve;
+mod serve_error;
 mod session;
 mod settings;
-mod signals;
-mod supervise;
 mod trusted;
 mod usage;
 mod user_auth;
@@ -95,7 +93,7 @@ fn serve(session: &Session) -> ExitCode {
     }
     match answer {
         Ok(Answer::Greeting(greeting)) => {
-            // A client that has left is no error, and nobody is left to be told of any other.
+            // The client may have disconnected, which is no error.
             let _ = std::io::stdout().write_all(greeting.as_bytes());
             ExitCode::SUCCESS
         }
@@ -114,6 +112,6 @@ fn serve(session: &Session) -> ExitCode {
 
 /// Says `text` to the client.
 fn tell(text: &str) {
-    // As above: a client that has left is no error.
+    // As above: the client may have disconnected.
     let _ = writeln!(std::io::stderr(), "pushkeys: {text}");
 }

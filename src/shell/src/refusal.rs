@@ -7,9 +7,9 @@ use pushkeys_cache::NoAnswer;
 use thiserror::Error;
 
 use crate::authorize::AuthorizeError;
-use crate::git_command::{ParseGitCommandError, RepositoryName};
 use crate::request::Command;
-use crate::serve::ServeError;
+use crate::request::{ParseGitCommandError, RepositoryName};
+use crate::serve_error::ServeError;
 use crate::settings::SettingsError;
 use crate::user_auth::UserAuthError;
 

@@ -1,7 +1,7 @@
-//! Repositories below the root: opened by descriptor, so that what was checked is what git works in.
+//! Repositories below the root, opened by descriptor, so that git works in the folder that was checked.
 //!
 //! The kernel resolves every path beneath the root (openat2(2), Linux 5.6), so neither `..` nor a symbolic link leads out
-//! of it, whoever made them and whenever.
+//! of it, no matter who makes one, and when.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Repositories are for the login and its group, and nobody else on the host.
+/// Repositories are readable by the login and its group only.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 
 /// The folder of all repositories.
@@ -87,7 +87,7 @@ impl Root {
             .and_then(|made| initialize(&Repository(made)))
             .and_then(|()| self.put_in_place(&parent, &temporary, &path.0).map_err(E::from));
         if !matches!(made, Ok(true)) {
-            // What was begun is of no use to anybody.
+            // An incomplete repository is useless, and its name is never looked up.
             let _ = std::fs::remove_dir_all(self.path.join(&place));
         }
         made?;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_second_gets_the_repository_of_the_first() {
+    fn of_two_that_create_a_repository_the_second_gets_the_first_ones() {
         let Host { folder, root } = host();
         let second = root.create(&path("acct_8/app.git"), |made| {
             write_head(made)?;

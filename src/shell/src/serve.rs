@@ -1,26 +1,23 @@
 //! Serving git: from what a client asks for to the process that answers it.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use pushkeys_cache::Entry;
 use rustix::fs::Mode;
-use thiserror::Error;
 
 use crate::arguments::Arguments;
 use crate::authorize::{self, Decision};
-use crate::birth;
 use crate::environment;
-use crate::git_command::{Access, GitCommand, Service};
-use crate::program::ProgramError;
+use crate::initialize;
+use crate::process::supervise::{self, Cut, Ending};
 use crate::refusal::Refusal;
-use crate::repository::{RelativePath, Repository, RepositoryError, Root};
+use crate::repository::{RelativePath, Repository, Root};
+use crate::request::{Access, GitCommand, Service};
+use crate::serve_error::ServeError;
 use crate::settings::{Create, Locate, Settings, SettingsError};
-use crate::supervise::{self, Cut, Ending};
-use crate::trusted::{self, Untrusted};
+use crate::trusted;
 
 /// New files are for the login and its group.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
@@ -28,25 +25,6 @@ const UMASK: Mode = Mode::from_raw_mode(0o027);
 const HOOK: &str = "post-receive";
 /// What a shell gives for a program that a signal ended: this and the signal's number.
 const SIGNALLED: i32 = 128;
-
-/// Why git cannot be served, which is the host's fault.
-#[derive(Debug, Error)]
-pub(crate) enum ServeError {
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Repository(#[from] RepositoryError),
-    #[error("`{}` is no path below `{}`", path.display(), root.display())]
-    Path { path: PathBuf, root: PathBuf },
-    #[error("cannot make a repository")]
-    Initialize(#[from] ProgramError),
-    #[error("`git init` ended with {0}")]
-    Initialized(ExitStatus),
-    #[error("cannot deploy")]
-    Deploy(#[from] Untrusted),
-    #[error("cannot run git")]
-    Run(#[source] io::Error),
-}
 
 /// How a session with git ended.
 #[derive(Debug)]
@@ -121,7 +99,7 @@ impl Serve<'_> {
         let served = Served { moved: Moved::so_far(), ..Served::of(ending) };
         if is_new && served.status == 0 {
             // What was pushed is there; a clone only has to name its branch.
-            let _ = birth::follow_first_branch();
+            let _ = initialize::follow_first_branch();
         }
         Ok(served)
     }
@@ -137,7 +115,7 @@ impl Serve<'_> {
         }
         let is_created_by_push = settings.create == Create::FirstPush;
         if is_created_by_push && self.command.service.access() == Access::Write {
-            let made = root.create(&path, birth::initialize).map_err(cannot_serve::<ServeError>)?;
+            let made = root.create(&path, initialize::repository).map_err(cannot_serve::<ServeError>)?;
             return Ok((made, true));
         }
         Err(Refusal::NoRepository { repository: self.command.repository.clone(), is_created_by_push })

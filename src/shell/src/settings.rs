@@ -1,6 +1,6 @@
-//! `/etc/pushkeys/shell.toml`: where repositories are, who decides about them, and what happens after a push.
+//! `/etc/pushkeys/shell.toml`: where repositories are, who decides about access, and what happens after a push.
 //!
-//! Whoever can write this file decides whose repository is opened, so it must be root's own.
+//! This file decides which repository is opened, so only root may be able to write it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,7 +11,7 @@ use pushkeys_keys::AccountId;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::git_command::RepositoryName;
+use crate::request::RepositoryName;
 use crate::trusted::{self, Untrusted};
 
 /// Where a push host keeps its settings.
@@ -22,7 +22,7 @@ const HOOKS_DIRECTORY: &str = "/usr/libexec/pushkeys/hooks";
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 const PATH_TEMPLATE: &str = "{account}/{repository}.git";
 const AUTHORIZE_LIMIT_S: u64 = 5;
-/// While the operator's program is being asked nobody watches the client, whom no child outlives by ten seconds.
+/// The client is not watched while the operator's program runs, and no child may outlive it by ten seconds.
 pub(crate) const AUTHORIZE_LIMIT_S_MAX: u64 = 5;
 
 /// The settings as resolved.
@@ -37,22 +37,22 @@ pub(crate) struct Settings {
     pub(crate) deploy: Option<Deploy>,
 }
 
-/// Who knows where a repository is, and whose it is.
+/// How a repository is found, and access to it decided.
 #[derive(Debug)]
 pub(crate) enum Locate {
-    /// The path below the root names the account, or whatever else the operator wrote.
+    /// By a path below the root, made of the account and the repository's name.
     Template(PathTemplate),
-    /// A program of the operator's is asked.
+    /// By a program of the operator's.
     Program { path: PathBuf, limit: Duration },
 }
 
-/// When a repository comes into being.
+/// When a repository is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Create {
-    /// When somebody who may pushes to it.
+    /// By the first push of an account that may push to it.
     FirstPush,
-    /// When the operator makes it.
+    /// Only by the operator.
     Never,
 }
 
@@ -231,7 +231,7 @@ mod tests {
     fn the_example_that_is_shipped_is_right() {
         let settings = read(EXAMPLE).unwrap();
         assert_eq!(settings.create, Create::FirstPush);
-        // What is commented out must be right as well once somebody takes the sign away.
+        // What is commented out must be valid without the `#` too.
         let all = EXAMPLE
             .replace("\npath", "\n#path")
             .replace("\n#authorize", "\nauthorize")

@@ -6,7 +6,7 @@ use pushkeys_cache::{USAGE_SOCKET, Used};
 use pushkeys_keys::UseKind;
 
 use crate::arguments::Arguments;
-use crate::git_command::Access;
+use crate::request::Access;
 use crate::request::Request;
 
 /// Says that the key of `arguments` was used for `request`, if the daemon is there and listens.

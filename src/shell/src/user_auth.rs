@@ -1,7 +1,7 @@
-//! What sshd itself says of who signed: the file that `SSH_USER_AUTH` names, when `ExposeAuthInfo` is on.
+//! Which key authenticated, as sshd says: the file that `SSH_USER_AUTH` names when `ExposeAuthInfo` is on.
 //!
 //! Up to OpenSSH 9.8 the options of a key stay in force after a wrong signature for it, the forced command with its
-//! identity among them. This file lists what did authenticate, one method a line: `publickey TYPE BASE64`.
+//! identity among them. This file lists what did authenticate, one method per line: `publickey TYPE BASE64`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_file_nothing_is_claimed_and_with_an_unreadable_one_nobody_gets_in() {
+    fn a_missing_file_is_accepted_and_an_unreadable_one_is_refused() {
         let fingerprint = Fingerprint::of(b"ana");
         assert!(check(None, &fingerprint).is_ok());
         assert!(check(Some(OsStr::new("/nonexistent")), &fingerprint).is_err());

@@ -1,26 +1,26 @@
-//! How a repository comes into being at its first push.
+//! Making a repository for its first push.
 
 use std::process::Command;
 use std::time::Duration;
 
 use crate::environment;
-use crate::program::{self, Finished};
+use crate::process::program::{self, Finished};
+use crate::process::supervise::OUTLIVES_CLIENT_MAX;
 use crate::repository::Repository;
-use crate::serve::ServeError;
+use crate::serve_error::ServeError;
 use crate::settings::AUTHORIZE_LIMIT_S_MAX;
-use crate::supervise::OUTLIVES_CLIENT_MAX;
 
 /// `git init` copies a few small files.
 const INITIALIZE_LIMIT: Duration = Duration::from_secs(4);
 /// Each of the three steps to a branch reads or writes one.
 const BRANCH_LIMIT: Duration = Duration::from_secs(2);
 
-// Nobody watches the client meanwhile.
+// The client is not watched meanwhile.
 const _: () = assert!(AUTHORIZE_LIMIT_S_MAX + INITIALIZE_LIMIT.as_secs() < OUTLIVES_CLIENT_MAX.as_secs());
 const _: () = assert!(BRANCH_LIMIT.as_secs() * 3 < OUTLIVES_CLIENT_MAX.as_secs());
 
 /// Makes `repository`, an empty folder, a repository that has no branch yet.
-pub(crate) fn initialize(repository: &Repository) -> Result<(), ServeError> {
+pub(crate) fn repository(repository: &Repository) -> Result<(), ServeError> {
     repository.enter()?;
     let finished = git(&["init", "--quiet", "--bare", "."], INITIALIZE_LIMIT)?;
     if finished.status.success() { Ok(()) } else { Err(ServeError::Initialized(finished.status)) }
@@ -34,7 +34,7 @@ pub(crate) fn follow_first_branch() -> Result<(), ServeError> {
     }
     let branches = git(&["for-each-ref", "--count=1", "--format=%(refname)", "refs/heads/"], BRANCH_LIMIT)?;
     let branch = String::from_utf8_lossy(&branches.stdout);
-    // A name that git gives in full is no option, whatever its user chose.
+    // A full name begins with `refs/`, so it is never taken for an option.
     if branch.starts_with("refs/heads/") {
         git(&["symbolic-ref", "HEAD", branch.trim_end()], BRANCH_LIMIT)?;
     }

@@ -1,12 +1,14 @@
-//! What the client asks of a session, of which nothing is believed.
+//! What the client asks for. All of it is untrusted input.
+
+mod git_command;
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::git_command::{GitCommand, ParseGitCommandError};
+pub(crate) use git_command::{Access, GitCommand, ParseGitCommandError, RepositoryName, Service};
 
-/// At most so many bytes of a command are shown or logged; a client may send megabytes.
+/// The part of a command that is shown and logged, in bytes; a client may send megabytes.
 const COMMAND_SHOWN_BYTES_MAX: usize = 200;
 
 /// What a client asks for.
@@ -16,7 +18,7 @@ pub(crate) enum Request {
     Shell,
     /// What git clients ask for.
     Git(GitCommand),
-    /// What begins like it, and is something else.
+    /// A git command that does not follow the grammar.
     Malformed(Command, ParseGitCommandError),
     /// Any other command or subsystem.
     Other(Command),
@@ -98,7 +100,7 @@ mod tests {
     }
     proptest! {
         #[test]
-        fn whatever_a_client_sends_is_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
+        fn any_bytes_of_a_client_are_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
             let shown = pushkeys_keys::escape(&Command(OsString::from_vec(bytes)).to_string()).into_owned();
             prop_assert!(!shown.chars().any(char::is_control));
             // Each byte becomes at most the six of `\u{7f}`, and the length comes after them.

@@ -1,7 +1,7 @@
-//! A running git: what it is to its client is passed straight through, and it ends when the session does.
+//! A running git, which has the session's own standard streams and ends with the session.
 //!
-//! The session's process stays as git's parent and sleeps; it wakes when git ends, when it is itself asked to end, when the
-//! client has gone, and twice a second to ask whether the key still counts.
+//! This process stays git's parent and sleeps. It wakes when git ends, when a signal asks it to end, when the client has
+//! disconnected, and twice a second to check that the key is still valid.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::program::wait;
-use crate::signals::Signals;
+use super::program::wait;
+use super::signals::Signals;
 
-/// How often the key is looked up: a session ends within a second of the change.
+/// How often the key is looked up, so that a session ends within a second of the key's removal.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
-/// git sees by itself that its client has gone, as soon as it reads or writes. A hook may not.
+/// git notices by itself that its client has disconnected, at its next read or write. A hook may not.
 const AFTER_CLIENT: Duration = Duration::from_secs(3);
-/// What is asked to end has so long to remove its temporary files.
+/// How long a process that was asked to end has to remove its temporary files.
 const AFTER_ASKING: Duration = Duration::from_secs(2);
-/// Nothing survives SIGKILL, but a process in a system call of a dead disk may not end either.
+/// How long to wait after SIGKILL: a process that waits for a failed disk does not end.
 const AFTER_KILLING: Duration = Duration::from_secs(1);
 
-/// No child outlives its client by so long.
+/// The longest time by which a child may outlive its client.
 pub(crate) const OUTLIVES_CLIENT_MAX: Duration = Duration::from_secs(10);
 const _: () = assert!(
     AFTER_CLIENT.as_millis() + AFTER_ASKING.as_millis() + AFTER_KILLING.as_millis()
@@ -32,10 +32,10 @@ const _: () = assert!(
 );
 const _: () = assert!(CHECK_EVERY.as_millis() * 2 <= 1000);
 
-/// How a process came to its end.
+/// How a process ended.
 #[derive(Debug)]
 pub(crate) struct Ending<R> {
-    /// `None` when even SIGKILL had not ended it in time.
+    /// `None` if it was still running some time after SIGKILL.
     pub(crate) status: Option<ExitStatus>,
     /// Why it was made to end, if it was.
     pub(crate) cut: Option<Cut<R>>,
@@ -44,9 +44,9 @@ pub(crate) struct Ending<R> {
 /// Why a process was made to end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cut<R> {
-    /// Its session lost its right.
+    /// The session's key is no longer valid.
     Revoked(R),
-    /// Nobody reads what it says.
+    /// The client has disconnected.
     ClientLeft,
     /// This process was asked to end.
     Signal(Signal),
@@ -55,9 +55,9 @@ pub(crate) enum Cut<R> {
 /// What is waited for.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// The process, for as long as it takes.
+    /// The process, without a limit.
     Serving,
-    /// The process, which no longer has a client.
+    /// The process, whose client has disconnected.
     Left(Instant),
     /// The process, which was asked to end.
     Asked(Instant),
@@ -65,8 +65,8 @@ enum Stage {
     Killed(Instant),
 }
 
-/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. Nothing
-/// of its process group lives on afterwards.
+/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. No process
+/// of its group is left afterwards.
 pub(crate) fn run<R>(command: &mut Command, revoked: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
     let mut child = command.process_group(0).spawn()?;
     let watched = Watched::new(&child);

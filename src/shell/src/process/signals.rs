@@ -1,4 +1,4 @@
-//! Signals that ask this process to end, as something to read: it has a child to end first.
+//! Signals that ask this process to end, read from a descriptor, because its child must be ended first.
 
 #![expect(
     unsafe_code,
@@ -11,21 +11,21 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use rustix::process::Signal;
 
-/// What a service manager, a terminal and an administrator send.
+/// What a service manager, a terminal and an operator send.
 const ASKED_TO_END: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::INT];
-/// signalfd(2): one record has so many bytes, and begins with the signal's number.
+/// The size of a record of signalfd(2), which begins with the signal's number.
 const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 
-/// The signals of [`ASKED_TO_END`], held back from their default action and readable.
+/// The signals of [`ASKED_TO_END`], blocked and readable.
 #[derive(Debug)]
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Holds them back from now on. Processes that are started later inherit this, and end by SIGKILL alone.
+    /// Blocks them from now on. Processes that are started later inherit this, and end by SIGKILL alone.
     pub(crate) fn hold() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset(3) initialises the set that the other calls read; no pointer is kept by any of them. The
-        // descriptor that signalfd(2) gives is new, and nobody else owns it.
+        // descriptor that signalfd(2) returns is new and has no other owner.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for signal in ASKED_TO_END {

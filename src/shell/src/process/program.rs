@@ -1,4 +1,4 @@
-//! Programs that run to their end within a limit, their output bounded: the operator's, and `git init`.
+//! Programs that run within a time limit and whose output is bounded: the operator's, and short git commands.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -10,10 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
-/// So much of each stream is kept; a program that says more has not understood the question.
+/// The longest output on each stream, in bytes. A longer one is an error.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 4096;
 
-/// What a program left behind.
+/// Exit status and output of a program.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -32,20 +32,20 @@ pub(crate) enum ProgramError {
     TooMuch { program: String },
 }
 
-/// One of the two streams until it ends.
+/// One of the two streams, and what was read of it.
 struct Stream<R> {
     reader: Option<R>,
     bytes: Vec<u8>,
 }
 
-/// How the wait for a program's streams ended.
+/// How reading a program's streams ended.
 enum Collected {
     Whole,
     TimedOut,
     TooMuch,
 }
 
-/// Runs `command` without input. Nothing of its process group lives on afterwards.
+/// Runs `command` without input. No process of its group is left afterwards.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, ProgramError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |source| ProgramError::Run { program: program.clone(), source };
@@ -75,7 +75,7 @@ impl Streams {
         Self { stdout: Stream::new(child.stdout.take()), stderr: Stream::new(child.stderr.take()) }
     }
 
-    /// Reads until the program has ended, at most to `end`. Whoever else holds its streams is not waited for.
+    /// Reads until the program has ended, at most until `end`. Other processes that hold its streams are not waited for.
     fn collect(&mut self, child: &Child, end: Instant) -> io::Result<Collected> {
         let exit = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
         loop {
@@ -106,7 +106,7 @@ impl<R: Read + AsFd> Stream<R> {
         self.reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN))
     }
 
-    /// Takes what can be read without waiting; whether that is within the bound.
+    /// Reads what is available without waiting, and returns whether it is within the bound.
     fn read_what_is_there(&mut self) -> io::Result<bool> {
         let mut buffer = [0; OUTPUT_BYTES_MAX];
         while let Some(reader) = &mut self.reader {
@@ -125,7 +125,7 @@ impl<R: Read + AsFd> Stream<R> {
     }
 }
 
-/// poll(2) for at most `limit`; a signal that interrupts it is as good as a limit that is over.
+/// poll(2) for at most `limit`; an interrupting signal counts as the end of the limit.
 pub(crate) fn wait(polled: &mut [PollFd<'_>], limit: Duration) -> io::Result<usize> {
     // Limits are seconds, far from where this fails.
     let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_leaves_in_the_background_is_neither_waited_for_nor_left() {
+    fn background_processes_of_a_program_are_killed_and_not_waited_for() {
         let finished = sh("sleep 1000 & echo $!", LONG).unwrap();
         let pid = String::from_utf8(finished.stdout).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
