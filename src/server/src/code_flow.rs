@@ -24,7 +24,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::files::FileError;
 use crate::outbound::{Outbound, OutboundError};
 use crate::seal::{SealError, Sealer};
 
@@ -40,7 +40,7 @@ const REASON_CHARACTERS_MAX: usize = 200;
 pub enum PrepareError {
     /// Our secret there.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    File(#[from] FileError),
     /// See [`SealError`].
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -1,10 +1,8 @@
 //! The configuration file. Every setting has a default, and what is not known is refused.
 
 mod error;
-mod files;
 #[cfg(test)]
 mod tests;
-mod values;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -15,15 +13,14 @@ use pushkeys_keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
 pub use self::error::ConfigError;
-pub(crate) use self::files::{read_private, read_secret, read_trusted};
-use self::values::parsed;
-pub(crate) use self::values::{duration, optional};
 use crate::api::Origin;
 use crate::auth::PublicUrl;
 use crate::console::ConsoleConfig;
+use crate::files::read_trusted;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
+use crate::values::{duration, optional, parsed};
 use crate::{github, mail, oidc, tls};
 
 /// The longest configuration file in bytes.

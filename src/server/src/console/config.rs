@@ -8,7 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::api::Origin;
-use crate::config::{duration, optional};
+use crate::values::{duration, optional};
 
 const DAY: Duration = Duration::from_hours(24);
 const PUSH_HOST_BYTES_MAX: usize = 253;

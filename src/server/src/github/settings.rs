@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_secret};
+use crate::files::{FileError, read_secret};
 use crate::outbound::RemoteUrl;
 
 /// An OAuth app that is registered at GitHub, or at a GitHub Enterprise Server.
@@ -28,7 +28,7 @@ pub struct Settings {
 
 impl Settings {
     /// The app's secret.
-    pub fn client_secret(&self) -> Result<String, ConfigError> {
+    pub fn client_secret(&self) -> Result<String, FileError> {
         read_secret(&self.client_secret_file)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lettre::message::Mailbox;
 use serde::{Deserialize, Deserializer};
 
-use crate::config::{ConfigError, read_secret};
+use crate::files::{FileError, read_secret};
 use crate::outbound::is_here;
 
 /// How a connection to the mail server is protected.
@@ -47,7 +47,7 @@ pub struct Settings {
 
 impl Settings {
     /// Our name and password at the server, if there are any.
-    pub fn credentials(&self) -> Result<Option<(String, String)>, ConfigError> {
+    pub fn credentials(&self) -> Result<Option<(String, String)>, FileError> {
         match (&self.username, &self.password_file) {
             (Some(username), Some(path)) => Ok(Some((username.clone(), read_secret(path)?))),
             _ => Ok(None),

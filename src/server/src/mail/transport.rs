@@ -11,7 +11,7 @@ use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
 use super::{Settings, Tls};
-use crate::config::{ConfigError, read_trusted};
+use crate::files::{FileError, read_trusted};
 use crate::outbound::{is_about_name, rejected_certificate};
 
 /// How long each word of the two may take.
@@ -28,7 +28,7 @@ pub(super) type Transport = AsyncSmtpTransport<Tokio1Executor>;
 pub enum PrepareError {
     /// Our password at the mail server, or the file of authorities.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    File(#[from] FileError),
     /// What is in that file.
     #[error("`{}` holds no certificates in PEM", path.display())]
     Authorities {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, read_secret};
+use crate::files::{FileError, read_secret};
 use crate::outbound::RemoteUrl;
 
 /// The scope without which there is no ID token.
@@ -43,7 +43,7 @@ pub struct Settings {
 
 impl Settings {
     /// Our secret at the provider.
-    pub fn client_secret(&self) -> Result<String, ConfigError> {
+    pub fn client_secret(&self) -> Result<String, FileError> {
         read_secret(&self.client_secret_file)
     }
 

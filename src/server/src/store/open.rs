@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::receipts::Receipts;
 use super::sql::{Database, sql};
 use super::{DatabaseUrl, Store, StoreError, StoreLimits, postgres, sqlite};
-use crate::config::ConfigError;
+use crate::files::FileError;
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -75,7 +75,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<ConfigError>,
+        source: Box<FileError>,
     },
     /// Missing, or readable by others.
     #[error("cannot use the database password in `{}`", path.display())]
@@ -83,7 +83,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<ConfigError>,
+        source: Box<FileError>,
     },
     /// A PostgreSQL without what we use.
     #[error("the server of the database `{url}` is PostgreSQL {}, hint: version {} or newer is needed", version / 10_000, postgres::VERSION_MIN / 10_000)]

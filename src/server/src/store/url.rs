@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 
 use super::OpenError;
-use crate::config::{read_private, read_secret, read_trusted};
+use crate::files::{read_private, read_secret, read_trusted};
 use crate::outbound::is_here;
 
 /// What sqlx calls the parameters that we look at too.

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::Settings;
 use super::client::ProofOfPossession;
-use crate::config::{ConfigError, read_private, read_trusted};
+use crate::files::{FileError, read_private, read_trusted};
 
 /// The longest file: a bundle of all public authorities has a quarter of a mebibyte.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -26,7 +26,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub enum TlsError {
     /// Missing, or not for us, or for others too.
     #[error(transparent)]
-    File(#[from] ConfigError),
+    File(#[from] FileError),
     /// No certificate in it.
     #[error("`{}` holds no certificate in PEM", path.display())]
     Certificate {

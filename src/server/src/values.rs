@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer};
 
-pub(super) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr<Err: std::fmt::Display>,
