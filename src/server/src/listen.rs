@@ -20,7 +20,7 @@ use tower::Layer as _;
 
 use crate::log::chain;
 use crate::metrics::Metrics;
-use crate::tls::{ShownCertificate, Tls};
+use crate::tls::{ClientCertificate, ShownCertificate, Tls};
 
 /// Connections at once: 5,000 hosts with room for those that come back while their old ones time out.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -66,10 +66,6 @@ pub(crate) struct Door {
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
 }
-
-/// The certificate that a connection's client showed, whatever it is good for.
-#[derive(Clone)]
-pub(crate) struct ClientCertificate(pub(crate) Option<ShownCertificate>);
 
 /// Serves whoever connects until the order to stop, and then what was begun.
 pub(crate) async fn serve(listener: TcpListener, door: Door) {

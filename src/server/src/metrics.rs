@@ -16,7 +16,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
-use crate::host_feed::Hub;
 use crate::log::chain;
 use crate::store::{self, Store, Totals};
 
@@ -59,13 +58,12 @@ pub(crate) struct Metrics {
     refusals: Family<OfKind, Counter>,
     handshakes: Family<OfKind, Counter>,
     store: Store,
-    hub: Hub,
     totals: Arc<Mutex<Option<(Instant, Totals)>>>,
 }
 
 impl Metrics {
     /// Counts from now on.
-    pub(crate) fn new(store: Store, hub: Hub) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         let mut registry = Registry::with_prefix("pushkeys_server");
         let requests = Family::default();
         let seconds: Family<OfClass, Histogram, fn() -> Histogram> =
@@ -86,18 +84,18 @@ impl Metrics {
             handshakes.clone(),
         );
         let registry = Arc::new(registry);
-        Self { registry, requests, seconds, refusals, handshakes, store, hub, totals: Arc::default() }
+        Self { registry, requests, seconds, refusals, handshakes, store, totals: Arc::default() }
     }
 
-    /// The numbers in the text format of OpenMetrics.
-    pub(crate) async fn text(&self) -> String {
+    /// The numbers in the text format of OpenMetrics, while `streams` hosts follow the changes.
+    pub(crate) async fn text(&self, streams: u64) -> String {
         let mut now = Registry::with_prefix("pushkeys_server");
         let gauge = |registry: &mut Registry, name: &str, help: &str, number: u64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
             registry.register(name, help, gauge);
         };
-        gauge(&mut now, "streams", "Hosts that follow the changes", self.hub.streams());
+        gauge(&mut now, "streams", "Hosts that follow the changes", streams);
         let errors: Counter = Counter::default();
         errors.inc_by(store::errors());
         now.register("database_errors", "Statements that the database did not do", errors);

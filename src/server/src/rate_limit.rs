@@ -4,8 +4,9 @@
 //! grows, forgets nobody who asked too often, and nobody can choose whom he shares a bucket with.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -13,6 +14,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
+use pushkeys_keys::AccountId;
 use serde::Deserialize;
 
 /// Buckets in a table, of 8 bytes each.
@@ -112,6 +114,48 @@ pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_pr
         }
     }
     address
+}
+
+/// How often accounts and addresses are served; clones count together.
+#[derive(Clone)]
+pub struct Limits(Arc<Shared>);
+
+struct Shared {
+    accounts: Limiter<AccountId>,
+    peers: Limiter<Peer>,
+    trusted_proxies: Vec<IpAddr>,
+}
+
+impl Limits {
+    /// One account is served at the rate `account`, one address at `address`; `trusted_proxies` are believed about
+    /// the address of their peer.
+    pub(crate) fn new(account: Rate, address: Rate, trusted_proxies: &[IpAddr]) -> Self {
+        Self(Arc::new(Shared {
+            accounts: Limiter::new(account),
+            peers: Limiter::new(address),
+            trusted_proxies: trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+        }))
+    }
+
+    /// Where a request over `connection` came from.
+    pub(crate) fn address(&self, connection: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        client_address(connection.ip(), headers, &self.0.trusted_proxies)
+    }
+
+    /// Counts a request from `address`. `Err`: it comes too early by this number of seconds.
+    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), u64> {
+        self.0.peers.check(&address.into()).map_err(whole_seconds)
+    }
+
+    /// Counts a request of `account`. `Err`: it comes too early by this number of seconds.
+    pub(crate) fn check_account(&self, account: &AccountId) -> Result<(), u64> {
+        self.0.accounts.check(account).map_err(whole_seconds)
+    }
+}
+
+/// Rounded up: a client that waits so long is served.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + 1
 }
 
 #[cfg(test)]

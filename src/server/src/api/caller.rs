@@ -35,7 +35,8 @@ impl Caller {
             AuthError::TooManySigned => ApiError::busy(&error.to_string()),
             _ => ApiError::unauthorized(&error),
         })?;
-        api.limits.check_account(&shown.account)?;
+        let checked = api.limits.check_account(&shown.account);
+        checked.map_err(|wait_s| ApiError::too_many("this account sends too many requests", wait_s))?;
         let connection = request.extensions.get::<SocketAddr>();
         let address = connection.map(|connection| api.limits.address(*connection, &request.headers));
         let actor = Actor { via: Via::Token(shown.label), address };

@@ -2,8 +2,6 @@
 //!
 //! No cookie opens the API, so an origin that is let in can do no more than send a credential it has itself.
 
-use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -14,8 +12,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
-use thiserror::Error;
+
+use crate::origin::Origin;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
@@ -23,84 +21,18 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, retry-after
 /// How long a browser may remember the answer to `OPTIONS`, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 
-/// Scheme, host and perhaps port of a page, as a browser sends it: `https://console.example.com`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Origin(HeaderValue);
-
-/// Why a text is not an origin.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", pushkeys_keys::escape(.0))]
-pub struct ParseOriginError(String);
-
-impl Origin {
-    /// Whether a browser that sends `origin` shows a page of this one.
-    pub(crate) fn is(&self, origin: &HeaderValue) -> bool {
-        self.0 == *origin
-    }
-
-    /// The text, as a browser sends it.
-    pub(crate) fn as_str(&self) -> &str {
-        // It was made of a text.
-        self.0.to_str().unwrap_or_default()
-    }
-
-    /// Whether its pages come over TLS.
-    pub(crate) fn is_https(&self) -> bool {
-        self.0.as_bytes().starts_with(b"https://")
-    }
-
-    /// Whether it is this machine itself, whoever looks at it.
-    pub(crate) fn is_loopback(&self) -> bool {
-        let host = self.0.to_str().ok().and_then(|text| text.split_once("://")).map_or("", |(_, host)| host);
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl FromStr for Origin {
-    type Err = ParseOriginError;
-
-    fn from_str(text: &str) -> Result<Self, ParseOriginError> {
-        let is_host = |byte: u8| {
-            byte.is_ascii_lowercase()
-                || byte.is_ascii_digit()
-                || matches!(byte, b'-' | b'.' | b':' | b'[' | b']')
-        };
-        let refused = || ParseOriginError(text.chars().take(80).collect());
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        match host {
-            Some(host) if !host.is_empty() && host.bytes().all(is_host) => {
-                HeaderValue::from_str(text).map(Self).map_err(|_| refused())
-            }
-            _ => Err(refused()),
-        }
-    }
-}
-
-impl TryFrom<String> for Origin {
-    type Error = ParseOriginError;
-
-    fn try_from(text: String) -> Result<Self, ParseOriginError> {
-        text.parse()
-    }
-}
-
 /// Answers `OPTIONS`, and tells a browser which pages may read the other answers.
 pub(super) async fn allow(State(origins): State<Arc<[Origin]>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN);
-    let allowed = origin.and_then(|origin| origins.iter().find(|allowed| allowed.0 == *origin)).cloned();
+    let allowed =
+        origin.and_then(|origin| origins.iter().find(|allowed| allowed.is(origin))).map(Origin::header_value);
     let is_options = *request.method() == Method::OPTIONS;
     let mut response =
         if is_options { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     // Also where there is none: a cache may not hand this answer to a page of another origin.
     headers.append(VARY, HeaderValue::from_static("origin"));
-    if let Some(Origin(origin)) = allowed {
+    if let Some(origin) = allowed {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         if is_options {
@@ -114,19 +46,4 @@ fn allow_request(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_S);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_what_a_browser_sends_and_never_a_wildcard() {
-        for text in ["https://console.example.com", "http://localhost:3000", "http://[::1]:8080"] {
-            assert!(text.parse::<Origin>().is_ok(), "{text}");
-        }
-        for text in ["", "*", "null", "https://", "https://a/", "https://A", "a.example", "https://*.a"] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
-        }
-    }
 }

@@ -14,10 +14,10 @@ use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
 use super::caller::Caller;
-use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::log::chain;
 use crate::percent;
+use crate::request_id::RequestId;
 use crate::store::{AccountRevocation, KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.

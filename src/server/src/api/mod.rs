@@ -27,7 +27,6 @@ mod github;
 mod keys;
 mod limits;
 mod ownership;
-mod request_id;
 mod self_account;
 
 use std::sync::Arc;
@@ -42,14 +41,12 @@ use pushkeys_keys::Policy;
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
 
-pub use self::cors::{Origin, ParseOriginError};
 use self::error::ApiError;
 pub(crate) use self::keys::{log_change, log_proof};
-pub use self::limits::Limits;
-pub(crate) use self::limits::whole_seconds;
-pub(crate) use self::request_id::RequestId;
 use crate::auth::Authenticator;
 use crate::github::GitHub;
+use crate::origin::Origin;
+use crate::rate_limit::Limits;
 use crate::store::Store;
 
 /// The longest that an API request may take, waiting for the database included.
@@ -97,11 +94,6 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.limits.clone(), limits::check_peer))
         .layer(middleware::from_fn_with_state(api.allowed_origins.clone(), cors::allow))
         .with_state(api)
-}
-
-/// Gives every response an `x-request-id`, by which a person's report leads to the line in the log.
-pub fn with_request_ids(router: Router) -> Router {
-    router.layer(middleware::from_fn(request_id::assign))
 }
 
 async fn health(State(api): State<Api>) -> Result<Json<Value>, ApiError> {

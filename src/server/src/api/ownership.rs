@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::caller::Caller;
 use super::keys::{check_key, json_string, log_proof, name_in_path};
-use super::request_id::RequestId;
 use super::{Api, ApiError};
 use crate::proof::{self, Proof};
+use crate::request_id::RequestId;
 use crate::store::PutKeyError;
 
 const CHALLENGE: &str = "challenge";

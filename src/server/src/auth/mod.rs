@@ -23,8 +23,8 @@ pub use self::base_url::{ParsePublicUrlError, PublicUrl};
 pub use self::host::HostAuthError;
 pub(crate) use self::host::KnownHost;
 use self::nonces::Nonces;
+pub use self::oauth::Consumer;
 use self::oauth::{OauthCredential, SignatureMethod, Signed};
-use crate::config::Consumer;
 use crate::secret::{ServiceSecret, TokenDigest};
 use crate::store::{Store, StoreError, TokenUse};
 

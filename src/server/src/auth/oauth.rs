@@ -3,6 +3,8 @@
 //! Known clients send PLAINTEXT in two forms: the consumer key, the token and the signature alone, or with
 //! method, nonce, timestamp and version as the standard asks. PLAINTEXT has no use for a nonce.
 
+use serde::Deserialize;
+
 use super::AuthError;
 use crate::percent;
 
@@ -10,6 +12,23 @@ use crate::percent;
 const PARAMETERS_MAX: usize = 16;
 /// The longest nonce in bytes: known clients send 32.
 const NONCE_BYTES_MAX: usize = 256;
+
+/// A program that speaks OAuth 1.0a for accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    /// Its public name.
+    pub key: String,
+    /// Its own half of the signature.
+    pub secret: String,
+}
+
+impl Consumer {
+    /// Clever Cloud's CLI, whose consumer secret is published in its source and protects nothing.
+    pub(crate) fn clever_tools() -> Self {
+        Self { key: "T5nFjKeHH4AIlEveuGhB5S3xg8T19e".into(), secret: "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT".into() }
+    }
+}
 
 /// A credential as it was sent, decoded.
 ///

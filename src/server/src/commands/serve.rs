@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, open_store};
-use crate::api::{self, Api, Limits};
+use crate::api::{self, Api};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::console::{self, Console, Elsewhere};
@@ -24,6 +24,8 @@ use crate::log::chain;
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
+use crate::rate_limit::Limits;
+use crate::request_id::with_request_ids;
 use crate::secret::ServiceSecret;
 use crate::store::Store;
 use crate::tls::{self, Tls};
@@ -52,11 +54,12 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
-    let metrics = Metrics::new(store.clone(), hub.clone());
-    let feed = Feed::new(store.clone(), authenticator.clone(), hub, stopping.clone());
-    let limits = Limits::new(config);
+    let metrics = Metrics::new(store.clone());
+    let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), stopping.clone());
+    let limits = Limits::new(config.account_rate, config.address_rate, &config.trusted_proxies);
     let elsewhere = Elsewhere { github: github.clone(), oidc };
-    let console = Console::new(config, store.clone(), policy.clone(), limits.clone(), elsewhere);
+    let console =
+        Console::new(config.console.clone(), store.clone(), policy.clone(), limits.clone(), elsewhere);
     let api = Api {
         store: store.clone(),
         authenticator,
@@ -68,8 +71,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
     let counted = routers.layer(middleware::from_fn_with_state(metrics.clone(), metrics::count));
-    let router = api::with_request_ids(counted);
-    serve_metrics(config, metrics.clone()).await?;
+    let router = with_request_ids(counted);
+    serve_metrics(config, metrics.clone(), hub.clone()).await?;
 
     let receipts = tokio::spawn(write_receipts(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
@@ -105,7 +108,7 @@ async fn write_receipts(store: Store, stopping: CancellationToken) {
     }
 }
 
-async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> {
+async fn serve_metrics(config: &Config, metrics: Metrics, hub: Hub) -> anyhow::Result<()> {
     let Some(address) = &config.metrics else { return Ok(()) };
     let listener = pushkeys_metrics::Listener::bind(address)
         .await
@@ -113,8 +116,8 @@ async fn serve_metrics(config: &Config, metrics: Metrics) -> anyhow::Result<()> 
     let address = listener.address()?;
     tracing::info!(address, "metrics are at {address}");
     tokio::spawn(listener.serve(move || {
-        let metrics = metrics.clone();
-        async move { metrics.text().await }
+        let (metrics, streams) = (metrics.clone(), hub.streams());
+        async move { metrics.text(streams).await }
     }));
     Ok(())
 }

@@ -13,10 +13,10 @@ use pushkeys_keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
 pub use self::error::ConfigError;
-use crate::api::Origin;
-use crate::auth::PublicUrl;
+use crate::auth::{Consumer, PublicUrl};
 use crate::console::ConsoleConfig;
 use crate::files::read_trusted;
+use crate::origin::Origin;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
 use crate::store::{DatabaseUrl, StoreLimits};
@@ -83,16 +83,6 @@ pub struct Config {
     pub metrics: Option<pushkeys_metrics::Address>,
 }
 
-/// A program that speaks OAuth 1.0a for accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Consumer {
-    /// Its public name.
-    pub key: String,
-    /// Its own half of the signature.
-    pub secret: String,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -124,13 +114,6 @@ impl Default for Config {
 fn rate(per_second: u32, burst: u32) -> Rate {
     let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     Rate { per_second: at_least_one(per_second), burst: at_least_one(burst) }
-}
-
-impl Consumer {
-    /// Clever Cloud's CLI, whose consumer secret is published in its source and protects nothing.
-    fn clever_tools() -> Self {
-        Self { key: "T5nFjKeHH4AIlEveuGhB5S3xg8T19e".into(), secret: "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT".into() }
-    }
 }
 
 impl Config {

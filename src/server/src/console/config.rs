@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::api::Origin;
+use crate::origin::Origin;
 use crate::values::{duration, optional};
 
 const DAY: Duration = Duration::from_hours(24);

@@ -18,10 +18,11 @@ use super::posted::Posted;
 use super::text::Sentence;
 use super::visitor::SignedIn;
 use super::{Console, PROFILE_PATH, confirm, refusals};
-use crate::api::{RequestId, log_change};
+use crate::api::log_change;
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
 use crate::log::chain;
+use crate::request_id::RequestId;
 use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
 /// What people know it as, in either language.

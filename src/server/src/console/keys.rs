@@ -18,7 +18,8 @@ use super::posted::{Fields, Posted};
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{Console, KEYS_PATH, confirm, github, refusals};
-use crate::api::{RequestId, log_change};
+use crate::api::log_change;
+use crate::request_id::RequestId;
 use crate::store::{
     AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, StoreError, StoredKey,
     Warning, WarningKind,

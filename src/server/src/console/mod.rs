@@ -15,7 +15,6 @@ mod elsewhere;
 mod github;
 mod headers;
 mod keys;
-mod language;
 mod messages;
 mod oidc;
 mod pages;
@@ -39,14 +38,11 @@ use axum::routing::{any, get, post};
 use pushkeys_keys::Policy;
 
 pub use self::config::{ConsoleConfig, ParsePushHostError, PushHost};
-pub use self::language::Language;
 use self::posted::Site;
-use crate::api::Limits;
-use crate::config::Config;
 use crate::github::GitHub;
 use crate::oidc::Oidc;
 use crate::password::Passwords;
-use crate::rate_limit::{Limiter, Peer};
+use crate::rate_limit::{Limiter, Limits, Peer};
 use crate::store::{Lifetimes, Store};
 
 /// Where the page with the keys is: clients open it by this path.
@@ -102,7 +98,7 @@ impl Console {
     /// accounts of `elsewhere`.
     #[must_use]
     pub fn new(
-        config: &Config,
+        config: ConsoleConfig,
         store: Store,
         policy: Arc<Policy>,
         limits: Limits,
@@ -113,8 +109,8 @@ impl Console {
             policy,
             limits,
             passwords: Passwords::default(),
-            site: Site(config.console.base_url.clone()),
-            config: config.console.clone(),
+            site: Site(config.base_url.clone()),
+            config,
             account_attempts: Limiter::every(ATTEMPT_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ACCOUNT),
             address_attempts: Limiter::every(ATTEMPT_PER_ADDRESS_EVERY, ATTEMPTS_PER_ADDRESS),
             github: elsewhere.github,

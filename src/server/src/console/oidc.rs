@@ -13,11 +13,11 @@ use super::posted::{Posted, PostedByAnybody};
 use super::sign_in::{NotLetIn, begin_session, safe_next};
 use super::visitor::{SignedIn, Visitor, with_session};
 use super::{Console, PROFILE_PATH, confirm};
-use crate::api::whole_seconds;
 use crate::code_flow::{Attempt, Callback, CodeFlowError};
 use crate::log::chain;
-use crate::oidc::{Departure, IdTokenError, Identity, Oidc, SignIn, SignInError};
-use crate::store::{Actor, TieError};
+use crate::oidc::{Departure, IdTokenError, Oidc, SignIn, SignInError};
+use crate::rate_limit::whole_seconds;
+use crate::store::{Actor, Identity, TieError};
 use pushkeys_keys::AccountId;
 
 pub(super) const LINK_PATH: &str = "/users/me/oidc/link";

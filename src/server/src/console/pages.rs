@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::assets::{Assets, assets};
-use super::language::Language;
 use super::messages::{Messages, fill};
 use super::text::{Moment, Sentence};
+use crate::language::Language;
 use crate::log::chain;
 
 /// Where in the navigation a page is.

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Console;
 use super::visitor::{SignedIn, Visitor};
-use crate::api::Origin;
+use crate::origin::Origin;
 use pushkeys_keys::KEY_TEXT_BYTES_MAX;
 
 /// What browsers say about where a request was begun (Fetch Metadata).

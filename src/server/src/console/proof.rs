@@ -15,9 +15,10 @@ use super::posted::{Fields, Posted};
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{Console, confirm, refusals};
-use crate::api::{RequestId, log_proof};
+use crate::api::log_proof;
 use crate::percent;
 use crate::proof::{self, Proof};
+use crate::request_id::RequestId;
 use crate::store::{Challenge, PutKeyError, StoreError};
 
 pub(super) const PROOF_PATH: &str = "/users/me/ssh-keys/proof";

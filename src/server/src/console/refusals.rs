@@ -2,9 +2,9 @@
 
 use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, ParseNameError, Refusal};
 
-use super::language::Language;
 use super::messages::{Messages, fill};
 use super::text::Sentence;
+use crate::language::Language;
 use crate::store::PutKeyError;
 
 /// How to make a key, in the words of the French sentences.

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use pushkeys_keys::Name;
 
-use super::language::Language;
 use super::messages::Messages;
 use super::pages::{self, Page, Section};
 use super::text::Sentence;
 use super::{Console, KEYS_PATH};
+use crate::language::Language;
 use crate::log::chain;
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};

@@ -30,12 +30,9 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 pub use self::hub::Hub;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
-use crate::listen::ClientCertificate;
 use crate::log::chain;
-use crate::store::{Store, StoreError};
-
-/// Snapshots that may be under way at once: each holds a connection and a read transaction.
-pub const SNAPSHOTS_MAX: usize = 4;
+use crate::store::{SNAPSHOTS_MAX, Store, StoreError};
+use crate::tls::ClientCertificate;
 
 /// What the feed needs.
 #[derive(Clone)]

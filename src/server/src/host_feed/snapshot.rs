@@ -26,7 +26,7 @@ const PAGE_ENTRIES: u32 = 1_000;
 const PAGES_AHEAD: usize = 2;
 /// How long a snapshot may hold its read transaction: meanwhile the write-ahead log only grows.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(10);
-/// How long a host waits for its turn among [`super::SNAPSHOTS_MAX`] before it is sent away.
+/// How long a host waits for its turn among [`crate::store::SNAPSHOTS_MAX`] before it is sent away.
 const TURN_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::console::Language;
+use crate::language::Language;
 use crate::store::{AuditEvent, AuditRow, Via, WaitingMail};
 
 /// Subject and body.

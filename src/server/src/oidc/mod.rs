@@ -19,6 +19,7 @@ use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
+use crate::store::Identity;
 
 /// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
 pub const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
@@ -53,19 +54,6 @@ pub struct SignIn {
     /// When the person last said so at the provider, and never later than now. It can be long ago, since a provider asks
     /// nobody whom it knows still.
     pub at: Timestamp,
-}
-
-/// Who signed in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The provider.
-    pub issuer: String,
-    /// By which it knows the person for ever.
-    pub subject: String,
-    /// What the person goes by there, to name a new account with.
-    pub name: Option<String>,
-    /// Where the person is reached, if the provider made sure of it.
-    pub email: Option<String>,
 }
 
 /// Why nobody is signed in.

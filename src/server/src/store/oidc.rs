@@ -7,11 +7,23 @@ use super::accounts::{account_id, account_number};
 use super::audit::{Actor, AuditEvent};
 use super::sql::{Transaction, sql};
 use super::{Email, Store, StoreError, is_taken, now_ms};
-use crate::oidc::Identity;
 use crate::secret;
 
 /// How much of what an identity is shown as is kept, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 100;
+
+/// Who signed in at an OpenID provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// By which it knows the person for ever.
+    pub subject: String,
+    /// What the person goes by there, to name a new account with.
+    pub name: Option<String>,
+    /// Where the person is reached, if the provider made sure of it.
+    pub email: Option<String>,
+}
 
 /// Why an identity was not tied to an account.
 #[derive(Debug, Error)]

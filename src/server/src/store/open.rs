@@ -16,12 +16,10 @@ use crate::files::FileError;
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Connections that read: requests, the feed's hub, and [`crate::host_feed::SNAPSHOTS_MAX`] snapshots.
+/// Connections that read: requests, the feed's hub, and [`super::SNAPSHOTS_MAX`] snapshots.
 pub(crate) const READ_CONNECTIONS: u32 = 12;
 /// How long a request waits for a connection before it is told to come again.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-const _: () = assert!(READ_CONNECTIONS as usize > crate::host_feed::SNAPSHOTS_MAX + 4);
 
 /// What opening may do to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,14 @@ use sqlx::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::changes::cursor;
+use super::open::READ_CONNECTIONS;
 use super::sql::{Database, Transaction, sql};
 use super::{Store, StoreError, from_sql};
+
+/// Snapshots that may be under way at once: each holds a connection and a read transaction.
+pub const SNAPSHOTS_MAX: usize = 4;
+
+const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
 
 /// A host may be slow to take the pages: the connection is idle meanwhile, and holds no lock of a row.
 const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;

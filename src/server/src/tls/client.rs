@@ -92,6 +92,10 @@ impl ShownCertificate {
     }
 }
 
+/// The certificate that a connection's client showed, whatever it is good for.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate(pub(crate) Option<ShownCertificate>);
+
 /// Takes every certificate whose key the client proves to hold.
 #[derive(Debug)]
 pub(super) struct ProofOfPossession(pub(super) Arc<dyn ClientCertVerifier>);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use self::client::CertificateRefusal;
-pub(crate) use self::client::ShownCertificate;
+pub(crate) use self::client::{ClientCertificate, ShownCertificate};
 pub use self::material::TlsError;
 use self::material::{Material, Texts};
 pub use self::settings::Settings;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
-use pushkeys_server::oidc::Identity;
 use pushkeys_server::store::{
-    Actor, AuditEvent, Email, GithubLink, GithubOrigin, ImportItem, ImportOutcome, KeyFromGithub, KeyToPut,
-    Open, PutKeyError, Store, StoreLimits, TieError,
+    Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportOutcome, KeyFromGithub,
+    KeyToPut, Open, PutKeyError, Store, StoreLimits, TieError,
 };
 
 use crate::service::Database;

@@ -3,7 +3,7 @@
 //! A message is a sentence or a label. What stands in braces is filled in by [`fill`]; what stands between
 //! backticks is shown as code by [`super::text::Sentence`].
 
-use super::language::Language;
+use crate::language::Language;
 
 macro_rules! messages {
     ($($name:ident: $english:literal, $french:literal;)*) => {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::Response;
 
 use crate::secret;
@@ -21,7 +22,12 @@ impl fmt::Display for RequestId {
     }
 }
 
-pub(super) async fn assign(mut request: Request, next: Next) -> Response {
+/// Gives every response of `router` an `x-request-id`, by which a person's report leads to the line in the log.
+pub(crate) fn with_request_ids(router: Router) -> Router {
+    router.layer(middleware::from_fn(assign))
+}
+
+async fn assign(mut request: Request, next: Next) -> Response {
     // Without random bytes nothing else works either; a request is served without a name of its own.
     let id = secret::random_id("req").unwrap_or_else(|_| "req".into());
     request.extensions_mut().insert(RequestId(id.clone()));
