@@ -47,21 +47,27 @@ pub(crate) fn set_for_git(
     if let Some(deploy) = deploy {
         process.env("PUSHKEYS_DEPLOY", &deploy.program).env("PUSHKEYS_SESSION", session(entry, command));
     }
-    configure(process, settings.fsck, deploy);
+    configure(process, settings, deploy);
 }
 
 /// Settings of git's own, which count before those of `/etc/gitconfig` and of the repository.
-fn configure(process: &mut Command, fsck: bool, deploy: Option<&Deploy>) {
+fn configure(process: &mut Command, settings: &Settings, deploy: Option<&Deploy>) {
     let mut pairs: Vec<(&str, &OsStr)> = vec![
         // Whose repository it is was decided by path; who owns the files does not matter any more.
         ("safe.directory", OsStr::new("*")),
         ("uploadpack.allowFilter", OsStr::new("true")),
+        // A partial clone fetches what it lacks by id. Protocol 2 serves every object of the repository, advertised or not;
+        // clients that cannot send GIT_PROTOCOL (plink, dropbear, many graphical ones) speak protocol 0, and get the same.
+        ("uploadpack.allowAnySHA1InWant", OsStr::new("true")),
         // Housekeeping after a push stays in the session, so that nothing outlives it.
         ("gc.autoDetach", OsStr::new("false")),
         ("maintenance.autoDetach", OsStr::new("false")),
     ];
-    if fsck {
+    if settings.fsck {
         pairs.push(("receive.fsckObjects", OsStr::new("true")));
+    }
+    if settings.push_options {
+        pairs.push(("receive.advertisePushOptions", OsStr::new("true")));
     }
     if let Some(deploy) = deploy {
         pairs.push(("core.hooksPath", deploy.hooks.as_os_str()));

@@ -272,8 +272,8 @@ mod tests {
             check(command, "command-refused");
         }
         check("git-upload-pack '../x'", "command-malformed");
-        check("git-upload-pack x", "command-malformed");
-        check("git-upload-pack 'x'", "not-set-up");
+        check("git-upload-pack $x", "command-malformed");
+        check("git-upload-pack x", "not-set-up");
         assert!(host.session(Some("")).answer(at(NOW)).is_ok());
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) create: Create,
     /// Whether git checks every object that is pushed (`receive.fsckObjects`).
     pub(crate) fsck: bool,
+    /// Whether `git push --push-option` is accepted. Hooks and the operator's program get the options as variables.
+    pub(crate) push_options: bool,
     pub(crate) deploy: Option<Deploy>,
 }
 
@@ -99,6 +101,8 @@ struct Written {
     create: Create,
     #[serde(default)]
     fsck: bool,
+    #[serde(default)]
+    push_options: bool,
     deploy: Option<Deploy>,
 }
 
@@ -134,7 +138,8 @@ impl Written {
                 _ => return Err("`authorize_limit_s` is from 1 to 5"),
             },
         };
-        Ok(Settings { root: self.root, locate, create: self.create, fsck: self.fsck, deploy: self.deploy })
+        let Self { root, create, fsck, push_options, deploy, .. } = self;
+        Ok(Settings { root, locate, create, fsck, push_options, deploy })
     }
 }
 
@@ -219,10 +224,10 @@ mod tests {
     fn everything_can_be_set() {
         let settings = read(
             "root = \"/srv/git\"\nauthorize = \"/usr/local/bin/ask\"\nauthorize_limit_s = 3\ncreate = \"first-push\"\n\
-             fsck = true\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nhooks = \"/opt/hooks\"",
+             fsck = true\npush_options = true\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nhooks = \"/opt/hooks\"",
         )
         .unwrap();
-        assert_eq!((settings.create, settings.fsck), (Create::FirstPush, true));
+        assert_eq!((settings.create, settings.fsck, settings.push_options), (Create::FirstPush, true, true));
         assert!(matches!(settings.locate, Locate::Program { limit, .. } if limit == Duration::from_secs(3)));
         assert_eq!(settings.deploy.unwrap().hooks, PathBuf::from("/opt/hooks"));
     }

@@ -1,12 +1,15 @@
 //! What the client asks for. All of it is untrusted input.
 
 mod git_command;
+mod repository_name;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
-pub(crate) use git_command::{Access, GitCommand, ParseGitCommandError, RepositoryName, Service};
+pub(crate) use git_command::{Access, GitCommand, ParseGitCommandError, Service};
+pub(crate) use repository_name::RepositoryName;
 
 /// The part of a command that is shown and logged, in bytes; a client may send megabytes.
 const COMMAND_SHOWN_BYTES_MAX: usize = 200;

@@ -1,6 +1,7 @@
 //! push, clone, fetch and archive, as users type them.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Child;
 
 use crate::world::{Host, fails, revision, run, spawn, succeeds, text, until};
@@ -42,6 +43,13 @@ fn every_url_that_users_have_names_the_same_repository() {
         let listed = run(host.git(copy.path(), &["ls-remote", url]));
         assert!(text(&listed.stdout).contains(&expected), "{url}: {}", text(&listed.stderr));
     }
+    for command in ["git-upload-pack app.git", "git-upload-pack \"/app.git\"", "'git' 'upload-pack' '~/app'"]
+    {
+        let mut shell = spawn(host.shell(command));
+        shell.stdin.take().unwrap().write_all(b"0000").unwrap();
+        let output = shell.wait_with_output().unwrap();
+        assert!(text(&output.stdout).contains(&copy.head(&host)), "{command}: {}", text(&output.stderr));
+    }
     let message = fails(host.git(copy.path(), &["ls-remote", "git@host:it's/app.git"]));
     assert!(message.contains("pushkeys: `git-upload-pack 'it'\\\\''s/app.git'` is refused: "), "{message}");
 }
@@ -77,6 +85,37 @@ fn shallow_and_partial_clones_leave_out_what_they_may() {
     assert_eq!(text(&missing.stdout).matches('?').count(), 2);
     succeeds(host.git(&partial, &["checkout", "main"]));
     assert_eq!(fs::read_to_string(partial.join("second")).unwrap(), "2");
+}
+
+/// A client that cannot send `GIT_PROTOCOL` speaks protocol 0, in which git refuses objects that are no tips unless told otherwise.
+#[test]
+fn a_partial_clone_checks_out_by_every_protocol() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    copy.commits(&host, "second", "2");
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    for version in ["0", "1", "2"] {
+        let (option, name) = (format!("protocol.version={version}"), format!("clone-{version}"));
+        let words = ["-c", &option, "clone", "--branch", "main", "--filter=blob:none", URL, &name];
+        succeeds(host.git(&host.path(""), &words));
+        assert_eq!(fs::read_to_string(host.path(&name).join("second")).unwrap(), "2", "protocol {version}");
+    }
+}
+
+#[test]
+fn push_options_are_accepted_where_that_is_configured() {
+    for (settings, is_accepted) in
+        [("create = \"first-push\"", false), ("create = \"first-push\"\npush_options = true", true)]
+    {
+        let host = Host::with_settings(settings);
+        let copy = host.copy("copy", URL);
+        succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+        host.hook("post-receive", "echo \"$GIT_PUSH_OPTION_COUNT $GIT_PUSH_OPTION_0\"");
+        copy.commits(&host, "second", "2");
+        let push = run(host.git(copy.path(), &["push", "--push-option=a b", "origin", "main"]));
+        assert_eq!(push.status.success(), is_accepted, "{settings}: {}", text(&push.stderr));
+        assert_eq!(text(&push.stderr).contains("remote: 1 a b"), is_accepted, "{}", text(&push.stderr));
+    }
 }
 
 #[test]
