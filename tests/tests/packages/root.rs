@@ -66,11 +66,10 @@ impl Machine {
     pub(crate) fn copy(debian: Debian, port: u16) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut make = Command::new(repository.join("scripts/debian-root"));
-        let _ = run_within(make.arg(debian.suite()), DEBOOTSTRAP_TIME_MAX).output();
+        let printed = run_within(make.arg(debian.suite()), DEBOOTSTRAP_TIME_MAX).output();
         let room = Room::temporary();
         let mut copy = Command::new("cp");
-        copy.args(["-a", "--reflink=auto"])
-            .arg(repository.join("target/packages").join(debian.suite()).join("."));
+        copy.args(["-a", "--reflink=auto"]).arg(Path::new(printed.trim_end()).join("."));
         let _ = run_within(copy.arg(room.path()), STEP_TIME_MAX).output();
         let machine = Self { room, port, shared: OnceLock::new() };
         fs::create_dir_all(machine.path("/run/sshd")).expect("own directory");
