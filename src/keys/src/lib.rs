@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-mod chain;
+mod error_report;
 mod fingerprint;
 mod id;
 mod line;
@@ -15,7 +15,7 @@ mod name;
 mod policy;
 mod use_kind;
 
-pub use chain::chain;
+pub use error_report::{ErrorReport, Hint, Hinted};
 pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
 pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};
 pub use line::{AuthorizedKeysLine, LINE_BYTES_MAX, ParseLineError};

@@ -47,7 +47,7 @@ extern "C" fn main() -> std::ffi::c_int {
     match result {
         Ok(()) => 0,
         Err(failure) => {
-            pushkeys_authlog::error(PROGRAM, &pushkeys_keys::chain(&failure));
+            pushkeys_authlog::error(PROGRAM, &pushkeys_keys::ErrorReport::of(&failure).to_string());
             failure.status()
         }
     }

@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
+use pushkeys_keys::ErrorReport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,7 +19,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::log::chain;
 use crate::metrics::Metrics;
 use crate::tls::{ClientCertificate, ShownCertificate, Tls};
 
@@ -129,7 +129,7 @@ impl Connection {
             Ok((stream, shown)) => self.speak(stream, shown).await,
             Err(error) => {
                 // Strangers decide how often that happens, so it is counted and not told.
-                tracing::debug!(peer = %self.peer, "no TLS connection: {}", chain(&error));
+                tracing::debug!(peer = %self.peer, "no TLS connection: {}", ErrorReport::of(&error));
                 self.door.metrics.handshake_failed(error.kind());
             }
         }

@@ -9,8 +9,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-pub use pushkeys_keys::chain;
-
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
 pub const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 

@@ -14,9 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use pushkeys_keys::ErrorReport;
 use tokio::sync::Mutex;
 
-use crate::log::chain;
 use crate::store::{self, Store, Totals};
 
 /// Counting ten million rows takes a database a second: once a minute is often enough for a graph.
@@ -101,7 +101,9 @@ impl Metrics {
         now.register("database_errors", "Statements that the database did not do", errors);
         match self.store.feed_state().await {
             Ok(state) => gauge(&mut now, "sequence", "The number of the last change", state.head.sequence),
-            Err(error) => tracing::warn!("metrics are told without the database: {}", chain(&error)),
+            Err(error) => {
+                tracing::warn!("metrics are told without the database: {}", ErrorReport::of(&error));
+            }
         }
         if let Some(totals) = self.totals().await {
             gauge(&mut now, "keys", "Keys that are registered, as of a minute ago at most", totals.keys);
@@ -132,7 +134,7 @@ impl Metrics {
                 Some(totals)
             }
             Err(error) => {
-                tracing::warn!("metrics are told without totals: {}", chain(&error));
+                tracing::warn!("metrics are told without totals: {}", ErrorReport::of(&error));
                 None
             }
         }

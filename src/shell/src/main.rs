@@ -44,7 +44,7 @@ use std::time::Instant;
 
 use arguments::{Arguments, Misuse};
 use jiff::Timestamp;
-use pushkeys_keys::Login;
+use pushkeys_keys::{ErrorReport, Login};
 use request::Request;
 use session::{Answer, Session};
 
@@ -54,12 +54,9 @@ fn main() -> ExitCode {
     match begin() {
         Ok(session) => serve(&session),
         Err(misuse) => {
-            let text = pushkeys_keys::chain(&misuse);
+            let text = ErrorReport::of(&misuse);
             pushkeys_authlog::error(PROGRAM, &format!("misuse: {text}"));
-            tell(&format!(
-                "{}\nhint: sshd starts {PROGRAM}, by a line of pushkeys-lookup",
-                pushkeys_keys::escape(&text)
-            ));
+            tell(&format!("{text}\nhint: sshd starts {PROGRAM}, by a line of pushkeys-lookup"));
             ExitCode::from(2)
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_keys::Login;
+use pushkeys_keys::{ErrorReport, Login};
 
 use crate::arguments::Arguments;
 use crate::greeting::greeting;
@@ -81,8 +81,7 @@ impl Session {
             Ok(Answer::Git(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why =
-            fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", pushkeys_keys::chain(why)));
+        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
         let moved = match answer {
             Ok(Answer::Git(Served { moved: Some(moved), .. })) => {
                 format!(" read_bytes={} written_bytes={}", moved.read_bytes, moved.written_bytes)

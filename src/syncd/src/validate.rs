@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use pushkeys_keys::{
-    CommandTemplate, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey, chain,
+    CommandTemplate, ErrorReport, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey,
 };
 use thiserror::Error;
 
@@ -105,7 +105,7 @@ impl Judge {
 
 impl Skip {
     pub(crate) fn new(fingerprint: Option<Fingerprint>, error: &(dyn Error + 'static)) -> Self {
-        Self { fingerprint, reason: chain(error) }
+        Self { fingerprint, reason: ErrorReport::of(error).to_string() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, ReadError, Revocation, Verdict};
-use pushkeys_keys::{Fingerprint, Login, Policy, SourceName, ValidKey, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, Login, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
 use super::{Context, Outcome};
@@ -116,7 +116,9 @@ fn past_of(fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
                 .collect();
             Past { read: Some(read), refusals, error: None }
         }
-        Err(error) => Past { read: None, refusals: Vec::new(), error: Some(chain(&error)) },
+        Err(error) => {
+            Past { read: None, refusals: Vec::new(), error: Some(ErrorReport::of(&error).to_string()) }
+        }
     }
 }
 
@@ -136,7 +138,7 @@ fn is_accepted_by_sshd(entry: &Entry, fingerprint: &Fingerprint, now: Timestamp)
     match ValidKey::check(entry.line.public_key(), &Policy::default()) {
         Ok(key) if key.fingerprint() == *fingerprint => Ok(()),
         Ok(key) => Err(format!("the key in it is another one, {}", key.fingerprint())),
-        Err(refusal) => Err(format!("syncd would not have written it: {}", chain(&refusal))),
+        Err(refusal) => Err(format!("syncd would not have written it: {}", ErrorReport::of(&refusal))),
     }
 }
 
@@ -163,7 +165,7 @@ fn conclude(
             Some("pushkeys revoke --list"),
         ),
         (Err(NoAnswer::Unreadable(error)), _) => (
-            format!("sshd gets no answer, which it logs and treats as a refusal: {}", chain(error)),
+            format!("sshd gets no answer, which it logs and treats as a refusal: {}", ErrorReport::of(error)),
             Some(hint::of_read(error)),
         ),
         (Err(error @ NoAnswer::Stale { .. }), _) => (
@@ -183,7 +185,7 @@ impl Steps {
     fn of_source(&mut self, consulted: &Consulted, file: &str, login: &Login, now: Timestamp) {
         let name = &consulted.source;
         match &consulted.found {
-            Err(error) => self.add(name, "readable", Some(false), chain(error)),
+            Err(error) => self.add(name, "readable", Some(false), ErrorReport::of(error).to_string()),
             Ok((head, entry)) => {
                 self.of_head(name, head, now);
                 if let Some(entry) = entry {

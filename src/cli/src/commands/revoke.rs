@@ -10,7 +10,7 @@ use std::ops::Range;
 use anyhow::Result;
 use pushkeys_cache::status::{RevocationReport, Status};
 use pushkeys_cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
-use pushkeys_keys::{AccountId, Fingerprint, chain};
+use pushkeys_keys::{AccountId, ErrorReport, Fingerprint};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -50,7 +50,7 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
             // What cannot be read may come back any moment, and is revoked then.
             anstream::eprintln!(
                 "warning: it is not known whether this host has the {what}: {}",
-                chain(error.as_ref())
+                ErrorReport::of(error.as_ref())
             );
             None
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use pushkeys_cache::{Cache, Entry, ReadError, Revocation};
-use pushkeys_keys::{Fingerprint, Policy, SourceName, ValidKey, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
 use super::{Context, Outcome};
@@ -73,7 +73,7 @@ fn write_source(
         Ok(Found { file, entry: Some(entry), revocation }) => (file, entry, revocation),
         Ok(Found { entry: None, .. }) => return writeln!(out, "\nsource `{name}` does not have it"),
         Err(error) => {
-            let (error, hint) = (chain(error), hint::of_read(error));
+            let (error, hint) = (ErrorReport::of(error).text(), hint::of_read(error));
             return writeln!(out, "\n{BAD}source `{name}`: {error}{BAD:#}\nhint: {hint}");
         }
     };
@@ -109,7 +109,7 @@ fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> Show
         md5: key.as_ref().map(ValidKey::md5),
         bits: key.as_ref().map(ValidKey::bits),
         line: entry.map(|entry| entry.line.as_str()),
-        error: answer.as_ref().err().map(|error| chain(error)),
+        error: answer.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
     }
 }
 

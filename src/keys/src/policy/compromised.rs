@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64ct::{Base64, Encoding};
 use thiserror::Error;
 
-use crate::Fingerprint;
+use crate::{Fingerprint, Hint};
 
 /// The most lines of a list: Debian's weak keys of 2008 are less than a million of all sizes.
 const LINES_MAX: usize = 4_000_000;
@@ -27,15 +27,16 @@ pub struct CompromisedList {
 }
 
 /// Why a text is not a list of compromised keys.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 pub enum ParseCompromisedListError {
     /// A line that is none of those that a list has.
-    #[error(
-        "line {line} is neither a SHA-256 fingerprint nor a public key\nhint: `ssh-keygen -lf FILE` prints the fingerprint of the key in FILE"
-    )]
+    #[error("line {line} is neither a SHA-256 fingerprint nor a public key")]
     Line {
         /// The number of the line, from 1 on.
         line: usize,
+        /// How to get a fingerprint.
+        #[source]
+        hint: Hint,
     },
     /// More lines than a list may have.
     #[error("the list has more than {LINES_MAX} lines")]
@@ -93,10 +94,17 @@ impl FromStr for CompromisedList {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let fingerprint = parse_line(line).ok_or(ParseCompromisedListError::Line { line: index + 1 })?;
+            let fingerprint = parse_line(line).ok_or_else(|| ParseCompromisedListError::at(index + 1))?;
             fingerprints.insert(fingerprint);
         }
         Ok(Self { fingerprints: Arc::new(fingerprints) })
+    }
+}
+
+impl ParseCompromisedListError {
+    fn at(line: usize) -> Self {
+        let hint = Hint::new("`ssh-keygen -lf FILE` prints the fingerprint of the key in FILE");
+        Self::Line { line, hint }
     }
 }
 
@@ -132,15 +140,15 @@ mod tests {
         let [fingerprint] = list.fingerprints.iter().copied().collect::<Vec<_>>()[..] else {
             panic!("one key, not {list:?}")
         };
-        assert_eq!(format!("{fingerprint} where it was found").parse(), Ok(list));
+        assert_eq!(format!("{fingerprint} where it was found").parse::<CompromisedList>().unwrap(), list);
     }
 
     #[test]
     fn a_line_that_is_no_key_is_named() {
         let check = |line: &str| {
             let text = format!("# one\n{VAGRANT}\n{line}\n");
-            let expected = Err(ParseCompromisedListError::Line { line: 3 });
-            assert_eq!(text.parse::<CompromisedList>(), expected, "{line}");
+            let error = text.parse::<CompromisedList>().unwrap_err();
+            assert!(matches!(error, ParseCompromisedListError::Line { line: 3, .. }), "{line}: {error}");
         };
         check("SHA256:short");
         check("MD5:01:0e:e5:2d");
@@ -153,7 +161,8 @@ mod tests {
     #[test]
     fn a_list_is_bounded() {
         let lines = "\n".repeat(LINES_MAX);
-        assert_eq!(lines.parse(), Ok(CompromisedList::default()));
-        assert_eq!(format!("{lines}\n").parse::<CompromisedList>(), Err(ParseCompromisedListError::TooLong));
+        assert_eq!(lines.parse::<CompromisedList>().unwrap(), CompromisedList::default());
+        let longer = format!("{lines}\n").parse::<CompromisedList>();
+        assert!(matches!(longer, Err(ParseCompromisedListError::TooLong)));
     }
 }

@@ -4,12 +4,11 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use pushkeys_keys::ParseNameError;
+use pushkeys_keys::{ErrorReport, ParseNameError};
 use serde::Serialize;
 
 use crate::auth::AuthError;
 use crate::github::GithubError;
-use crate::log::chain;
 use crate::metrics::Refused;
 use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
@@ -69,7 +68,7 @@ impl ApiError {
 
     /// GitHub does not tell which keys there are.
     pub(super) fn github(error: &GithubError) -> Self {
-        tracing::warn!("GitHub's keys cannot be listed: {}", chain(error));
+        tracing::warn!("GitHub's keys cannot be listed: {}", ErrorReport::of(error));
         match error {
             // A status of 401 would tell the client that its own credential is worthless.
             GithubError::LinkAgain => Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, error.to_string()),
@@ -102,7 +101,7 @@ impl ApiError {
 
     /// The same of anything else that only the operator may know.
     pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!("a request failed: {}", chain(error));
+        tracing::error!("a request failed: {}", ErrorReport::of(error));
         Self::busy("the key service cannot do this at the moment: try again in a minute")
     }
 

@@ -8,14 +8,14 @@ use axum::{Extension, Json};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use pushkeys_keys::{
-    AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal, ValidKey,
+    AccountId, ErrorReport, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal,
+    ValidKey,
 };
 use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
 use super::caller::Caller;
 use super::{Api, ApiError};
-use crate::log::chain;
 use crate::percent;
 use crate::request_id::RequestId;
 use crate::store::{AccountRevocation, KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
@@ -204,7 +204,7 @@ async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -
     match waited.await {
         Ok(propagation) => Some(propagation),
         Err(error) => {
-            tracing::warn!("cannot wait for hosts: {}", chain(&error));
+            tracing::warn!("cannot wait for hosts: {}", ErrorReport::of(&error));
             None
         }
     }

@@ -2,12 +2,12 @@
 
 use std::io;
 
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::serve::exposed;
 use super::{Answer, Output};
 use crate::config::Config;
-use crate::log::chain;
 use crate::mail;
 use crate::secret::{SecretFileError, ServiceSecret};
 use crate::store::{Open, OpenError, Store};
@@ -27,7 +27,7 @@ impl Finding {
     }
 
     fn bad(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { what, ok: false, detail: chain(error) }
+        Self { what, ok: false, detail: ErrorReport::of(error).to_string() }
     }
 }
 

@@ -20,10 +20,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use pushkeys_keys::ErrorReport;
 
 use self::output::Output;
 use crate::config::Config;
-use crate::log::chain;
 use crate::store::{Account, Open, Store};
 
 const DEFAULT_CONFIG: &str = "/etc/pushkeys/server.toml";
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("pushkeys-server: {}", chain(error.as_ref()));
+            eprintln!("pushkeys-server: {}", ErrorReport::of(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::middleware;
+use pushkeys_keys::ErrorReport;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,6 @@ use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen::{self, Door};
 use crate::log;
-use crate::log::chain;
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
@@ -97,14 +97,14 @@ async fn write_receipts(store: Store, stopping: CancellationToken) {
             Ok(()) => has_failed = false,
             Err(error) => {
                 if !has_failed {
-                    tracing::warn!("{}", chain(&error));
+                    tracing::warn!("{}", ErrorReport::of(&error));
                 }
                 has_failed = true;
             }
         }
     }
     if let Err(error) = store.write_receipts().await {
-        tracing::warn!("{}", chain(&error));
+        tracing::warn!("{}", ErrorReport::of(&error));
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use pushkeys_keys::ErrorReport;
 
 /// Loads `text` from a file with `mode`; gives the error with its causes.
 fn load(text: &str, mode: u32) -> Result<Config, String> {
@@ -11,7 +12,7 @@ fn load(text: &str, mode: u32) -> Result<Config, String> {
     let path = directory.path().join("server.toml");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    Config::load(&path).map_err(|error| crate::log::chain(&error))
+    Config::load(&path).map_err(|error| ErrorReport::of(&error).to_string())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use pushkeys_keys::Fingerprint;
+use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::time::timeout;
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
@@ -21,7 +21,6 @@ use super::{Console, PROFILE_PATH, confirm, refusals};
 use crate::api::log_change;
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
-use crate::log::chain;
 use crate::request_id::RequestId;
 use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
@@ -83,7 +82,7 @@ async fn replace_link(
 }
 
 fn not_linked(by: &SignedIn, error: &LinkError) -> Response {
-    tracing::warn!(account = %by.session.account, "`{}` was not linked to GitHub: {}", by.session.account, chain(error));
+    tracing::warn!(account = %by.session.account, "`{}` was not linked to GitHub: {}", by.session.account, ErrorReport::of(error));
     let texts = by.texts();
     let why = match error {
         LinkError::Flow(CodeFlowError::NoAttempt) => texts.elsewhere_no_attempt.to_owned(),
@@ -113,7 +112,7 @@ pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Po
 async fn give_back(github: &GitHub, by: &SignedIn, link: &GithubLink) {
     let account = &by.session.account;
     if let Err(error) = github.give_back(account, link).await {
-        tracing::warn!(%account, "a token of `{account}` was not given back to GitHub: {}", chain(&error));
+        tracing::warn!(%account, "a token of `{account}` was not given back to GitHub: {}", ErrorReport::of(&error));
     }
 }
 
@@ -219,7 +218,7 @@ pub(super) async fn panel(console: &Console, by: &SignedIn) -> Result<Option<Git
         Err(ProposeError::Store(error)) => return Err(error),
         Err(ProposeError::Github(error)) => error,
     };
-    tracing::warn!(%account, "the keys of `{account}` at GitHub cannot be listed: {}", chain(&error));
+    tracing::warn!(%account, "the keys of `{account}` at GitHub cannot be listed: {}", ErrorReport::of(&error));
     let is_broken = matches!(error, GithubError::LinkAgain);
     Ok(Some(GithubPanel { trouble: Some(Sentence::new(&trouble(&error, texts))), is_broken, ..panel }))
 }

@@ -4,7 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use pushkeys_keys::Name;
+use pushkeys_keys::{ErrorReport, Name};
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
 use super::messages::{Messages, fill};
@@ -14,7 +14,6 @@ use super::sign_in::{NotLetIn, begin_session, safe_next};
 use super::visitor::{SignedIn, Visitor, with_session};
 use super::{Console, PROFILE_PATH, confirm};
 use crate::code_flow::{Attempt, Callback, CodeFlowError};
-use crate::log::chain;
 use crate::oidc::{Departure, IdTokenError, Oidc, SignIn, SignInError};
 use crate::rate_limit::whole_seconds;
 use crate::store::{Actor, Identity, TieError};
@@ -190,7 +189,7 @@ fn profile(what: &str) -> Response {
 }
 
 pub(super) fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Response {
-    tracing::warn!("a sign-in by OpenID Connect was refused: {}", chain(error));
+    tracing::warn!("a sign-in by OpenID Connect was refused: {}", ErrorReport::of(error));
     let (texts, label) = (visitor.texts(), oidc.settings().label.as_str());
     let (status, why) = match error {
         SignInError::Flow(CodeFlowError::NoAttempt) => {

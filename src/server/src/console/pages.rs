@@ -3,12 +3,12 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
+use pushkeys_keys::ErrorReport;
 
 use super::assets::{Assets, assets};
 use super::messages::{Messages, fill};
 use super::text::{Moment, Sentence};
 use crate::language::Language;
-use crate::log::chain;
 
 /// Where in the navigation a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) fn render(status: StatusCode, template: &impl Template) -> Response {
         Ok(page) => (status, Html(page)).into_response(),
         // Only a value that cannot be written fails, and ours can.
         Err(error) => {
-            tracing::error!("a page failed: {}", chain(&error));
+            tracing::error!("a page failed: {}", ErrorReport::of(&error));
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -8,14 +8,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use pushkeys_keys::Name;
+use pushkeys_keys::{ErrorReport, Name};
 
 use super::messages::Messages;
 use super::pages::{self, Page, Section};
 use super::text::Sentence;
 use super::{Console, KEYS_PATH};
 use crate::language::Language;
-use crate::log::chain;
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};
 
@@ -54,7 +53,7 @@ impl Visitor {
 
     /// The database failed: the log says how.
     pub(super) fn failed(&self, error: &(dyn std::error::Error + 'static)) -> Response {
-        tracing::error!("a page failed: {}", chain(error));
+        tracing::error!("a page failed: {}", ErrorReport::of(error));
         self.refused(StatusCode::SERVICE_UNAVAILABLE, self.texts().unavailable)
     }
 

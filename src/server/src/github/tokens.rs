@@ -8,14 +8,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_keys::AccountId;
+use pushkeys_keys::{AccountId, ErrorReport};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::ProposeError;
 use super::api::GithubError;
 use crate::code_flow::{Granted, Parties, RenewError};
-use crate::log::chain;
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
 use crate::store::{GithubLink, Store};
@@ -155,7 +154,7 @@ impl Tokens {
             Err(RenewError::Refused) => Err(GithubError::LinkAgain),
             Err(RenewError::Outbound(error)) => Err(error.into()),
             Err(error) => {
-                tracing::warn!("GitHub does not renew a token: {}", chain(&error));
+                tracing::warn!("GitHub does not renew a token: {}", ErrorReport::of(&error));
                 Err(GithubError::Malformed)
             }
         }

@@ -13,13 +13,13 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use pushkeys_feed::{CHANGES_MEDIA_TYPE, Cursor, Epoch, Event, LAST_EVENT_ID, encode};
+use pushkeys_keys::ErrorReport;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::{Message, encoded};
 use super::{FeedError, FromConnection, FromFeed};
-use crate::log::chain;
 use crate::store::{Changes, FeedState, HostCredentialNumber, HostId, Store};
 use crate::tls::ShownCertificate;
 
@@ -212,7 +212,7 @@ impl HostStream {
             }
             Err(error) => {
                 // The next message makes the gap known again, and until then there is no heartbeat.
-                tracing::error!(host = %self.host, "the stream of the host `{}` cannot catch up: {}", self.host, chain(&error));
+                tracing::error!(host = %self.host, "the stream of the host `{}` cannot catch up: {}", self.host, ErrorReport::of(&error));
                 None
             }
         }

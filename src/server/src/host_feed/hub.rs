@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pushkeys_feed::{Cursor, Epoch, Event, encode, encode_stored};
+use pushkeys_keys::ErrorReport;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::log::chain;
 use crate::store::{Change, Changes, FeedState, HostCredentialNumber, Store, StoreError};
 
 /// How long one look at the database may take: a connection into the void would keep the hub for minutes.
@@ -134,7 +134,7 @@ impl Reader {
             match timeout(READ_TIME_MAX, self.read()).await {
                 Ok(Ok(())) => self.be_content(),
                 Ok(Err(error)) => {
-                    self.complain(&chain(&error));
+                    self.complain(&ErrorReport::of(&error).to_string());
                     continue;
                 }
                 Err(_) => {

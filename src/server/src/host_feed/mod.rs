@@ -24,13 +24,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use pushkeys_keys::ErrorReport;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 pub use self::hub::Hub;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
-use crate::log::chain;
 use crate::store::{SNAPSHOTS_MAX, Store, StoreError};
 use crate::tls::ClientCertificate;
 
@@ -99,7 +99,7 @@ impl IntoResponse for FeedError {
     fn into_response(self) -> Response {
         let text = match self {
             Self::Unauthorized(error) => {
-                let text = format!("{}\n", chain(&error));
+                let text = format!("{}\n", ErrorReport::of(&error));
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
             Self::Malformed(why) => {
@@ -109,7 +109,7 @@ impl IntoResponse for FeedError {
             Self::TooManySnapshots => "too many snapshots are under way\n",
             Self::NewEpoch => "the database begins a new epoch\n",
             Self::Store(error) => {
-                tracing::error!("a host was not answered: {}", chain(&error));
+                tracing::error!("a host was not answered: {}", ErrorReport::of(&error));
                 "the database does not answer\n"
             }
         };

@@ -12,12 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, SnapshotWriter};
+use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::{Feed, FeedError, FromConnection, FromFeed};
-use crate::log::chain;
 use crate::store::{HostId, Snapshot, StoreError};
 
 /// Entries in one page, which is also what is sent at once: some 300 KiB of Ed25519 keys.
@@ -94,7 +94,7 @@ async fn read(
     match sent {
         Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "the snapshot for the host `{host}` ends"),
         Ok(Err(error)) => {
-            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", chain(&error));
+            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", ErrorReport::of(&error));
         }
         Err(_) => {
             let limit_s = SNAPSHOT_TIME_MAX.as_secs();

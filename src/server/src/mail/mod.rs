@@ -16,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::{AsyncTransport as _, Message};
+use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,6 @@ pub use self::settings::{Settings, Tls};
 use self::text::{Places, Text};
 use self::transport::Transport;
 pub use self::transport::{CheckError, PrepareError, check};
-use crate::log::chain;
 use crate::store::{Store, StoreError, WaitingMail};
 
 /// How long one mail may take on its way to the server.
@@ -126,7 +126,7 @@ impl Sender {
                     sleep(LOOK_PAUSE).await;
                 }
                 Err(error) => {
-                    tracing::error!("mails cannot be read: {}", chain(&error));
+                    tracing::error!("mails cannot be read: {}", ErrorReport::of(&error));
                     sleep(LOOK_EVERY).await;
                 }
             }
@@ -136,7 +136,7 @@ impl Sender {
     fn prepare_again(&mut self) {
         match transport::prepare(&self.settings) {
             Ok(transport) => self.transport = transport,
-            Err(error) => tracing::warn!("mails go on with the files of before: {}", chain(&error)),
+            Err(error) => tracing::warn!("mails go on with the files of before: {}", ErrorReport::of(&error)),
         }
     }
 
@@ -154,12 +154,12 @@ impl Sender {
                 self.store.drop_mail(id).await
             }
             Err(error) if error.is_final() || is_too_old(mail) => {
-                tracing::warn!(mail = id, "a mail was given up: `{id}`: {}", chain(&error));
+                tracing::warn!(mail = id, "a mail was given up: `{id}`: {}", ErrorReport::of(&error));
                 self.store.drop_mail(id).await
             }
             Err(error) if is_absent => {
                 let again = backoff(absences, PAUSE_MAX).as_secs();
-                let error = chain(&error);
+                let error = ErrorReport::of(&error);
                 tracing::warn!(
                     host,
                     "the mail server takes no mail, and is asked again in {again} s: `{host}`: {error}"
@@ -170,7 +170,7 @@ impl Sender {
             Err(error) => self.try_later(mail, &error).await,
         };
         if let Err(error) = noted {
-            tracing::error!(mail = id, "what became of a mail cannot be noted: {}", chain(&error));
+            tracing::error!(mail = id, "what became of a mail cannot be noted: {}", ErrorReport::of(&error));
         }
         absences
     }
@@ -183,7 +183,7 @@ impl Sender {
             attempts = mail.attempts,
             "a mail was not sent, and is tried again in {} s: {}",
             delay.as_secs(),
-            chain(error),
+            ErrorReport::of(error),
         );
         noted
     }

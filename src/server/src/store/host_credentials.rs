@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 
 use super::hosts::count_host_change;
 use super::sql::{Transaction, sql};
 use super::{HostId, HostName, Store, StoreError, instant, now_ms};
-use crate::log::chain;
 use crate::secret::TokenDigest;
 
 /// A credential that a host is given.
@@ -172,7 +172,7 @@ impl Store {
                 .await;
             // The host is known all the same, and the next time is as good.
             if let Err(error) = noted.map_err(StoreError::of("note the use of a host's credential")) {
-                tracing::warn!("{}", chain(&error));
+                tracing::warn!("{}", ErrorReport::of(&error));
             }
         }
         Some(HostUse { host: HostId::of(host), credential: HostCredentialNumber(number) })

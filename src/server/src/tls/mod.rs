@@ -8,6 +8,7 @@ mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pushkeys_keys::ErrorReport;
 use tokio::sync::watch;
 
 pub use self::client::CertificateRefusal;
@@ -15,7 +16,6 @@ pub(crate) use self::client::{ClientCertificate, ShownCertificate};
 pub use self::material::TlsError;
 use self::material::{Material, Texts};
 pub use self::settings::Settings;
-use crate::log::chain;
 
 /// How often the files are looked at.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ impl Keeper {
             Err(error) => {
                 tracing::error!(
                     "the TLS files are refused, and those before stay in force: {}",
-                    chain(&error)
+                    ErrorReport::of(&error)
                 );
             }
         }
@@ -92,5 +92,5 @@ impl Keeper {
 }
 
 fn seen(read: &Result<Texts, TlsError>) -> Seen {
-    read.as_ref().map(Texts::digest).map_err(|error| chain(error))
+    read.as_ref().map(Texts::digest).map_err(|error| ErrorReport::of(error).to_string())
 }

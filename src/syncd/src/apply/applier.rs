@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pushkeys_cache::{Change, Difference, Held, WriteError, Writer};
+use pushkeys_keys::ErrorReport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::apply::worker::Worker;
@@ -83,7 +84,7 @@ impl Applier {
             Writer::open(&context.cache, &context.settings.name)?
         };
         if let Some(fault) = writer.fault() {
-            let fault = pushkeys_keys::chain(fault);
+            let fault = ErrorReport::of(fault);
             let name = &context.settings.name;
             tracing::error!(source = %name, "`{name}`: what is in force cannot be read, and is synced anew: {fault}");
         }

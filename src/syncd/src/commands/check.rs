@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::contact::{self, Sample};
@@ -37,7 +37,7 @@ enum Level {
 pub(crate) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     let findings = match Config::load(path) {
         Ok(config) => of_config(path, &config, contact).await,
-        Err(error) => vec![Finding::new(Level::Error, chain(&error))],
+        Err(error) => vec![Finding::new(Level::Error, ErrorReport::of(&error).to_string())],
     };
     // A closed pipe is the reader's decision.
     let _ = print(&findings, json);
@@ -87,7 +87,7 @@ async fn of_contact(settings: &Settings) -> Vec<Finding> {
             });
             [Some(answers), clock].into_iter().flatten().collect()
         }
-        Err(error) => vec![Finding::new(Level::Error, format!("{name}: {}", chain(&error)))],
+        Err(error) => vec![Finding::new(Level::Error, format!("{name}: {}", ErrorReport::of(&error)))],
     }
 }
 
@@ -96,9 +96,9 @@ fn of_program(settings: &Settings) -> Finding {
     let (level, what) = match check_program(&settings.command_text) {
         Ok(()) => (Level::Ok, "the program of `command` is there, and only root can replace it".to_owned()),
         Err(error @ UnsafeFile::Read { .. }) => {
-            (Level::Warning, format!("every login fails as long as this does: {}", chain(&error)))
+            (Level::Warning, format!("every login fails as long as this does: {}", ErrorReport::of(&error)))
         }
-        Err(error) => (Level::Error, chain(&error)),
+        Err(error) => (Level::Error, ErrorReport::of(&error).to_string()),
     };
     Finding::new(level, format!("{name}: {what}"))
 }
@@ -110,12 +110,12 @@ fn of_source(settings: &Settings) -> Finding {
             .map(|_| {
                 format!("{name}: {} of `{}`, its credentials can be used", settings.kind_name(), remote.url)
             })
-            .map_err(|error| chain(&error)),
+            .map_err(|error| ErrorReport::of(&error).to_string()),
         Kind::Directory { path } => check_directory(path)
             .map(|(keys, skipped)| {
                 format!("{name}: `{}` holds {keys} keys, and {skipped} lines are left out", path.display())
             })
-            .map_err(|error| chain(&error)),
+            .map_err(|error| ErrorReport::of(&error).to_string()),
     };
     match result {
         Ok(what) => Finding::new(Level::Ok, what),

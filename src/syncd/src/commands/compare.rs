@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use pushkeys_cache::{Cache, Entries, Entry, Source};
 use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
-use pushkeys_keys::{Fingerprint, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint};
 use serde::Serialize;
 
 use crate::config::{Config, Kind, Settings};
@@ -63,7 +63,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
         let (differences, summary) = match of_source(config, settings).await {
             Ok(result) => result,
             Err(error) => {
-                let problem = Some(chain(&error));
+                let problem = Some(ErrorReport::of(&error).to_string());
                 (Vec::new(), Summary { source: settings.name.to_string(), problem, ..Summary::default() })
             }
         };

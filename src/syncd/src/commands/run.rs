@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pushkeys_cache::Writer;
 use pushkeys_cache::status::State;
-use pushkeys_keys::{SourceName, chain};
+use pushkeys_keys::{ErrorReport, SourceName};
 use sd_notify::NotifyState;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -220,7 +220,7 @@ impl Daemon {
                 tracing::warn!(source = %name, "`{name}`: no longer in the configuration: its keys are removed from the cache");
             }
             Err(error) => {
-                tracing::error!(source = %name, "`{name}`: its keys cannot be removed from the cache: {}", chain(&error));
+                tracing::error!(source = %name, "`{name}`: its keys cannot be removed from the cache: {}", ErrorReport::of(&error));
             }
         }
         self.conflicts.touched(name, Touched::All);
@@ -269,7 +269,7 @@ impl Daemon {
                     self.begin_readiness();
                 }
             }
-            Err(error) => self.refuse(&chain(&error)),
+            Err(error) => self.refuse(&ErrorReport::of(&error).to_string()),
         }
         self.nudge(is_asked_for);
         is_changed

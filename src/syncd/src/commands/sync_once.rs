@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -110,7 +110,7 @@ fn report(source: String, result: &Result<Outcome, SyncError>, board: &Board) ->
             );
             Report { added: held.added, removed: held.removed, problem: Some(problem), ..empty }
         }
-        Err(error) => Report { problem: Some(chain(error)), ..empty },
+        Err(error) => Report { problem: Some(ErrorReport::of(error).to_string()), ..empty },
     }
 }
 

@@ -13,7 +13,7 @@ use pushkeys_feed::{
     HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
     USAGE_PATH,
 };
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
@@ -161,7 +161,7 @@ impl Reporter {
         let name = &self.context.settings.name;
         // An outage is the source's own to tell; here it is told once.
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::warn!(source = %name, "`{name}`: reports to the key service fail: {}", chain(error));
+            tracing::warn!(source = %name, "`{name}`: reports to the key service fail: {}", ErrorReport::of(error));
         }
         if self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_INTERVAL) {
             self.context.usage.save(name);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use pushkeys_feed::{REPORT_ITEMS_MAX, UsageReport, Use};
-use pushkeys_keys::{Fingerprint, SourceName, UseKind, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, SourceName, UseKind};
 
 /// So many uses wait for one key service at most: an outage outlasts what is worth knowing about it.
 const WAITING_MAX: usize = 20_000;
@@ -145,7 +145,7 @@ impl Usage {
         let bytes = is_short.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
         match serde_json::from_slice::<UsageReport>(&bytes) {
             Ok(report) => self.give_back(source, report),
-            Err(error) => tracing::warn!("`{}` is passed over: {}", path.display(), chain(&error)),
+            Err(error) => tracing::warn!("`{}` is passed over: {}", path.display(), ErrorReport::of(&error)),
         }
         true
     }

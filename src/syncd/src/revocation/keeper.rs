@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use pushkeys_cache::status::{ReportAnswer, Status};
 use pushkeys_cache::{Cache, Head, ReadError, Revocation, Revocations, Revoked, WriteError};
-use pushkeys_keys::{Fingerprint, SourceName, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, SourceName};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -213,8 +213,8 @@ impl From<WriteError> for Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Read(error) => out.write_str(&chain(error)),
-            Self::Write(error) => out.write_str(&chain(error)),
+            Self::Read(error) => write!(out, "{}", ErrorReport::of(error)),
+            Self::Write(error) => write!(out, "{}", ErrorReport::of(error)),
             Self::List { path, source } => {
                 write!(out, "cannot replace the revoked_keys_file `{}`: {source}", path.display())
             }

@@ -8,7 +8,7 @@ use pushkeys_feed::{
     CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, Event, EventError, EventReader, LAST_EVENT_ID, Received,
     SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, Snapshot,
 };
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use reqwest::header::HeaderName;
 
 use super::{Context, Place, accepted};
@@ -185,7 +185,7 @@ impl<'a> Changes<'a> {
                 true
             }
             Err(error) => {
-                let what = chain(&error);
+                let what = ErrorReport::of(&error).to_string();
                 tracing::warn!(source = %name, "`{name}`: the changed credentials cannot be used, and the connection goes on: {what}");
                 false
             }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use tokio::sync::Notify;
 
 pub(crate) use directory::{DirectoryError, check as check_directory, entries as directory_entries};
@@ -91,7 +91,7 @@ impl Context {
     }
 
     fn report(&self, error: &SyncError) {
-        let what = chain(error);
+        let what = ErrorReport::of(error).to_string();
         let name = &self.settings.name;
         tracing::warn!(source = %name, "`{name}`: {what}");
         self.board.failed(&self.settings.name, error.state(), &what);

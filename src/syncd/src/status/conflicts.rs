@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pushkeys_cache::status::Conflict;
 use pushkeys_cache::{Cache, ReadError};
-use pushkeys_keys::{Fingerprint, SourceName, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, SourceName};
 use tokio::sync::Notify;
 
 use crate::status::store::Board;
@@ -66,7 +66,7 @@ impl ConflictWatch {
                     board.conflicts(&conflicts);
                     known = conflicts;
                 }
-                Ok(Err(error)) => tracing::warn!("cannot look for conflicts: {}", chain(&error)),
+                Ok(Err(error)) => tracing::warn!("cannot look for conflicts: {}", ErrorReport::of(&error)),
                 Err(_) => tracing::warn!("the look for conflicts was broken off"),
             }
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::status::Status;
 use pushkeys_cache::{Cache, Source};
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Deserialize;
 
 use super::DoctorOptions;
@@ -37,7 +37,7 @@ pub(super) fn check_status(context: &Context) -> Vec<Finding> {
         Err(error) => vec![
             Finding::error(
                 "cache",
-                chain(&error),
+                ErrorReport::of(&error).text(),
                 "the helper cannot answer without it, and every login fails",
             )
             .cured_by(crate::hint::of_read(&error)),
@@ -189,7 +189,9 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
     let why = "without its daemon this host falls behind, and refuses every key once the cache is too old";
     let finished = match run(&mut command) {
         Ok(finished) => finished,
-        Err(error) => return (vec![Finding::error("syncd", chain(&error), why)], Vec::new()),
+        Err(error) => {
+            return (vec![Finding::error("syncd", ErrorReport::of(&error).to_string(), why)], Vec::new());
+        }
     };
     let Ok(said) = serde_json::from_str::<Vec<Said>>(&finished.stdout) else {
         let first = finished.stderr.lines().next().unwrap_or_default();

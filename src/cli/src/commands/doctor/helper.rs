@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pushkeys_cache::{Cache, Verdict};
-use pushkeys_keys::{Fingerprint, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint};
 
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
@@ -228,7 +228,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
     let why = "this is what sshd meets at every login";
     let answer = match helper.ask(login, fingerprint) {
         Ok(answer) => answer,
-        Err(error) => return Some(Finding::error("helper-answer", chain(&error), why)),
+        Err(error) => return Some(Finding::error("helper-answer", ErrorReport::of(&error).to_string(), why)),
     };
     let command =
         format!("setpriv --reuid {0} --regid {0} --init-groups {1}", helper.user, helper.words.join(" "));
@@ -253,7 +253,10 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         Ok(Verdict::Known { entry, .. }) => Some(entry),
         Ok(Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_)) => None,
         Err(error) => {
-            return Some(Finding::error("helper-answer", chain(&error), why).cured_by("pushkeys status"));
+            return Some(
+                Finding::error("helper-answer", ErrorReport::of(&error).to_string(), why)
+                    .cured_by("pushkeys status"),
+            );
         }
     };
     let expected = entry.as_ref().map(|entry| format!("{}\n", entry.line)).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::ops::Range;
 use anyhow::Result;
 use jiff::Timestamp;
 use pushkeys_cache::{Entry, ReadError, Revocations, Source};
-use pushkeys_keys::{SourceName, chain};
+use pushkeys_keys::{ErrorReport, SourceName};
 
 use super::{Context, Outcome, check_replaced};
 use crate::arguments::ListFilter;
@@ -98,7 +98,7 @@ fn write_rows(rows: &mut Table<{ HEADER.len() }>, out: &mut dyn io::Write) -> io
 }
 
 fn complain(error: &ReadError) {
-    anstream::eprintln!("warning: {}\nhint: {}", chain(error), hint::of_read(error));
+    anstream::eprintln!("warning: {}\nhint: {}", ErrorReport::of(error).text(), hint::of_read(error));
 }
 
 fn shards(source: &Source, filter: &ListFilter) -> Range<u32> {

@@ -2,7 +2,7 @@
 
 use pushkeys_cache::ReadError;
 use pushkeys_cache::status::{SourceStatus, State, Status, StatusError};
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::{Overview, SourceView};
@@ -33,7 +33,10 @@ pub(super) fn all(overview: &Overview) -> Vec<Problem> {
             problems.push(general(what, "pushkeys revoke --list"));
         }
         Err(error) => problems.push(general(
-            format!("what is revoked on this host cannot be read, so every key is refused: {}", chain(error)),
+            format!(
+                "what is revoked on this host cannot be read, so every key is refused: {}",
+                ErrorReport::of(error).text()
+            ),
             hint::of_read(error),
         )),
     }
@@ -48,7 +51,10 @@ fn of_syncd(overview: &Overview) -> Vec<Problem> {
             vec![general("syncd has not run with this cache", "systemctl enable --now pushkeys-syncd")]
         }
         Err(error) => {
-            vec![general(chain(error), "run it with sudo, and install the same version everywhere")]
+            vec![general(
+                ErrorReport::of(error).text(),
+                "run it with sudo, and install the same version everywhere",
+            )]
         }
     }
 }
@@ -85,7 +91,7 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
     };
     match &source.head {
         Err(ReadError::Missing(_)) => add("nothing is in force yet".to_owned(), LOG.to_owned()),
-        Err(error) => add(chain(error), hint::of_read(error).to_owned()),
+        Err(error) => add(ErrorReport::of(error).text(), hint::of_read(error).to_owned()),
         Ok(head) if !head.is_valid_at(overview.now) => {
             let until = head.stamps.valid_until.unwrap_or(overview.now);
             let ago = distance(until, overview.now);
@@ -105,7 +111,7 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
         ),
         // A source without a folder has no HEAD either, which was told.
         Ok(None) | Err(ReadError::Missing(_)) => {}
-        Err(error) => add(chain(error), hint::of_read(error).to_owned()),
+        Err(error) => add(ErrorReport::of(error).text(), hint::of_read(error).to_owned()),
     }
     if let Some((what, hint)) = source.status.as_ref().and_then(of_state) {
         add(what, hint);

@@ -4,7 +4,7 @@ use std::io;
 
 use jiff::Timestamp;
 use pushkeys_cache::status::Status;
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::problem::Problem;
@@ -153,7 +153,7 @@ pub(super) fn write_as_json(
         sources: overview.sources.iter().map(|source| record_of(source, overview.now)).collect(),
         syncd_running: overview.is_syncd_running,
         syncd: overview.syncd.as_ref().ok(),
-        syncd_error: overview.syncd.as_ref().err().map(|error| chain(error)),
+        syncd_error: overview.syncd.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
     };
     write_json(out, &record)
 }
@@ -172,7 +172,7 @@ fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
         last_change_at: status.and_then(|status| status.last_change_at.as_deref()),
         last_change: status.and_then(|status| status.last_change.as_deref()),
         held: source.held.as_ref().ok().and_then(Option::as_ref).map(HeldRecord::from),
-        error: source.head.as_ref().err().map(|error| chain(error)),
+        error: source.head.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
     }
 }
 

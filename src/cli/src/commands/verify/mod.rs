@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pushkeys_cache::{Cache, Source};
-use pushkeys_keys::{Fingerprint, Policy, chain};
+use pushkeys_keys::{ErrorReport, Fingerprint, Policy};
 
 use super::{Context, Outcome, check_replaced};
 use crate::output::count;
@@ -92,7 +92,7 @@ fn check_modes(folder: &Path, source: &Source, report: &mut Report<'_>) -> Resul
                 let mode = metadata.mode() & 0o777;
                 report.fault(path, None, &format!("its mode {mode:03o} lets everybody read it"))?;
             }
-            Err(error) => report.fault(path, None, &chain(&error))?,
+            Err(error) => report.fault(path, None, &ErrorReport::of(&error).to_string())?,
         }
     }
     Ok(())

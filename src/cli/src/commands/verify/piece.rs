@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use pushkeys_cache::{Damage, Entry, ReadError, Source};
-use pushkeys_keys::{AccountId, Fingerprint, Policy, Refusal, ValidKey, chain};
+use pushkeys_keys::{AccountId, ErrorReport, Fingerprint, Policy, Refusal, ValidKey};
 
 /// One thing that is wrong.
 pub(super) struct Fault {
@@ -127,7 +127,8 @@ impl Lines {
 
 /// Whether the key in a line is the one of its fingerprint, and a good one.
 fn check_key(fingerprint: &Fingerprint, key: Result<ValidKey, Refusal>) -> Result<(), String> {
-    let key = key.map_err(|refusal| format!("the key policy refuses the key: {}", chain(&refusal)))?;
+    let key =
+        key.map_err(|refusal| format!("the key policy refuses the key: {}", ErrorReport::of(&refusal)))?;
     if key.fingerprint() == *fingerprint {
         Ok(())
     } else {

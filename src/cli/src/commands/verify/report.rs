@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pushkeys_cache::ReadError;
-use pushkeys_keys::chain;
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use crate::commands::Outcome;
@@ -60,7 +60,7 @@ impl<'a> Report<'a> {
         | ReadError::Unsafe { path, .. }
         | ReadError::Damaged { path, .. }
         | ReadError::Raced(path)) = error;
-        self.fault(path, None, &chain(error))
+        self.fault(path, None, &ErrorReport::of(error).to_string())
     }
 
     /// Writes how much was looked at, and gives the answer.

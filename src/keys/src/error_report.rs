@@ -1,0 +1,235 @@
+//! An error as programs print it: what failed, what caused it, and what to do about it.
+//!
+//! What to do is a link of its own in the chain of sources, a [`Hint`]. So no wrapper on the way to the edge can lose it, and
+//! it is printed in one place, after the cause: here.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::iter::successors;
+
+use crate::escape;
+
+/// What to do about an error: a command to run, or what to change. It stands in the chain of sources between the error and
+/// its cause, if there is one.
+///
+/// ```
+/// # use pushkeys_keys::{Hint, ErrorReport};
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("`{path}` is writable by group or others")]
+/// struct Writable { path: String, #[source] hint: Hint }
+///
+/// let error = Writable { path: "/x".to_owned(), hint: Hint::new("chmod go-w /x") };
+/// assert_eq!(ErrorReport::of(&error).to_string(), "`/x` is writable by group or others; hint: chmod go-w /x");
+/// ```
+// Errors are passed by value through every `Result`, so what is rare in them is behind a pointer.
+#[derive(Debug)]
+pub struct Hint(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    text: Cow<'static, str>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Hint {
+    /// A hint of an error without a cause.
+    #[must_use]
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { text: text.into(), cause: None }))
+    }
+
+    /// A hint of an error that was caused by `cause`.
+    #[must_use]
+    pub fn because(
+        text: impl Into<Cow<'static, str>>,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self(Box::new(Inner { text: text.into(), cause: Some(cause.into()) }))
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.text)
+    }
+}
+
+impl Error for Hint {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// An error that is only a message and a hint, for the edge of a program.
+#[derive(Debug)]
+pub struct Hinted {
+    message: Cow<'static, str>,
+    hint: Hint,
+}
+
+impl Hinted {
+    /// `message`, which says what failed, and what to do about it.
+    #[must_use]
+    pub fn new(message: impl Into<Cow<'static, str>>, hint: Hint) -> Self {
+        Self { message: message.into(), hint }
+    }
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl Error for Hinted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.hint)
+    }
+}
+
+/// What is to be told of an error. All of it is safe to print: control characters are escaped.
+///
+/// As [`fmt::Display`] it is one line for a log: `WHAT: CAUSE: CAUSE; hint: DO THIS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorReport {
+    /// What failed.
+    pub error: String,
+    /// What caused it, the nearest cause first. A cause that the text before it ends with is left out.
+    pub causes: Vec<String>,
+    /// What to do about it: of several hints the outermost, whose error knows most about what was tried.
+    pub hint: Option<String>,
+}
+
+/// What separates a message from its hint in errors that do not have a [`Hint`] yet.
+const HINT: &str = "\nhint: ";
+
+impl ErrorReport {
+    /// What is to be told of `error`.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut report = Self { error: String::new(), causes: Vec::new(), hint: None };
+        let mut text = String::new();
+        for link in successors(Some(error), |&link| link.source()) {
+            if let Some(hint) = link.downcast_ref::<Hint>() {
+                report.hint = report.hint.or_else(|| Some(escape(&hint.0.text).into_owned()));
+                continue;
+            }
+            let message = link.to_string();
+            let (message, hint) = message.split_once(HINT).unwrap_or((&message, ""));
+            let message = escape(message);
+            if text.is_empty() {
+                report.error = message.clone().into_owned();
+                text.push_str(&message);
+            } else if !text.ends_with(&*message) {
+                // Some libraries end an error with what its cause says again.
+                report.causes.push(message.clone().into_owned());
+                text.push_str(": ");
+                text.push_str(&message);
+            }
+            report.hint = report.hint.or_else(|| (!hint.is_empty()).then(|| escape(hint).into_owned()));
+        }
+        report
+    }
+
+    /// The error and its causes in one line, for where the hint is shown apart.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.causes.iter().fold(self.error.clone(), |text, cause| format!("{text}: {cause}"))
+    }
+
+    /// The error and its causes in one line, and the hint in one of its own, for a terminal. The last line does not end with
+    /// a newline.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        self.text() + &hint
+    }
+}
+
+impl fmt::Display for ErrorReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text())?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(out, "; hint: {hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thiserror::Error;
+
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("{what}")]
+    struct Link {
+        what: &'static str,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    }
+
+    /// Checks how an error is told whose chain is `links`, each with a hint or without.
+    #[track_caller]
+    fn check(links: &[(&'static str, Option<&'static str>)], in_log: &str, on_terminal: &str) {
+        let error = links.iter().rev().fold(None, |cause: Option<Link>, &(what, hint)| {
+            let source = match (hint, cause) {
+                (Some(hint), Some(cause)) => Some(Hint::because(hint, cause).into()),
+                (Some(hint), None) => Some(Hint::new(hint).into()),
+                (None, cause) => cause.map(Into::into),
+            };
+            Some(Link { what, source })
+        });
+        let told = ErrorReport::of(&error.unwrap());
+        assert_eq!((told.to_string().as_str(), told.lines().as_str()), (in_log, on_terminal));
+    }
+
+    #[test]
+    fn causes_come_after_what_failed() {
+        let text = "cannot read `/x`: denied";
+        check(&[("cannot read `/x`", None), ("denied", None)], text, text);
+    }
+
+    #[test]
+    fn a_cause_that_was_just_named_is_left_out() {
+        check(
+            &[("cannot read: denied", None), ("denied", None)],
+            "cannot read: denied",
+            "cannot read: denied",
+        );
+    }
+
+    #[test]
+    fn the_outermost_hint_is_told_and_stands_last() {
+        let refused = ("refused", Some("ask"));
+        check(&[refused], "refused; hint: ask", "refused\nhint: ask");
+        check(
+            &[refused, ("status 401", Some("log in"))],
+            "refused: status 401; hint: ask",
+            "refused: status 401\nhint: ask",
+        );
+        let inner = [("cannot sync", None), ("status 401", Some("log in")), ("body", None)];
+        check(
+            &inner,
+            "cannot sync: status 401: body; hint: log in",
+            "cannot sync: status 401: body\nhint: log in",
+        );
+    }
+
+    #[test]
+    fn nothing_that_is_told_leaves_its_line() {
+        check(
+            &[("a\nb", Some("c\nd")), ("\u{1b}[2J", None)],
+            "a\\nb: \\u{1b}[2J; hint: c\\nd",
+            "a\\nb: \\u{1b}[2J\nhint: c\\nd",
+        );
+    }
+
+    #[test]
+    fn a_message_with_a_hint_is_an_error() {
+        let report = ErrorReport::of(&Hinted::new(
+            "no such host",
+            Hint::because("list them", Hinted::new("gone", Hint::new("x"))),
+        ));
+        assert_eq!(report.text(), "no such host: gone");
+        assert_eq!(report.hint.as_deref(), Some("list them"));
+    }
+}
