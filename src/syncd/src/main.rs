@@ -73,8 +73,7 @@ impl Arguments {
             return Ok(());
         }
         // A configuration that cannot be read is the task's own to report.
-        config::Config::load(&self.config)
-            .map_or(Ok(()), |config| commands::owner::become_owner_of(&config.cache))
+        config::load(&self.config).map_or(Ok(()), |config| commands::owner::become_owner_of(&config.cache))
     }
 }
 
@@ -126,7 +125,7 @@ fn write_manual(prefix: &Path) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let config = config::Config::load(&arguments.config)?;
+    let config = config::load(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -1,56 +1,67 @@
 //! From what a source says of a key to what the cache holds of it.
 
 use std::error::Error;
+use std::fmt;
 
+use pushkeys_cache::Entry;
 use pushkeys_keys::{
-    CommandTemplate, ErrorReport, Fingerprint, Login, Name, Policy, Refusal, RenderError, ValidKey,
+    AccountId, CommandTemplate, ErrorReport, Expiry, Fingerprint, KeyId, Login, Name, Policy, Refusal,
+    RenderError, ValidKey,
 };
 use thiserror::Error;
 
-/// Judges entries of one source and renders their lines.
+use crate::config::SourceSettings;
+
+/// How many skipped entries of a snapshot are named.
+const SKIPS_NAMED_MAX: usize = 20;
+
+/// Validates the keys of one source and renders their lines.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub(crate) struct Validator {
     policy: Policy,
+    /// Those of an entry that names none.
     logins: Vec<Login>,
     command: CommandTemplate,
 }
 
-/// An entry that was left out.
+/// What a source says of a key besides the key itself.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) account: AccountId,
+    pub(crate) key_id: KeyId,
+    /// Any text.
+    pub(crate) account_name: Option<String>,
+    /// Any text.
+    pub(crate) key_name: Option<String>,
+    pub(crate) logins: Option<Vec<Login>>,
+    pub(crate) expires_at: Option<Expiry>,
+}
+
+/// What became of some entries, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Validated {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) skipped: Vec<Skip>,
+}
+
+/// An entry that is not put into the cache.
 #[derive(Debug)]
 pub(crate) struct Skip {
-    /// Whose, where that could be read.
+    /// Of which key, where that could be read.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Why, in one line that is safe to print.
     pub(crate) reason: String,
 }
 
-/// Entries that were left out of one snapshot. However many there are, only the first of them are kept.
+/// The skipped entries of one snapshot: their number, and the first [`SKIPS_NAMED_MAX`] of them.
 #[derive(Debug, Default)]
 pub(crate) struct Skips {
     pub(crate) count: u64,
     pub(crate) first: Vec<Skip>,
 }
 
-/// How many left-out entries of a snapshot are named.
-const SKIPS_NAMED_MAX: usize = 20;
-
-impl Skips {
-    pub(crate) fn extend(&mut self, more: Vec<Skip>) {
-        self.count += more.len() as u64;
-        let room = SKIPS_NAMED_MAX.saturating_sub(self.first.len());
-        self.first.extend(more.into_iter().take(room));
-    }
-}
-
-/// What became of some entries, in their order.
-#[derive(Debug, Default)]
-pub(crate) struct Judged {
-    pub(crate) entries: Vec<pushkeys_cache::Entry>,
-    pub(crate) skipped: Vec<Skip>,
-}
-
 #[derive(Debug, Error)]
-enum Fault {
+enum EntryFault {
     #[error("the key is refused")]
     Key(#[source] Refusal),
     #[error("the key's own fingerprint is `{0}`")]
@@ -59,47 +70,81 @@ enum Fault {
     Render(#[source] RenderError),
 }
 
-impl Judge {
-    pub(crate) fn new(logins: Vec<Login>, command: CommandTemplate) -> Self {
+impl Validator {
+    /// A validator by the settings of one source.
+    pub(crate) fn of(settings: &SourceSettings) -> Self {
+        Self::new(settings.logins.clone(), settings.command.clone())
+    }
+
+    fn new(logins: Vec<Login>, command: CommandTemplate) -> Self {
         Self { policy: Policy::default(), logins, command }
     }
 
-    /// The cache's entries: of each whose key is good and is the one it is said to be, in their order. Many at once take
-    /// less time.
-    pub(crate) fn entries(
-        &self,
-        entries: Vec<pushkeys_feed::Entry>,
-    ) -> Vec<Result<pushkeys_cache::Entry, Skip>> {
+    /// The cache's entry for each of `entries`, in their order, if its key passes the policy and has the fingerprint that
+    /// the source says. Many at once take less time.
+    pub(crate) fn entries(&self, entries: Vec<pushkeys_feed::Entry>) -> Vec<Result<Entry, Skip>> {
         let keys = ValidKey::check_all(entries.iter().map(|entry| &*entry.key), &self.policy);
-        let judge = |(entry, key): (pushkeys_feed::Entry, Result<ValidKey, Refusal>)| {
+        let validate = |(entry, key): (pushkeys_feed::Entry, Result<ValidKey, Refusal>)| {
             let fingerprint = entry.fingerprint;
-            self.render(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
+            self.entry(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
         };
-        entries.into_iter().zip(keys).map(judge).collect()
+        entries.into_iter().zip(keys).map(validate).collect()
     }
 
-    fn render(
+    /// The cache's entry for `entry`, by the same rules.
+    pub(crate) fn validate(&self, entry: pushkeys_feed::Entry) -> Result<Entry, Skip> {
+        let fingerprint = entry.fingerprint;
+        let key = ValidKey::check(&entry.key, &self.policy);
+        self.entry(entry, key).map_err(|fault| Skip::new(Some(fingerprint), &fault))
+    }
+
+    /// The key in one line of a key file.
+    pub(crate) fn key(&self, line: &str) -> Result<ValidKey, Refusal> {
+        ValidKey::check(line, &self.policy)
+    }
+
+    /// The cache's entry for `key`.
+    pub(crate) fn render(&self, key: &ValidKey, registration: Registration) -> Result<Entry, RenderError> {
+        let Registration { account, key_id, account_name, key_name, logins, expires_at } = registration;
+        let line = self.command.render(key, &account, &key_id, expires_at)?;
+        Ok(Entry {
+            fingerprint: key.fingerprint(),
+            logins: logins.unwrap_or_else(|| self.logins.clone()),
+            account,
+            key_id,
+            account_name: account_name.as_deref().and_then(Name::nearest),
+            key_name: key_name.as_deref().and_then(Name::nearest),
+            line,
+        })
+    }
+
+    fn entry(
         &self,
         entry: pushkeys_feed::Entry,
         key: Result<ValidKey, Refusal>,
-    ) -> Result<pushkeys_cache::Entry, Fault> {
-        let key = key.map_err(Fault::Key)?;
+    ) -> Result<Entry, EntryFault> {
+        let key = key.map_err(EntryFault::Key)?;
         if key.fingerprint() != entry.fingerprint {
-            return Err(Fault::Fingerprint(key.fingerprint()));
+            return Err(EntryFault::Fingerprint(key.fingerprint()));
         }
-        let line = self
-            .command
-            .render(&key, &entry.account, &entry.key_id, entry.expires_at)
-            .map_err(Fault::Render)?;
-        Ok(pushkeys_cache::Entry {
-            fingerprint: entry.fingerprint,
-            logins: entry.logins.unwrap_or_else(|| self.logins.clone()),
+        let registration = Registration {
             account: entry.account,
             key_id: entry.key_id,
-            account_name: entry.account_name.as_deref().and_then(Name::nearest),
-            key_name: entry.name.as_deref().and_then(Name::nearest),
-            line,
-        })
+            account_name: entry.account_name,
+            key_name: entry.name,
+            logins: entry.logins,
+            expires_at: entry.expires_at,
+        };
+        self.render(&key, registration).map_err(EntryFault::Render)
+    }
+}
+
+impl Validated {
+    pub(crate) fn push(&mut self, entry: Result<Entry, Skip>) {
+        match entry {
+            Ok(entry) => self.entries.push(entry),
+            Err(skip) => self.skipped.push(skip),
+        }
     }
 }
 
@@ -109,12 +154,20 @@ impl Skip {
     }
 }
 
-impl std::fmt::Display for Skip {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Skip {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.fingerprint {
             Some(fingerprint) => write!(out, "`{fingerprint}`: {}", self.reason),
             None => out.write_str(&self.reason),
         }
+    }
+}
+
+impl Skips {
+    pub(crate) fn extend(&mut self, more: Vec<Skip>) {
+        self.count += more.len() as u64;
+        let room = SKIPS_NAMED_MAX.saturating_sub(self.first.len());
+        self.first.extend(more.into_iter().take(room));
     }
 }
 
@@ -125,12 +178,9 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
     const FINGERPRINT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";
 
-    fn judge() -> Judge {
-        Judge::new(vec!["git".parse().unwrap()], "/bin/shell --account {account}".parse().unwrap())
-    }
-
-    fn judged(entry: pushkeys_feed::Entry) -> Result<pushkeys_cache::Entry, Skip> {
-        judge().entries(vec![entry]).remove(0)
+    fn validated(entry: pushkeys_feed::Entry) -> Result<Entry, Skip> {
+        let command = "/bin/shell --account {account}".parse().unwrap();
+        Validator::new(vec!["git".parse().unwrap()], command).entries(vec![entry]).remove(0)
     }
 
     fn entry(key: &str) -> pushkeys_feed::Entry {
@@ -147,26 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn a_good_key_becomes_a_line_and_its_names_what_can_be_shown() {
-        let judged = judged(entry(KEY)).unwrap();
-        assert_eq!(judged.line.as_str(), format!("restrict,command=\"/bin/shell --account acct_7\" {KEY}"));
-        assert_eq!(judged.logins, vec!["git".parse().unwrap()]);
-        assert_eq!(judged.key_name.unwrap().as_str(), "laptop");
-        assert_eq!(judged.account_name.unwrap().as_str(), "[2J");
+    fn a_valid_key_becomes_a_line_and_its_names_what_can_be_shown() {
+        let valid = validated(entry(KEY)).unwrap();
+        assert_eq!(valid.line.as_str(), format!("restrict,command=\"/bin/shell --account acct_7\" {KEY}"));
+        assert_eq!(valid.logins, vec!["git".parse().unwrap()]);
+        assert_eq!(valid.key_name.unwrap().as_str(), "laptop");
+        assert_eq!(valid.account_name.unwrap().as_str(), "[2J");
     }
 
     #[test]
     fn an_entry_may_name_its_own_logins() {
         let deploy = pushkeys_feed::Entry { logins: Some(vec!["deploy".parse().unwrap()]), ..entry(KEY) };
-        assert_eq!(judged(deploy).unwrap().logins, vec!["deploy".parse().unwrap()]);
+        assert_eq!(validated(deploy).unwrap().logins, vec!["deploy".parse().unwrap()]);
     }
 
     #[test]
-    fn a_key_that_is_not_the_one_it_is_said_to_be_is_left_out() {
+    fn a_key_with_another_fingerprint_and_an_invalid_key_are_skipped() {
         let other = KEY.replace("IFKttpn0", "IFKttpn1");
-        let skip = judged(entry(&other)).unwrap_err();
+        let skip = validated(entry(&other)).unwrap_err();
         assert_eq!(skip.fingerprint.unwrap().to_string(), FINGERPRINT);
-        let skip = judged(entry("ssh-ed25519 AAAA")).unwrap_err();
+        let skip = validated(entry("ssh-ed25519 AAAA")).unwrap_err();
         assert!(skip.to_string().starts_with(&format!("`{FINGERPRINT}`: ")), "{skip}");
     }
 }

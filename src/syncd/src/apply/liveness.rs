@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 /// Since when an applier has been busy.
 #[derive(Debug)]
-pub(crate) struct Liveness {
+pub(super) struct Liveness {
     started: Instant,
     /// Milliseconds from `started` to the last sign of life of a busy applier, or 0 while it is idle.
     busy_since_ms: AtomicU64,
 }
 
 impl Liveness {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { started: Instant::now(), busy_since_ms: AtomicU64::new(0) }
     }
 
     /// For how long the applier has been busy without a sign of life.
-    pub(crate) fn stuck_for(&self) -> Duration {
+    pub(super) fn stuck_for(&self) -> Duration {
         match self.busy_since_ms.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             since => self.started.elapsed().saturating_sub(Duration::from_millis(since)),
@@ -25,13 +25,13 @@ impl Liveness {
     }
 
     /// A sign of life in the middle of work.
-    pub(crate) fn busy(&self) {
+    pub(super) fn busy(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.busy_since_ms.store(elapsed.max(1), Ordering::Relaxed);
     }
 
     /// The work at hand is done.
-    pub(crate) fn idle(&self) {
+    pub(super) fn idle(&self) {
         self.busy_since_ms.store(0, Ordering::Relaxed);
     }
 }

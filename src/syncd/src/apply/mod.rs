@@ -1,5 +1,9 @@
-//! What changes the cache: one thread per source, which owns its writer.
+//! Changing the cache: one thread per source, which owns its writer.
 
 pub(crate) mod applier;
-pub(crate) mod liveness;
+pub(crate) mod error;
+mod liveness;
+pub(crate) mod new_state;
+mod queue;
+pub(crate) mod source_cache;
 mod worker;

@@ -1,17 +1,17 @@
-//! What the applier's thread does: batches of changes, and new states as a whole.
+//! The applier's thread: applies batches of changes, and new states as a whole.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
-use pushkeys_cache::{Change, Difference, Held, Stamps, WriteError, Writer};
+use pushkeys_cache::{Change, Difference, Held, PreparedGeneration, WriteError, Writer};
 use pushkeys_keys::Fingerprint;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::apply::applier::{BATCH_KIB_MAX, Changes, Outcome, Piece, Work};
-use crate::config::must_hold;
-use crate::source::{Context, Place};
+use super::new_state::{Outcome, StatePart};
+use super::queue::{Batch, Work};
+use super::source_cache::{InForce, SourceCache};
 use crate::status::conflicts::Touched;
 use crate::validate::Skips;
 
@@ -20,66 +20,54 @@ const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
 /// Owns the writer, and does what waits in the queue.
-pub(crate) struct Worker {
-    context: Arc<Context>,
+pub(super) struct Worker {
+    cache: Arc<SourceCache>,
     writer: Writer,
     /// While a snapshot is held back, nothing refreshes HEAD and no cursor is kept.
     held: Option<Held>,
 }
 
 impl Worker {
-    pub(crate) fn new(context: Arc<Context>, writer: Writer) -> Self {
-        Self { context, writer, held: None }
+    pub(super) fn new(cache: Arc<SourceCache>, writer: Writer) -> Self {
+        Self { cache, writer, held: None }
     }
 
-    /// Works until nobody can hand over more.
-    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Work>) -> Result<(), WriteError> {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Work>) -> Result<(), WriteError> {
         let mut next = None;
-        loop {
-            let work = match next.take() {
-                Some(work) => work,
-                None => match queue.blocking_recv() {
-                    Some(work) => work,
-                    None => return Ok(()),
-                },
-            };
-            self.context.liveness.busy();
+        while let Some(work) = next.take().or_else(|| queue.blocking_recv()) {
+            self.cache.liveness.busy();
             match work {
                 Work::Changes(changes) => {
-                    let (batch, rest) = gather(changes, &mut queue);
-                    next = rest;
+                    let (batch, other) = changes.gather(&mut queue);
+                    next = other;
                     self.apply(batch)?;
                 }
                 Work::Contact => self.touch()?,
-                Work::Replace { pieces, reply } => self.replace(pieces, reply)?,
+                Work::Replace { parts, reply } => self.replace(parts, reply)?,
             }
-            self.context.liveness.idle();
+            self.cache.liveness.idle();
         }
+        Ok(())
     }
 
-    fn apply(&mut self, batch: Changes) -> Result<(), WriteError> {
+    fn apply(&mut self, batch: Batch) -> Result<(), WriteError> {
         let Some(head) = self.writer.head() else { return Ok(()) };
-        let stamps = if self.held.is_some() { head.stamps } else { self.context.stamps() };
-        let mut cursor = if self.held.is_some() { None } else { head.cursor.clone() };
-        let Changes { numbered, room } = batch;
-        let mut changes = Vec::with_capacity(numbered.len());
-        for numbered in numbered {
-            changes.push(numbered.change);
-            if let (None, Some(next)) = (&self.held, numbered.cursor) {
-                cursor = Some(self.context.sealed(&next));
-            }
-        }
+        let (cursor, stamps) = match self.held {
+            Some(_) => (None, head.stamps),
+            None => (Some(self.cache.tagged(&batch.cursor)), self.cache.stamps()),
+        };
+        let Batch { changes, room, .. } = batch;
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
         drop(room);
         if applied != pushkeys_cache::Applied::default() {
             let keys = applied.added + applied.changed + applied.removed;
-            self.context.board.changed(&self.context.settings.name, keys, changes.last().map(told));
+            self.cache.status.changed(keys, changes.last().map(in_words));
         }
-        tracing::debug!(source = %self.context.settings.name, ?applied, cursor, "changes applied");
-        self.context
-            .conflicts
-            .touched(&self.context.settings.name, Touched::Keys(changes.iter().map(fingerprint).collect()));
-        self.in_step();
+        tracing::debug!(source = %self.cache.name, ?applied, cursor, "changes applied");
+        let touched = Touched::Keys(changes.iter().map(fingerprint).collect());
+        self.cache.conflicts.touched(&self.cache.name, touched);
+        self.publish();
         Ok(())
     }
 
@@ -88,48 +76,48 @@ impl Worker {
         if self.held.is_some() {
             return Ok(());
         }
-        let stamps = self.context.stamps();
+        let stamps = self.cache.stamps();
         let age = stamps.synced_at.duration_since(head.stamps.synced_at);
-        let interval = touch_interval(self.context.settings.max_stale);
+        let interval = touch_interval(self.cache.max_stale);
         // A clock that was set back must not leave an old validity in force.
         if age.is_negative() || age.unsigned_abs() >= interval {
             self.writer.touch(stamps)?;
             self.publish_head();
         }
-        self.context.board.state(&self.context.settings.name, State::InStep);
+        self.cache.status.state(State::InStep);
         Ok(())
     }
 
     fn replace(
         &mut self,
-        mut pieces: mpsc::Receiver<Piece>,
+        mut parts: mpsc::Receiver<StatePart>,
         reply: oneshot::Sender<Outcome>,
     ) -> Result<(), WriteError> {
         let mut next = self.writer.begin()?;
         let mut skipped = Skips::default();
         let cursor = loop {
-            self.context.liveness.busy();
-            match pieces.blocking_recv() {
-                // The source has reported why.
+            self.cache.liveness.busy();
+            match parts.blocking_recv() {
+                // The source broke off, and has reported why.
                 None => return Ok(()),
-                Some(Piece::End { cursor }) => break cursor,
-                Some(Piece::Entries(judged)) => {
-                    let Ok(judged) = judged.blocking_recv() else { return Ok(()) };
-                    judged.entries.into_iter().try_for_each(|entry| next.push(entry))?;
-                    skipped.extend(judged.skipped);
+                Some(StatePart::End { cursor }) => break cursor,
+                Some(StatePart::Entries(part)) => {
+                    let Ok(part) = part.blocking_recv() else { return Ok(()) };
+                    part.entries.into_iter().try_for_each(|entry| next.push(entry))?;
+                    skipped.extend(part.skipped);
                 }
             }
         };
         let prepared = next.finish()?;
-        self.context.liveness.busy();
-        // What cannot be read cannot be missed either: the new state heals it.
+        self.cache.liveness.busy();
+        // What cannot be read cannot be compared with: the new state replaces it.
         let in_force = self.writer.in_force().ok().flatten();
         let difference = prepared.difference(in_force.as_ref())?;
         let outcome = if let Some(held) = self.guard(&difference, prepared.keys())? {
             Outcome::Held(held)
         } else {
-            let sealed = cursor.as_deref().map(|cursor| self.context.sealed(cursor));
-            self.take(prepared, &difference, sealed.as_deref())?;
+            let tagged = cursor.as_deref().map(|cursor| self.cache.tagged(cursor));
+            self.take(prepared, &difference, tagged.as_deref())?;
             Outcome::Taken(difference)
         };
         self.report(outcome, &skipped);
@@ -140,11 +128,11 @@ impl Worker {
 
     fn take(
         &mut self,
-        prepared: pushkeys_cache::PreparedGeneration,
+        prepared: PreparedGeneration,
         difference: &Difference,
         cursor: Option<&str>,
     ) -> Result<(), WriteError> {
-        let stamps = self.context.stamps();
+        let stamps = self.cache.stamps();
         let changed = difference.added + difference.removed + difference.changed;
         if changed == 0 && self.writer.head().is_some() && self.writer.fault().is_none() {
             drop(prepared);
@@ -153,8 +141,8 @@ impl Worker {
             self.writer.commit(prepared, cursor, stamps)?;
             let Difference { added, removed, changed: replaced, .. } = difference;
             let what = format!("a snapshot: {added} added, {removed} removed, {replaced} changed");
-            self.context.board.changed(&self.context.settings.name, changed, Some(what));
-            self.context.conflicts.touched(&self.context.settings.name, Touched::All);
+            self.cache.status.changed(changed, Some(what));
+            self.cache.conflicts.touched(&self.cache.name, Touched::All);
         }
         self.held = None;
         self.writer.release()
@@ -165,7 +153,8 @@ impl Worker {
         let now = Timestamp::now();
         let accepted = self.writer.acceptance(now)?.map(|acceptance| acceptance.removed_max);
         let keys_in_force = difference.removed + difference.changed + difference.kept;
-        if !must_hold(self.context.settings.shrink_max, keys_in_force, difference.removed, accepted) {
+        let limit = self.cache.removal_limit;
+        if !limit.is_some_and(|limit| limit.is_exceeded(keys_in_force, difference.removed, accepted)) {
             return Ok(None);
         }
         let held = Held {
@@ -175,14 +164,14 @@ impl Worker {
             removed: difference.removed,
             added: difference.added,
         };
-        // What was accepted was another snapshot, and that word is used up.
+        // What was confirmed was another snapshot, and the confirmation is used up.
         self.writer.release()?;
         self.writer.hold(&held)?;
         self.writer.forget_cursor()?;
-        let is_news = self.held.is_none_or(|before| before.removed != held.removed);
+        let is_new = self.held.is_none_or(|before| before.removed != held.removed);
         self.held = Some(held);
-        if is_news {
-            let name = &self.context.settings.name;
+        if is_new {
+            let name = &self.cache.name;
             tracing::error!(
                 source = %name, keys_in_force, removed = held.removed, added = held.added,
                 "`{name}`: a snapshot that removes {} of {keys_in_force} keys is held back; hint: pushkeys accept {name}",
@@ -193,70 +182,42 @@ impl Worker {
     }
 
     fn report(&self, outcome: Outcome, skipped: &Skips) {
-        let Context { board, settings, .. } = &*self.context;
-        let name = &settings.name;
-        board.skipped_anew(name, skipped);
+        let SourceCache { status, name, .. } = &*self.cache;
+        status.all_skipped(skipped);
         match outcome {
             Outcome::Taken(Difference { added, removed, changed, kept }) => {
-                board.held(name, None);
+                status.held(None);
                 tracing::info!(
                     source = %name, added, removed, changed, kept,
                     "`{name}`: snapshot in force: {added} added, {removed} removed, {changed} changed, {kept} kept"
                 );
             }
-            Outcome::Held(held) => board.held(name, Some(&held)),
+            Outcome::Held(held) => status.held(Some(held)),
         }
-        self.in_step();
+        self.publish();
     }
 
-    fn in_step(&self) {
+    fn publish(&self) {
         self.publish_head();
-        let state = if self.held.is_some() { State::Held } else { State::InStep };
-        self.context.board.state(&self.context.settings.name, state);
+        self.cache.status.state(if self.held.is_some() { State::Held } else { State::InStep });
     }
 
-    pub(crate) fn publish_head(&self) {
-        if let Some(head) = self.writer.head() {
-            let cursor = head.cursor.as_deref().map(|cursor| unsealed(cursor).1.to_owned());
-            self.context.board.head(&self.context.settings.name, head, cursor);
-            self.context.applied.notify_one();
-        }
+    pub(super) fn publish_head(&self) {
+        let Some(head) = self.writer.head() else { return };
+        let cursor = head.cursor.as_deref().map(|tagged| SourceCache::untagged(tagged).to_owned());
+        self.cache.status.head(head, cursor.clone());
+        self.cache.in_force.send_replace(Some(InForce { cursor }));
     }
 
-    pub(crate) fn place(&self) -> Place {
-        let Some(head) = self.writer.head() else { return Place::default() };
-        let cursor = head.cursor.as_deref().and_then(|cursor| {
-            let (rendering, cursor) = unsealed(cursor);
-            (rendering == self.context.rendering).then(|| cursor.to_owned())
-        });
-        Place { cursor }
+    /// The cursor after which the source's changes continue what is in force.
+    pub(super) fn resume_position(&self) -> Option<String> {
+        let tagged = self.writer.head()?.cursor.as_deref()?;
+        self.cache.resumable(tagged).map(str::to_owned)
     }
 }
 
-/// By what the entries were rendered, and the cursor in the source's own words.
-fn unsealed(cursor: &str) -> (&str, &str) {
-    cursor.split_once(':').unwrap_or_default()
-}
-
-/// Adds what else waits, up to the bound of a batch; work of another kind comes back.
-fn gather(mut batch: Changes, queue: &mut mpsc::Receiver<Work>) -> (Changes, Option<Work>) {
-    while batch.room.num_permits() < BATCH_KIB_MAX {
-        match queue.try_recv() {
-            Ok(Work::Changes(more)) => {
-                batch.numbered.extend(more.numbered);
-                batch.room.merge(more.room);
-            }
-            // A word that the source was heard is implied by what it said.
-            Ok(Work::Contact) => {}
-            Ok(other) => return (batch, Some(other)),
-            Err(_) => break,
-        }
-    }
-    (batch, None)
-}
-
-/// What a change does, in words.
-fn told(change: &Change) -> String {
+/// What a change does.
+fn in_words(change: &Change) -> String {
     match change {
         Change::Put(entry) => format!("{} is {} of {}", entry.fingerprint, entry.key_id, entry.account),
         Change::Remove(fingerprint) => format!("{fingerprint} is gone"),
@@ -272,21 +233,6 @@ fn fingerprint(change: &Change) -> Fingerprint {
 
 fn touch_interval(max_stale: Option<Duration>) -> Duration {
     max_stale.map_or(TOUCH_INTERVAL_MAX, |span| (span / 100).clamp(TOUCH_INTERVAL_MIN, TOUCH_INTERVAL_MAX))
-}
-
-impl Context {
-    /// In step now, and good until `max_stale` from now.
-    fn stamps(&self) -> Stamps {
-        let now = Timestamp::now();
-        let valid_until =
-            self.settings.max_stale.map(|span| now.saturating_add(span).unwrap_or(Timestamp::MAX));
-        Stamps { synced_at: now, valid_until }
-    }
-
-    /// `cursor` behind what its entries are rendered by: HEAD remembers both or neither.
-    fn sealed(&self, cursor: &str) -> String {
-        format!("{}:{cursor}", self.rendering)
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `--check`: what can be said against a configuration, without contacting anybody unless that is asked for.
+//! What is wrong with a configuration and the files that it names. Sources are contacted only on request.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -8,11 +8,12 @@ use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::contact::{self, Sample};
-use crate::config::{Config, Kind, Settings, UnsafeFile, check_program};
+use crate::config::{self, Config, SourceKind, SourceSettings, UnsafeFile, check_program};
 use crate::remote::credentials::Credentials;
-use crate::source::check_directory;
+use crate::source::key_files;
+use crate::validate::Validator;
 
-/// Certificates, tokens and expiries are judged by clocks; one that is off by more than this will be noticed.
+/// Certificates, tokens and expiries depend on clocks; one that is off by more than this will be noticed.
 const CLOCK_DIFFERENCE_S_MAX: u64 = 5;
 
 /// One line of the result.
@@ -35,7 +36,7 @@ enum Level {
 
 /// Checks the configuration and the files that it names.
 pub(crate) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
-    let findings = match Config::load(path) {
+    let findings = match config::load(path) {
         Ok(config) => of_config(path, &config, contact).await,
         Err(error) => vec![Finding::new(Level::Error, ErrorReport::of(&error).to_string())],
     };
@@ -69,7 +70,7 @@ async fn of_config(path: &Path, config: &Config, contact: bool) -> Vec<Finding> 
     findings
 }
 
-async fn of_contact(settings: &Settings) -> Vec<Finding> {
+async fn of_contact(settings: &SourceSettings) -> Vec<Finding> {
     let name = &settings.name;
     match contact::ask(settings).await {
         Ok(None) => Vec::new(),
@@ -91,7 +92,7 @@ async fn of_contact(settings: &Settings) -> Vec<Finding> {
     }
 }
 
-fn of_program(settings: &Settings) -> Finding {
+fn of_program(settings: &SourceSettings) -> Finding {
     let name = &settings.name;
     let (level, what) = match check_program(&settings.command_text) {
         Ok(()) => (Level::Ok, "the program of `command` is there, and only root can replace it".to_owned()),
@@ -103,16 +104,17 @@ fn of_program(settings: &Settings) -> Finding {
     Finding::new(level, format!("{name}: {what}"))
 }
 
-fn of_source(settings: &Settings) -> Finding {
+fn of_source(settings: &SourceSettings) -> Finding {
     let name = &settings.name;
     let result = match &settings.kind {
-        Kind::Feed(remote) | Kind::Poll { remote, .. } => Credentials::load(remote)
+        SourceKind::Feed(remote) | SourceKind::Poll { remote, .. } => Credentials::load(remote)
             .map(|_| {
                 format!("{name}: {} of `{}`, its credentials can be used", settings.kind_name(), remote.url)
             })
             .map_err(|error| ErrorReport::of(&error).to_string()),
-        Kind::Directory { path } => check_directory(path)
-            .map(|(keys, skipped)| {
+        SourceKind::Directory { path } => key_files::read(path, &Validator::of(settings))
+            .map(|keys| {
+                let (keys, skipped) = (keys.entries.len(), keys.skipped.len());
                 format!("{name}: `{}` holds {keys} keys, and {skipped} lines are left out", path.display())
             })
             .map_err(|error| ErrorReport::of(&error).to_string()),

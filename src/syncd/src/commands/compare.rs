@@ -1,36 +1,39 @@
-//! `--compare`: the cache beside its sources, key by key. Nothing is changed.
+//! The cache compared with its sources, key by key. Nothing is changed.
 //!
-//! Snapshot and shards are both in the order of the fingerprints, so they are merged without holding more than one shard.
-//! Changes go on meanwhile: what differs is looked at a second time, and told only if it differs in the same way.
+//! Snapshot and shards are both in the order of the fingerprints, so they are merged with one shard in memory. Changes go on
+//! meanwhile: what differs is compared a second time, and printed only if it differs in the same way.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::iter::Peekable;
+use std::path::Path;
 use std::process::ExitCode;
 
-use pushkeys_cache::{Cache, Entries, Entry, Source};
+use pushkeys_cache::{Cache, Entries, Entry, ReadError, Source};
 use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use serde::Serialize;
+use thiserror::Error;
 
-use crate::config::{Config, Kind, Settings};
+use crate::config::{Config, SourceKind, SourceSettings};
+use crate::remote::http::Body;
 use crate::source::error::SyncError;
-use crate::source::snapshot::BOUNDS;
-use crate::source::{directory_entries, snapshot_request};
-use crate::validate::Judge;
+use crate::source::key_files;
+use crate::source::requests::{SNAPSHOT_BOUNDS, snapshot_of};
+use crate::validate::Validator;
 
-/// So many differences of a source are looked at twice and named; beyond that the number alone says enough.
+/// Up to this number of differences of a source are compared twice and printed; of more, the number says enough.
 const DIFFERENCES_MAX: usize = 10_000;
 
-/// So many entries are judged together, which takes less time.
-const JUDGED_TOGETHER: usize = 1024;
+/// How many entries are validated together, which takes less time.
+const VALIDATED_TOGETHER: usize = 1024;
 
 /// One key of which source and host do not say the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Difference {
     source: String,
     fingerprint: String,
-    /// What the cache would hold if it were in step.
+    /// What the cache would hold if it were in sync.
     expected: Option<Side>,
     found: Option<Side>,
 }
@@ -43,6 +46,14 @@ struct Side {
     line: String,
 }
 
+#[derive(Debug, Error)]
+enum CompareError {
+    #[error(transparent)]
+    Source(#[from] SyncError),
+    #[error("the cache cannot be read")]
+    Cache(#[from] ReadError),
+}
+
 /// What was found at one source.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
@@ -51,7 +62,7 @@ struct Summary {
     /// Keys of the source that no host may take.
     left_out: u64,
     differences: u64,
-    /// Whether there were too many to look at them twice: some may only have been on their way.
+    /// Whether there were too many to compare them twice: some may only have been on their way.
     unconfirmed: bool,
     problem: Option<String>,
 }
@@ -74,7 +85,10 @@ pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
     if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn of_source(config: &Config, settings: &Settings) -> Result<(Vec<Difference>, Summary), SyncError> {
+async fn of_source(
+    config: &Config,
+    settings: &SourceSettings,
+) -> Result<(Vec<Difference>, Summary), CompareError> {
     let mut comparison = Comparison::of(config, settings).await?;
     if (1..=DIFFERENCES_MAX as u64).contains(&comparison.count) {
         let again = Comparison::of(config, settings).await?;
@@ -96,9 +110,9 @@ async fn of_source(config: &Config, settings: &Settings) -> Result<(Vec<Differen
 
 /// One pass over a source and its part of the cache.
 struct Comparison<'a> {
-    settings: &'a Settings,
-    judge: Judge,
-    /// Fewer than [`JUDGED_TOGETHER`].
+    settings: &'a SourceSettings,
+    validator: Validator,
+    /// Fewer than [`VALIDATED_TOGETHER`].
     waiting: Vec<pushkeys_feed::Entry>,
     entries: Peekable<Entries<Source>>,
     compared: u64,
@@ -109,16 +123,16 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    async fn of(config: &Config, settings: &'a Settings) -> Result<Self, SyncError> {
+    async fn of(config: &Config, settings: &'a SourceSettings) -> Result<Self, CompareError> {
         // The snapshot is asked for first: what the cache holds is then rather ahead of it than behind.
-        let body = match snapshot_request(settings) {
-            Some(request) => Some(request.send(Some(BOUNDS)).await?),
+        let body = match snapshot_of(settings) {
+            Some(request) => Some(request.send(Some(SNAPSHOT_BOUNDS)).await.map_err(SyncError::from)?),
             None => None,
         };
         let source = Cache::open(&config.cache)?.source(&settings.name)?;
         let mut comparison = Self {
             settings,
-            judge: Judge::new(settings.logins.clone(), settings.command.clone()),
+            validator: Validator::of(settings),
             entries: source.into_entries().peekable(),
             waiting: Vec::new(),
             compared: 0,
@@ -126,52 +140,58 @@ impl<'a> Comparison<'a> {
             count: 0,
             differences: BTreeMap::new(),
         };
-        match (body, &settings.kind) {
-            (Some(mut body), _) => {
-                let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
-                let mut lines = Vec::new();
-                while let Some(chunk) = body.chunk().await? {
-                    splitter.push(&chunk, |line| {
-                        lines.push(reader.line(line)?);
-                        Ok::<_, SnapshotError>(())
-                    })?;
-                    lines.drain(..).try_for_each(|line| comparison.line(line))?;
-                }
-                reader.finish()?;
-            }
-            (None, Kind::Directory { path }) => {
-                for entry in directory_entries(path)? {
-                    comparison.line(SnapshotLine::Entry(entry))?;
-                }
-            }
-            (None, Kind::Feed(_) | Kind::Poll { .. }) => {}
+        if let Some(mut body) = body {
+            comparison.snapshot(&mut body).await?;
+        } else if let SourceKind::Directory { path } = &settings.kind {
+            comparison.key_files(path)?;
         }
-        comparison.judge_waiting()?;
         comparison.surplus(None)?;
         Ok(comparison)
     }
 
-    fn line(&mut self, line: SnapshotLine) -> Result<(), SyncError> {
+    async fn snapshot(&mut self, body: &mut Body) -> Result<(), CompareError> {
+        let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
+        let mut lines = Vec::new();
+        while let Some(chunk) = body.chunk().await.map_err(SyncError::from)? {
+            splitter
+                .push(&chunk, |line| {
+                    lines.push(reader.line(line)?);
+                    Ok::<_, SnapshotError>(())
+                })
+                .map_err(SyncError::from)?;
+            lines.drain(..).try_for_each(|line| self.line(line))?;
+        }
+        reader.finish().map_err(SyncError::from)?;
+        self.validate_waiting()
+    }
+
+    fn key_files(&mut self, folder: &Path) -> Result<(), CompareError> {
+        let keys = key_files::read(folder, &self.validator).map_err(SyncError::from)?;
+        self.left_out += keys.skipped.len() as u64;
+        keys.entries.iter().try_for_each(|entry| self.compare(entry.fingerprint, Some(entry)))
+    }
+
+    fn line(&mut self, line: SnapshotLine) -> Result<(), CompareError> {
         let SnapshotLine::Entry(entry) = line else {
             self.left_out += u64::from(matches!(line, SnapshotLine::Malformed(_)));
             return Ok(());
         };
         self.waiting.push(entry);
-        if self.waiting.len() >= JUDGED_TOGETHER { self.judge_waiting() } else { Ok(()) }
+        if self.waiting.len() >= VALIDATED_TOGETHER { self.validate_waiting() } else { Ok(()) }
     }
 
-    fn judge_waiting(&mut self) -> Result<(), SyncError> {
+    fn validate_waiting(&mut self) -> Result<(), CompareError> {
         let waiting = std::mem::take(&mut self.waiting);
         let fingerprints: Vec<Fingerprint> = waiting.iter().map(|entry| entry.fingerprint).collect();
-        let judged = self.judge.entries(waiting);
+        let validated = self.validator.entries(waiting);
         fingerprints
             .into_iter()
-            .zip(judged)
+            .zip(validated)
             .try_for_each(|(fingerprint, expected)| self.compare(fingerprint, expected.ok().as_ref()))
     }
 
     /// Compares the next key of the source, of which the cache should hold `expected`.
-    fn compare(&mut self, fingerprint: Fingerprint, expected: Option<&Entry>) -> Result<(), SyncError> {
+    fn compare(&mut self, fingerprint: Fingerprint, expected: Option<&Entry>) -> Result<(), CompareError> {
         self.surplus(Some(fingerprint))?;
         let found =
             self.entries.next_if(|next| next.as_ref().is_ok_and(|next| next.fingerprint == fingerprint));
@@ -185,8 +205,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// The keys of the cache below `end` that the source did not name.
-    fn surplus(&mut self, end: Option<Fingerprint>) -> Result<(), SyncError> {
-        let is_below = |next: &Result<Entry, pushkeys_cache::ReadError>| {
+    fn surplus(&mut self, end: Option<Fingerprint>) -> Result<(), CompareError> {
+        let is_below = |next: &Result<Entry, ReadError>| {
             next.as_ref().map_or(true, |next| end.is_none_or(|end| next.fingerprint < end))
         };
         while let Some(next) = self.entries.next_if(is_below) {

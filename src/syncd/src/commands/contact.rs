@@ -1,4 +1,4 @@
-//! A word with a source: whether it answers, takes the credentials, and sends what a snapshot begins with.
+//! Contact with a source: whether it answers, takes the credentials, and sends the beginning of a snapshot.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
 use reqwest::header::{DATE, HeaderValue};
 use serde::Serialize;
 
-use crate::config::Settings;
+use crate::config::SourceSettings;
 use crate::remote::http::{Body, Bounds};
 use crate::source::error::SyncError;
-use crate::source::snapshot_request;
+use crate::source::requests::snapshot_of;
 
 /// The header of a snapshot and its first entry come at once, or something is wrong.
 const BOUNDS: Bounds = Bounds { bytes_max: 16 * 1024 * 1024, duration_max: Duration::from_secs(10) };
 
-/// What a source said.
+/// What a source answered.
 #[derive(Debug)]
 pub(crate) struct Contact {
-    /// By how many seconds this host's clock is ahead of the source's, where the source told its time.
+    /// By how many seconds this host's clock is ahead of the source's, where the source gave its time.
     pub(crate) clock_ahead_s: Option<i64>,
     /// The first key of its snapshot, if it has one.
     pub(crate) sample: Option<Sample>,
 }
 
-/// A key by which somebody can see that this host says what the source says.
+/// A key that a lookup on this host must know as the source does.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Sample {
     source: String,
@@ -34,8 +34,8 @@ pub(crate) struct Sample {
 }
 
 /// Begins to read the snapshot of a source, and breaks off after its first entry. `None` for a source on this host.
-pub(crate) async fn ask(settings: &Settings) -> Result<Option<Contact>, SyncError> {
-    let Some(request) = snapshot_request(settings) else { return Ok(None) };
+pub(crate) async fn ask(settings: &SourceSettings) -> Result<Option<Contact>, SyncError> {
+    let Some(request) = snapshot_of(settings) else { return Ok(None) };
     let mut body = request.send(Some(BOUNDS)).await?;
     let now = Timestamp::now();
     let clock_ahead_s = body.header(&DATE).and_then(seconds).map(|there| now.as_second() - there);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_a_service_is_read() {
+    fn the_date_of_an_answer_is_read() {
         let check = |text: &'static str, expected| {
             assert_eq!(seconds(&HeaderValue::from_static(text)), expected, "{text}");
         };

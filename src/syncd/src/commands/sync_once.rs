@@ -1,30 +1,30 @@
-//! `--once`: one full sync of every source.
+//! One full sync of every source.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, SourceName};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::apply::applier::Outcome;
+use crate::apply::new_state::Outcome;
 use crate::config::Config;
-use crate::report::usage::Usage;
+use crate::revocation::answers::RevocationAnswers;
 use crate::source::error::SyncError;
-use crate::source::{Context, sync_once};
+use crate::source::run::sync_once;
+use crate::source::task::SourceTask;
 use crate::status::conflicts::ConflictWatch;
-use crate::status::store::Board;
+use crate::status::store::StatusStore;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What became of one source.
 #[derive(Debug, Serialize)]
-struct Report {
+struct SourceReport {
     source: String,
     ok: bool,
     keys: u64,
@@ -37,30 +37,24 @@ struct Report {
 
 /// Syncs all sources at once, and prints a line about each.
 pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
-    let board = Arc::new(Board::new(&config.cache, Path::new("")));
+    let answers = Arc::new(RevocationAnswers::default());
+    let status = Arc::new(StatusStore::new(&config.cache, Path::new(""), answers));
     let conflicts = Arc::new(ConflictWatch::default());
-    let usage = Arc::new(Usage::new(&config.cache));
     let progress = io::stderr().is_terminal().then(MultiProgress::new);
     let mut syncs = JoinSet::new();
     for settings in &config.sources {
-        board.add(settings);
-        let context = Arc::new(Context::new(
-            settings.clone(),
-            config.cache.clone(),
-            Arc::clone(&board),
-            Arc::clone(&conflicts),
-            Arc::clone(&usage),
-        ));
+        let writer = status.add(settings);
+        let source = SourceTask::new(settings.clone(), config.cache.clone(), writer, Arc::clone(&conflicts));
         let bar = progress.as_ref().map(|progress| progress.add(ProgressBar::new_spinner()));
         syncs.spawn(async move {
-            let result = watched(&context, bar).await;
-            (context.settings.name.to_string(), result)
+            let result = with_progress(&source, bar).await;
+            (source.settings.name, result)
         });
     }
-    let mut reports: Vec<Report> = Vec::new();
+    let mut reports: Vec<SourceReport> = Vec::new();
     while let Some(finished) = syncs.join_next().await {
         if let Ok((name, result)) = finished {
-            reports.push(report(name, &result, &board));
+            reports.push(report(&name, &result, &status));
         }
     }
     reports.sort_unstable_by(|one, other| one.source.cmp(&other.source));
@@ -70,8 +64,8 @@ pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
     if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn watched(context: &Arc<Context>, bar: Option<ProgressBar>) -> Result<Outcome, SyncError> {
-    let sync = sync_once(context);
+async fn with_progress(source: &SourceTask, bar: Option<ProgressBar>) -> Result<Outcome, SyncError> {
+    let sync = sync_once(source);
     let Some(bar) = bar else { return sync.await };
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     tokio::pin!(sync);
@@ -82,21 +76,28 @@ async fn watched(context: &Arc<Context>, bar: Option<ProgressBar>) -> Result<Out
                 return result;
             }
             _ = ticks.tick() => {
-                let lines = context.progress.load(Ordering::Relaxed);
-                bar.set_message(format!("{}: {lines} entries", context.settings.name));
+                bar.set_message(format!("{}: {} entries", source.settings.name, source.snapshot_lines()));
                 bar.tick();
             }
         }
     }
 }
 
-fn report(source: String, result: &Result<Outcome, SyncError>, board: &Board) -> Report {
-    let status = board.snapshot().sources.into_iter().find(|status| status.name == source);
-    let keys = status.as_ref().map_or(0, |status| status.keys);
-    let skipped = status.as_ref().map_or(0, |status| status.skipped.count);
-    let empty = Report { source, ok: false, keys, added: 0, removed: 0, changed: 0, skipped, problem: None };
+fn report(source: &SourceName, result: &Result<Outcome, SyncError>, status: &StatusStore) -> SourceReport {
+    let facts = status.facts().sources.remove(source);
+    let (keys, skipped) = facts.map_or((0, 0), |facts| (facts.keys(), facts.skipped.count));
+    let empty = SourceReport {
+        source: source.to_string(),
+        ok: false,
+        keys,
+        added: 0,
+        removed: 0,
+        changed: 0,
+        skipped,
+        problem: None,
+    };
     match result {
-        Ok(Outcome::Taken(difference)) => Report {
+        Ok(Outcome::Taken(difference)) => SourceReport {
             ok: true,
             added: difference.added,
             removed: difference.removed,
@@ -108,24 +109,24 @@ fn report(source: String, result: &Result<Outcome, SyncError>, board: &Board) ->
                 "held back: it would remove {} of {} keys; hint: pushkeys accept {}",
                 held.removed, held.keys_in_force, empty.source
             );
-            Report { added: held.added, removed: held.removed, problem: Some(problem), ..empty }
+            SourceReport { added: held.added, removed: held.removed, problem: Some(problem), ..empty }
         }
-        Err(error) => Report { problem: Some(ErrorReport::of(error).to_string()), ..empty },
+        Err(error) => SourceReport { problem: Some(ErrorReport::of(error).to_string()), ..empty },
     }
 }
 
-fn print(reports: &[Report], json: bool) -> io::Result<()> {
+fn print(reports: &[SourceReport], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, reports)?;
         return writeln!(out);
     }
-    for Report { source, keys, added, removed, changed, skipped, problem, .. } in reports {
+    for SourceReport { source, keys, added, removed, changed, skipped, problem, .. } in reports {
         match problem {
             Some(problem) => writeln!(out, "{source}: {problem}")?,
             None => writeln!(
                 out,
-                "{source}: in step, {keys} keys ({added} added, {removed} removed, {changed} changed, {skipped} left out)"
+                "{source}: in sync, {keys} keys ({added} added, {removed} removed, {changed} changed, {skipped} left out)"
             )?,
         }
     }

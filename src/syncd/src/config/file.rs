@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +11,10 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
+use super::modes::{UnsafeFile, check_program, check_trusted};
+use super::removal_limit::RemovalLimit;
+use super::settings::{Config, Remote, SourceKind, SourceSettings, is_loopback};
 use super::values::{Command, Parsed, ShareOrNever, Span, SpanOrNever};
-use super::{Config, Kind, Remote, Settings, UnsafeFile, check_program, check_trusted};
-use crate::config::Share;
 
 /// A configuration is read up to this size.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -50,7 +50,8 @@ pub(crate) enum ConfigError {
     Content { path: PathBuf, line: usize, what: String },
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+/// Reads the configuration at `path`, and refuses it if others could have written it.
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = read(path)?;
     let config = parse(&text).map_err(|fault| ConfigError::Content {
         path: path.to_owned(),
@@ -80,28 +81,31 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 
 /// What is wrong, and where in the text.
 #[derive(Debug)]
-struct Fault {
+struct ConfigFault {
     offset: usize,
     what: String,
 }
 
-fn parse(text: &str) -> Result<Config, Fault> {
-    let raw: RawConfig = toml::from_str(text).map_err(|error| Fault {
+fn parse(text: &str) -> Result<Config, ConfigFault> {
+    let raw: RawConfig = toml::from_str(text).map_err(|error| ConfigFault {
         offset: error.span().map_or(0, |span| span.start),
         what: error.message().to_owned(),
     })?;
-    let common = Common::of(&raw).map_err(|what| Fault { offset: 0, what })?;
-    let mut sources: Vec<Settings> = Vec::new();
+    let common = Common::of(&raw).map_err(|what| ConfigFault { offset: 0, what })?;
+    let mut sources: Vec<SourceSettings> = Vec::new();
     for source in raw.source {
         let offset = source.span().start;
-        let settings = common.source(source.into_inner()).map_err(|what| Fault { offset, what })?;
+        let settings = common.source(source.into_inner()).map_err(|what| ConfigFault { offset, what })?;
         if sources.iter().any(|other| other.name == settings.name) {
-            return Err(Fault { offset, what: format!("there are two sources called `{}`", settings.name) });
+            return Err(ConfigFault {
+                offset,
+                what: format!("there are two sources called `{}`", settings.name),
+            });
         }
         sources.push(settings);
     }
     if sources.is_empty() || sources.len() > SOURCES_MAX {
-        return Err(Fault {
+        return Err(ConfigFault {
             offset: 0,
             what: format!("1 to {SOURCES_MAX} [[source]] are needed, and there are {}", sources.len()),
         });
@@ -109,10 +113,13 @@ fn parse(text: &str) -> Result<Config, Fault> {
     sources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let cache = raw.cache.unwrap_or_else(|| CACHE_DEFAULT.into());
     if !cache.is_absolute() {
-        return Err(Fault { offset: 0, what: "`cache` is not an absolute path".to_owned() });
+        return Err(ConfigFault { offset: 0, what: "`cache` is not an absolute path".to_owned() });
     }
     if raw.revoked_keys_file.as_ref().is_some_and(|path| !path.is_absolute()) {
-        return Err(Fault { offset: 0, what: "`revoked_keys_file` is not an absolute path".to_owned() });
+        return Err(ConfigFault {
+            offset: 0,
+            what: "`revoked_keys_file` is not an absolute path".to_owned(),
+        });
     }
     Ok(Config { cache, revoked_keys_file: raw.revoked_keys_file, sources, metrics: raw.metrics })
 }
@@ -189,21 +196,21 @@ impl Common {
         })
     }
 
-    fn source(&self, raw: RawSource) -> Result<Settings, String> {
+    fn source(&self, raw: RawSource) -> Result<SourceSettings, String> {
         let is_directory = raw.kind == RawKind::Directory;
         let command = raw.command.as_ref().map_or_else(|| self.command.clone(), |command| command.0.clone());
         let max_stale = raw.max_stale.as_ref().map(|span| span.0.0);
         // A folder on this host cannot be out of reach, so nothing goes stale unless that is asked for.
         let inherited = if is_directory { None } else { self.max_stale.0 };
         let max_stale = at_least("max_stale", max_stale.unwrap_or(inherited), MAX_STALE_MIN)?;
-        let shrink_default = if is_directory { None } else { Some(Share::DEFAULT) };
-        Ok(Settings {
+        let shrink_default = if is_directory { None } else { Some(RemovalLimit::DEFAULT) };
+        Ok(SourceSettings {
             name: raw.name.0.clone(),
             logins: raw.logins.clone().map_or_else(|| Ok(self.logins.clone()), logins)?,
             command: command.template,
             command_text: command.text,
             max_stale,
-            shrink_max: raw.shrink_max.as_ref().map_or(shrink_default, |share| share.0.0),
+            removal_limit: raw.shrink_max.as_ref().map_or(shrink_default, |share| share.0.0),
             kind: kind(raw)?,
         })
     }
@@ -227,7 +234,7 @@ fn at_least(key: &str, span: Option<Duration>, least: Duration) -> Result<Option
     }
 }
 
-fn kind(raw: RawSource) -> Result<Kind, String> {
+fn kind(raw: RawSource) -> Result<SourceKind, String> {
     let misplaced = misplaced(&raw);
     if let Some(key) = misplaced {
         return Err(format!("`{key}` has no meaning for a source of this kind"));
@@ -235,7 +242,7 @@ fn kind(raw: RawSource) -> Result<Kind, String> {
     if raw.kind == RawKind::Directory {
         let path = raw.path.ok_or("a source of the kind `directory` needs a `path`")?;
         return if path.is_absolute() {
-            Ok(Kind::Directory { path })
+            Ok(SourceKind::Directory { path })
         } else {
             Err("`path` is not absolute".to_owned())
         };
@@ -245,12 +252,12 @@ fn kind(raw: RawSource) -> Result<Kind, String> {
     at_least("interval", Some(interval), INTERVAL_MIN)?;
     let remote = remote(raw)?;
     if is_poll {
-        return Ok(Kind::Poll { remote, interval });
+        return Ok(SourceKind::Poll { remote, interval });
     }
     if remote.url.query().is_some() {
         return Err("`url` of a feed has no query".to_owned());
     }
-    Ok(Kind::Feed(remote))
+    Ok(SourceKind::Feed(remote))
 }
 
 /// A key that another kind of source has.
@@ -283,12 +290,6 @@ fn remote(raw: RawSource) -> Result<Remote, String> {
     Ok(Remote { url, token_file: raw.token_file, ca_file: raw.ca_file, client, silence_max })
 }
 
-/// Whether `host`, as a URL writes it, is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    address.map_or(host == "localhost", |address| address.is_loopback())
-}
-
 fn check_url(url: &Url) -> Result<(), String> {
     let Some(host) = url.host_str() else { return Err("`url` names no host".to_owned()) };
     let is_loopback = is_loopback(host);
@@ -319,10 +320,10 @@ mod tests {
         assert_eq!(config.cache, Path::new(CACHE_DEFAULT));
         assert_eq!(source.logins, vec!["git".parse().unwrap()]);
         assert_eq!(source.max_stale, Some(MAX_STALE_DEFAULT));
-        assert_eq!(source.shrink_max, Some(Share::DEFAULT));
+        assert_eq!(source.removal_limit, Some(RemovalLimit::DEFAULT));
         let local =
             parse("[[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"/etc/keys\"\n").unwrap();
-        assert_eq!((local.sources[0].max_stale, local.sources[0].shrink_max), (None, None));
+        assert_eq!((local.sources[0].max_stale, local.sources[0].removal_limit), (None, None));
     }
 
     #[test]
@@ -333,13 +334,13 @@ mod tests {
         let config = parse(&text).unwrap();
         let source = &config.sources[0];
         assert_eq!((source.max_stale, source.logins[0].as_str()), (None, "b"));
-        assert_eq!(source.shrink_max.unwrap().to_string(), "50%");
+        assert_eq!(source.removal_limit.unwrap().to_string(), "50%");
         assert_eq!(source.command_text, "/bin/x {account}");
     }
 
     #[test]
     fn other_settings_render_otherwise() {
-        let rendering = |extra: &str| parse(&format!("{MINIMAL}{extra}")).unwrap().sources[0].rendering();
+        let rendering = |extra: &str| parse(&format!("{MINIMAL}{extra}")).unwrap().sources[0].renderer_tag();
         assert_eq!(rendering(""), rendering("max_stale = \"1h\"\n"));
         assert_ne!(rendering(""), rendering("logins = [\"deploy\"]\n"));
         assert_ne!(rendering(""), rendering("command = \"/bin/x {account}\"\n"));

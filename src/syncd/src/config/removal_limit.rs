@@ -1,28 +1,39 @@
-//! The guard against snapshots that remove too much: a service that lost its data must not lock everybody out.
+//! How much a snapshot may remove: a service that lost its data must not lock everybody out.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// People leave; so many removals are never held back, unless nothing at all would stay.
+/// This number of removals is never held back, since people leave, unless nothing at all would stay.
 const REMOVALS_FREE: u64 = 5;
 
 /// The share of the keys in force that a snapshot may remove, in percent: 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share(u8);
+pub(crate) struct RemovalLimit(u8);
 
 /// Why a text is not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a share is written like \"20%\", from 0% to 100%")]
 pub(crate) struct ParseShareError;
 
-impl Share {
-    /// What a snapshot may remove unless the configuration says otherwise.
-    pub(crate) const DEFAULT: Self = Self(20);
+impl RemovalLimit {
+    /// What a snapshot may remove unless the configuration sets another share.
+    pub(super) const DEFAULT: Self = Self(20);
+
+    /// Whether a snapshot that would remove `removed` of `in_force` keys waits for confirmation, of which up to
+    /// `confirmed` are confirmed.
+    pub(crate) fn is_exceeded(self, in_force: u64, removed: u64, confirmed: Option<u64>) -> bool {
+        if removed == 0 || confirmed.is_some_and(|confirmed| removed <= confirmed) {
+            return false;
+        }
+        let leaves_nothing = removed >= in_force;
+        let is_over_share = u128::from(removed) * 100 > u128::from(in_force) * u128::from(self.0);
+        leaves_nothing || (removed > REMOVALS_FREE && is_over_share)
+    }
 }
 
-impl FromStr for Share {
+impl FromStr for RemovalLimit {
     type Err = ParseShareError;
 
     fn from_str(text: &str) -> Result<Self, ParseShareError> {
@@ -34,27 +45,10 @@ impl FromStr for Share {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for RemovalLimit {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}%", self.0)
     }
-}
-
-/// Whether a snapshot that would remove `removed` of `in_force` keys waits for a person.
-/// `removed_accepted` is what a person has accepted; without a `share` nothing is held back.
-pub(crate) fn must_hold(
-    share: Option<Share>,
-    in_force: u64,
-    removed: u64,
-    removed_accepted: Option<u64>,
-) -> bool {
-    let Some(share) = share else { return false };
-    if removed == 0 || removed_accepted.is_some_and(|accepted| removed <= accepted) {
-        return false;
-    }
-    let leaves_nothing = removed >= in_force;
-    let is_over_share = u128::from(removed) * 100 > u128::from(in_force) * u128::from(share.0);
-    leaves_nothing || (removed > REMOVALS_FREE && is_over_share)
 }
 
 #[cfg(test)]
@@ -62,12 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_that_removes_too_much_waits_for_a_person() {
-        let check = |in_force, removed, accepted, expected| {
+    fn a_snapshot_that_removes_too_much_waits_for_confirmation() {
+        let check = |in_force, removed, confirmed, expected| {
             assert_eq!(
-                must_hold(Some(Share::DEFAULT), in_force, removed, accepted),
+                RemovalLimit::DEFAULT.is_exceeded(in_force, removed, confirmed),
                 expected,
-                "{removed} of {in_force}, accepted {accepted:?}"
+                "{removed} of {in_force}, confirmed {confirmed:?}"
             );
         };
         check(0, 0, None, false);
@@ -87,19 +81,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_share_nothing_is_held_back() {
-        assert!(!must_hold(None, 100, 100, None));
-        assert!(must_hold("0%".parse().ok(), 100, 6, None));
-        assert!(!must_hold("100%".parse().ok(), 100, 99, None));
+    fn the_share_may_be_nothing_or_everything() {
+        let limit = |text: &str| text.parse::<RemovalLimit>().unwrap();
+        assert!(limit("0%").is_exceeded(100, 6, None));
+        assert!(!limit("100%").is_exceeded(100, 99, None));
     }
 
     #[test]
     fn a_share_is_a_percentage() {
         for text in ["0%", "20%", "100%"] {
-            assert_eq!(text.parse::<Share>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<RemovalLimit>().unwrap().to_string(), text);
         }
         for text in ["", "%", "20", "101%", "-1%", "+1%", "1.5%", "20 %", "999%"] {
-            assert_eq!(text.parse::<Share>(), Err(ParseShareError), "{text}");
+            assert_eq!(text.parse::<RemovalLimit>(), Err(ParseShareError), "{text}");
         }
     }
 }

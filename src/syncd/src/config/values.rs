@@ -8,6 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use super::removal_limit::RemovalLimit;
+
 /// A value that is written as text and parsed, so that a fault is reported at its line.
 #[derive(Debug, Clone)]
 pub(super) struct Parsed<T>(pub(super) T);
@@ -29,7 +31,7 @@ pub(super) struct SpanOrNever(pub(super) Option<Duration>);
 
 /// A share or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ShareOrNever(pub(super) Option<crate::config::Share>);
+pub(super) struct ShareOrNever(pub(super) Option<RemovalLimit>);
 
 /// The command, and the text it was made of.
 #[derive(Debug, Clone)]

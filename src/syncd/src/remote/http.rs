@@ -7,9 +7,9 @@ use pushkeys_feed::REPORT_MEDIA_TYPE;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
+use super::credentials::Credentials;
+use super::error::RequestError;
 use crate::config::Remote;
-use crate::remote::credentials::Credentials;
-use crate::source::error::SyncError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer to a report is short.
@@ -17,8 +17,8 @@ const REPLY_TIME_MAX: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("pushkeys-syncd/", env!("CARGO_PKG_VERSION"));
 /// How much of a header of the service is repeated in a message.
 const HEADER_SHOWN_CHARACTERS_MAX: usize = 80;
-/// How much of what it says about a refusal.
-const SAID_SHOWN_CHARACTERS_MAX: usize = 300;
+/// How much of its reason for a refusal.
+const REASON_SHOWN_CHARACTERS_MAX: usize = 300;
 
 /// One request and what its answer must look like.
 pub(crate) struct Request<'a> {
@@ -60,7 +60,7 @@ pub(crate) async fn post_json(
     url: Url,
     body: Vec<u8>,
     bytes_max: u64,
-) -> Result<Vec<u8>, SyncError> {
+) -> Result<Vec<u8>, RequestError> {
     let request = Request {
         remote,
         url,
@@ -87,13 +87,13 @@ pub(crate) fn below(base: &Url, path: &str) -> Url {
 
 impl Request<'_> {
     /// Sends the request. Without `bounds` the answer has no end.
-    pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, SyncError> {
+    pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, RequestError> {
         let response = self.respond().await?;
         self.check(response, bounds).await
     }
 
     /// Sends the request; `None` if the answer is that nothing has changed.
-    pub(crate) async fn send_if_changed(self, bounds: Bounds) -> Result<Option<Body>, SyncError> {
+    pub(crate) async fn send_if_changed(self, bounds: Bounds) -> Result<Option<Body>, RequestError> {
         let response = self.respond().await?;
         if response.status() == StatusCode::NOT_MODIFIED && self.header.is_some() {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Request<'_> {
         self.check(response, Some(bounds)).await.map(Some)
     }
 
-    async fn respond(&self) -> Result<Response, SyncError> {
+    async fn respond(&self) -> Result<Response, RequestError> {
         let url = self.url.as_str();
         let silence_max = self.remote.silence_max;
         let client = client(self.remote, self.compressed, url)?;
@@ -118,10 +118,10 @@ impl Request<'_> {
         tokio::time::timeout(CONNECT_TIMEOUT + silence_max, request.send())
             .await
             .map_err(|_| silent(url, silence_max))?
-            .map_err(|source| SyncError::Connect { url: url.to_owned(), source: source.without_url() })
+            .map_err(|source| RequestError::Connect { url: url.to_owned(), source: source.without_url() })
     }
 
-    async fn check(&self, mut response: Response, bounds: Option<Bounds>) -> Result<Body, SyncError> {
+    async fn check(&self, mut response: Response, bounds: Option<Bounds>) -> Result<Body, RequestError> {
         let url = self.url.to_string();
         check_status(&mut response, &url, self.remote.silence_max).await?;
         self.check_type(response.headers(), &url)?;
@@ -129,7 +129,7 @@ impl Request<'_> {
         Ok(Body { response, url, silence_max, bytes: 0, started: Instant::now(), bounds })
     }
 
-    fn check_type(&self, headers: &HeaderMap, url: &str) -> Result<(), SyncError> {
+    fn check_type(&self, headers: &HeaderMap, url: &str) -> Result<(), RequestError> {
         let found = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
         let essence = found.split(';').next().unwrap_or_default().trim();
         let is_expected = |name: &str| essence.eq_ignore_ascii_case(name);
@@ -137,12 +137,12 @@ impl Request<'_> {
             return Ok(());
         }
         let found = pushkeys_keys::escape(found).chars().take(HEADER_SHOWN_CHARACTERS_MAX).collect();
-        Err(SyncError::ContentType { url: url.to_owned(), found, expected: self.media_type })
+        Err(RequestError::ContentType { url: url.to_owned(), found, expected: self.media_type })
     }
 }
 
-/// A client that shows this host's credentials and goes where it is told, nowhere else.
-pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Client, SyncError> {
+/// A client that shows this host's credentials, and follows neither redirects nor proxies.
+pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Client, RequestError> {
     let credentials = Credentials::load(remote)?;
     let mut headers = HeaderMap::new();
     headers.extend(credentials.authorization.map(|value| (AUTHORIZATION, value)));
@@ -160,18 +160,18 @@ pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Cli
     if let Some(authorities) = credentials.authorities {
         builder = builder.tls_certs_only(authorities);
     } else if remote.url.scheme() != "https" {
-        // What is on this machine can be asked where no authorities are installed.
+        // A service on this machine can be asked where no CA certificates are installed.
         builder = builder.tls_certs_only([]);
     }
     if let Some(identity) = credentials.identity {
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|source| SyncError::Connect { url: url.to_owned(), source })
+    builder.build().map_err(|source| RequestError::Connect { url: url.to_owned(), source })
 }
 
 impl Body {
     /// The next piece, or `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SyncError> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RequestError> {
         let wait = match self.bounds {
             Some(bounds) => bounds.duration_max.saturating_sub(self.started.elapsed()).min(self.silence_max),
             None => self.silence_max,
@@ -180,11 +180,11 @@ impl Body {
             return Err(self.too_slow());
         };
         let chunk = result
-            .map_err(|source| SyncError::Body { url: self.url.clone(), source: source.without_url() })?;
+            .map_err(|source| RequestError::Body { url: self.url.clone(), source: source.without_url() })?;
         self.bytes += chunk.as_ref().map_or(0, Bytes::len) as u64;
         match self.bounds {
             Some(Bounds { bytes_max, .. }) if self.bytes > bytes_max => {
-                Err(SyncError::TooLong { url: self.url.clone(), bytes_max })
+                Err(RequestError::TooLong { url: self.url.clone(), bytes_max })
             }
             _ => Ok(chunk),
         }
@@ -199,43 +199,43 @@ impl Body {
         self.response.headers().get(name)
     }
 
-    fn too_slow(&self) -> SyncError {
+    fn too_slow(&self) -> RequestError {
         match self.bounds {
             Some(Bounds { duration_max, .. }) if self.started.elapsed() >= duration_max => {
-                SyncError::TooSlow { url: self.url.clone(), seconds_max: duration_max.as_secs() }
+                RequestError::TooSlow { url: self.url.clone(), seconds_max: duration_max.as_secs() }
             }
             _ => silent(&self.url, self.silence_max),
         }
     }
 }
 
-async fn check_status(response: &mut Response, url: &str, silence_max: Duration) -> Result<(), SyncError> {
+async fn check_status(response: &mut Response, url: &str, silence_max: Duration) -> Result<(), RequestError> {
     let status = response.status();
     let url = url.to_owned();
     if status == StatusCode::OK {
         Ok(())
     } else if status.is_redirection() {
-        Err(SyncError::Redirect { url, status: status.as_u16() })
+        Err(RequestError::Redirect { url, status: status.as_u16() })
     } else {
-        let said = tokio::time::timeout(silence_max, said(response)).await.ok().flatten();
-        Err(SyncError::Status { url, status: status.as_u16(), said })
+        let reason = tokio::time::timeout(silence_max, reason(response)).await.ok().flatten();
+        Err(RequestError::Status { url, status: status.as_u16(), reason })
     }
 }
 
 /// The first line of an answer in plain text, or its beginning, behind a colon.
-async fn said(response: &mut Response) -> Option<String> {
+async fn reason(response: &mut Response) -> Option<String> {
     let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     if !content_type.starts_with("text/plain") {
         return None;
     }
     let chunk = response.chunk().await.ok()??;
     let text = String::from_utf8_lossy(&chunk);
-    let line: String = text.lines().next()?.chars().take(SAID_SHOWN_CHARACTERS_MAX).collect();
+    let line: String = text.lines().next()?.chars().take(REASON_SHOWN_CHARACTERS_MAX).collect();
     Some(format!(": {}", pushkeys_keys::escape(&line)))
 }
 
-fn silent(url: &str, silence_max: Duration) -> SyncError {
-    SyncError::Silent { url: url.to_owned(), seconds: silence_max.as_secs_f32() }
+fn silent(url: &str, silence_max: Duration) -> RequestError {
+    RequestError::Silent { url: url.to_owned(), seconds: silence_max.as_secs_f32() }
 }
 
 #[cfg(test)]

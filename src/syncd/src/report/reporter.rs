@@ -1,189 +1,216 @@
-//! What a key service is told: which of its keys were used here, and which this host has revoked by itself.
-//!
-//! One task for each source of the kind `feed`. It never holds up the source's own task, and no error of it does either.
+//! Reports to one key service: which of its keys were used here, and what this host has revoked.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pushkeys_cache::status::{ReportAnswer, RevocationReport, Status};
+use pushkeys_cache::status::ReportAnswer;
 use pushkeys_cache::{ReadError, Revocation, Revocations, Revoked};
 use pushkeys_feed::{
     HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
     USAGE_PATH,
 };
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, SourceName};
 use serde::Serialize;
+use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 
+use super::usage::Usage;
 use crate::backoff::Backoff;
 use crate::config::Remote;
+use crate::remote::error::RequestError;
 use crate::remote::http::{below, post_json};
-use crate::source::Context;
-use crate::source::error::SyncError;
+use crate::revocation::answers::{RevocationAnswer, RevocationAnswers};
+use crate::revocation::keeper::revocations;
 
-/// How soon after a greeting the service knows of it, and after `pushkeys revoke`: a person may be looking.
+/// How soon after a greeting the service knows of it, and after `pushkeys revoke`: a person may be waiting.
 const TICK: Duration = Duration::from_secs(1);
-/// As long as a revocation is not settled the service is told, and asked, again.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
-/// What could not be told is written to the disk this often.
+/// How often the service is asked again as long as a revocation is not settled.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How often uses that could not be reported are written to the disk.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer has a word for each item of a report.
 const REPLY_BYTES_MAX: u64 = 64 * 1024;
 
 const _: () = assert!(pushkeys_cache::REVOCATIONS_MAX <= REPORT_ITEMS_MAX);
 
-/// Tells the service of `remote` until the task is aborted.
-pub(crate) async fn run(context: Arc<Context>, remote: Remote) {
-    let was_kept = context.usage.load(&context.settings.name);
-    let mut reporter = Reporter::new(context, remote);
-    reporter.saved_at = was_kept.then(Instant::now);
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if reporter.not_before.is_some_and(|instant| Instant::now() < instant) {
-            continue;
-        }
-        match reporter.tell().await {
-            Ok(()) => reporter.succeeded(),
-            Err(error) => reporter.failed(&error),
-        }
-    }
-}
-
-struct Reporter {
-    context: Arc<Context>,
+/// Tells one key service what it is to know of this host.
+pub(crate) struct Reporter {
+    name: SourceName,
     remote: Remote,
+    /// The folder of the cache.
+    folder: PathBuf,
+    usage: Arc<Usage>,
+    answers: Arc<RevocationAnswers>,
     backoff: Backoff,
     /// After a failure nothing is tried before this instant.
     not_before: Option<Instant>,
     has_failed: bool,
-    /// When what could not be told was last written to the disk, as long as it is there.
+    /// When uses were last written to the disk, as long as they are there.
     saved_at: Option<Instant>,
-    /// What the service knows to be revoked here, and since when it does.
-    told: Option<(Revocations, Instant)>,
+    /// What the service was last told to be revoked here, and when. It may know of revocations that were taken back while no
+    /// daemon ran, so the first report is made even if nothing is revoked.
+    reported: Option<(Revocations, Instant)>,
+}
+
+#[derive(Debug, Error)]
+enum ReportError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("the answer of `{url}` to a report cannot be read")]
+    Reply { url: String },
+    #[error("the cache cannot be read")]
+    Read(#[from] ReadError),
+}
+
+impl ReportError {
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Request(error) => error.status(),
+            Self::Reply { .. } | Self::Read(_) => None,
+        }
+    }
 }
 
 impl Reporter {
-    fn new(context: Arc<Context>, remote: Remote) -> Self {
-        // The service may know of revocations that were taken back while no daemon ran.
-        let was_told = Status::read(&context.cache).is_ok_and(|status| {
-            status.reports.iter().any(|report| report.source == context.settings.name.as_str())
-        });
-        let told = (!was_told).then(|| (Revocations::default(), Instant::now()));
+    /// Reports to the service of the source `name` at `remote`.
+    pub(crate) fn new(
+        name: SourceName,
+        remote: Remote,
+        folder: PathBuf,
+        usage: Arc<Usage>,
+        answers: Arc<RevocationAnswers>,
+    ) -> Self {
         Self {
-            context,
+            name,
             remote,
+            folder,
+            usage,
+            answers,
             backoff: Backoff::default(),
             not_before: None,
             has_failed: false,
             saved_at: None,
-            told,
+            reported: None,
         }
     }
 
-    async fn tell(&mut self) -> Result<(), SyncError> {
-        let revocations = self.tell_revocations().await;
-        let uses = self.tell_uses().await;
+    /// Reports until the task is aborted.
+    pub(crate) async fn run(mut self) {
+        if self.usage.load(&self.name) {
+            self.saved_at = Some(Instant::now());
+        }
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.not_before.is_some_and(|instant| Instant::now() < instant) {
+                continue;
+            }
+            match self.report().await {
+                Ok(()) => self.succeeded(),
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    async fn report(&mut self) -> Result<(), ReportError> {
+        let revocations = self.report_revocations().await;
+        let uses = self.report_uses().await;
         revocations.and(uses)
     }
 
-    async fn tell_revocations(&mut self) -> Result<(), SyncError> {
-        let revocations = revoked_in(&self.context.cache)?;
-        let is_known = self.told.as_ref().is_some_and(|(told, at)| {
-            *told == revocations && (revocations.is_empty() || at.elapsed() < TELL_AGAIN)
+    async fn report_revocations(&mut self) -> Result<(), ReportError> {
+        let revocations = revocations(&self.folder)?;
+        let is_known = self.reported.as_ref().is_some_and(|(reported, at)| {
+            *reported == revocations && (revocations.is_empty() || at.elapsed() < ASK_AGAIN)
         });
         if is_known {
             return Ok(());
         }
-        let report = RevokedReport { revoked: revocations.iter().map(wire).collect() };
-        let reply = self.post(REVOKED_PATH, &report).await?;
-        let answers = serde_json::from_slice::<RevokedReply>(&reply)
-            .ok()
-            .map(|reply| reply.answers)
-            .filter(|answers| answers.len() == report.revoked.len())
-            .ok_or_else(|| SyncError::Reply { url: below(&self.remote.url, REVOKED_PATH).into() })?;
-        let told_at = Timestamp::now().to_string();
-        let of = |(revocation, answer): (&Revocation, RevokedAnswer)| RevocationReport {
-            what: revocation.what.to_string(),
-            source: self.context.settings.name.to_string(),
-            told_at: told_at.clone(),
-            answer: match answer {
+        let answers = match self.ask_of(&revocations).await {
+            Ok(answers) => answers,
+            // A service that takes no such reports knows of no revocation either.
+            Err(error) if revocations.is_empty() && matches!(error.status(), Some(404 | 405)) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let at = Timestamp::now();
+        let answer = |(revocation, answer): (&Revocation, RevokedAnswer)| {
+            let answer = match answer {
                 RevokedAnswer::Pending => ReportAnswer::Pending,
                 RevokedAnswer::Settled => ReportAnswer::Settled,
                 RevokedAnswer::Dismissed => ReportAnswer::Dismissed,
-            },
+            };
+            (revocation.what.clone(), RevocationAnswer { at, answer })
         };
-        let reports = revocations.iter().zip(answers).map(of).collect();
-        self.context.board.reported(&self.context.settings.name, reports);
-        self.told = Some((revocations, Instant::now()));
+        let answers: BTreeMap<_, _> = revocations.iter().zip(answers).map(answer).collect();
+        self.answers.record(&self.name, answers);
+        self.reported = Some((revocations, Instant::now()));
         Ok(())
     }
 
-    async fn tell_uses(&mut self) -> Result<(), SyncError> {
-        let name = &self.context.settings.name;
+    /// One answer for each of `revocations`.
+    async fn ask_of(&self, revocations: &Revocations) -> Result<Vec<RevokedAnswer>, ReportError> {
+        let report = RevokedReport { revoked: revocations.iter().map(to_wire).collect() };
+        let reply = self.post(REVOKED_PATH, &report).await?;
+        serde_json::from_slice::<RevokedReply>(&reply)
+            .ok()
+            .map(|reply| reply.answers)
+            .filter(|answers| answers.len() == report.revoked.len())
+            .ok_or_else(|| ReportError::Reply { url: below(&self.remote.url, REVOKED_PATH).into() })
+    }
+
+    async fn report_uses(&mut self) -> Result<(), ReportError> {
         loop {
-            let report = self.context.usage.some_of(name);
+            let report = self.usage.take_some(&self.name);
             if report.uses.is_empty() {
                 return Ok(());
             }
             if let Err(error) = self.post(USAGE_PATH, &report).await {
-                if !is_refused(&error) {
-                    self.context.usage.give_back(name, report);
+                // A report that the service refuses would hold up all that come after it.
+                if !matches!(error.status(), Some(400 | 413 | 422)) {
+                    self.usage.give_back(&self.name, report);
                 }
                 return Err(error);
             }
         }
     }
 
-    async fn post(&self, path: &str, report: &impl Serialize) -> Result<Vec<u8>, SyncError> {
+    async fn post(&self, path: &str, report: &impl Serialize) -> Result<Vec<u8>, ReportError> {
         // Texts and numbers always have a JSON form.
         let body = serde_json::to_vec(report).unwrap_or_default();
-        post_json(&self.remote, below(&self.remote.url, path), body, REPLY_BYTES_MAX).await
+        Ok(post_json(&self.remote, below(&self.remote.url, path), body, REPLY_BYTES_MAX).await?)
     }
 
     fn succeeded(&mut self) {
         self.backoff.reset();
         self.not_before = None;
         if self.saved_at.take().is_some() {
-            self.context.usage.save(&self.context.settings.name);
+            self.usage.save(&self.name);
         }
         if std::mem::take(&mut self.has_failed) {
-            let name = &self.context.settings.name;
+            let name = &self.name;
             tracing::info!(source = %name, "`{name}`: the key service takes reports again");
         }
     }
 
-    fn failed(&mut self, error: &SyncError) {
+    fn failed(&mut self, error: &ReportError) {
         self.not_before = Some(Instant::now() + self.backoff.next());
-        let name = &self.context.settings.name;
-        // An outage is the source's own to tell; here it is told once.
+        let name = &self.name;
+        // The source itself logs an outage as often as it meets it; here it is logged once.
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(source = %name, "`{name}`: reports to the key service fail: {}", ErrorReport::of(error));
         }
         if self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_INTERVAL) {
-            self.context.usage.save(name);
+            self.usage.save(name);
             self.saved_at = Some(Instant::now());
         }
     }
 }
 
-/// What is revoked in the cache in `folder`; nothing is before the first source has made it.
-pub(crate) fn revoked_in(folder: &Path) -> Result<Revocations, ReadError> {
-    match pushkeys_cache::revocations(folder) {
-        Err(ReadError::Missing(_)) => Ok(Revocations::default()),
-        other => other,
-    }
-}
-
-/// Whether the service will never take the report: keeping it would keep all that comes after it.
-fn is_refused(error: &SyncError) -> bool {
-    matches!(error, SyncError::Status { status: 400 | 413 | 422, .. })
-}
-
-fn wire(Revocation { what, since }: &Revocation) -> HostRevocation {
+fn to_wire(Revocation { what, since }: &Revocation) -> HostRevocation {
     let what = match what {
         Revoked::Key(fingerprint) => RevokedThing::Fingerprint(*fingerprint),
         Revoked::Account(account) => RevokedThing::Account(account.clone()),

@@ -1,7 +1,7 @@
 //! Which keys are used: what forced commands say, until the key services have been told.
 //!
-//! The forced command runs on the client's side of the door, so what it says counts only where the cache agrees, the
-//! time is this daemon's, and everything is bounded. Losing a use is nothing: the next one says the same.
+//! The forced command runs as the login that clients reach, so what it says counts only where the cache agrees, the time is
+//! this daemon's, and everything is bounded. A use may be lost: the next one says the same.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -17,13 +17,13 @@ use pushkeys_cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use pushkeys_feed::{REPORT_ITEMS_MAX, UsageReport, Use};
 use pushkeys_keys::{ErrorReport, Fingerprint, SourceName, UseKind};
 
-/// So many uses wait for one key service at most: an outage outlasts what is worth knowing about it.
+/// How many uses wait for one key service at most.
 const WAITING_MAX: usize = 20_000;
-/// Who may write to the socket is the cache's group: the login behind whose door the forced command runs.
+/// The cache's group may write to the socket: it is that of the login as which the forced command runs.
 const SOCKET_MODE: u32 = 0o660;
 /// How long to wait before a socket that could not be opened, or failed, is opened again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
-/// What waits is kept in a file with this name and the source's, which no source can have.
+/// Waiting uses are kept in a file with this and the source's name, which no source can have.
 const FILE_PREFIX: &str = "USAGE.";
 const FILE_MODE: u32 = 0o600;
 /// A use in JSON has less than 320 bytes.
@@ -32,7 +32,7 @@ const FILE_BYTES_MAX: u64 = WAITING_MAX as u64 * 320;
 /// Of several uses of one kind the last is enough.
 type Waiting = BTreeMap<(Fingerprint, UseKind), Use>;
 
-/// What is known of uses and no key service has been told yet.
+/// The uses that no key service has been told of.
 #[derive(Debug)]
 pub(crate) struct Usage {
     cache: PathBuf,
@@ -55,15 +55,15 @@ impl Usage {
 
     fn serve(&self) {
         let path = self.cache.join(USAGE_SOCKET);
-        let mut has_said = false;
+        let mut is_logged = false;
         loop {
             let error = match open(&path) {
                 Ok(socket) => self.receive(&socket),
                 Err(error) => error,
             };
             // The first source to be opened makes the folder.
-            if !has_said && error.kind() != io::ErrorKind::NotFound {
-                has_said = true;
+            if !is_logged && error.kind() != io::ErrorKind::NotFound {
+                is_logged = true;
                 tracing::warn!(
                     "uses of keys are not reported: cannot listen at `{}`: {error}",
                     path.display()
@@ -73,9 +73,9 @@ impl Usage {
         }
     }
 
-    /// Takes what comes until the socket fails.
+    /// Takes what arrives until the socket fails.
     fn receive(&self, socket: &UnixDatagram) -> io::Error {
-        // One byte more than is accepted, so that what is too long is refused as such.
+        // One byte more than is accepted, so that a longer datagram is refused and not cut.
         let mut buffer = [0; USED_BYTES_MAX + 1];
         loop {
             match socket.recv(&mut buffer) {
@@ -102,7 +102,7 @@ impl Usage {
         }
     }
 
-    /// Whether the same was said in this second: a flood of it costs no look-up.
+    /// Whether the same has come in this second: a flood of it costs no lookup.
     fn has_since(&self, used: &Used, now: Timestamp) -> bool {
         self.lock().values().any(|waiting| {
             waiting
@@ -111,7 +111,7 @@ impl Usage {
         })
     }
 
-    /// The source that has the key as it is said to be.
+    /// The source that has the key as `used` says.
     fn source_of(&self, used: &Used) -> Option<SourceName> {
         let consultation =
             Cache::open(&self.cache).and_then(|cache| cache.consult(&used.fingerprint)).ok()?;
@@ -122,22 +122,22 @@ impl Usage {
         })
     }
 
-    /// Some of what `source` has not been told yet. Nobody else has it until it is given back or forgotten.
-    pub(crate) fn some_of(&self, source: &SourceName) -> UsageReport {
+    /// Takes out some of what `source` has not been told. A report that fails is to be given back.
+    pub(crate) fn take_some(&self, source: &SourceName) -> UsageReport {
         let mut waiting = self.lock();
         let Some(waiting) = waiting.get_mut(source) else { return UsageReport::default() };
         let keys: Vec<_> = waiting.keys().take(REPORT_ITEMS_MAX).copied().collect();
         UsageReport { uses: keys.iter().filter_map(|key| waiting.remove(key)).collect() }
     }
 
-    /// `source` could not be told of `report`.
+    /// Keeps `report`, of which `source` could not be told.
     pub(crate) fn give_back(&self, source: &SourceName, report: UsageReport) {
         let mut waiting = self.lock();
         let waiting = waiting.entry(source.clone()).or_default();
         report.uses.into_iter().for_each(|one| put(waiting, one));
     }
 
-    /// Takes up what an earlier daemon left of `source`. Says whether its file is there, for [`Usage::save`] to remove.
+    /// Takes over what an earlier daemon left for `source`. Returns whether its file is there, for [`Usage::save`] to remove.
     pub(crate) fn load(&self, source: &SourceName) -> bool {
         let path = self.file(source);
         let Ok(metadata) = fs::metadata(&path) else { return false };
@@ -145,14 +145,13 @@ impl Usage {
         let bytes = is_short.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
         match serde_json::from_slice::<UsageReport>(&bytes) {
             Ok(report) => self.give_back(source, report),
-            Err(error) => tracing::warn!("`{}` is passed over: {}", path.display(), ErrorReport::of(&error)),
+            Err(error) => tracing::warn!("`{}` is ignored: {}", path.display(), ErrorReport::of(&error)),
         }
         true
     }
 
-    /// Writes what `source` has not been told to a file, or removes the file when it was told everything.
-    ///
-    /// A restart finds it; a power cut may not.
+    /// Writes what `source` has not been told to a file, or removes the file when it was told everything. The file outlasts
+    /// a restart, and perhaps not a power cut.
     pub(crate) fn save(&self, source: &SourceName) {
         let path = self.file(source);
         let uses: Vec<Use> =
@@ -175,7 +174,7 @@ impl Usage {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SourceName, Waiting>> {
-        // Every state of the table is a right one.
+        // Each step on the table leaves it valid.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_use_of_a_kind_is_what_waits() {
+    fn only_the_last_use_of_a_kind_waits() {
         let folder = tempfile::tempdir().unwrap();
         let (usage, source) = (Usage::new(folder.path()), "api".parse().unwrap());
         let given = vec![
@@ -228,31 +227,31 @@ mod tests {
         ];
         usage.give_back(&source, UsageReport { uses: given });
         let expected = vec![used(1, UseKind::Check, 3), used(1, UseKind::Push, 2)];
-        assert_eq!(usage.some_of(&source).uses, expected);
-        assert_eq!(usage.some_of(&source), UsageReport::default());
+        assert_eq!(usage.take_some(&source).uses, expected);
+        assert_eq!(usage.take_some(&source), UsageReport::default());
     }
 
     #[test]
-    fn what_waits_is_bounded_and_comes_in_reports_of_bounded_size() {
+    fn waiting_uses_are_bounded_and_reported_in_bounded_parts() {
         let folder = tempfile::tempdir().unwrap();
         let (usage, source) = (Usage::new(folder.path()), "api".parse().unwrap());
         let uses =
             (0..u32::try_from(WAITING_MAX).unwrap() + 10).map(|number| used(number, UseKind::Fetch, 1));
         usage.give_back(&source, UsageReport { uses: uses.collect() });
-        let mut told = 0;
+        let mut reported = 0;
         loop {
-            let report = usage.some_of(&source);
+            let report = usage.take_some(&source);
             if report.uses.is_empty() {
                 break;
             }
             assert!(report.uses.len() <= REPORT_ITEMS_MAX);
-            told += report.uses.len();
+            reported += report.uses.len();
         }
-        assert_eq!(told, WAITING_MAX);
+        assert_eq!(reported, WAITING_MAX);
     }
 
     #[test]
-    fn what_waits_survives_a_restart_and_nothing_is_left_when_all_is_told() {
+    fn waiting_uses_outlast_a_restart_and_no_file_stays_when_all_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (usage, source) = (Usage::new(folder.path()), "api".parse().unwrap());
         let report = UsageReport { uses: vec![used(1, UseKind::Push, 1)] };
@@ -260,11 +259,11 @@ mod tests {
         usage.save(&source);
         let restarted = Usage::new(folder.path());
         assert!(restarted.load(&source));
-        assert_eq!(restarted.some_of(&source), report);
+        assert_eq!(restarted.take_some(&source), report);
         restarted.save(&source);
         assert!(!folder.path().join("USAGE.api").exists() && !restarted.load(&source));
         fs::write(folder.path().join("USAGE.api"), "{").unwrap();
         assert!(restarted.load(&source));
-        assert_eq!(restarted.some_of(&source), UsageReport::default());
+        assert_eq!(restarted.take_some(&source), UsageReport::default());
     }
 }

@@ -3,89 +3,74 @@
 use std::time::Duration;
 
 use pushkeys_cache::status::State;
-use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, Snapshot};
-use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{ETAG, HeaderValue};
 
-use super::{Context, Place, accepted};
-use crate::apply::applier::{Applier, Outcome, Work};
+use super::error::SyncError;
+use super::requests::{SNAPSHOT_BOUNDS, polled_snapshot};
+use super::snapshot;
+use super::task::SourceTask;
+use crate::apply::applier::Applier;
+use crate::apply::error::ApplyError;
+use crate::apply::new_state::Outcome;
 use crate::backoff::Backoff;
 use crate::config::Remote;
-use crate::remote::http::{Body, Request};
-use crate::source::error::SyncError;
-use crate::source::snapshot::BOUNDS;
+use crate::remote::http::Body;
 
-/// What web servers that know nothing of snapshots call such a file. A page of HTML is never one.
-const MEDIA_TYPES_TOO: &[&str] =
-    &["application/ndjson", "application/jsonl", "application/octet-stream", "text/plain"];
 /// An `ETag` that is longer is not remembered, and the snapshot is taken each time.
 const ETAG_BYTES_MAX: usize = 256;
 
 const _: () =
-    assert!(ETAG_BYTES_MAX + 32 < pushkeys_cache::CURSOR_BYTES_MAX, "HEAD holds an ETag and its seal");
+    assert!(ETAG_BYTES_MAX + 32 < pushkeys_cache::CURSOR_BYTES_MAX, "HEAD holds an ETag and its tag");
 
 /// Asks every `interval` until something goes wrong.
 pub(super) async fn follow(
-    context: &Context,
+    task: &SourceTask,
     applier: &Applier,
     remote: &Remote,
     interval: Duration,
-    place: &mut Place,
+    resume_position: &mut Option<String>,
     backoff: &mut Backoff,
 ) -> Result<(), SyncError> {
-    let mut etag = place.cursor.take();
+    let mut etag = resume_position.take();
     let mut is_held = false;
     loop {
-        match request(remote, etag.clone()).send_if_changed(BOUNDS).await? {
-            None => applier.send(Work::Contact).await?,
+        match polled_snapshot(remote, etag.clone()).send_if_changed(SNAPSHOT_BOUNDS).await? {
+            None => applier.contact().await?,
             Some(mut body) => {
-                context.board.state(&context.settings.name, State::Syncing);
-                let (found, outcome) = take(context, applier, &mut body).await?;
+                task.status.state(State::Syncing);
+                let (found, outcome) = take(task, applier, &mut body).await?;
                 is_held = matches!(outcome, Outcome::Held(_));
                 etag = found;
             }
         }
         backoff.reset();
-        place.cursor = etag.clone().filter(|_| !is_held);
+        *resume_position = etag.clone().filter(|_| !is_held);
         tokio::select! {
-            () = context.pause(interval) => {}
+            () = task.pause(interval) => {}
             // What was held back must come again to be taken.
-            () = accepted(context, is_held) => etag = None,
-            () = applier.stopped() => return Err(SyncError::Stopped),
+            () = task.until_confirmed(is_held) => etag = None,
+            () = applier.stopped() => return Err(ApplyError::Stopped.into()),
         }
     }
 }
 
 /// Takes the snapshot, whatever is in force.
-pub(super) async fn snapshot(
-    context: &Context,
+pub(super) async fn sync(
+    task: &SourceTask,
     applier: &Applier,
     remote: &Remote,
 ) -> Result<Outcome, SyncError> {
-    let mut body = request(remote, None).send(Some(BOUNDS)).await?;
-    Ok(take(context, applier, &mut body).await?.1)
-}
-
-/// Asks for the snapshot, unless it is still the one with `etag`.
-pub(super) fn request(remote: &Remote, etag: Option<String>) -> Request<'_> {
-    Request {
-        remote,
-        url: remote.url.clone(),
-        header: etag.map(|etag| (IF_NONE_MATCH, etag)),
-        body: None,
-        compressed: !remote.is_loopback(),
-        media_type: SNAPSHOT_MEDIA_TYPE,
-        media_types_too: MEDIA_TYPES_TOO,
-    }
+    let mut body = polled_snapshot(remote, None).send(Some(SNAPSHOT_BOUNDS)).await?;
+    Ok(take(task, applier, &mut body).await?.1)
 }
 
 async fn take(
-    context: &Context,
+    task: &SourceTask,
     applier: &Applier,
     body: &mut Body,
 ) -> Result<(Option<String>, Outcome), SyncError> {
     let etag = body.header(&ETAG).and_then(remembered);
-    let kept = etag.clone();
-    let (_, outcome) = crate::source::snapshot::take(context, applier, body, |_: &Snapshot| kept).await?;
+    let (_, outcome) = snapshot::take(task, applier, body, |_| etag.clone()).await?;
     Ok((etag, outcome))
 }
 

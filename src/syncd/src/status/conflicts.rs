@@ -1,20 +1,20 @@
-//! The watch over keys that two sources give to different accounts. The look-up refuses them by itself; this says so
-//! before anybody's login fails.
+//! The watch over keys that two sources give to different accounts. The lookup refuses them by itself; this reports them
+//! before a login fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pushkeys_cache::status::Conflict;
 use pushkeys_cache::{Cache, ReadError};
-use pushkeys_keys::{ErrorReport, Fingerprint, SourceName};
+use pushkeys_keys::{AccountId, ErrorReport, Fingerprint, SourceName};
 use tokio::sync::Notify;
 
-use crate::status::store::Board;
+use super::facts::Conflicts;
+use super::store::StatusStore;
 
-/// So many keys are looked at one by one; after that the whole source is.
+/// Up to this number of changed keys are consulted one by one; of more, the whole source is.
 const KEYS_MAX: usize = 100_000;
-/// How many conflicts are kept and logged; a service that claims another's keys makes as many as it has.
+/// How many conflicts are kept and logged; a service that claims another's keys makes one of each.
 const CONFLICTS_MAX: usize = 1000;
 
 /// What of a source has changed.
@@ -53,32 +53,30 @@ impl ConflictWatch {
     }
 
     /// Looks for conflicts whenever a source has changed, for ever.
-    pub(crate) async fn run(self: Arc<Self>, cache: Arc<Path>, board: Arc<Board>) {
-        let mut known = BTreeMap::new();
+    pub(crate) async fn run(self: Arc<Self>, cache: Arc<Path>, status: Arc<StatusStore>) {
+        let mut known = Conflicts::new();
         loop {
             self.changed.notified().await;
             let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             let folder = Arc::clone(&cache);
             let before = known.clone();
-            match tokio::task::spawn_blocking(move || look(&folder, &waiting, before)).await {
+            match tokio::task::spawn_blocking(move || find(&folder, &waiting, before)).await {
                 Ok(Ok(conflicts)) => {
-                    report(&known, &conflicts);
-                    board.conflicts(&conflicts);
+                    log(&known, &conflicts);
+                    status.conflicts(conflicts.clone());
                     known = conflicts;
                 }
                 Ok(Err(error)) => tracing::warn!("cannot look for conflicts: {}", ErrorReport::of(&error)),
-                Err(_) => tracing::warn!("the look for conflicts was broken off"),
+                Err(_) => tracing::warn!("the search for conflicts broke off"),
             }
         }
     }
 }
 
-type Conflicts = BTreeMap<String, Conflict>;
-
-fn report(before: &Conflicts, now: &Conflicts) {
-    for (fingerprint, conflict) in now.iter().filter(|(fingerprint, _)| !before.contains_key(*fingerprint)) {
+fn log(before: &Conflicts, now: &Conflicts) {
+    for (fingerprint, claims) in now.iter().filter(|(fingerprint, _)| !before.contains_key(*fingerprint)) {
         let claims: Vec<String> =
-            conflict.claims.iter().map(|(source, account)| format!("{account} ({source})")).collect();
+            claims.iter().map(|(source, account)| format!("{account} ({source})")).collect();
         tracing::error!("`{fingerprint}` is refused: it is claimed by {}", claims.join(" and "));
     }
     for fingerprint in before.keys().filter(|fingerprint| !now.contains_key(*fingerprint)) {
@@ -87,7 +85,7 @@ fn report(before: &Conflicts, now: &Conflicts) {
 }
 
 /// The conflicts after `waiting` has changed, given those `before`.
-fn look(
+fn find(
     folder: &Path,
     waiting: &BTreeMap<SourceName, Touched>,
     before: Conflicts,
@@ -99,9 +97,9 @@ fn look(
         match touched {
             Touched::Keys(touched) => keys.extend(touched.iter().copied()),
             Touched::All => {
-                keys.extend(conflicts.keys().filter_map(|text| text.parse::<Fingerprint>().ok()));
+                keys.extend(conflicts.keys().copied());
                 for (one, other) in pairs(&cache, source)? {
-                    look_at_smaller(&cache, &one, &other, &mut conflicts)?;
+                    consult_smaller(&cache, &one, &other, &mut conflicts)?;
                 }
             }
         }
@@ -125,8 +123,8 @@ fn pairs(cache: &Cache, source: &SourceName) -> Result<Vec<(SourceName, SourceNa
         .collect())
 }
 
-/// Looks every key of `smaller` up, which reads one shard of every other source for each.
-fn look_at_smaller(
+/// Consults every key of `smaller`, which reads one shard of every other source for each.
+fn consult_smaller(
     cache: &Cache,
     smaller: &SourceName,
     larger: &SourceName,
@@ -149,21 +147,17 @@ fn look_at_smaller(
 
 /// Adds `fingerprint` to `conflicts` if two accounts claim it, and removes it if not.
 fn settle(cache: &Cache, fingerprint: &Fingerprint, conflicts: &mut Conflicts) -> Result<(), ReadError> {
-    let claims: Vec<(String, String)> = cache
+    let claims: Vec<(SourceName, AccountId)> = cache
         .consult(fingerprint)?
         .sources
         .into_iter()
-        .filter_map(|consulted| {
-            let (_, entry) = consulted.found.ok()?;
-            Some((consulted.source.to_string(), entry?.account.to_string()))
-        })
+        .filter_map(|consulted| Some((consulted.source, consulted.found.ok()?.1?.account)))
         .collect();
-    let text = fingerprint.to_string();
-    let accounts: BTreeSet<&String> = claims.iter().map(|(_, account)| account).collect();
+    let accounts: BTreeSet<&AccountId> = claims.iter().map(|(_, account)| account).collect();
     if accounts.len() < 2 {
-        conflicts.remove(&text);
+        conflicts.remove(fingerprint);
     } else if conflicts.len() < CONFLICTS_MAX {
-        conflicts.insert(text.clone(), Conflict { fingerprint: text, claims });
+        conflicts.insert(*fingerprint, claims);
     }
     Ok(())
 }

@@ -16,14 +16,14 @@ fn once_says_what_became_of_every_source() {
     };
     check(
         0,
-        "api: in step, 2 keys (2 added, 0 removed, 0 changed, 0 left out)\n\
-         local: in step, 1 keys (1 added, 0 removed, 0 changed, 0 left out)\n",
+        "api: in sync, 2 keys (2 added, 0 removed, 0 changed, 0 left out)\n\
+         local: in sync, 1 keys (1 added, 0 removed, 0 changed, 0 left out)\n",
     );
     service.holds(&[]);
     check(
         1,
         "api: held back: it would remove 2 of 2 keys; hint: pushkeys accept api\n\
-         local: in step, 1 keys (0 added, 0 removed, 0 changed, 0 left out)\n",
+         local: in sync, 1 keys (0 added, 0 removed, 0 changed, 0 left out)\n",
     );
     service.answer(Answer::Bytes(with_type("text/html", &snapshot(0, &[]))));
     let output = host.run(&["--once", "--json"]);

@@ -1,0 +1,100 @@
+//! The part of the cache that one source fills.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pushkeys_cache::Stamps;
+use pushkeys_keys::SourceName;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+use super::liveness::Liveness;
+use crate::config::{RemovalLimit, SourceSettings};
+use crate::status::conflicts::ConflictWatch;
+use crate::status::store::StatusWriter;
+
+/// What the applier of a source works on, and who is told of what it has applied.
+#[derive(Debug)]
+pub(crate) struct SourceCache {
+    pub(crate) name: SourceName,
+    /// The folder of the whole cache.
+    pub(crate) folder: PathBuf,
+    /// How long lookups are answered after the last contact; `None` is for ever.
+    pub(super) max_stale: Option<Duration>,
+    pub(super) removal_limit: Option<RemovalLimit>,
+    /// Tells apart what entries are rendered by.
+    renderer: String,
+    pub(super) status: StatusWriter,
+    pub(super) conflicts: Arc<ConflictWatch>,
+    pub(super) liveness: Liveness,
+    /// Held as long as an applier of this source runs.
+    writer_lock: Arc<Mutex<()>>,
+    pub(super) in_force: watch::Sender<Option<InForce>>,
+}
+
+/// What HEAD says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// In the source's own words; `None` when a full sync is due.
+    pub(crate) cursor: Option<String>,
+}
+
+impl SourceCache {
+    pub(crate) fn new(
+        settings: &SourceSettings,
+        folder: PathBuf,
+        status: StatusWriter,
+        conflicts: Arc<ConflictWatch>,
+    ) -> Self {
+        Self {
+            name: settings.name.clone(),
+            folder,
+            max_stale: settings.max_stale,
+            removal_limit: settings.removal_limit,
+            renderer: settings.renderer_tag(),
+            status,
+            conflicts,
+            liveness: Liveness::new(),
+            writer_lock: Arc::default(),
+            in_force: watch::Sender::new(None),
+        }
+    }
+
+    /// Waits until no applier of this source runs.
+    pub(crate) async fn lock_writer(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.writer_lock).lock_owned().await
+    }
+
+    /// For how long the applier has been busy without a sign of life.
+    pub(crate) fn stuck_for(&self) -> Duration {
+        self.liveness.stuck_for()
+    }
+
+    /// What is in force, as often as HEAD is written; `None` as long as nothing is.
+    pub(crate) fn in_force(&self) -> watch::Receiver<Option<InForce>> {
+        self.in_force.subscribe()
+    }
+
+    /// In sync now, and good until `max_stale` from now.
+    pub(super) fn stamps(&self) -> Stamps {
+        let now = Timestamp::now();
+        let valid_until = self.max_stale.map(|span| now.saturating_add(span).unwrap_or(Timestamp::MAX));
+        Stamps { synced_at: now, valid_until }
+    }
+
+    /// `cursor` as HEAD keeps it: behind what its entries are rendered by, so that it counts only with the same.
+    pub(super) fn tagged(&self, cursor: &str) -> String {
+        format!("{}:{cursor}", self.renderer)
+    }
+
+    /// The cursor in `tagged`, in the source's own words, whatever its entries are rendered by.
+    pub(super) fn untagged(tagged: &str) -> &str {
+        tagged.split_once(':').unwrap_or_default().1
+    }
+
+    /// The cursor in `tagged`, if its entries are rendered as they would be now.
+    pub(super) fn resumable<'a>(&self, tagged: &'a str) -> Option<&'a str> {
+        tagged.strip_prefix(&self.renderer)?.strip_prefix(':')
+    }
+}

@@ -1,0 +1,212 @@
+//! The daemon: starts and stops sources as the configuration says, and tells systemd how it is doing.
+
+mod sources;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pushkeys_keys::ErrorReport;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use self::sources::Sources;
+use crate::config::{self, Config};
+use crate::revocation::answers::RevocationAnswers;
+use crate::revocation::keeper;
+use crate::status::conflicts::ConflictWatch;
+use crate::status::metrics;
+use crate::status::store::StatusStore;
+use crate::watch::Watch;
+
+/// How often readiness, the watchdog and the status line are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Notifications can be lost, so files are looked at this often anyway.
+const FILES_INTERVAL: Duration = Duration::from_mins(1);
+/// An applier that gives no sign of life for this long hangs in a system call: restarting may help, waiting did not.
+const STUCK_MAX: Duration = Duration::from_mins(5);
+/// The unit is ordered before sshd, which must not wait for a first sync that takes long, or for a service that is slow.
+const READY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Runs under `config`, which was read from `path`, until SIGTERM or SIGINT.
+pub(crate) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(FILES_INTERVAL);
+    let mut daemon = Daemon::start(path, config).await;
+    let mut watch = daemon.watch();
+    loop {
+        let is_hangup = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = ticks.tick() => {
+                daemon.tick();
+                continue;
+            }
+            _ = hangup.recv() => true,
+            () = watch.changed() => false,
+            _ = looks.tick() => false,
+        };
+        // Watching begins again before the files are read, so that no change falls between the two.
+        watch = daemon.watch();
+        if daemon.reload(is_hangup).await {
+            watch = daemon.watch();
+        }
+    }
+    daemon.stop().await;
+    Ok(())
+}
+
+struct Daemon {
+    path: PathBuf,
+    config: Config,
+    status: Arc<StatusStore>,
+    sources: Sources,
+    /// Where sshd's `RevokedKeys` points, if that is configured.
+    revoked_keys_file: watch::Sender<Option<PathBuf>>,
+    config_error: Option<String>,
+    is_ready: bool,
+    unready_since: Instant,
+    status_line: String,
+}
+
+impl Daemon {
+    async fn start(path: &Path, config: Config) -> Self {
+        let folder = &config.cache;
+        let answers = Arc::new(RevocationAnswers::default());
+        let status = Arc::new(StatusStore::new(folder, path, Arc::clone(&answers)));
+        let publisher = Arc::clone(&status);
+        tokio::spawn(async move { publisher.publish().await });
+        let conflicts = Arc::new(ConflictWatch::default());
+        tokio::spawn(Arc::clone(&conflicts).run(folder.as_path().into(), Arc::clone(&status)));
+        if let Some(address) = &config.metrics {
+            serve_metrics(address, &status).await;
+        }
+        let (revoked_keys_file, list) = watch::channel(config.revoked_keys_file.clone());
+        tokio::spawn(keeper::run(folder.clone(), Arc::clone(&answers), list));
+        let mut sources = Sources::new(folder, Arc::clone(&status), conflicts, answers);
+        sources.remove_orphans(&config.sources);
+        sources.adopt(&config.sources).await;
+        sources.wake(false);
+        Self {
+            path: path.to_owned(),
+            config,
+            status,
+            sources,
+            revoked_keys_file,
+            config_error: None,
+            is_ready: false,
+            unready_since: Instant::now(),
+            status_line: String::new(),
+        }
+    }
+
+    /// Takes over a changed configuration and changed credentials. Returns whether the configuration has changed.
+    async fn reload(&mut self, is_hangup: bool) -> bool {
+        let mut is_changed = false;
+        if is_hangup {
+            tracing::info!("reload asked for by SIGHUP");
+        }
+        match config::load(&self.path) {
+            Ok(config) if config.cache != self.config.cache => self.refuse_to_change("cache"),
+            Ok(config) if config.metrics != self.config.metrics => self.refuse_to_change("metrics"),
+            Ok(config) => {
+                if self.config_error.take().is_some() {
+                    self.status.config_error(None);
+                }
+                is_changed = config != self.config;
+                if is_changed || is_hangup {
+                    tell_reloading();
+                    self.is_ready = false;
+                    self.unready_since = Instant::now();
+                }
+                if is_changed {
+                    self.sources.adopt(&config.sources).await;
+                    self.revoked_keys_file.send_replace(config.revoked_keys_file.clone());
+                    self.config = config;
+                    tracing::info!("configuration `{}` is in force", self.path.display());
+                }
+            }
+            Err(error) => self.refuse(&ErrorReport::of(&error).to_string()),
+        }
+        self.sources.wake(is_hangup);
+        is_changed
+    }
+
+    fn refuse_to_change(&mut self, setting: &str) {
+        self.refuse(&format!(
+            "`{setting}` in `{}` cannot change while the daemon runs; hint: systemctl restart pushkeys-syncd",
+            self.path.display()
+        ));
+    }
+
+    /// The configuration before stays in force. The same fault is logged once.
+    fn refuse(&mut self, what: &str) {
+        if self.config_error.as_deref() != Some(what) {
+            tracing::error!("the configuration is refused, and the one before stays in force: {what}");
+            self.status.config_error(Some(what));
+            self.config_error = Some(what.to_owned());
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::on(self.sources.files().chain([self.path.as_path()]))
+    }
+
+    fn tick(&mut self) {
+        if self.sources.stuck_for() <= STUCK_MAX && sd_notify::watchdog_enabled().is_some() {
+            tell(&[NotifyState::Watchdog]);
+        }
+        let has_waited = self.unready_since.elapsed() > READY_WAIT_MAX;
+        if !self.is_ready && (has_waited || self.sources.are_settled()) {
+            self.is_ready = true;
+            tell(&[NotifyState::Ready]);
+        }
+        let line = self.status.line();
+        if line != self.status_line {
+            tell(&[NotifyState::Status(&line)]);
+            self.status_line = line;
+        }
+    }
+
+    async fn stop(&mut self) {
+        tracing::info!("stopping");
+        tell(&[NotifyState::Stopping]);
+        self.sources.stop().await;
+        if let Err(error) = self.status.write() {
+            tracing::warn!("cannot write the last status: {error}");
+        }
+    }
+}
+
+/// Serves metrics. Logins matter more than numbers, so an address that cannot be had is logged, and the daemon goes on.
+async fn serve_metrics(address: &pushkeys_metrics::Address, status: &Arc<StatusStore>) {
+    match pushkeys_metrics::Listener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!("metrics are at {}", listener.address().unwrap_or_default());
+            let status = Arc::clone(status);
+            tokio::spawn(listener.serve(move || {
+                let text = metrics::text(&status);
+                async move { text }
+            }));
+        }
+        Err(error) => tracing::error!("cannot serve metrics at `{address}`: {error}"),
+    }
+}
+
+fn tell_reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("cannot tell systemd: {error}");
+    }
+}

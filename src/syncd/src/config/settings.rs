@@ -1,0 +1,122 @@
+//! The configuration as resolved: every source with its own settings, nothing left to default.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pushkeys_keys::{CommandTemplate, Login, SourceName};
+use reqwest::Url;
+use sha2::{Digest as _, Sha256};
+
+use super::removal_limit::RemovalLimit;
+
+/// The configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The cache's folder.
+    pub(crate) cache: PathBuf,
+    /// A list of what is revoked on this host, for sshd's `RevokedKeys`.
+    pub(crate) revoked_keys_file: Option<PathBuf>,
+    /// At least one source, in the order of their names.
+    pub(crate) sources: Vec<SourceSettings>,
+    /// Where Prometheus reads, if it does.
+    pub(crate) metrics: Option<pushkeys_metrics::Address>,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceSettings {
+    pub(crate) name: SourceName,
+    pub(crate) kind: SourceKind,
+    /// The logins of an entry that names none.
+    pub(crate) logins: Vec<Login>,
+    pub(crate) command: CommandTemplate,
+    /// The text of `command`, whose first word is the program.
+    pub(crate) command_text: String,
+    /// How long look-ups are answered after the last contact; `None` is for ever.
+    pub(crate) max_stale: Option<Duration>,
+    /// What a snapshot may remove; `None` is everything.
+    pub(crate) removal_limit: Option<RemovalLimit>,
+}
+
+/// Where the keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    /// The host feed of a key service.
+    Feed(Remote),
+    /// A snapshot at any URL, asked for again and again.
+    Poll { remote: Remote, interval: Duration },
+    /// Key files in a local folder.
+    Directory { path: PathBuf },
+}
+
+/// A web server, and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) url: Url,
+    pub(crate) token_file: Option<PathBuf>,
+    /// With it, only these authorities are trusted.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Certificate and key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+    /// After so long without a byte the connection counts as lost.
+    pub(crate) silence_max: Duration,
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+impl Remote {
+    /// Whether the server is this machine, where compressing costs more than it saves.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.url.host_str().is_some_and(is_loopback)
+    }
+}
+
+/// Whether `host`, as a URL writes it, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
+impl SourceSettings {
+    /// The kind's name in the configuration.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self.kind {
+            SourceKind::Feed(_) => "feed",
+            SourceKind::Poll { .. } => "poll",
+            SourceKind::Directory { .. } => "directory",
+        }
+    }
+
+    /// Everything that decides what an entry is rendered to, in eight hexadecimal digits: lines that were
+    /// rendered by other settings, or by another release with another key policy, are not kept.
+    pub(crate) fn renderer_tag(&self) -> String {
+        let place = match &self.kind {
+            SourceKind::Feed(remote) | SourceKind::Poll { remote, .. } => remote.url.as_str().to_owned(),
+            SourceKind::Directory { path } => path.display().to_string(),
+        };
+        let logins: Vec<&str> = self.logins.iter().map(Login::as_str).collect();
+        let parts =
+            [env!("CARGO_PKG_VERSION"), self.kind_name(), &place, &self.command_text, &logins.join(",")]
+                .join("\0");
+        hex(Sha256::digest(parts).iter().take(4))
+    }
+
+    /// The files besides the configuration whose change concerns this source.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let (SourceKind::Feed(remote) | SourceKind::Poll { remote, .. }) = &self.kind else {
+            return Vec::new();
+        };
+        let client = remote.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        remote.token_file.iter().chain(&remote.ca_file).chain(client).map(PathBuf::as_path).collect()
+    }
+}

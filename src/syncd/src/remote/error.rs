@@ -1,0 +1,64 @@
+//! Why a request to a key service fails.
+
+use thiserror::Error;
+
+use super::credentials::CredentialError;
+
+/// Why a request has no answer that can be used.
+#[derive(Debug, Error)]
+pub(crate) enum RequestError {
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] CredentialError),
+    #[error("cannot reach `{url}`")]
+    Connect { url: String, source: reqwest::Error },
+    #[error("the answer of `{url}` broke off")]
+    Body { url: String, source: reqwest::Error },
+    #[error("`{url}` was silent for {seconds} s")]
+    Silent { url: String, seconds: f32 },
+    #[error("`{url}` answered with status {status}{}{}", reason.as_deref().unwrap_or_default(), hint(*status, reason.as_deref()))]
+    Status {
+        url: String,
+        status: u16,
+        /// The service's own words, behind a colon.
+        reason: Option<String>,
+    },
+    #[error(
+        "`{url}` answered with status {status}, a redirect, which is not followed\nhint: put the final address into `url`"
+    )]
+    Redirect { url: String, status: u16 },
+    #[error("`{url}` answered with the content type `{found}` instead of `{expected}`")]
+    ContentType { url: String, found: String, expected: &'static str },
+    #[error("the answer of `{url}` is longer than {bytes_max} bytes")]
+    TooLong { url: String, bytes_max: u64 },
+    #[error("the answer of `{url}` took longer than {seconds_max} s")]
+    TooSlow { url: String, seconds_max: u64 },
+}
+
+impl RequestError {
+    /// Whether the service could not be reached or could not answer, in contrast to an answer that is refused.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Body { .. } | Self::Silent { .. } => true,
+            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            _ => false,
+        }
+    }
+
+    /// The status of the answer, where the status is what is wrong with it.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+fn hint(status: u16, reason: Option<&str>) -> &'static str {
+    match status {
+        401 | 403 if reason.is_none() => {
+            "\nhint: make a token with `pushkeys-server host add`, and put it into the file of `token_file`"
+        }
+        404 => "\nhint: check `url`: `/v1/feed/…` is put behind it",
+        _ => "",
+    }
+}

@@ -1,0 +1,192 @@
+//! Key files in a local folder: `ACCOUNT.pub`, a key per line, for break-glass accounts and hosts without a service.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, ParseIdError, Refusal, RenderError, ValidKey};
+use thiserror::Error;
+
+use crate::config::{UnsafeFile, check_trusted, hex};
+use crate::validate::{Registration, Skip, Validated, Validator};
+
+/// The bounds of a folder; a fleet with more accounts than this has a key service.
+const FILES_MAX: usize = 10_000;
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const KEYS_MAX: usize = 100_000;
+
+/// Why a folder is refused as a whole. What is in force stays.
+#[derive(Debug, Error)]
+pub(crate) enum KeyFilesError {
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Unsafe(#[from] UnsafeFile),
+    #[error("`{}` is a link to a place outside its folder", .0.display())]
+    Outside(PathBuf),
+    #[error("`{}` is neither a file nor a link to one", .0.display())]
+    NotAFile(PathBuf),
+    #[error("`{}` is longer than {FILE_BYTES_MAX} bytes", .0.display())]
+    FileTooLong(PathBuf),
+    #[error("`{}` holds more than {FILES_MAX} files or {KEYS_MAX} keys", .0.display())]
+    TooMany(PathBuf),
+}
+
+#[derive(Debug, Error)]
+enum LineFault {
+    #[error("`{path}`, line {line}", path = path.display())]
+    Refused { path: PathBuf, line: usize, source: Refusal },
+    #[error("`{path}`, line {line}: it cannot be rendered", path = path.display())]
+    Render { path: PathBuf, line: usize, source: RenderError },
+    #[error("`{}` is not named after an account", path.display())]
+    FileName { path: PathBuf, source: ParseIdError },
+    #[error("the accounts `{0}` and `{1}` both claim the key, so neither gets it")]
+    TwoAccounts(AccountId, AccountId),
+}
+
+/// The keys in `folder`, in the order of their fingerprints' bytes.
+pub(crate) fn read(folder: &Path, validator: &Validator) -> Result<Validated, KeyFilesError> {
+    let failed = |source| KeyFilesError::Read { path: folder.to_owned(), source };
+    check_trusted(folder, &std::fs::metadata(folder).map_err(failed)?)?;
+    let root = folder.canonicalize().map_err(failed)?;
+    let mut files = Vec::new();
+    for file in std::fs::read_dir(&root).map_err(failed)? {
+        let path = file.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "pub") {
+            files.push(path);
+        }
+        if files.len() > FILES_MAX {
+            return Err(KeyFilesError::TooMany(folder.to_owned()));
+        }
+    }
+    files.sort_unstable();
+    let mut claims = Claims { validator, keys: BTreeMap::new(), skipped: Vec::new() };
+    for path in files {
+        let text = read_file(&root, &path)?;
+        claims.file(&path, &text);
+        if claims.keys.len() > KEYS_MAX {
+            return Err(KeyFilesError::TooMany(folder.to_owned()));
+        }
+    }
+    Ok(claims.settle())
+}
+
+fn read_file(root: &Path, path: &Path) -> Result<String, KeyFilesError> {
+    let failed = |source| KeyFilesError::Read { path: path.to_owned(), source };
+    // Kubernetes and configuration managers put links to files deeper in the same folder.
+    let target = path.canonicalize().map_err(failed)?;
+    if !target.starts_with(root) {
+        return Err(KeyFilesError::Outside(path.to_owned()));
+    }
+    let file: File = rustix::fs::open(
+        &target,
+        // Opening a pipe in place of a file must not wait for its writer.
+        rustix::fs::OFlags::RDONLY
+            | rustix::fs::OFlags::NOFOLLOW
+            | rustix::fs::OFlags::NONBLOCK
+            | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|error| failed(error.into()))?
+    .into();
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(KeyFilesError::NotAFile(path.to_owned()));
+    }
+    check_trusted(path, &metadata)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(KeyFilesError::FileTooLong(path.to_owned()));
+    }
+    // What is not UTF-8 can only be in a comment: a key that holds it is refused.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Which account claims which key.
+struct Claims<'a> {
+    validator: &'a Validator,
+    keys: BTreeMap<Fingerprint, Claim>,
+    skipped: Vec<Skip>,
+}
+
+struct Claim {
+    entry: pushkeys_cache::Entry,
+    /// A second account that claims the key.
+    rival: Option<AccountId>,
+}
+
+impl Claims<'_> {
+    fn file(&mut self, path: &Path, text: &str) {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+        let account: AccountId = match stem.parse() {
+            Ok(account) => account,
+            Err(source) => return self.skip(None, &LineFault::FileName { path: path.to_owned(), source }),
+        };
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let claimed = match self.validator.key(line) {
+                Ok(key) => self.key(&key, &account).map_err(|source| LineFault::Render {
+                    path: path.to_owned(),
+                    line: index + 1,
+                    source,
+                }),
+                Err(source) => Err(LineFault::Refused { path: path.to_owned(), line: index + 1, source }),
+            };
+            if let Err(fault) = claimed {
+                self.skip(None, &fault);
+            }
+        }
+    }
+
+    fn key(&mut self, key: &ValidKey, account: &AccountId) -> Result<(), RenderError> {
+        let fingerprint = key.fingerprint();
+        match self.keys.entry(fingerprint) {
+            Slot::Occupied(mut slot) if slot.get().entry.account != *account => {
+                slot.get_mut().rival = Some(account.clone());
+            }
+            Slot::Occupied(_) => {}
+            Slot::Vacant(slot) => {
+                let Ok(key_id) = key_id(&fingerprint) else { return Ok(()) };
+                let registration = Registration {
+                    account: account.clone(),
+                    key_id,
+                    account_name: None,
+                    key_name: key.comment().map(str::to_owned),
+                    logins: None,
+                    expires_at: None,
+                };
+                let entry = self.validator.render(key, registration)?;
+                slot.insert(Claim { entry, rival: None });
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(mut self) -> Validated {
+        let mut entries = Vec::with_capacity(self.keys.len());
+        for (fingerprint, Claim { entry, rival }) in std::mem::take(&mut self.keys) {
+            match rival {
+                None => entries.push(entry),
+                Some(rival) => {
+                    self.skip(Some(fingerprint), &LineFault::TwoAccounts(entry.account, rival));
+                }
+            }
+        }
+        Validated { entries, skipped: self.skipped }
+    }
+
+    fn skip(&mut self, fingerprint: Option<Fingerprint>, fault: &LineFault) {
+        self.skipped.push(Skip::new(fingerprint, fault));
+    }
+}
+
+/// A key keeps its id when its file is renamed or sorted.
+fn key_id(fingerprint: &Fingerprint) -> Result<KeyId, ParseIdError> {
+    format!("file_{}", hex(fingerprint.as_bytes().iter().take(10))).parse()
+}

@@ -1,0 +1,67 @@
+//! What key services are asked for.
+
+use std::time::Duration;
+
+use pushkeys_feed::{
+    CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, LAST_EVENT_ID, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH,
+};
+use reqwest::header::{HeaderName, IF_NONE_MATCH};
+
+use crate::config::{Remote, SourceKind, SourceSettings};
+use crate::remote::http::{Bounds, Request, below};
+
+/// The bounds of a snapshot: ten million RSA keys, in a time for which a service may be expected to keep its state.
+pub(crate) const SNAPSHOT_BOUNDS: Bounds =
+    Bounds { bytes_max: 8 * 1024 * 1024 * 1024, duration_max: Duration::from_mins(15) };
+
+/// What web servers that know nothing of snapshots call such a file. A page of HTML is never one.
+const MEDIA_TYPES_TOO: &[&str] =
+    &["application/ndjson", "application/jsonl", "application/octet-stream", "text/plain"];
+
+/// The whole snapshot of a source; `None` where the keys are on this host.
+pub(crate) fn snapshot_of(settings: &SourceSettings) -> Option<Request<'_>> {
+    match &settings.kind {
+        SourceKind::Feed(remote) => Some(feed_snapshot(remote)),
+        SourceKind::Poll { remote, .. } => Some(polled_snapshot(remote, None)),
+        SourceKind::Directory { .. } => None,
+    }
+}
+
+/// The whole snapshot of a host feed.
+pub(super) fn feed_snapshot(remote: &Remote) -> Request<'_> {
+    Request {
+        remote,
+        url: below(&remote.url, SNAPSHOT_PATH),
+        header: None,
+        body: None,
+        compressed: !remote.is_loopback(),
+        media_type: SNAPSHOT_MEDIA_TYPE,
+        media_types_too: &[],
+    }
+}
+
+/// The changes of a host feed after `cursor`, without an end.
+pub(super) fn feed_changes<'a>(remote: &'a Remote, cursor: &Cursor) -> Request<'a> {
+    Request {
+        remote,
+        url: below(&remote.url, CHANGES_PATH),
+        header: Some((HeaderName::from_static(LAST_EVENT_ID), cursor.to_string())),
+        body: None,
+        compressed: false,
+        media_type: CHANGES_MEDIA_TYPE,
+        media_types_too: &[],
+    }
+}
+
+/// The snapshot at a URL of its own, unless it is still the one with `etag`.
+pub(super) fn polled_snapshot(remote: &Remote, etag: Option<String>) -> Request<'_> {
+    Request {
+        remote,
+        url: remote.url.clone(),
+        header: etag.map(|etag| (IF_NONE_MATCH, etag)),
+        body: None,
+        compressed: !remote.is_loopback(),
+        media_type: SNAPSHOT_MEDIA_TYPE,
+        media_types_too: MEDIA_TYPES_TOO,
+    }
+}

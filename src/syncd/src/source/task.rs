@@ -1,0 +1,125 @@
+//! What the task of a source works with, and what the daemon knows it by.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use pushkeys_keys::ErrorReport;
+use tokio::sync::Notify;
+
+use super::error::SyncError;
+use crate::apply::source_cache::SourceCache;
+use crate::config::SourceSettings;
+use crate::status::conflicts::ConflictWatch;
+use crate::status::store::StatusWriter;
+use crate::validate::Validator;
+
+/// How often a source whose snapshot is held back looks for its confirmation.
+const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The confirmation that `pushkeys accept` leaves in the folder of a source; the writer validates what it says.
+const CONFIRMATION_FILE: &str = "ACCEPT";
+
+/// One source of the configuration.
+#[derive(Debug)]
+pub(crate) struct SourceTask {
+    pub(crate) settings: SourceSettings,
+    pub(crate) cache: Arc<SourceCache>,
+    pub(super) validator: Arc<Validator>,
+    pub(super) status: StatusWriter,
+    /// Ends a pause.
+    wake: Notify,
+    credentials_changed: Notify,
+    /// How many lines of the snapshot at hand have come.
+    snapshot_lines: AtomicU64,
+    has_failed: AtomicBool,
+}
+
+impl SourceTask {
+    /// A source whose keys go to the cache in `folder`.
+    pub(crate) fn new(
+        settings: SourceSettings,
+        folder: PathBuf,
+        status: StatusWriter,
+        conflicts: Arc<ConflictWatch>,
+    ) -> Self {
+        let cache = SourceCache::new(&settings, folder, status.clone(), conflicts);
+        let validator = Validator::of(&settings);
+        Self {
+            settings,
+            cache: Arc::new(cache),
+            validator: Arc::new(validator),
+            status,
+            wake: Notify::new(),
+            credentials_changed: Notify::new(),
+            snapshot_lines: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends a pause: something has changed that may be what the source waits for.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Says that the files of its credentials have changed.
+    pub(crate) fn credentials_changed(&self) {
+        self.credentials_changed.notify_one();
+    }
+
+    /// Whether keys of it are in force, or a first attempt has failed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed) || self.cache.in_force().borrow().is_some()
+    }
+
+    /// How many lines of the snapshot at hand have come.
+    pub(crate) fn snapshot_lines(&self) -> u64 {
+        self.snapshot_lines.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn snapshot_begins(&self) {
+        self.snapshot_lines.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot_goes_on(&self, lines: usize) {
+        self.snapshot_lines.fetch_add(lines as u64, Ordering::Relaxed);
+    }
+
+    /// Waits until the files of the credentials have changed.
+    pub(super) async fn until_credentials_change(&self) {
+        self.credentials_changed.notified().await;
+    }
+
+    /// Forgets changes of credentials until now.
+    pub(super) fn uses_new_credentials(&self) {
+        let _ = self.credentials_changed.notified().now_or_never();
+    }
+
+    pub(super) fn failed(&self, error: &SyncError) {
+        let what = ErrorReport::of(error).to_string();
+        let name = &self.settings.name;
+        tracing::warn!(source = %name, "`{name}`: {what}");
+        self.status.failed(error.state(), &what);
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.wake.notified() => {}
+        }
+    }
+
+    /// Waits until the snapshot that is held back is confirmed, or for ever if none is.
+    pub(super) async fn until_confirmed(&self, is_held: bool) {
+        if !is_held {
+            return std::future::pending().await;
+        }
+        let path = self.cache.folder.join(self.settings.name.as_str()).join(CONFIRMATION_FILE);
+        while !path.exists() {
+            tokio::time::sleep(CONFIRMATION_INTERVAL).await;
+        }
+    }
+}
