@@ -25,6 +25,7 @@ help:
 	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
 	@echo "make test             every test; as root, since real sshd takes part"
 	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
+	@echo "make architecture     each crate's modules, their lines and what they use of each other; fails on a circle"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
 	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
@@ -57,6 +58,10 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	scripts/linked-crates --check
+
+.PHONY: architecture
+architecture:
+	@$(CARGO) run --quiet --locked -p pushkeys-tests --bin architecture
 
 .PHONY: dist
 dist:

@@ -29,6 +29,7 @@
 
 mod account;
 mod agent;
+pub mod architecture;
 mod authority;
 mod balancer;
 mod browser;
