@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::iter::successors;
 
-use crate::escape;
+use crate::escape::escape;
 
 /// What to do about an error: a command to run, or what to change. It stands in the chain of sources between the error and
 /// its cause, if there is one.

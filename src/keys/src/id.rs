@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::escape::escape;
+
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not {what}: expected {expected}", crate::escape(shown))]
+#[error("`{}` is not {what}: expected {expected}", escape(shown))]
 pub struct ParseIdError {
     what: &'static str,
     expected: &'static str,

@@ -7,24 +7,32 @@
 #![forbid(unsafe_code)]
 
 mod error_report;
+mod escape;
+#[cfg(feature = "policy")]
+mod expiry;
 mod fingerprint;
 mod id;
 mod line;
 mod name;
 #[cfg(feature = "policy")]
 mod policy;
+#[cfg(feature = "policy")]
+mod template;
 mod use_kind;
 
 pub use error_report::{ErrorReport, Hint, Hinted};
+pub use escape::{escape, unescape};
+#[cfg(feature = "policy")]
+pub use expiry::{Expiry, ParseExpiryError};
 pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
 pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};
 pub use line::{AuthorizedKeysLine, LINE_BYTES_MAX, ParseLineError};
-#[cfg(feature = "policy")]
-pub use line::{CommandTemplate, Expiry, ParseExpiryError, ParseTemplateError, RenderError};
-pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError, escape, unescape};
+pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError};
 #[cfg(feature = "policy")]
 pub use policy::{
     Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, RSA_MODULUS_BITS_MIN,
     Refusal, ValidKey,
 };
+#[cfg(feature = "policy")]
+pub use template::{CommandTemplate, ParseTemplateError, RenderError};
 pub use use_kind::{ParseUseKindError, UseKind};

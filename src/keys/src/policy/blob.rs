@@ -4,11 +4,11 @@
 //! The crate `ssh-key` is not used for this, because it takes what has to be refused here: numbers with
 //! needless zeros, negative numbers, compressed points and points off the curve. The tests compare with it.
 
+use super::algorithm::Algorithm;
 use super::ed25519::Candidate;
-use super::{Algorithm, Refusal, ecdsa, rsa};
-
-/// The longest FIDO application of an sk- key in bytes. `ssh-keygen` writes `ssh:` and a short name.
-pub(super) const APPLICATION_BYTES_MAX: usize = 255;
+use super::limits::APPLICATION_BYTES_MAX;
+use super::refusal::Refusal;
+use super::{ecdsa, rsa};
 
 /// What a decoded key is.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use base64ct::{Base64, Encoding};
 use thiserror::Error;
 
-use crate::{Fingerprint, Hint};
+use crate::error_report::Hint;
+use crate::fingerprint::Fingerprint;
 
 /// The most lines of a list: Debian's weak keys of 2008 are less than a million of all sizes.
 const LINES_MAX: usize = 4_000_000;

@@ -6,7 +6,8 @@ use p256::elliptic_curve::bigint::{ArrayEncoding, Integer};
 use p384::NistP384;
 use p521::NistP521;
 
-use super::{Algorithm, Refusal};
+use super::algorithm::Algorithm;
+use super::refusal::Refusal;
 
 /// Judges an ECDSA point (SEC 1 section 2.3.3) on `algorithm`'s curve.
 pub(super) fn check(algorithm: Algorithm, encoded: &[u8]) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use fiat_crypto::curve25519_64 as fiat;
 use sha2::{Digest as _, Sha256};
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// A point of which nothing is wrong but that it may be off the curve.
 ///

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use super::KEY_TEXT_BYTES_MAX;
-use super::blob::APPLICATION_BYTES_MAX;
-use super::rsa::{EXPONENT_MIN, MODULUS_BITS_MAX, MODULUS_BITS_MIN};
-use crate::Algorithm;
+use super::algorithm::Algorithm;
+use super::limits::{
+    APPLICATION_BYTES_MAX, KEY_TEXT_BYTES_MAX, RSA_EXPONENT_MIN, RSA_MODULUS_BITS_MAX, RSA_MODULUS_BITS_MIN,
+};
 
 /// Why a text is refused as a key. Each message names cause and cure for the person who sent the
 /// text, and shows nothing of it but the name of a type or the number of a character: a refused text
@@ -141,12 +141,12 @@ pub enum Refusal {
     EcdsaCoordinate,
     /// Fewer than 2048 bits.
     #[error(
-        "the RSA key has {0} bits, and at least {MODULUS_BITS_MIN} are needed: make a new key with `ssh-keygen -t ed25519`"
+        "the RSA key has {0} bits, and at least {RSA_MODULUS_BITS_MIN} are needed: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaTooSmall(u32),
     /// More than 16384 bits.
     #[error(
-        "the RSA key has {0} bits, and OpenSSH reads at most {MODULUS_BITS_MAX}: make a new key with `ssh-keygen -t ed25519`"
+        "the RSA key has {0} bits, and OpenSSH reads at most {RSA_MODULUS_BITS_MAX}: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaTooLarge(u32),
     /// An even modulus has the factor two.
@@ -161,7 +161,7 @@ pub enum Refusal {
     RsaExponentEven,
     /// An exponent below 65537; with 1, every signature is its own message.
     #[error(
-        "the RSA key's exponent is smaller than {EXPONENT_MIN}, which makes forging signatures easier: make a new key with `ssh-keygen -t ed25519`"
+        "the RSA key's exponent is smaller than {RSA_EXPONENT_MIN}, which makes forging signatures easier: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaExponentSmall,
     /// An exponent that is not smaller than the modulus.

@@ -1,15 +1,9 @@
 //! RSA: the size of the modulus, and exponents for which only the holder of a private key can sign.
 
 use super::ecdsa::bit_length;
-use super::{Refusal, weak_rsa};
-
-/// NIST SP 800-131A section 3 disallows less; OpenSSH itself still takes 1024.
-pub const MODULUS_BITS_MIN: u32 = 2048;
-/// OpenSSH reads no larger number (`SSHBUF_MAX_BIGNUM`), nor does OpenSSL verify with one.
-pub(super) const MODULUS_BITS_MAX: u32 = 16384;
-/// FIPS 186-5 section 5.1 has exponents above 2^16. With e = 1 every message is its own signature,
-/// and small exponents have a history of verifiers that could be cheated.
-pub(super) const EXPONENT_MIN: u32 = 65537;
+use super::limits::{RSA_MODULUS_BITS_MAX, RSA_MODULUS_BITS_MIN};
+use super::refusal::Refusal;
+use super::weak_rsa;
 
 const EXPONENT_MIN_BYTES: [u8; 3] = [1, 0, 1];
 
@@ -17,10 +11,10 @@ const EXPONENT_MIN_BYTES: [u8; 3] = [1, 0, 1];
 /// modulus' size in bits.
 pub(super) fn check(modulus: &[u8], exponent: &[u8]) -> Result<u32, Refusal> {
     let bits = bit_length(modulus);
-    if bits < MODULUS_BITS_MIN {
+    if bits < RSA_MODULUS_BITS_MIN {
         return Err(Refusal::RsaTooSmall(bits));
     }
-    if bits > MODULUS_BITS_MAX {
+    if bits > RSA_MODULUS_BITS_MAX {
         return Err(Refusal::RsaTooLarge(bits));
     }
     if is_even(modulus) {

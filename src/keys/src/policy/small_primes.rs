@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::rsa::MODULUS_BITS_MAX;
+use super::limits::RSA_MODULUS_BITS_MAX;
 
 /// Primes below this are tried. They divide seven of eight random odd numbers, so that a damaged or
 /// made-up modulus is likely found; the six times as many below 2^16 would find a fifth of the rest.
@@ -17,7 +17,7 @@ const INFINEON_GENERATOR: u64 = 65537;
 
 /// The longest product of a group in bits.
 const PRODUCT_BITS_MAX: u32 = 55;
-const LIMBS_MAX: usize = MODULUS_BITS_MAX as usize / 64;
+const LIMBS_MAX: usize = RSA_MODULUS_BITS_MAX as usize / 64;
 
 // A sum of LIMBS_MAX products of a limb and a weight fits 128 bits, and four remainders fit 64.
 const _: () = assert!(64 + PRODUCT_BITS_MAX + LIMBS_MAX.ilog2() < 128 && PRODUCT_BITS_MAX + 2 < 64);

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::{Algorithm, KEY_TEXT_BYTES_MAX, Refusal};
+use super::algorithm::Algorithm;
+use super::limits::KEY_TEXT_BYTES_MAX;
+use super::refusal::Refusal;
 
 /// The words of a key's line. Only the type is judged yet.
 #[derive(Debug, PartialEq, Eq)]

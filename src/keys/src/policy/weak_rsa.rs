@@ -3,7 +3,7 @@
 
 use num_bigint::BigUint;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use super::small_primes::{GROUPS, Group};
 
 /// Steps of Fermat's factorisation. Primes chosen at random need more steps than anybody could take;

@@ -1,0 +1,18 @@
+//! The bounds of a key, which the rules and the refusals both name.
+
+/// The longest text that is read as a key, in bytes. An RSA key of 16384 bits takes 2.8 KiB of it;
+/// the rest is room for a comment.
+pub const KEY_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// The smallest RSA modulus in bits. NIST SP 800-131A section 3 disallows less; OpenSSH itself still takes 1024.
+pub const RSA_MODULUS_BITS_MIN: u32 = 2048;
+
+/// The largest RSA modulus in bits. OpenSSH reads no larger number (`SSHBUF_MAX_BIGNUM`), nor does OpenSSL verify with one.
+pub(super) const RSA_MODULUS_BITS_MAX: u32 = 16384;
+
+/// The smallest RSA exponent. FIPS 186-5 section 5.1 has exponents above 2^16. With e = 1 every message is its own
+/// signature, and small exponents have a history of verifiers that could be cheated.
+pub(super) const RSA_EXPONENT_MIN: u32 = 65537;
+
+/// The longest FIDO application of an sk- key in bytes. `ssh-keygen` writes `ssh:` and a short name.
+pub(super) const APPLICATION_BYTES_MAX: usize = 255;
