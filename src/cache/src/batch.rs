@@ -1,7 +1,6 @@
 //! A batch of changes: which shards it touches, and how each of them is replaced.
 
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 
 use pushkeys_keys::Fingerprint;
 
@@ -9,7 +8,7 @@ use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::{Directory, temporary_name};
 use crate::head::Head;
-use crate::merge::{Merged, ShardChanges, merge};
+use crate::merge::{Applied, Merged, ShardChanges, merge};
 use crate::reader::SHARD_BYTES_MAX;
 use crate::shard::ShardId;
 
@@ -24,25 +23,6 @@ pub enum Change {
     Put(Entry),
     /// The key is gone.
     Remove(Fingerprint),
-}
-
-/// What a batch of changes did, in keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Keys that were not there before.
-    pub added: u64,
-    /// Keys that were replaced by something different.
-    pub changed: u64,
-    /// Keys that are gone.
-    pub removed: u64,
-}
-
-impl AddAssign for Applied {
-    fn add_assign(&mut self, other: Self) {
-        self.added += other.added;
-        self.changed += other.changed;
-        self.removed += other.removed;
-    }
 }
 
 /// The shards that some changes touch.

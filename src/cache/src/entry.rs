@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use pushkeys_keys::{
     AccountId, AuthorizedKeysLine, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX, Name,
 };
-use sha2::{Digest, Sha256};
 
+use crate::checksum::{CHECKSUM_CHARACTERS, checksum};
 use crate::error::Damage;
 
 /// At most this many logins share an entry.
@@ -15,8 +15,6 @@ pub const LOGINS_MAX: usize = 16;
 
 /// The longest line in bytes, without its newline.
 pub const ENTRY_LINE_BYTES_MAX: usize = 16 * 1024;
-
-const CHECKSUM_CHARACTERS: usize = 16;
 
 const _: () = {
     let fingerprint_and_ids = 50 + 64 + 64;
@@ -169,22 +167,6 @@ fn optional_name(escaped: &str) -> Result<Option<Name>, Damage> {
     Name::parse(&text).map(Some).map_err(|_| Damage::Fields)
 }
 
-/// The first 64 bits of the SHA-256 over `parts` in hexadecimal: enough to notice any accident, and to be
-/// recomputed with sha256sum.
-pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_CHARACTERS] {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    let mut text = [0; CHECKSUM_CHARACTERS];
-    for (byte, pair) in hasher.finalize().iter().zip(text.chunks_exact_mut(2)) {
-        for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,11 +211,6 @@ mod tests {
         check(",expiry-time=\"20270131120000Z\"", Ok(Some("2027-01-31T12:00:00Z".parse().unwrap())));
         check(",expiry-time=\"20270231120000Z\"", Err(Damage::Fields));
         check(",expiry-time=\"tomorrow\"", Err(Damage::Fields));
-    }
-
-    #[test]
-    fn the_checksum_is_what_sha256sum_prints() {
-        assert_eq!(&checksum(&[b"ab", b"c"]), b"ba7816bf8f01cfea");
     }
 
     #[test]

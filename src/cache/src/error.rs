@@ -93,10 +93,12 @@ pub enum WriteError {
     InForce(#[from] ReadError),
     /// A host's own revocations are for the time until the service agrees.
     #[error(
-        "more than {} keys and accounts would be revoked on this host\nhint: remove the others at the key service",
-        crate::revocation::REVOCATIONS_MAX
+        "more than {max} keys and accounts would be revoked on this host\nhint: remove the others at the key service"
     )]
-    TooManyRevocations,
+    TooManyRevocations {
+        /// The most that a host holds.
+        max: usize,
+    },
     /// There is nothing in force that a change could be applied to.
     #[error("no generation is in force in `{}`", .0.display())]
     NoGeneration(PathBuf),
@@ -107,8 +109,11 @@ pub enum WriteError {
     #[error("an entry exceeds what a line of the cache can hold")]
     EntryTooLong,
     /// A cursor that HEAD cannot hold.
-    #[error("the cursor is longer than {} bytes or not printable", crate::CURSOR_BYTES_MAX)]
-    Cursor,
+    #[error("the cursor is longer than {bytes_max} bytes or not printable")]
+    Cursor {
+        /// The longest that HEAD holds.
+        bytes_max: usize,
+    },
 }
 
 impl ReadError {

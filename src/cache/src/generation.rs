@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 
 use pushkeys_keys::{Fingerprint, SourceName};
 
-use crate::batch::{Applied, Touched, read_merged};
+use crate::batch::{Touched, read_merged};
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::{Head, Stamps};
-use crate::merge::{ShardChanges, lines_by_fingerprint};
+use crate::merge::{Applied, ShardChanges, lines_by_fingerprint};
 use crate::reader::{Source, generation_name};
 use crate::shard::{ShardId, bits_for};
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::entry::checksum;
+use crate::checksum::checksum;
 use crate::error::Damage;
 
 /// The longest cursor in bytes: an epoch and a sequence, or an `ETag`.

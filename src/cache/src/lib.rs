@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod checksum;
 mod entry;
 mod error;
 mod files;
@@ -31,13 +32,14 @@ mod usage;
 mod verdict;
 mod writer;
 
-pub use batch::{Applied, Change};
+pub use batch::Change;
 pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryLine, LOGINS_MAX};
 pub use error::{Damage, ReadError, WriteError};
 pub use files::CACHE_DIRECTORY;
 pub use generation::{Difference, NextGeneration, PreparedGeneration};
 pub use head::{CURSOR_BYTES_MAX, Head, Stamps};
 pub use hold::{Acceptance, Held, accept, held};
+pub use merge::Applied;
 pub use reader::{Cache, Source};
 pub use revocation::{
     REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,

@@ -1,11 +1,10 @@
 //! Changing a shard: its lines and the changes of its keys become a new shard.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use pushkeys_keys::Fingerprint;
 
-use crate::batch::Applied;
 use crate::entry::{Entry, EntryLine, fingerprint_text};
 use crate::error::Damage;
 use crate::scan::lines;
@@ -13,6 +12,25 @@ use crate::shard::{SENTINEL_BYTES_MAX, ShardId};
 
 /// The last change of each key of a shard: what it is now, or that it is gone.
 pub(crate) type ShardChanges<'a> = BTreeMap<Fingerprint, Option<&'a Entry>>;
+
+/// What a batch of changes did, in keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Keys that were not there before.
+    pub added: u64,
+    /// Keys that were replaced by something different.
+    pub changed: u64,
+    /// Keys that are gone.
+    pub removed: u64,
+}
+
+impl AddAssign for Applied {
+    fn add_assign(&mut self, other: Self) {
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+    }
+}
 
 /// A shard as it is after some changes, and what they did, in keys.
 pub(crate) struct Merged {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint};
 use rustix::fs::FlockOperation;
 
-use crate::entry::checksum;
+use crate::checksum::checksum;
 use crate::error::{Damage, ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::to_second;
@@ -195,7 +195,7 @@ pub fn change_revocations<T>(
     let mut after = before.clone();
     let result = change(&mut after);
     if after.len() > REVOCATIONS_MAX {
-        return Err(WriteError::TooManyRevocations);
+        return Err(WriteError::TooManyRevocations { max: REVOCATIONS_MAX });
     }
     if after.is_empty() {
         root.remove(REVOKED_FILE)?;

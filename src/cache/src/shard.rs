@@ -5,7 +5,7 @@
 
 use pushkeys_keys::Fingerprint;
 
-use crate::entry::checksum;
+use crate::checksum::checksum;
 use crate::error::Damage;
 
 /// Keys per shard when a generation is made: more than half of it, at most all of it, on average.

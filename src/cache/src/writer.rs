@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use pushkeys_keys::SourceName;
 use rustix::fs::FlockOperation;
 
-use crate::batch::{Applied, Change, Touched, by_shard, replace_shards};
+use crate::batch::{Change, Touched, by_shard, replace_shards};
 use crate::error::{ReadError, WriteError};
 use crate::files::{Directory, is_temporary};
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
-use crate::head::{Head, Stamps, is_cursor, to_second};
+use crate::head::{CURSOR_BYTES_MAX, Head, Stamps, is_cursor, to_second};
+use crate::merge::Applied;
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
 
@@ -248,7 +249,7 @@ impl Writer {
 
     fn write_head(&mut self, mut head: Head, cursor: Option<&str>, stamps: Stamps) -> Result<(), WriteError> {
         if cursor.is_some_and(|cursor| !is_cursor(cursor)) {
-            return Err(WriteError::Cursor);
+            return Err(WriteError::Cursor { bytes_max: CURSOR_BYTES_MAX });
         }
         head.cursor = cursor.map(str::to_owned);
         head.stamps =

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lexopt::Arg;
 use pushkeys_keys::{Fingerprint, Login};
 
-use crate::answer::Failure;
+use crate::failure::Failure;
 
 /// What sshd asks.
 #[derive(Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@
 
 mod answer;
 mod arguments;
+mod failure;
 mod system;
 
 const PROGRAM: &str = "pushkeys-lookup";
