@@ -10,7 +10,7 @@ use pushkeys_keys::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{LINE_BYTES_MAX, LOGINS_MAX};
+use crate::protocol::{LINE_BYTES_MAX, LOGINS_MAX};
 
 /// One key as the key service states it. Its form is right; the key itself is not judged yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use pushkeys_keys::Fingerprint;
 use serde::Serialize;
 
-use crate::entry::append;
-use crate::{Cursor, Entry};
+use crate::cursor::Cursor;
+use crate::entry::{Entry, append};
 
 /// One change, or a word about the stream itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

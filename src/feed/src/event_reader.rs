@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::entry::{Text, class};
-use crate::{
-    Cursor, Entry, EntryError, EntryFault, Event, EventKind, LINE_BYTES_MAX, LineSplitter, LineTooLong,
-    ParseCursorError,
-};
+use crate::cursor::{Cursor, ParseCursorError};
+use crate::entry::{Entry, EntryError, EntryFault, Text, class};
+use crate::event::{Event, EventKind};
+use crate::lines::{LineSplitter, LineTooLong};
+use crate::protocol::LINE_BYTES_MAX;
 
 /// Reads events from chunks that are cut anywhere. Comments, fields and events that this version does not
 /// know are passed over; a line ends with `\n` or `\r\n`.
@@ -163,7 +163,7 @@ struct WireHeartbeat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode;
+    use crate::event::encode;
     use proptest::prelude::*;
 
     const FINGERPRINT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";

@@ -2,12 +2,12 @@
 
 use thiserror::Error;
 
-use crate::LINE_BYTES_MAX;
+use crate::protocol::LINE_BYTES_MAX;
 
 /// Splits chunks, cut anywhere, into lines of at most [`LINE_BYTES_MAX`] bytes. Both `\n` and `\r\n`
 /// end a line for [`LineSplitter::push`]; the `\r` is left to the caller, who may need it for a digest.
 #[derive(Debug, Default)]
-pub struct LineSplitter {
+pub(crate) struct LineSplitter {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
 }
@@ -19,7 +19,7 @@ pub struct LineTooLong;
 
 impl LineSplitter {
     /// Gives each line that ends in `chunk` to `take`, without its newline, and stops at the first error.
-    pub fn push<E: From<LineTooLong>>(
+    pub(crate) fn push<E: From<LineTooLong>>(
         &mut self,
         mut chunk: &[u8],
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
@@ -40,8 +40,7 @@ impl LineSplitter {
     }
 
     /// What came after the last newline.
-    #[must_use]
-    pub fn remainder(&self) -> &[u8] {
+    pub(crate) fn remainder(&self) -> &[u8] {
         &self.partial
     }
 

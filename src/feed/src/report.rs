@@ -5,23 +5,9 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint, KeyId, UseKind};
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where a host says which keys were used, below the base URL of the key service.
-pub const USAGE_PATH: &str = "/v1/feed/usage";
-
-/// Where a host says what it has revoked, below the base URL of the key service.
-pub const REVOKED_PATH: &str = "/v1/feed/revoked";
-
-/// The media type of reports and of their answers.
-pub const REPORT_MEDIA_TYPE: &str = "application/json";
-
-/// One report has at most so many items.
-pub const REPORT_ITEMS_MAX: usize = 1024;
-
-/// The longest report in bytes.
-pub const REPORT_BYTES_MAX: usize = 512 * 1024;
+use crate::protocol::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX};
 
 /// A use or a revocation in JSON: 50 bytes of fingerprint, an id of 64, a time with its nanoseconds, and what is around them.
 const ITEM_BYTES_MAX: usize = 320;

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::entry::{Text, WireLine, append};
-use crate::{Cursor, Entry, EntryError, LINE_BYTES_MAX, LineTooLong};
+use crate::cursor::Cursor;
+use crate::entry::{Entry, EntryError, Text, WireLine, append};
+use crate::lines::{LineSplitter, LineTooLong};
+use crate::protocol::LINE_BYTES_MAX;
 
 /// The only format so far. A reader refuses any other.
 const FORMAT: u64 = 1;
@@ -66,9 +68,17 @@ impl SnapshotWriter {
     }
 }
 
-/// Reads a snapshot line by line. Until [`SnapshotReader::finish`] has said yes, nothing of it is true.
+/// Reads a snapshot from chunks that are cut anywhere. Until [`SnapshotReader::finish`] has said yes, nothing of it is
+/// true. Every line ends with a newline, the trailer too: without it, the last line was cut short.
 #[derive(Debug, Default)]
 pub struct SnapshotReader {
+    lines: LineSplitter,
+    content: Content,
+}
+
+/// What the lines so far have said.
+#[derive(Debug, Default)]
+struct Content {
     state: State,
     digest: Sha256,
     entries: u64,
@@ -92,11 +102,6 @@ pub enum SnapshotLine {
     Entry(Entry),
     /// A line to skip and to report; its neighbours stand.
     Malformed(EntryError),
-    /// The trailer, and everything before it was as it says.
-    End {
-        /// How many entries there were, malformed ones included.
-        entries: u64,
-    },
 }
 
 /// A snapshot that came whole.
@@ -138,7 +143,7 @@ pub enum SnapshotError {
     #[error("there is text after the trailer")]
     AfterTrailer,
     /// No trailer came: the answer was cut short.
-    #[error("the answer ended after {entries} entries without a trailer")]
+    #[error("the answer ended after {entries} entries without a trailer line")]
     Cut {
         /// How many entries had come.
         entries: u64,
@@ -155,24 +160,35 @@ impl From<LineTooLong> for SnapshotError {
 }
 
 impl SnapshotReader {
-    /// Reads the next line, without its newline. After an error the snapshot is to be thrown away.
-    pub fn line(&mut self, line: &[u8]) -> Result<SnapshotLine, SnapshotError> {
-        if line.len() > LINE_BYTES_MAX {
-            return Err(SnapshotError::LineTooLong);
-        }
-        match self.state {
-            State::Start => self.header(line),
-            State::Body(_) => self.body(line),
-            State::Ended(_) => Err(SnapshotError::AfterTrailer),
-        }
+    /// Appends what the lines that end in `chunk` say to `read`; the trailer is left to [`SnapshotReader::finish`]. After an
+    /// error the snapshot is to be thrown away.
+    pub fn push(&mut self, chunk: &[u8], read: &mut Vec<SnapshotLine>) -> Result<(), SnapshotError> {
+        let Self { lines, content } = self;
+        lines.push(chunk, |line| {
+            read.extend(content.line(line)?);
+            Ok(())
+        })
     }
 
-    /// Whether the trailer came: the one proof that the snapshot is whole.
+    /// Whether the trailer came, and ended: the one proof that the snapshot is whole.
     pub fn finish(self) -> Result<Snapshot, SnapshotError> {
-        match self.state {
+        let Self { lines, content: Content { state, entries, .. } } = self;
+        match state {
             State::Start => Err(SnapshotError::Header),
-            State::Body(_) => Err(SnapshotError::Cut { entries: self.entries }),
-            State::Ended(cursor) => Ok(Snapshot { cursor, entries: self.entries }),
+            State::Body(_) => Err(SnapshotError::Cut { entries }),
+            State::Ended(_) if !lines.remainder().is_empty() => Err(SnapshotError::AfterTrailer),
+            State::Ended(cursor) => Ok(Snapshot { cursor, entries }),
+        }
+    }
+}
+
+impl Content {
+    /// Reads the next line, without its newline.
+    fn line(&mut self, line: &[u8]) -> Result<Option<SnapshotLine>, SnapshotError> {
+        match self.state {
+            State::Start => self.header(line).map(Some),
+            State::Body(_) => self.body(line),
+            State::Ended(_) => Err(SnapshotError::AfterTrailer),
         }
     }
 
@@ -191,9 +207,9 @@ impl SnapshotReader {
         Ok(SnapshotLine::Header(cursor))
     }
 
-    fn body(&mut self, line: &[u8]) -> Result<SnapshotLine, SnapshotError> {
+    fn body(&mut self, line: &[u8]) -> Result<Option<SnapshotLine>, SnapshotError> {
         let parsed = match WireLine::parse(line) {
-            Ok(wire) if wire.end.is_some() => return self.trailer(&wire),
+            Ok(wire) if wire.end.is_some() => return self.trailer(&wire).map(|()| None),
             Ok(wire) => wire.into_entry(),
             Err(error) => Err(error),
         };
@@ -205,13 +221,13 @@ impl SnapshotReader {
             }
             Ok(entry) => {
                 self.last = Some(entry.fingerprint);
-                Ok(SnapshotLine::Entry(entry))
+                Ok(Some(SnapshotLine::Entry(entry)))
             }
-            Err(error) => Ok(SnapshotLine::Malformed(error)),
+            Err(error) => Ok(Some(SnapshotLine::Malformed(error))),
         }
     }
 
-    fn trailer(&mut self, wire: &WireLine<'_>) -> Result<SnapshotLine, SnapshotError> {
+    fn trailer(&mut self, wire: &WireLine<'_>) -> Result<(), SnapshotError> {
         let (Some(true), Some(expected), Some(Text(sha256))) = (wire.end, wire.entries, &wire.sha256) else {
             return Err(SnapshotError::Trailer);
         };
@@ -224,7 +240,7 @@ impl SnapshotReader {
         if let State::Body(cursor) = std::mem::take(&mut self.state) {
             self.state = State::Ended(cursor);
         }
-        Ok(SnapshotLine::End { entries: self.entries })
+        Ok(())
     }
 
     fn hash(&mut self, line: &[u8]) {
@@ -261,7 +277,6 @@ fn hex(digest: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LineSplitter;
 
     fn entry(first_byte: u8) -> Entry {
         let mut digest = [0; 32];
@@ -288,22 +303,25 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What became of `text`: the good entries' first bytes, how many were malformed, and the end.
-    fn read(text: &str) -> Result<(Vec<u8>, u32, Snapshot), SnapshotError> {
-        let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
+    /// What became of `chunks`: the good entries' first bytes, how many were malformed, and the end.
+    fn read_chunks(chunks: &[&[u8]]) -> Result<(Vec<u8>, u32, Snapshot), SnapshotError> {
+        let (mut reader, mut lines) = (SnapshotReader::default(), Vec::new());
+        for chunk in chunks {
+            reader.push(chunk, &mut lines)?;
+        }
         let (mut good, mut malformed) = (Vec::new(), 0);
-        splitter.push(text.as_bytes(), |line| {
-            match reader.line(line)? {
+        for line in lines {
+            match line {
                 SnapshotLine::Entry(entry) => good.push(entry.fingerprint.as_bytes()[0]),
                 SnapshotLine::Malformed(_) => malformed += 1,
-                SnapshotLine::Header(_) | SnapshotLine::End { .. } => {}
+                SnapshotLine::Header(_) => {}
             }
-            Ok::<_, SnapshotError>(())
-        })?;
-        if !splitter.remainder().is_empty() {
-            reader.line(splitter.remainder())?;
         }
         Ok((good, malformed, reader.finish()?))
+    }
+
+    fn read(text: &str) -> Result<(Vec<u8>, u32, Snapshot), SnapshotError> {
+        read_chunks(&[text.as_bytes()])
     }
 
     /// `text` with the trailer that belongs to it, whatever its lines say.
@@ -330,8 +348,22 @@ mod tests {
     }
 
     #[test]
-    fn a_last_newline_may_be_missing() {
-        assert!(read(write(&[1]).trim_end()).is_ok());
+    fn a_last_line_without_its_newline_is_cut_short() {
+        let text = write(&[1]);
+        assert!(read(&text).is_ok());
+        assert_eq!(read(text.trim_end()).map(|_| ()), Err(SnapshotError::Cut { entries: 1 }));
+        assert_eq!(read(&(text + "{")).map(|_| ()), Err(SnapshotError::AfterTrailer));
+    }
+
+    #[test]
+    fn where_a_chunk_is_cut_makes_no_difference() {
+        let text = write(&[1, 2, 200]);
+        let whole = read(&text).unwrap();
+        for cut in 0..=text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            assert_eq!(read_chunks(&[head, tail]).unwrap(), whole, "cut at {cut}");
+        }
+        assert_eq!(read_chunks(&text.as_bytes().chunks(1).collect::<Vec<_>>()).unwrap(), whole);
     }
 
     #[test]
@@ -368,7 +400,7 @@ mod tests {
         check(&good.replace("b1946ac9", "B"), SnapshotError::Header);
         check(&good.replace("\"format\":1", "\"format\":2"), SnapshotError::Format(2));
         check(body(&good), SnapshotError::Cut { entries: 3 });
-        check(good.split_at(good.len() - 20).0, SnapshotError::Cut { entries: 4 });
+        check(good.split_at(good.len() - 20).0, SnapshotError::Cut { entries: 3 });
         check(&good.replace("acct_7", "acct_8"), SnapshotError::Digest);
         check(
             &good.replace("\"entries\":3", "\"entries\":2"),
@@ -381,13 +413,13 @@ mod tests {
         check(&"a".repeat(LINE_BYTES_MAX + 1), SnapshotError::LineTooLong);
         let missing: Vec<&str> =
             good.lines().enumerate().filter(|(at, _)| *at != 2).map(|(_, line)| line).collect();
-        check(&missing.join("\n"), SnapshotError::Count { expected: 3, found: 2 });
+        check(&(missing.join("\n") + "\n"), SnapshotError::Count { expected: 3, found: 2 });
     }
 
     #[test]
     fn every_cut_is_noticed() {
         let good = write(&[1, 2]);
-        for length in 0..good.len() - 1 {
+        for length in 0..good.len() {
             assert!(read(good.split_at(length).0).is_err(), "cut at {length}");
         }
     }

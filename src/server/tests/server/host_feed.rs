@@ -8,13 +8,13 @@ use serde_json::json;
 
 /// Reads a snapshot as syncd does; gives its fingerprints in their order.
 fn read(body: &[u8]) -> (Snapshot, Vec<Fingerprint>) {
-    let mut reader = SnapshotReader::default();
-    let mut fingerprints = Vec::new();
-    for line in body.strip_suffix(b"\n").unwrap().split(|&byte| byte == b'\n') {
-        match reader.line(line).unwrap() {
+    let (mut reader, mut lines, mut fingerprints) = (SnapshotReader::default(), Vec::new(), Vec::new());
+    reader.push(body, &mut lines).unwrap();
+    for line in lines {
+        match line {
             SnapshotLine::Entry(entry) => fingerprints.push(entry.fingerprint),
             SnapshotLine::Malformed(error) => panic!("{error}"),
-            _ => {}
+            SnapshotLine::Header(_) => {}
         }
     }
     (reader.finish().unwrap(), fingerprints)

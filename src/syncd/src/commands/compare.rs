@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pushkeys_cache::{Cache, Entries, Entry, ReadError, Source};
-use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
+use pushkeys_feed::SnapshotLine;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use serde::Serialize;
 use thiserror::Error;
@@ -20,6 +20,7 @@ use crate::remote::http::Body;
 use crate::source::error::SyncError;
 use crate::source::key_files;
 use crate::source::requests::{SNAPSHOT_BOUNDS, snapshot_of};
+use crate::source::snapshot_lines::SnapshotLines;
 use crate::validate::Validator;
 
 /// Up to this number of differences of a source are compared twice and printed; of more, the number says enough.
@@ -150,18 +151,11 @@ impl<'a> Comparison<'a> {
     }
 
     async fn snapshot(&mut self, body: &mut Body) -> Result<(), CompareError> {
-        let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
-        let mut lines = Vec::new();
-        while let Some(chunk) = body.chunk().await.map_err(SyncError::from)? {
-            splitter
-                .push(&chunk, |line| {
-                    lines.push(reader.line(line)?);
-                    Ok::<_, SnapshotError>(())
-                })
-                .map_err(SyncError::from)?;
-            lines.drain(..).try_for_each(|line| self.line(line))?;
+        let mut lines = SnapshotLines::of(body);
+        while let Some(line) = lines.next().await? {
+            self.line(line)?;
         }
-        reader.finish().map_err(SyncError::from)?;
+        lines.finish()?;
         self.validate_waiting()
     }
 

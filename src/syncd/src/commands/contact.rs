@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_feed::{LineSplitter, SnapshotError, SnapshotLine, SnapshotReader};
+use pushkeys_feed::SnapshotLine;
 use reqwest::header::{DATE, HeaderValue};
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::config::SourceSettings;
 use crate::remote::http::{Body, Bounds};
 use crate::source::error::SyncError;
 use crate::source::requests::snapshot_of;
+use crate::source::snapshot_lines::SnapshotLines;
 
 /// The header of a snapshot and its first entry come at once, or something is wrong.
 const BOUNDS: Bounds = Bounds { bytes_max: 16 * 1024 * 1024, duration_max: Duration::from_secs(10) };
@@ -49,24 +50,13 @@ pub(crate) async fn ask(settings: &SourceSettings) -> Result<Option<Contact>, Sy
 }
 
 async fn first_entry(body: &mut Body) -> Result<Option<pushkeys_feed::Entry>, SyncError> {
-    let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
-    let (mut first, mut is_over) = (None, false);
-    while let Some(chunk) = body.chunk().await? {
-        splitter.push(&chunk, |line| {
-            if first.is_none() && !is_over {
-                match reader.line(line)? {
-                    SnapshotLine::Entry(entry) => first = Some(entry),
-                    SnapshotLine::End { .. } => is_over = true,
-                    SnapshotLine::Header(_) | SnapshotLine::Malformed(_) => {}
-                }
-            }
-            Ok::<_, SnapshotError>(())
-        })?;
-        if first.is_some() || is_over {
-            return Ok(first);
+    let mut lines = SnapshotLines::of(body);
+    while let Some(line) = lines.next().await? {
+        if let SnapshotLine::Entry(entry) = line {
+            return Ok(Some(entry));
         }
     }
-    reader.finish()?;
+    lines.finish()?;
     Ok(None)
 }
 

@@ -9,4 +9,5 @@ mod poll;
 pub(crate) mod requests;
 pub(crate) mod run;
 mod snapshot;
+pub(crate) mod snapshot_lines;
 pub(crate) mod task;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use pushkeys_feed::{LineSplitter, Snapshot, SnapshotError, SnapshotLine, SnapshotReader};
+use pushkeys_feed::{Snapshot, SnapshotLine};
 
 use super::error::SyncError;
+use super::snapshot_lines::SnapshotLines;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
@@ -23,23 +24,13 @@ pub(super) async fn take(
     cursor: impl FnOnce(&Snapshot) -> Option<String>,
 ) -> Result<(Snapshot, Outcome), SyncError> {
     let mut parts = Parts::new(applier.replace().await?, Arc::clone(&task.validator));
-    let (mut reader, mut splitter) = (SnapshotReader::default(), LineSplitter::default());
-    let mut lines = Vec::new();
+    let mut lines = SnapshotLines::of(body);
     task.snapshot_begins();
-    while let Some(chunk) = body.chunk().await? {
-        splitter.push(&chunk, |line| {
-            lines.push(reader.line(line)?);
-            Ok::<_, SnapshotError>(())
-        })?;
-        task.snapshot_goes_on(lines.len());
-        for line in lines.drain(..) {
-            parts.line(line).await?;
-        }
+    while let Some(line) = lines.next().await? {
+        task.snapshot_goes_on();
+        parts.line(line).await?;
     }
-    if !splitter.remainder().is_empty() {
-        parts.line(reader.line(splitter.remainder())?).await?;
-    }
-    let snapshot = reader.finish()?;
+    let snapshot = lines.finish()?;
     let cursor = cursor(&snapshot);
     Ok((snapshot, parts.end(cursor).await?))
 }
@@ -61,7 +52,7 @@ impl Parts {
         match line {
             SnapshotLine::Entry(entry) => self.entries.push(entry),
             SnapshotLine::Malformed(error) => self.skipped.push(Skip::new(error.fingerprint, &error)),
-            SnapshotLine::Header(_) | SnapshotLine::End { .. } => return Ok(()),
+            SnapshotLine::Header(_) => return Ok(()),
         }
         if self.entries.len() + self.skipped.len() >= PART_ENTRIES { self.flush().await } else { Ok(()) }
     }

@@ -83,8 +83,8 @@ impl SourceTask {
         self.snapshot_lines.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot_goes_on(&self, lines: usize) {
-        self.snapshot_lines.fetch_add(lines as u64, Ordering::Relaxed);
+    pub(super) fn snapshot_goes_on(&self) {
+        self.snapshot_lines.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until the files of the credentials have changed.

@@ -34,6 +34,34 @@ fn once_says_what_became_of_every_source() {
 }
 
 #[test]
+fn a_snapshot_without_its_last_newline_is_cut_short_to_every_mode() {
+    let (service, host) = (Service::start(), Host::new());
+    host.configure(&service.poll(""));
+    let answer =
+        |body: &[u8]| service.answer(Answer::Bytes(with_type(pushkeys_feed::SNAPSHOT_MEDIA_TYPE, body)));
+    let check = |arguments: &[&str], expected: Option<&str>| {
+        let output = host.run(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.success(), expected.is_none(), "{arguments:?}: {said}");
+        assert!(expected.is_none_or(|expected| said.contains(expected)), "{arguments:?}: {said}");
+    };
+    // `--contact` reads no further than the first entry.
+    for entries in [&[][..], &[entry(0, "acct_7")]] {
+        let whole = snapshot(0, entries);
+        let cut = whole.strip_suffix(b"\n").unwrap();
+        let expected = Some("without a trailer line");
+        for arguments in [&["--once"][..], &["--compare"], &["--check", "--contact"]] {
+            answer(&whole);
+            check(&["--once"], None);
+            check(arguments, None);
+            answer(cut);
+            let reads_no_trailer = arguments.contains(&"--contact") && !entries.is_empty();
+            check(arguments, expected.filter(|_| !reads_no_trailer));
+        }
+    }
+}
+
+#[test]
 fn a_second_writer_is_refused() {
     let service = Service::start();
     service.holds(&[entry(0, "acct_7")]);
