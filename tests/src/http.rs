@@ -22,6 +22,7 @@ pub struct Client {
     authorization: Option<String>,
     http: reqwest::Client,
     runtime: Arc<Runtime>,
+    limit: Duration,
 }
 
 /// An answer of the key service.
@@ -46,7 +47,6 @@ impl Client {
     #[must_use]
     pub fn trusting(base: &str, authorization: Option<String>, authority: Option<&str>) -> Self {
         let mut http = reqwest::Client::builder()
-            .timeout(ANSWER_TIME_MAX)
             .no_proxy()
             // A connection from before a restart of the service looks usable until it is used.
             .pool_max_idle_per_host(0);
@@ -57,7 +57,13 @@ impl Client {
         let http = http.build().expect("a client");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let base = Url::parse(base).expect("a base URL");
-        Self { base, authorization, http, runtime: Arc::new(runtime) }
+        Self { base, authorization, http, runtime: Arc::new(runtime), limit: ANSWER_TIME_MAX }
+    }
+
+    /// The same client, which waits no longer than `limit` for an answer.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// The answer to a request for `path`, of whose segments every byte that could mean anything is percent-encoded, or
@@ -65,7 +71,7 @@ impl Client {
     pub fn send(&self, method: Method, path: &[&str], json: Option<String>) -> Result<Reply, reqwest::Error> {
         let mut url = self.base.clone();
         url.set_path(&path.iter().map(|segment| percent_encoded(segment)).collect::<Vec<_>>().join("/"));
-        let mut request = self.http.request(method, url);
+        let mut request = self.http.request(method, url).timeout(self.limit);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }

@@ -5,7 +5,7 @@ use std::{panic, process, thread};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{process as processes, room};
+use crate::{disk, process as processes, room};
 
 /// What shells call a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -40,5 +40,6 @@ pub fn leave_nothing_behind() {
 
 fn clean_up() {
     processes::kill_all();
+    disk::unmount_all();
     room::remove_all();
 }

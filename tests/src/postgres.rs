@@ -11,10 +11,12 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
+
 use crate::port::free_port;
 use crate::process::{Process, run};
 use crate::programs::target_name;
-use crate::{Finished, Room, as_user, until};
+use crate::{Finished, Room, as_user, eventually, until};
 
 /// Where Debian puts what only the server's owner runs.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -28,6 +30,10 @@ const LINGER_S: u32 = 5;
 /// Nothing has to survive the machine's crash, though what was confirmed is to survive the server's; and Unix sockets
 /// need no port.
 const SETTINGS: [&str; 4] = ["fsync=off", "full_page_writes=off", "listen_addresses=", "max_wal_size=256MB"];
+/// Who may reach a server that has a standby, beside whoever may reach any.
+const REPLICATION_RULES: &str = "local replication all trust\nhost all,replication all 127.0.0.1/32 trust\n";
+/// A standby that was cut off comes back at once, and finds what it missed.
+const REPLICATION_SETTINGS: [&str; 2] = ["wal_keep_size=64MB", "wal_retrieve_retry_interval=200ms"];
 /// What a server that is also reached by TCP has besides.
 const NETWORK_SETTINGS: [&str; 3] =
     ["listen_addresses=127.0.0.1", "hba_file={room}/hba.conf", "log_connections=on"];
@@ -94,6 +100,71 @@ impl PostgresServer {
         Self::start_in(room, free_port(), settings)
     }
 
+    /// Starts an empty server that can have standbys and is reached at a port of this machine.
+    #[must_use]
+    pub fn start_primary() -> Self {
+        Self::start_at_port(REPLICATION_RULES, &REPLICATION_SETTINGS, &[])
+    }
+
+    /// Starts a standby of the server that is reached at `port` of this machine, and follows it there.
+    #[must_use]
+    pub fn start_standby_of(port: u16) -> Self {
+        let room = Room::temporary();
+        let (user, group) = owner();
+        let rules = format!("local all all trust\n{REPLICATION_RULES}");
+        for path in [room.write("hba.conf", &rules), room.path().to_owned()] {
+            chown(path, Some(user), Some(group)).expect("root's right");
+        }
+        let place = room.path().display().to_string();
+        let settings = NETWORK_SETTINGS.iter().chain(&REPLICATION_SETTINGS);
+        let settings = settings.map(|text| text.replace("{room}", &place)).collect();
+        let mut server = Self { room, port: free_port(), settings, process: None };
+        server.follow(port);
+        server
+    }
+
+    /// Becomes a standby of the server that is reached at `port`, whatever it was before.
+    pub fn follow(&mut self, port: u16) {
+        self.kill();
+        let data = self.room.join("data");
+        let _ = fs::remove_dir_all(&data);
+        let mut command = as_user("postgres", "/usr/bin/pg_basebackup");
+        command.args(["--host=127.0.0.1", "--username=postgres", "--port", &port.to_string(), "--pgdata"]);
+        command.arg(&data).args([
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]);
+        let _ = run(&mut command).output();
+        self.restart();
+    }
+
+    /// A standby takes over: it is a primary when this returns.
+    #[track_caller]
+    pub fn promote(&self) {
+        let promoted = self.sql("postgres", "SELECT pg_promote(true, 60)").output();
+        assert_eq!(promoted, "t\n", "the standby is promoted");
+    }
+
+    /// Runs `statements` in `database`, as the superuser.
+    #[must_use]
+    pub fn sql(&self, database: &str, statements: &str) -> Finished {
+        psql(&mut self.client("psql"), database, statements)
+    }
+
+    /// `program`, one of PostgreSQL's clients, which is told how to reach the server.
+    #[must_use]
+    pub fn client(&self, program: &str) -> Command {
+        client(program, self.room.path(), self.port)
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
     fn start_in(room: Room, port: u16, settings: Vec<String>) -> Self {
         initialise(room.path());
         let mut server = Self { room, port, settings, process: None };
@@ -139,6 +210,21 @@ impl PostgresServer {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Ends it and all that it does for clients at once, without a last checkpoint.
+    pub fn stop_at_once(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal(Signal::QUIT);
+            eventually("PostgreSQL ends after SIGQUIT", || process.ended());
+        }
+        self.process = None;
+    }
+
+    /// The process id of the server itself, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
     }
 
     /// A new database in it.
@@ -194,16 +280,11 @@ impl PostgresDatabase {
     }
 
     fn psql(&self, database: &str, statements: &str) -> Finished {
-        let mut command = self.client("psql");
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        run(command.args(["--command", statements, database]))
+        psql(&mut self.client("psql"), database, statements)
     }
 
     fn client(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.arg("--host").arg(&self.socket).arg("--port").arg(self.port.to_string());
-        command.arg("--username=postgres");
-        command
+        client(program, &self.socket, self.port)
     }
 
     /// Runs what [`PostgresDatabase::dump`] of another database gave.
@@ -320,6 +401,19 @@ fn server(directory: &Path, mut command: Command) -> Command {
     }
     command.args(["-c", &format!("max_connections={CONNECTIONS_MAX}")]);
     command
+}
+
+/// `program`, which is told how to reach the server of the socket in `socket`.
+fn client(program: &str, socket: &Path, port: u16) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--host").arg(socket).arg("--port").arg(port.to_string());
+    command.arg("--username=postgres");
+    command
+}
+
+fn psql(command: &mut Command, database: &str, statements: &str) -> Finished {
+    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+    run(command.args(["--command", statements, database]))
 }
 
 fn answers(socket: &Path, port: u16) -> bool {

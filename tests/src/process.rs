@@ -62,8 +62,8 @@ impl Process {
         self.child.try_wait().expect("own child")
     }
 
-    /// Sends it `signal`, and nobody else.
-    fn signal(&self, signal: Signal) {
+    /// Sends it `signal`, and no other process.
+    pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process(pid_of(&self.child), signal);
     }
 
@@ -132,6 +132,27 @@ impl Daemon {
         }
     }
 
+    /// Stops it where it stands, as a machine that hangs does, until [`Daemon::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Asks it to end, and does not wait.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     /// Its process id.
     #[track_caller]
     pub(crate) fn pid(&self) -> u32 {
@@ -186,6 +207,12 @@ pub fn run(command: &mut Command) -> Finished {
 /// Runs `command` to its end; panics when that takes longer than `limit`.
 #[track_caller]
 pub fn run_within(command: &mut Command, limit: Duration) -> Finished {
+    try_run_within(command, limit).unwrap_or_else(|late| panic!("{late}"))
+}
+
+/// Runs `command` to its end; says what it had printed when it took longer than `limit`, and was killed.
+#[track_caller]
+pub fn try_run_within(command: &mut Command, limit: Duration) -> Result<Finished, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     // Files take any amount of output without anybody reading it meanwhile.
     let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
@@ -201,11 +228,12 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Finished {
         if Instant::now() > end {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("`{program}` took more than {limit:?}: {}{}", text(&mut stdout), text(&mut stderr));
+            let printed = format!("{}{}", text(&mut stdout), text(&mut stderr));
+            return Err(format!("`{program}` took more than {limit:?}: {printed}"));
         }
         thread::sleep(PAUSE);
     };
-    Finished { status, stdout: text(&mut stdout), stderr: text(&mut stderr) }
+    Ok(Finished { status, stdout: text(&mut stdout), stderr: text(&mut stderr) })
 }
 
 fn temporary_file() -> File {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -71,7 +72,13 @@ impl Service {
     /// The same on the PostgreSQL database at `url`.
     #[must_use]
     pub fn start_on_postgres(url: String) -> Self {
-        Self::start_in(Room::temporary(), url, "", &[], None)
+        Self::start_on_database(url, "")
+    }
+
+    /// A service on the database at `url`, of either kind, with more settings.
+    #[must_use]
+    pub fn start_on_database(url: String, settings: &str) -> Self {
+        Self::start_in(Room::temporary(), url, settings, &[], None)
     }
 
     /// Another service on the same database with the same secret.
@@ -121,6 +128,13 @@ impl Service {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.try_restart(), "pushkeys-server does not start: {}", self.log());
+    }
+
+    /// Starts it again, and does not wait until it answers.
+    pub fn launch(&mut self) {
+        let mut command = self.command();
+        command.arg("serve");
+        let _ = self.daemon.start(command);
     }
 
     /// Whether the service came up; it gives up when its port is taken.
@@ -216,6 +230,26 @@ impl Service {
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.daemon.kill();
+    }
+
+    /// Asks it to end, and does not wait.
+    pub fn terminate(&self) {
+        self.daemon.terminate();
+    }
+
+    /// How it ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.ended()
+    }
+
+    /// Stops it where it stands, until [`Service::thaw`].
+    pub fn freeze(&self) {
+        self.daemon.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.daemon.thaw();
     }
 
     /// Its process id.

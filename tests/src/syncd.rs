@@ -67,6 +67,16 @@ impl Syncd {
         self.daemon.kill();
     }
 
+    /// Stops it where it stands, until [`Syncd::thaw`].
+    pub fn freeze(&self) {
+        self.daemon.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.daemon.thaw();
+    }
+
     /// Its process id.
     #[track_caller]
     #[must_use]
