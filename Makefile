@@ -32,6 +32,7 @@ help:
 	@echo "make confined         a host under enforcing AppArmor, then under SELinux, in an emulator; minutes each"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api,"
 	@echo "                      bench-hosts, bench-inspect"
+	@echo "make chaos            SEED=1 MINUTES=5: a fleet through a bad year, drawn from the seed; ARGS=--list names all faults"
 	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
 	@echo "make clean            removes target/"
 
@@ -143,6 +144,14 @@ bench-build:
 bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote bench-burst bench-api bench-hosts bench-inspect: bench-%: bench-build
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
+
+# A failing seed is run again by its number. ARGS: --plan, --list, --world, --faults NAME,NAME:VARIANT, --keep-going.
+SEED ?= 1
+MINUTES ?= 5
+.PHONY: chaos
+chaos: build
+	@scripts/setup test
+	@target/debug/chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 # cargo-fuzz asks for a nightly compiler only because of the flags that it passes on.
 FUZZ_SECONDS ?= 60

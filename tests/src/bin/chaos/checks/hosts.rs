@@ -1,0 +1,230 @@
+//! What hosts answer: never a line that is not whole or another's, and what the service confirmed, in time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use pushkeys_cache::{Cache, Verdict};
+use pushkeys_keys::{ErrorReport, Login};
+use pushkeys_tests::{Dice, as_user, try_run_within};
+
+use crate::conditions::Conditions;
+use crate::model::{May, UserKey};
+use crate::shared::Shared;
+use crate::world::{World, dice};
+
+/// Time between two looks at all keys of a host.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Of the keys that never change, some are asked for at each look.
+const RESIDENTS_AT_ONCE: usize = 20;
+/// The helper gives up after two seconds; on a machine that does much else it may start late.
+const HELPER_TIME_MAX: Duration = Duration::from_secs(20);
+/// A source may remove this share of the keys unasked, and some more keys; with every key counted at two looks.
+const SHRINK_PERCENT_MAX: usize = 22;
+const DICE: u64 = 200;
+
+/// Starts a reader of each host.
+pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
+    let hosts = world.hosts.iter().enumerate();
+    hosts
+        .map(|(number, host)| {
+            let residents = world.residents.iter().map(|key| (key.text.clone(), key.clone_for_reader()));
+            let reader = Reader {
+                actor: format!("push-{}", number + 1),
+                number,
+                cache: host.push.cache().to_owned(),
+                helper: host.push.files().helper(),
+                login: "git".parse().expect("a login"),
+                residents: residents.map(|(_, key)| key).collect(),
+                next: 0,
+                dice: dice(seed, DICE + number as u64),
+                shared: Arc::clone(&world.shared),
+                silent_since: None,
+            };
+            thread::spawn(move || reader.run())
+        })
+        .collect()
+}
+
+/// What a host says of a key.
+enum Said {
+    /// The line that sshd gets.
+    Line(String),
+    Unknown,
+    /// It cannot answer.
+    Silence(String),
+}
+
+struct Reader {
+    actor: String,
+    number: usize,
+    cache: PathBuf,
+    helper: String,
+    login: Login,
+    residents: Vec<UserKey>,
+    /// Which of them is asked for next.
+    next: usize,
+    dice: Dice,
+    shared: Arc<Shared>,
+    silent_since: Option<Instant>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        while !self.shared.is_over() {
+            self.look_at_users();
+            self.look_at_residents();
+            self.ask_helper();
+            self.shared.rest(PAUSE);
+        }
+    }
+
+    fn look_at_users(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for (number, key) in shared.model.keys().iter().enumerate() {
+            let said = self.consult(key);
+            self.check(number, key, &said);
+        }
+    }
+
+    fn look_at_residents(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let residents = std::mem::take(&mut self.residents);
+        let count = residents.len();
+        if shared.conditions.may_be_shrunk(self.number) {
+            let said = residents.iter().map(|key| (key, self.consult(key)));
+            let said: Vec<_> = said.collect();
+            let known = said.iter().filter(|(_, said)| matches!(said, Said::Line(_))).count();
+            for (key, said) in &said {
+                self.check_line(key, said);
+            }
+            if (count - known) * 100 > count * SHRINK_PERCENT_MAX {
+                let text = format!("{} of {count} keys that never change are gone", count - known);
+                shared.log.violation(&self.actor, &text, Instant::now());
+            }
+        } else {
+            for key in residents.iter().cycle().skip(self.next).take(RESIDENTS_AT_ONCE) {
+                match self.consult(key) {
+                    Said::Unknown => {
+                        let text = format!(
+                            "does not know {} of {}, which never changes",
+                            key.fingerprint, key.account_name
+                        );
+                        shared.log.violation(&self.actor, &text, Instant::now());
+                    }
+                    said => self.check_line(key, &said),
+                }
+            }
+            self.next = (self.next + RESIDENTS_AT_ONCE) % count.max(1);
+        }
+        self.residents = residents;
+    }
+
+    /// Asks as sshd does.
+    fn ask_helper(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let keys = shared.model.keys();
+        let number = usize::try_from(self.dice.below(keys.len() as u64)).expect("below a length");
+        let key = keys.get(number).expect("a key of the model");
+        let mut words = self.helper.split(' ');
+        let mut command = as_user("pushkeys-lookup", words.next().expect("a program"));
+        command.args(words).args(["git", &key.fingerprint.to_string()]);
+        let said = match try_run_within(&mut command, HELPER_TIME_MAX) {
+            Err(late) => Said::Silence(late),
+            Ok(finished) => match (finished.status.code(), finished.stdout.strip_suffix('\n')) {
+                (Some(0), None) if finished.stdout.is_empty() => Said::Unknown,
+                (Some(0), Some(line)) => Said::Line(line.to_owned()),
+                _ if finished.stdout.is_empty() => {
+                    Said::Silence(format!("pushkeys-lookup: {}", finished.status))
+                }
+                _ => Said::Line(finished.stdout),
+            },
+        };
+        shared.counts.lookups.fetch_add(1, Ordering::Relaxed);
+        self.check(number, key, &said);
+    }
+
+    fn consult(&self, key: &UserKey) -> Said {
+        self.shared.counts.lookups.fetch_add(1, Ordering::Relaxed);
+        let now = jiff::Timestamp::try_from(SystemTime::now()).expect("the clock is right");
+        let consulted = Cache::open(&self.cache).and_then(|cache| cache.consult(&key.fingerprint));
+        let consulted = match consulted {
+            Ok(consulted) => consulted,
+            Err(error) => return Said::Silence(ErrorReport::of(&error).to_string()),
+        };
+        match Verdict::of(consulted, &self.login, now) {
+            Ok(Verdict::Known { entry, .. }) => Said::Line(entry.line.as_str().to_owned()),
+            Ok(_) => Said::Unknown,
+            Err(error) => Said::Silence(ErrorReport::of(&error).to_string()),
+        }
+    }
+
+    /// Compares what is said of a user's key with what was confirmed.
+    fn check(&mut self, number: usize, key: &UserKey, said: &Said) {
+        self.check_line(key, said);
+        let conditions = &self.shared.conditions;
+        if conditions.is_lossy() {
+            return;
+        }
+        let may = self.shared.model.may_be(number, conditions.horizon(self.number));
+        let what = format!("{} of {} ({})", key.name, key.account_name, key.fingerprint);
+        let wrong = match said {
+            Said::Line(_) if !may.present => {
+                format!("accepts {what}, which was removed and is not to be accepted any more")
+            }
+            Said::Line(_) if self.is_stale(number) => {
+                format!("accepts {what}, which was removed longer than `max_stale` ago")
+            }
+            Said::Unknown if !may.absent && !conditions.may_be_shrunk(self.number) => {
+                format!("does not know {what}, which was confirmed")
+            }
+            _ => return,
+        };
+        // The weather may have changed between the question and the answer to it.
+        if self.shared.model.may_be(number, conditions.horizon(self.number)) == may {
+            self.shared.log.violation(&self.actor, &wrong, Instant::now());
+        }
+    }
+
+    fn is_stale(&self, number: usize) -> bool {
+        self.shared.model.may_be(number, Conditions::stale_horizon()) == May::ABSENT
+    }
+
+    /// A line is whole, and that of the key's owner; and lookups answer.
+    fn check_line(&mut self, key: &UserKey, said: &Said) {
+        match said {
+            Said::Line(line) => {
+                self.silent_since = None;
+                let is_whole = line.starts_with("restrict,command=\"/")
+                    && line.contains(&format!(" --account {} --key key_", key.account))
+                    && line.ends_with(&format!(" --fingerprint {}\" {}", key.fingerprint, key.text));
+                if !is_whole {
+                    let text = format!("a wrong line for {} of {}: {line}", key.name, key.account_name);
+                    self.shared.log.violation(&self.actor, &text, Instant::now());
+                }
+            }
+            Said::Unknown => self.silent_since = None,
+            Said::Silence(why) => {
+                let since = *self.silent_since.get_or_insert_with(Instant::now);
+                if !self.shared.conditions.may_be_silent(self.number) {
+                    self.shared.log.violation(&self.actor, &format!("a lookup has no answer: {why}"), since);
+                }
+            }
+        }
+    }
+}
+
+impl UserKey {
+    fn clone_for_reader(&self) -> Self {
+        Self {
+            account: self.account.clone(),
+            account_name: self.account_name.clone(),
+            name: self.name.clone(),
+            text: self.text.clone(),
+            fingerprint: self.fingerprint,
+            path: None,
+        }
+    }
+}

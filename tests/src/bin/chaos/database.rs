@@ -1,0 +1,232 @@
+//! The databases of the two worlds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pushkeys_tests::{Balancer, Finished, PostgresServer, Process, Room, SmallDisk, Weather, run, until};
+use serde_json::Value;
+
+/// Room for a database of some hundred keys and its write-ahead log.
+const DISK_MIB: usize = 64;
+/// The database in PostgreSQL.
+const NAME: &str = "pushkeys";
+/// How long a question to a database that may be locked waits.
+const PATIENCE_MS: &str = ".timeout 10000";
+
+/// A key as the database has it: fingerprint, account and registration.
+pub(crate) type Registered = (String, String, String);
+
+/// Where the service keeps everything.
+#[derive(Debug)]
+pub(crate) enum Database {
+    Sqlite(Sqlite),
+    Postgres(Box<Pair>),
+}
+
+/// A file on a disk of its own.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    pub(crate) disk: SmallDisk,
+    folder: Room,
+}
+
+/// A primary and its standby, each of which may become the other.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    servers: [PostgresServer; 2],
+    primary: usize,
+    /// The way by which the standby follows.
+    pub(crate) replication: Balancer,
+    /// The way of each replica of the service.
+    pub(crate) ways: Vec<Balancer>,
+}
+
+impl Database {
+    /// All keys that it has, asked of itself.
+    pub(crate) fn keys(&self) -> Result<Vec<Registered>, String> {
+        const ALL: &str = "SELECT entry FROM keys";
+        let finished = match self {
+            Self::Sqlite(sqlite) => sqlite.ask(ALL),
+            Self::Postgres(pair) => pair.ask(ALL),
+        };
+        if !finished.status.success() {
+            return Err(format!("the database does not answer: {}", finished.stderr.trim_end()));
+        }
+        finished.stdout.lines().map(registered).collect()
+    }
+
+    pub(crate) fn sqlite(&self) -> &Sqlite {
+        match self {
+            Self::Sqlite(sqlite) => sqlite,
+            Self::Postgres(_) => panic!("a fault of SQLite's world"),
+        }
+    }
+
+    pub(crate) fn pair(&mut self) -> &mut Pair {
+        match self {
+            Self::Sqlite(_) => panic!("a fault of PostgreSQL's world"),
+            Self::Postgres(pair) => pair,
+        }
+    }
+}
+
+fn registered(entry: &str) -> Result<Registered, String> {
+    let value: Value = serde_json::from_str(entry).map_err(|error| format!("{error}: {entry}"))?;
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok((text("fingerprint"), text("account"), text("key_id")))
+}
+
+impl Sqlite {
+    pub(crate) fn make() -> Self {
+        let folder = Room::temporary();
+        Self { disk: SmallDisk::mount(folder.path(), DISK_MIB, "root:root"), folder }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("sqlite://{}", self.file().display())
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.join("pushkeys.db")
+    }
+
+    /// The files beside it, which belong to it.
+    pub(crate) fn siblings(&self) -> [PathBuf; 2] {
+        ["pushkeys.db-wal", "pushkeys.db-shm"].map(|name| self.folder.join(name))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How long its write-ahead log is, in bytes.
+    pub(crate) fn wal_bytes(folder: &Path) -> u64 {
+        fs::metadata(folder.join("pushkeys.db-wal")).map_or(0, |metadata| metadata.len())
+    }
+
+    fn ask(&self, statement: &str) -> Finished {
+        run(Command::new("sqlite3").args(["-batch", "-cmd", PATIENCE_MS]).arg(self.file()).arg(statement))
+    }
+
+    /// Holds the lock of writers until the process is dropped.
+    pub(crate) fn lock(&self) -> Process {
+        let log = self.folder.join("lock.log");
+        let script = format!(
+            "(echo 'BEGIN IMMEDIATE; SELECT 1;'; exec sleep 600) | exec sqlite3 -batch -cmd '{PATIENCE_MS}' '{}'",
+            self.file().display()
+        );
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).stdin(Stdio::null());
+        let process = Process::spawn("sqlite3", command, &log);
+        until("the lock is held", || process.log().contains('1') || process.log().contains("locked"));
+        process
+    }
+}
+
+impl Pair {
+    /// Starts both, for `replicas` replicas of the service.
+    pub(crate) fn start(replicas: usize) -> Self {
+        let primary = PostgresServer::start_primary();
+        let address = address(&primary);
+        let replication = Balancer::start(vec![address.clone()]);
+        let standby = PostgresServer::start_standby_of(replication.port());
+        let created = format!("CREATE DATABASE {NAME} TEMPLATE template0");
+        let _ = primary.sql("postgres", &created).output();
+        let ways = (0..replicas).map(|_| Balancer::start(vec![address.clone()])).collect();
+        Self { servers: [primary, standby], primary: 0, replication, ways }
+    }
+
+    /// How the replica number `replica` is told of the database.
+    pub(crate) fn url(&self, replica: usize) -> String {
+        let port = self.ways.get(replica).expect("a way for each replica").port();
+        format!("postgres://postgres@127.0.0.1:{port}/{NAME}?sslmode=disable")
+    }
+
+    pub(crate) fn primary(&mut self) -> &mut PostgresServer {
+        self.servers.get_mut(self.primary).expect("one of two")
+    }
+
+    pub(crate) fn standby(&mut self) -> &mut PostgresServer {
+        self.servers.get_mut(1 - self.primary).expect("one of two")
+    }
+
+    pub(crate) fn servers(&self) -> &[PostgresServer; 2] {
+        &self.servers
+    }
+
+    /// Asks the primary.
+    pub(crate) fn ask(&self, statements: &str) -> Finished {
+        self.servers.get(self.primary).expect("one of two").sql(NAME, statements)
+    }
+
+    /// The network between the service and the database, of every replica.
+    pub(crate) fn ways_turn(&self, weather: Weather) {
+        for way in &self.ways {
+            way.turns(weather);
+        }
+    }
+
+    /// Waits until the standby has all that the primary has committed.
+    pub(crate) fn wait_for_standby(&mut self) {
+        let at = self.primary().sql("postgres", "SELECT pg_current_wal_lsn()").output();
+        let has = format!("SELECT pg_last_wal_replay_lsn() >= '{}'::pg_lsn", at.trim());
+        until("the standby has everything", || self.standby().sql("postgres", &has).stdout == "t\n");
+    }
+
+    /// Connections that are made from now on lead to the standby.
+    pub(crate) fn ways_lead_to_standby(&mut self) {
+        let address = address(self.standby());
+        for way in &self.ways {
+            way.leads_to(vec![address.clone()]);
+        }
+    }
+
+    /// The standby takes over.
+    pub(crate) fn promote(&mut self) {
+        self.standby().promote();
+        self.primary = 1 - self.primary;
+    }
+
+    /// The server that is not the primary any more becomes its standby.
+    pub(crate) fn rebuild_standby(&mut self) {
+        let address = address(self.primary());
+        self.replication.leads_to(vec![address]);
+        self.replication.turns(Weather::Refused);
+        self.replication.turns(Weather::Clear);
+        let port = self.replication.port();
+        self.standby().follow(port);
+    }
+
+    /// Holds the row that writers lock, for `time`.
+    pub(crate) fn lock(&mut self, time: Duration) -> Process {
+        let log = self.primary().room().join("lock.log");
+        let statement = format!(
+            "BEGIN; SELECT one FROM service FOR UPDATE; SELECT pg_sleep({}); COMMIT",
+            time.as_secs_f64()
+        );
+        let mut command = self.primary().client("psql");
+        command.args(["--no-psqlrc", "--quiet", "--command", &statement, NAME]);
+        Process::spawn("psql", command, &log)
+    }
+
+    /// All that is in it, as `pg_dump` writes it, to be put over what is there.
+    pub(crate) fn dump(&mut self) -> String {
+        let mut command = self.primary().client("pg_dump");
+        run(command.args(["--clean", "--if-exists", NAME])).output()
+    }
+
+    /// Puts a dump over what is there, in one transaction.
+    pub(crate) fn restore(&mut self, dump: &str) -> Finished {
+        let room = Room::temporary();
+        let file = room.write("dump.sql", dump);
+        let mut command = self.primary().client("psql");
+        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"]);
+        run(command.arg("--file").arg(file).arg(NAME))
+    }
+}
+
+fn address(server: &PostgresServer) -> String {
+    format!("127.0.0.1:{}", server.port())
+}

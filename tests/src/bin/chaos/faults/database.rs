@@ -1,0 +1,322 @@
+//! Databases that are lost, replaced, restored, locked, read-only or full.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pushkeys_tests::{Weather, until};
+
+use super::{Choice, End, Fault, POSTGRES, SQLITE, USUAL, ends_by_itself};
+use crate::conditions::Excuses;
+use crate::users::change_by_hand;
+use crate::world::World;
+
+/// How long the address leads to nothing, or to a standby that is not promoted yet.
+const LATE: Duration = Duration::from_secs(4);
+/// Requests that are on their way end within this time.
+const IN_FLIGHT_MAX: Duration = Duration::from_secs(9);
+/// A commit is told to all hosts within this time.
+const TELLING_TIME: Duration = Duration::from_millis(500);
+/// How long there is no primary.
+const ASKING_TIME: Duration = Duration::from_secs(1);
+/// Changes that are lost where they are many.
+const MANY: u64 = 60;
+/// How long the primary confirms what its standby does not get, at most.
+const LOSING_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longer than the service's lock and idle timeouts.
+const LONG_LOCK: Duration = Duration::from_secs(16);
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "pg-restart",
+        about: "PostgreSQL is killed and comes back where it was",
+        worlds: POSTGRES,
+        seconds: (1, 8),
+        excuses: Excuses::SERVICE,
+        begin: |world, _| {
+            world.database.pair().primary().kill();
+            Box::new(|world| world.database.pair().primary().restart())
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-promotion",
+        about: "the standby, which has everything, takes over; the old primary comes back as its standby. The address \
+                is moved after the promotion (orderly), before it (address-first), or the primary vanishes without a word",
+        worlds: POSTGRES,
+        variants: &["orderly", "address-first", "vanished"],
+        seconds: (2, 6),
+        excuses: Excuses::SERVICE,
+        weight: 3,
+        begin: promotion,
+        ..USUAL
+    },
+    Fault {
+        name: "pg-lossy-promotion",
+        about: "the primary confirms changes that its standby does not get (one, three, many), and then the standby takes over",
+        worlds: POSTGRES,
+        variants: &["one", "three", "many"],
+        seconds: (4, 8),
+        excuses: Excuses::SERVICE,
+        weight: 4,
+        begin: lossy_promotion,
+        ..USUAL
+    },
+    Fault {
+        name: "pg-read-only",
+        about: "the database becomes read-only, and later new connections may write again",
+        worlds: POSTGRES,
+        seconds: (4, 12),
+        excuses: Excuses::SERVICE,
+        begin: |world, _| {
+            read_only(world, "SET default_transaction_read_only = on");
+            terminate(world);
+            Box::new(|world| read_only(world, "RESET default_transaction_read_only"))
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-lock",
+        about: "somebody holds the row that writers lock, for a moment or beyond the service's timeouts",
+        worlds: POSTGRES,
+        variants: &["short", "long"],
+        seconds: (1, 2),
+        excuses: Excuses::SERVICE,
+        begin: |world, choice| {
+            let time = if choice.variant == "long" { LONG_LOCK } else { choice.hold };
+            let holder = world.database.pair().lock(time);
+            world.shared.rest(time);
+            Box::new(move |_| drop(holder))
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-terminate",
+        about: "all connections of the service are ended by an administrator",
+        worlds: POSTGRES,
+        seconds: (1, 2),
+        excuses: Excuses::SERVICE,
+        is_companion: true,
+        begin: |world, _| {
+            terminate(world);
+            ends_by_itself()
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-restore",
+        about: "a dump of some seconds ago is put over the database, beside the running service or with it stopped",
+        worlds: POSTGRES,
+        variants: &["running", "stopped"],
+        seconds: (3, 6),
+        excuses: Excuses::SERVICE,
+        begin: |world, choice| {
+            world.shared.conditions.loses();
+            let dump = world.database.pair().dump();
+            world.shared.rest(choice.hold);
+            let is_stopped = choice.variant == "stopped";
+            if is_stopped {
+                world.replicas.iter_mut().for_each(crate::world::Replica::kill);
+            }
+            let restored = world.database.pair().restore(&dump);
+            assert!(restored.status.success(), "a dump is restored: {}", restored.stderr);
+            world.shared.conditions.has_lost();
+            if is_stopped {
+                world.replicas.iter_mut().for_each(crate::world::Replica::launch);
+            }
+            ends_by_itself()
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "sqlite-lock",
+        about: "another process holds SQLite's write lock, for a moment or beyond the service's timeouts",
+        worlds: SQLITE,
+        variants: &["short", "long"],
+        seconds: (1, 4),
+        excuses: Excuses::SERVICE,
+        begin: |world, choice| {
+            let holder = world.database.sqlite().lock();
+            world.shared.rest(if choice.variant == "long" { LONG_LOCK } else { choice.hold });
+            Box::new(move |_| drop(holder))
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "sqlite-full-disk",
+        about: "the disk of the database is full, and has room again",
+        worlds: SQLITE,
+        seconds: (3, 10),
+        excuses: Excuses::SERVICE,
+        weight: 3,
+        begin: |world, _| {
+            world.database.sqlite().disk.fill();
+            Box::new(|world| world.database.sqlite().disk.make_room())
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "sqlite-restore",
+        about: "a backup of some seconds ago is put in the place of the database: with the service stopped, by rename \
+                beside the running one, or after the file was removed under it",
+        worlds: SQLITE,
+        variants: &["stopped", "renamed", "removed"],
+        seconds: (3, 6),
+        excuses: Excuses::SERVICE,
+        weight: 3,
+        begin: restore_sqlite,
+        ..USUAL
+    },
+    Fault {
+        name: "sqlite-written-over",
+        about: "a backup is copied over the file that the running service has open, which SQLite cannot survive whole: \
+                only by name",
+        worlds: SQLITE,
+        variants: &["written-over"],
+        seconds: (3, 6),
+        excuses: Excuses::SERVICE,
+        weight: 0,
+        begin: restore_sqlite,
+        ..USUAL
+    },
+];
+
+fn promotion(world: &mut World, choice: &Choice) -> End {
+    let shared = Arc::clone(&world.shared);
+    let pair = world.database.pair();
+    pair.ways_turn(if choice.variant == "vanished" { Weather::Lost } else { Weather::Refused });
+    pair.wait_for_standby();
+    pair.primary().stop_at_once();
+    shared.log.say("database", "the primary is gone");
+    if choice.variant == "address-first" {
+        pair.ways_lead_to_standby();
+        pair.ways_turn(Weather::Clear);
+        shared.log.say("database", "the address leads to the standby");
+        shared.rest(LATE);
+        pair.promote();
+    } else {
+        pair.promote();
+        lead_to_promoted(world);
+    }
+    shared.log.say("database", "the standby is promoted");
+    Box::new(|world| world.database.pair().rebuild_standby())
+}
+
+fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
+    let shared = Arc::clone(&world.shared);
+    let count = match choice.variant {
+        "one" => Some(1),
+        "three" => Some(3),
+        _ => None,
+    };
+    // Where it is about a certain number, nobody else changes anything.
+    if count.is_some() {
+        shared.turns.pause(IN_FLIGHT_MAX);
+    }
+    let pair = world.database.pair();
+    pair.wait_for_standby();
+    shared.conditions.loses();
+    pair.replication.turns(Weather::Refused);
+    let confirmed = || shared.counts.confirmed.load(Ordering::Relaxed);
+    if let Some(count) = count {
+        change_by_hand(world, count);
+        // All streams have told it to their hosts.
+        shared.rest(TELLING_TIME);
+    } else {
+        let (begun, before) = (Instant::now(), confirmed());
+        while confirmed() < before + MANY && begun.elapsed() < LOSING_TIME_MAX {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        shared.log.say("database", &format!("{} changes or more will be lost", confirmed() - before));
+    }
+    let pair = world.database.pair();
+    pair.ways_turn(Weather::Refused);
+    // Whatever the primary commits from now on nobody hears of.
+    pair.primary().stop_at_once();
+    shared.conditions.has_lost();
+    shared.turns.go_on();
+    shared.log.say("database", "the primary is gone");
+    // Everybody who wants something changed asks again and again by now.
+    shared.rest(ASKING_TIME);
+    let pair = world.database.pair();
+    pair.promote();
+    lead_to_promoted(world);
+    shared.log.say("database", "the standby is promoted");
+    Box::new(|world| world.database.pair().rebuild_standby())
+}
+
+/// The ways lead to the server that was promoted.
+fn lead_to_promoted(world: &mut World) {
+    let pair = world.database.pair();
+    let address = format!("127.0.0.1:{}", pair.primary().port());
+    for way in &pair.ways {
+        way.leads_to(vec![address.clone()]);
+        way.turns(Weather::Clear);
+    }
+}
+
+fn read_only(world: &mut World, what: &str) {
+    let statement = format!("ALTER DATABASE pushkeys {what}");
+    let _ = world.database.pair().primary().sql("postgres", &statement).output();
+}
+
+fn terminate(world: &mut World) {
+    let _ = world.database.pair().ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = 'pushkeys' AND pid <> pg_backend_pid()",
+    );
+}
+
+fn restore_sqlite(world: &mut World, choice: &Choice) -> End {
+    let shared = Arc::clone(&world.shared);
+    shared.conditions.loses();
+    let copy = back_up(world);
+    shared.rest(choice.hold);
+    let file = world.database.sqlite().file();
+    let [wal, shm] = world.database.sqlite().siblings();
+    let remove = |path: &PathBuf| {
+        let _ = fs::remove_file(path);
+    };
+    match choice.variant {
+        "stopped" => {
+            world.replica(0).kill();
+            [&wal, &shm].into_iter().for_each(remove);
+            fs::rename(&copy, &file).expect("own file");
+            shared.conditions.has_lost();
+            world.replica(0).launch();
+        }
+        "renamed" => {
+            fs::rename(&copy, &file).expect("own file");
+            shared.conditions.has_lost();
+        }
+        "written-over" => {
+            fs::copy(&copy, &file).expect("own file");
+            shared.conditions.has_lost();
+        }
+        _ => {
+            [&file, &wal, &shm].into_iter().for_each(remove);
+            shared.log.say("database", "the file is removed");
+            // Nothing that is confirmed now has anywhere to stay.
+            shared.rest(choice.hold);
+            fs::rename(&copy, &file).expect("own file");
+            shared.conditions.has_lost();
+        }
+    }
+    shared.log.say("database", "the copy is in place");
+    ends_by_itself()
+}
+
+/// A copy of the database, as `pushkeys-server backup` makes it, on the same disk.
+fn back_up(world: &mut World) -> PathBuf {
+    let copy = world.database.sqlite().folder().join("copy.db");
+    let _ = fs::remove_file(&copy);
+    let service = &world.replica(0).service;
+    until("the database is copied", || {
+        service.administers(&["backup", &copy.display().to_string()]).status.success()
+    });
+    fs::set_permissions(&copy, Permissions::from_mode(0o600)).expect("own file");
+    copy
+}

@@ -1,0 +1,201 @@
+//! The bad year, in minutes: a whole fleet on loopback, users, and faults that are drawn from a seed.
+//!
+//! All that a fleet meets in a year happens to real processes, one thing after the other and sometimes two at once, while
+//! users change keys and log in. What must hold is watched all the time (`checks`), and after each fault everything must be
+//! right again within half a minute, without a person: hosts hold what the database holds, and all say so.
+//!
+//! A run is told by its seed: `make chaos SEED=7 MINUTES=10`. `--plan` prints what would happen, `--list` all faults,
+//! `--faults NAME,NAME:VARIANT` makes these happen in their order.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be set up ends the program")]
+
+mod checks;
+mod conditions;
+mod database;
+mod faults;
+mod log;
+mod model;
+mod plan;
+mod run;
+mod shared;
+mod users;
+mod world;
+
+use std::panic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use pushkeys_tests::leave_nothing_behind;
+
+use crate::faults::Fault;
+use crate::log::Log;
+use crate::plan::{Plan, SETTLING};
+use crate::run::Run;
+use crate::world::Kind;
+
+/// Runs a fleet through a bad year, drawn from a seed, and says what did not hold.
+#[derive(Parser)]
+#[command(name = "chaos", after_help = "Exit status: 0 everything held, 1 something did not, 2 misuse.")]
+struct Arguments {
+    /// What is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long, in minutes
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
+    /// Which fleet, in place of the one that the seed draws
+    #[arg(long)]
+    world: Option<Kind>,
+    /// These faults in their order, in place of drawn ones: NAME or NAME:VARIANT, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = parse_fault, value_name = "FAULTS")]
+    faults: Option<Vec<Given>>,
+    /// Print what would happen, and end
+    #[arg(long)]
+    plan: bool,
+    /// Print all faults, and end
+    #[arg(long)]
+    list: bool,
+    /// Go on after something did not hold
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// A fault that was asked for.
+#[derive(Clone)]
+struct Given {
+    fault: &'static Fault,
+    variant: Option<&'static str>,
+}
+
+fn parse_fault(text: &str) -> Result<Given, String> {
+    let (name, variant) = text.split_once(':').map_or((text, None), |(name, variant)| (name, Some(variant)));
+    let fault =
+        faults::named(name).ok_or_else(|| format!("there is no fault `{name}`; `--list` names all"))?;
+    let Some(variant) = variant else { return Ok(Given { fault, variant: None }) };
+    let known = fault.variants.iter().find(|known| **known == variant);
+    let known = known.ok_or_else(|| format!("`{name}` has the variants {}", fault.variants.join(", ")))?;
+    Ok(Given { fault, variant: Some(known) })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let kind = match kind(&arguments) {
+        Ok(kind) => kind,
+        Err(text) => {
+            eprintln!("chaos: {text}");
+            return ExitCode::from(2);
+        }
+    };
+    let given = arguments.faults.clone();
+    let given = given.map(|given| given.into_iter().map(|one| (one.fault, one.variant)).collect());
+    let plan = Plan::new(kind, arguments.seed, given);
+    let time = Duration::from_secs_f64(arguments.minutes * 60.0);
+    if arguments.plan {
+        print(plan, time);
+        return ExitCode::SUCCESS;
+    }
+    leave_nothing_behind();
+    let log = Arc::new(Log::open(folder(&arguments, kind)));
+    log.say("chaos", &format!("seed {}, {kind:?}, {} minutes", arguments.seed, arguments.minutes));
+    keep_logs_of_a_panic(&log);
+    let run = Run { kind, seed: arguments.seed, time, keep_going: arguments.keep_going };
+    run::run(&run, plan, &log);
+    if !log.has_violation() {
+        log.say("chaos", "everything held");
+        return ExitCode::SUCCESS;
+    }
+    println!("{}", log.verdict(&again(&arguments, kind)));
+    ExitCode::FAILURE
+}
+
+/// The world that was asked for, or the one of the faults that were, or the one that the seed draws.
+fn kind(arguments: &Arguments) -> Result<Kind, String> {
+    let given = arguments.faults.iter().flatten().map(|given| given.fault);
+    let possible = |kind: &Kind| given.clone().all(|fault| fault.worlds.contains(kind));
+    let drawn = if arguments.seed.is_multiple_of(3) { Kind::Sqlite } else { Kind::Postgres };
+    let mut kinds = match arguments.world {
+        Some(kind) => vec![kind],
+        None => vec![drawn, Kind::Sqlite, Kind::Postgres],
+    };
+    kinds.retain(possible);
+    kinds
+        .first()
+        .copied()
+        .ok_or_else(|| "no world has all of these faults; `--list` says which has what".to_owned())
+}
+
+fn list() {
+    for fault in faults::all() {
+        let worlds: Vec<String> =
+            fault.worlds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+        println!("{} ({}): {}", fault.name, worlds.join(", "), fault.about);
+        if fault.variants.len() > 1 {
+            println!("    variants: {}", fault.variants.join(", "));
+        }
+    }
+}
+
+fn print(plan: Plan, time: Duration) {
+    let mut at = Duration::ZERO;
+    for (number, step) in (1..).zip(plan) {
+        if at > time {
+            return;
+        }
+        println!("{number}: {step}");
+        at += step.choice.hold + SETTLING;
+    }
+}
+
+/// What was asked for, as a name of a folder.
+fn folder(arguments: &Arguments, kind: Kind) -> PathBuf {
+    let executable = std::env::current_exe().expect("the running executable");
+    let target = executable.ancestors().nth(2).expect("target/PROFILE/chaos");
+    let faults = arguments.faults.iter().flatten().map(|given| {
+        format!(
+            "-{}{}",
+            given.fault.name,
+            given.variant.map(|variant| format!("-{variant}")).unwrap_or_default()
+        )
+    });
+    let name = format!("{kind:?}-{}{}", arguments.seed, faults.collect::<String>()).to_lowercase();
+    target.join("chaos").join(name.chars().take(100).collect::<String>())
+}
+
+/// How to run the same again.
+fn again(arguments: &Arguments, kind: Kind) -> String {
+    let faults: Vec<String> = arguments
+        .faults
+        .iter()
+        .flatten()
+        .map(|given| {
+            given.variant.map_or_else(
+                || given.fault.name.to_owned(),
+                |variant| format!("{}:{variant}", given.fault.name),
+            )
+        })
+        .collect();
+    let faults = if faults.is_empty() { String::new() } else { format!(" --faults {}", faults.join(",")) };
+    let world = format!("{kind:?}").to_lowercase();
+    format!(
+        "make chaos SEED={} MINUTES={} ARGS=\"--world {world}{faults}\"",
+        arguments.seed, arguments.minutes
+    )
+}
+
+/// A fixture that cannot go on ends the program; what the fleet has logged is kept all the same.
+fn keep_logs_of_a_panic(log: &Arc<Log>) {
+    let (next, log) = (panic::take_hook(), Arc::clone(log));
+    panic::set_hook(Box::new(move |info| {
+        log.say("chaos", &format!("cannot go on: {info}"));
+        log.copy_logs();
+        println!("{}", log.verdict("the same arguments"));
+        next(info);
+    }));
+}

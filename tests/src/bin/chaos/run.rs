@@ -1,0 +1,363 @@
+//! One run: faults, one after the other, and after each the proof that all is right again.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::checks::health::Served;
+use crate::checks::resources::{Peaks, Processes};
+use crate::checks::{health, hosts, logins, resources};
+use crate::conditions::RECOVERY;
+use crate::database::Registered;
+use crate::faults::{Choice, Fault, Victim};
+use crate::log::Log;
+use crate::plan::{Companion, Plan, Step};
+use crate::shared::Shared;
+use crate::users;
+use crate::world::{Kind, World, cursor_at};
+
+const TICK: Duration = Duration::from_millis(50);
+/// `pushkeys status` is asked at most so often.
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
+/// What a host's status says of a fault is said within this time.
+const STATUS_TIME_MAX: Duration = Duration::from_secs(20);
+/// Changes that a replica takes one after the other before it counts as serving again.
+const SERVED_MIN: u64 = 4;
+/// Requests that are on their way end within this time.
+const PAUSE_MAX: Duration = Duration::from_secs(9);
+/// In calm, before the first fault: the fleet has just been started.
+const FIRST_CALM: Duration = Duration::from_mins(1);
+
+/// What is run.
+pub(crate) struct Run {
+    pub(crate) kind: Kind,
+    pub(crate) seed: u64,
+    pub(crate) time: Duration,
+    /// Whether to go on after a violation.
+    pub(crate) keep_going: bool,
+}
+
+/// Runs the steps of `plan` until they, or the time, have run out, or something was wrong.
+pub(crate) fn run(run: &Run, plan: Plan, log: &Arc<Log>) {
+    let world = World::start(run.kind, run.seed, log);
+    let mut fleet = Fleet::watch(world, run.seed);
+    let began = Instant::now();
+    fleet.settle("the fleet is started", FIRST_CALM);
+    for (number, step) in (1..).zip(plan) {
+        if began.elapsed() > run.time || (log.has_violation() && !run.keep_going) {
+            break;
+        }
+        fleet.step(number, &step);
+    }
+    fleet.end();
+}
+
+/// A world with everybody who uses it and watches it.
+struct Fleet {
+    world: World,
+    shared: Arc<Shared>,
+    served: Vec<Arc<Served>>,
+    processes: Processes,
+    peaks: Peaks,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Fleet {
+    fn watch(world: World, seed: u64) -> Self {
+        let (processes, peaks) = (Processes::default(), Peaks::default());
+        let mut threads = users::start(&world, seed);
+        let (served, probes) = health::start(&world);
+        threads.extend(probes);
+        threads.extend(hosts::start(&world, seed));
+        threads.push(logins::start(&world, seed));
+        threads.push(resources::start(&world, &processes, &peaks));
+        let shared = Arc::clone(&world.shared);
+        Self { world, shared, served, processes, peaks, threads }
+    }
+
+    fn step(&mut self, number: usize, step: &Step) {
+        let Step { fault, choice, companion } = step;
+        self.shared.log.fault(&format!("{number}: {step}"));
+        let spell = self.shared.conditions.begin(fault.excuses, choice.victim);
+        self.look();
+        let end = (fault.begin)(&mut self.world, choice);
+        self.expect_status(fault, choice);
+        let mut other = None;
+        let began = Instant::now();
+        let mut companion = companion.as_ref();
+        while began.elapsed() < choice.hold && !self.shared.is_over() {
+            if let Some(due) = companion.take_if(|companion| began.elapsed() >= companion.after) {
+                other = Some(self.begin_companion(due));
+            }
+            self.look();
+            self.probe();
+            thread::sleep(TICK);
+        }
+        self.await_expectations();
+        if let Some((spell, end)) = other {
+            end(&mut self.world);
+            self.shared.conditions.end(spell);
+        }
+        end(&mut self.world);
+        self.look();
+        self.shared.conditions.end(spell);
+        self.shared.log.say("fault", &format!("{number}: {} is over", fault.name));
+        self.settle(fault.name, RECOVERY);
+    }
+
+    fn begin_companion(&mut self, companion: &Companion) -> (u64, crate::faults::End) {
+        let Companion { fault, choice, .. } = companion;
+        self.shared.log.fault(&format!("meanwhile: {}", fault.described(choice)));
+        let spell = self.shared.conditions.begin(fault.excuses, choice.victim);
+        (spell, (fault.begin)(&mut self.world, choice))
+    }
+
+    /// What a service manager does, and what the watcher of memory has to know.
+    fn look(&mut self) {
+        self.world.supervise();
+        *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = self.world.processes();
+    }
+
+    fn expect_status(&mut self, fault: &'static Fault, choice: &Choice) {
+        if fault.status.is_empty() || fault.victim != Victim::Host {
+            return;
+        }
+        let victim = choice.victim;
+        let what = format!("`pushkeys status` on push-{} says what is wrong", victim + 1);
+        self.world.expects(&what, STATUS_TIME_MAX, move |world| {
+            let host = world.hosts.get(victim).expect("a host of the world");
+            let finished = host.push.pushkeys(&["status"]);
+            let text = finished.stdout.to_lowercase();
+            if finished.status.code() == Some(1) && fault.status.iter().any(|word| text.contains(word)) {
+                return Ok(());
+            }
+            Err(format!("it exits with {} and says: {}", finished.status, last_lines(&finished.stdout)))
+        });
+    }
+
+    /// Looks whether what is expected is there.
+    fn probe(&mut self) {
+        let mut missing = Vec::new();
+        for mut expectation in std::mem::take(&mut self.world.expectations) {
+            if expectation.looked.is_some_and(|looked: Instant| looked.elapsed() < PROBE_PAUSE) {
+                self.world.expectations.push(expectation);
+                continue;
+            }
+            let seen = (expectation.probe)(&self.world);
+            expectation.looked = Some(Instant::now());
+            match seen {
+                Ok(()) => {
+                    let seconds = expectation.since.elapsed().as_secs_f64();
+                    self.shared.log.say("expected", &format!("{}, after {seconds:.1} s", expectation.what));
+                }
+                Err(seen) => {
+                    if expectation.since.elapsed() > expectation.within {
+                        missing.push((expectation.what.clone(), seen, expectation.since));
+                    } else {
+                        self.world.expectations.push(expectation);
+                    }
+                }
+            }
+        }
+        for (what, seen, since) in &missing {
+            self.shared.log.violation("expected", &format!("{what}: {seen}"), *since);
+        }
+    }
+
+    fn await_expectations(&mut self) {
+        while !self.world.expectations.is_empty() {
+            self.look();
+            self.probe();
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Waits until all is right, within `limit`: each replica takes changes and is healthy, hosts hold what the database
+    /// holds, and say that nothing is wrong.
+    fn settle(&mut self, after: &str, limit: Duration) {
+        let began = Instant::now();
+        self.served.iter().for_each(|served| served.forget());
+        let mut wrong = String::new();
+        while began.elapsed() < limit {
+            self.look();
+            wrong = match self.is_served().and_then(|()| self.agrees()) {
+                Ok(()) => {
+                    let seconds = began.elapsed().as_secs_f64();
+                    self.shared
+                        .log
+                        .say("settled", &format!("after {seconds:.1} s: hosts hold what the database holds"));
+                    return;
+                }
+                Err(wrong) => wrong,
+            };
+            thread::sleep(TICK);
+        }
+        let text = format!("{} s after {after}, all is not right: {wrong}", limit.as_secs());
+        self.shared.log.violation("settled", &text, began);
+        // A run that goes on begins again from what is there.
+        self.shared.conditions.is_right();
+    }
+
+    fn is_served(&self) -> Result<(), String> {
+        for (number, served) in (1..).zip(&self.served) {
+            if served.in_a_row() < SERVED_MIN {
+                return Err(format!("replica {number} has not taken {SERVED_MIN} changes in a row"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares everything while nobody changes anything.
+    fn agrees(&mut self) -> Result<(), String> {
+        self.shared.turns.pause(PAUSE_MAX);
+        let agreed = self.compare();
+        self.shared.turns.go_on();
+        agreed
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let held = self.await_hosts()?;
+        let model = &self.shared.model;
+        let losses = self.shared.conditions.losses();
+        let mut wrong = None;
+        for (number, key) in model.keys().iter().enumerate() {
+            let fingerprint = key.fingerprint.to_string();
+            let is_present =
+                held.iter().any(|(held, account, _)| *held == fingerprint && *account == key.account);
+            if let Err(why) = model.settle(number, is_present, &losses) {
+                self.shared.log.violation("database", &why, Instant::now());
+                wrong = Some(why);
+            }
+        }
+        self.shared.conditions.is_right();
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Waits until every host holds what the database does, and says that nothing is wrong; gives what it is.
+    fn await_hosts(&self) -> Result<BTreeSet<Registered>, String> {
+        const QUIET: Duration = Duration::from_secs(3);
+        let began = Instant::now();
+        loop {
+            let held: BTreeSet<Registered> = self.world.database.keys()?.into_iter().collect();
+            match self.differs(&held) {
+                Ok(()) => return Ok(held),
+                Err(wrong) if began.elapsed() > QUIET => return Err(wrong),
+                Err(_) => thread::sleep(TICK),
+            }
+        }
+    }
+
+    fn differs(&self, held: &BTreeSet<Registered>) -> Result<(), String> {
+        for (number, host) in (1..).zip(&self.world.hosts) {
+            let here = host.keys()?;
+            if here != *held {
+                return Err(format!("push-{number} and the database differ: {}", difference(&here, held)));
+            }
+        }
+        self.cursors_agree()?;
+        for (number, host) in (1..).zip(&self.world.hosts) {
+            let finished = host.push.pushkeys(&["status"]);
+            if !finished.status.success() {
+                let text = last_lines(&finished.stdout);
+                return Err(format!(
+                    "`pushkeys status` on push-{number} exits with {}: {text}",
+                    finished.status
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every replica is where every host is.
+    fn cursors_agree(&self) -> Result<(), String> {
+        let Some(token) = self.world.hosts.first().map(crate::world::Host::token) else { return Ok(()) };
+        for (number, replica) in (1..).zip(&self.world.replicas) {
+            let there = cursor_at(&replica.service.url(), &token)?;
+            for (name, host) in (1..).zip(&self.world.hosts) {
+                // HEAD keeps it behind how the entries are rendered.
+                let here = host.cursor().unwrap_or_default();
+                if here.rsplit(':').next() != Some(there.as_str()) {
+                    return Err(format!("push-{name} is at `{here}`, and replica {number} at `{there}`"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all threads, looks at everything once more, and takes the fleet down.
+    fn end(self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.shared.turns.go_on();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        for (number, host) in (1..).zip(&self.world.hosts) {
+            let verified = host.push.pushkeys(&["verify"]);
+            if !verified.status.success() && !self.shared.log.has_violation() {
+                let text = format!(
+                    "`pushkeys verify` exits with {}: {}",
+                    verified.status,
+                    last_lines(&verified.stdout)
+                );
+                self.shared.log.violation(&format!("push-{number}"), &text, Instant::now());
+            }
+            if self.shared.log.has_violation() {
+                let status = host.push.pushkeys(&["status"]);
+                self.shared.log.attach(&format!("push-{number}.status"), &(status.stdout + &verified.stdout));
+                self.shared.log.attach(&format!("push-{number}.sshd.log"), &host.push.sshd.log());
+            }
+        }
+        self.shared.log.copy_logs();
+        let counts = &self.shared.counts;
+        let count = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+        for (what, peak) in self.peaks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.shared.log.note("peak", &format!("{what}: {peak}"));
+        }
+        let text = format!(
+            "{} changes confirmed, {} not served, {} lookups, {} logins",
+            count(&counts.confirmed),
+            count(&counts.failed),
+            count(&counts.lookups),
+            count(&counts.logins)
+        );
+        self.shared.log.say("end", &text);
+    }
+}
+
+/// What is in one and not in the other, of each a few.
+fn difference(here: &BTreeSet<Registered>, held: &BTreeSet<Registered>) -> String {
+    const NAMED: usize = 3;
+    let named = |one: &BTreeSet<Registered>, other: &BTreeSet<Registered>| {
+        let missing: Vec<_> = one.difference(other).collect();
+        let first = missing
+            .iter()
+            .take(NAMED)
+            .map(|(fingerprint, account, id)| format!("{fingerprint} ({account}, {id})"));
+        format!("{}: {}", missing.len(), first.collect::<Vec<_>>().join(", "))
+    };
+    format!("on the host alone {}; in the database alone {}", named(here, held), named(held, here))
+}
+
+/// The end of what a program printed, on one line.
+fn last_lines(text: &str) -> String {
+    const LINES: usize = 2;
+    let lines: Vec<&str> = text.trim_end().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.iter().skip(lines.len().saturating_sub(LINES)).copied().collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_both_sides() {
+        let one = |name: &str| (name.to_owned(), "acct_1".to_owned(), "key_1".to_owned());
+        let text = difference(&BTreeSet::from([one("a"), one("b")]), &BTreeSet::from([one("b"), one("c")]));
+        assert_eq!(
+            text,
+            "on the host alone 1: a (acct_1, key_1); in the database alone 1: c (acct_1, key_1)"
+        );
+    }
+}

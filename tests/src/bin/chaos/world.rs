@@ -1,0 +1,517 @@
+//! A fleet on this machine: the service on its database, push hosts, and the ways between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use pushkeys_tests::{
+    Account, Balancer, Client, Dice, HostFiles, Key, PushHost, Service, SmallDisk, SyntheticKeys,
+    give_to_syncd,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::conditions::{Conditions, MAX_STALE};
+use crate::database::{Database, Pair, Registered, Sqlite};
+use crate::log::Log;
+use crate::model::{Model, UserKey};
+use crate::shared::{Counts, Shared, Turns};
+
+/// Which fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// One service on SQLite, two hosts
+    Sqlite,
+    /// Two replicas on PostgreSQL with a standby, three hosts
+    Postgres,
+}
+
+pub(crate) const USERS: usize = 4;
+/// Keys that a user adds and removes, beside one that can log in.
+const KEYS_PER_USER: usize = 11;
+/// Keys of others, which never change.
+const RESIDENTS: usize = 400;
+const RESIDENTS_PER_ACCOUNT: usize = 4;
+/// Room for a cache of some hundred keys, several times.
+const CACHE_MIB: usize = 16;
+/// The accounts of the folder of keys on each host.
+pub(crate) const LOCAL: [&str; 2] = ["oncall", "night"];
+/// Where they are, below the directory of a host's files.
+const KEYS: &str = "etc/keys";
+/// A host's daemon notices within this time that its service has gone silent; there is a heartbeat each second.
+const SILENCE_MAX: &str = "3s";
+/// No sooner than systemd does.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// A service that ends sooner than this had not come up.
+const STARTUP_MAX: Duration = Duration::from_secs(20);
+
+impl Kind {
+    pub(crate) fn replicas(self) -> usize {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres => 2,
+        }
+    }
+
+    pub(crate) fn hosts(self) -> usize {
+        match self {
+            Self::Sqlite => 2,
+            Self::Postgres => 3,
+        }
+    }
+}
+
+/// Everything, in the order in which it ends.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) database: Database,
+    /// The way of users to the service.
+    pub(crate) front: Balancer,
+    pub(crate) users: Vec<Account>,
+    /// An account for each replica, by which it is tried whether it takes changes.
+    pub(crate) probes: Vec<Account>,
+    pub(crate) residents: Vec<UserKey>,
+    /// Private keys of users.
+    _keys: Vec<Key>,
+    /// What is to be seen while a fault lasts.
+    pub(crate) expectations: Vec<Expectation>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A replica of the service.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) service: Service,
+    state: State,
+    launched: Instant,
+}
+
+/// A push host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// The disk of its cache, which the folder of its files cannot be removed with.
+    pub(crate) disk: SmallDisk,
+    pub(crate) push: PushHost,
+    /// Its way to the service.
+    pub(crate) way: Balancer,
+    pub(crate) state: State,
+}
+
+/// Whether a process is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Running,
+    Frozen,
+    Down,
+}
+
+/// Looks for something. The error is what is seen in its place.
+pub(crate) type Probe = Box<dyn FnMut(&World) -> Result<(), String>>;
+
+/// What is to be seen before a fault ends.
+pub(crate) struct Expectation {
+    pub(crate) what: String,
+    pub(crate) since: Instant,
+    pub(crate) within: Duration,
+    /// When it was looked for last.
+    pub(crate) looked: Option<Instant>,
+    pub(crate) probe: Probe,
+}
+
+impl std::fmt::Debug for Expectation {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.what)
+    }
+}
+
+impl World {
+    /// Starts a fleet whose keys are those of `seed`.
+    pub(crate) fn start(kind: Kind, seed: u64, log: &Arc<Log>) -> Self {
+        log.say("world", &format!("starting: {kind:?}, {} hosts", kind.hosts()));
+        let (database, replicas) = start_service(kind);
+        let first = &replicas.first().expect("a replica").service;
+        let addresses: Vec<String> =
+            replicas.iter().map(|replica| replica.service.address().to_owned()).collect();
+        let residents = import_residents(first, seed);
+        let users: Vec<Account> =
+            (1..=USERS).map(|number| first.account(&format!("user-{number}"))).collect();
+        let probes = replicas.iter().zip(1..).map(|(replica, number)| {
+            let account = first.account(&format!("probe-{number}"));
+            account.at(&replica.service.url())
+        });
+        let probes = probes.collect();
+        let (private, keys) = keys_of_users(&users, seed);
+        let hosts = (0..kind.hosts()).map(|_| Host::start(first, &addresses)).collect();
+        let shared = Arc::new(Shared {
+            log: Arc::clone(log),
+            model: Model::new(keys),
+            conditions: Conditions::default(),
+            turns: Turns::default(),
+            is_over: false.into(),
+            counts: Counts::default(),
+        });
+        let front = Balancer::start(addresses);
+        let world = Self {
+            hosts,
+            replicas,
+            database,
+            front,
+            users,
+            probes,
+            residents,
+            _keys: private,
+            expectations: Vec::new(),
+            shared,
+        };
+        world.keep_logs();
+        log.say("world", "started");
+        world
+    }
+
+    fn keep_logs(&self) {
+        let log = &self.shared.log;
+        for (number, replica) in (1..).zip(&self.replicas) {
+            log.keeps(&format!("replica-{number}"), replica.service.room().join("server.log"));
+        }
+        for (number, host) in (1..).zip(&self.hosts) {
+            log.keeps(&format!("push-{number}"), host.push.files().room().join("syncd.log"));
+        }
+        if let Database::Postgres(pair) = &self.database {
+            for (number, server) in (1..).zip(pair.servers()) {
+                log.keeps(&format!("postgres-{number}"), server.room().join("postgres.log"));
+            }
+        }
+    }
+
+    pub(crate) fn host(&mut self, number: usize) -> &mut Host {
+        self.hosts.get_mut(number).expect("a host of the world")
+    }
+
+    pub(crate) fn replica(&mut self, number: usize) -> &mut Replica {
+        self.replicas.get_mut(number).expect("a replica of the world")
+    }
+
+    /// Says that `what` is to be seen before the fault ends, and within `within`; `probe` says what is seen instead.
+    pub(crate) fn expects(
+        &mut self,
+        what: &str,
+        within: Duration,
+        probe: impl FnMut(&Self) -> Result<(), String> + 'static,
+    ) {
+        let since = Instant::now();
+        self.expectations.push(Expectation {
+            what: what.to_owned(),
+            since,
+            within,
+            looked: None,
+            probe: Box::new(probe),
+        });
+    }
+
+    /// Starts again what ended because its database was away, as systemd does; anything else that ended is wrong.
+    pub(crate) fn supervise(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for (number, replica) in (1..).zip(&mut self.replicas) {
+            if replica.state == State::Down {
+                continue;
+            }
+            let Some(status) = replica.service.ended() else { continue };
+            let age = replica.launched.elapsed();
+            if age < RESTART_AFTER {
+                continue;
+            }
+            let actor = format!("replica {number}");
+            if age < STARTUP_MAX && shared.conditions.excuses_write(Instant::now()) {
+                shared.log.say(&actor, &format!("did not come up ({status}), and is started again"));
+            } else {
+                shared.log.violation(&actor, &format!("pushkeys-server ended: {status}"), replica.launched);
+            }
+            replica.launch();
+        }
+        for (number, host) in (1..).zip(&mut self.hosts) {
+            if host.state == State::Down {
+                continue;
+            }
+            if let Some(status) = host.push.syncd.ended() {
+                let what = format!("pushkeys-syncd ended: {status}");
+                shared.log.violation(&format!("push-{number}"), &what, Instant::now());
+                host.start_syncd();
+            }
+        }
+    }
+
+    /// All processes whose memory and descriptors are bounded: name, process id, and whether it is the service.
+    pub(crate) fn processes(&self) -> Vec<(String, u32, bool)> {
+        let mut processes = Vec::new();
+        for (number, replica) in (1..).zip(&self.replicas) {
+            if replica.state != State::Down {
+                processes.push((format!("replica {number}"), replica.service.pid(), true));
+            }
+        }
+        for (number, host) in (1..).zip(&self.hosts) {
+            if host.state != State::Down {
+                processes.push((format!("push-{number}"), host.push.syncd.pid(), false));
+            }
+        }
+        processes
+    }
+}
+
+impl Replica {
+    fn of(service: Service) -> Self {
+        Self { service, state: State::Running, launched: Instant::now() }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.state = State::Down;
+        self.service.kill();
+    }
+
+    /// SIGTERM; `false`: it did not end within the time that its unit gives it, and was killed.
+    pub(crate) fn stop(&mut self, limit: Duration) -> bool {
+        if self.state != State::Running {
+            self.kill();
+            return true;
+        }
+        self.state = State::Down;
+        let began = Instant::now();
+        self.service.terminate();
+        while began.elapsed() < limit {
+            if self.service.ended().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.service.kill();
+        false
+    }
+
+    /// Starts it, and does not wait until it answers.
+    pub(crate) fn launch(&mut self) {
+        self.service.launch();
+        (self.state, self.launched) = (State::Running, Instant::now());
+    }
+
+    pub(crate) fn freeze(&mut self) {
+        self.state = State::Frozen;
+        self.service.freeze();
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.state = State::Running;
+        self.service.thaw();
+    }
+}
+
+impl Host {
+    fn start(service: &Service, addresses: &[String]) -> Self {
+        let way = Balancer::start(addresses.to_owned());
+        let files = HostFiles::install();
+        let disk = SmallDisk::mount(files.cache(), CACHE_MIB, "pushkeys:pushkeys");
+        // Nothing else is beside the folder of keys.
+        let keys = files.room().join(KEYS);
+        fs::create_dir_all(&keys).expect("own directory");
+        for name in LOCAL {
+            write_local_key(&keys, name, &Key::ed25519());
+        }
+        give_to_syncd(&keys, 0o755);
+        let sources = format!(
+            "max_stale = \"{}s\"\n{}silence_max = \"{SILENCE_MAX}\"\n\
+             [[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
+            MAX_STALE.as_secs(),
+            files.source(service).replace(&service.url(), &way.url()),
+            keys.display()
+        );
+        let push = PushHost::assemble(files, &sources, |_| {});
+        Self { push, way, disk, state: State::Running }
+    }
+
+    /// The folder of its own keys.
+    pub(crate) fn keys_folder(&self) -> PathBuf {
+        self.push.files().room().join(KEYS)
+    }
+
+    /// The token by which the service knows it.
+    pub(crate) fn token(&self) -> String {
+        let token = fs::read_to_string(self.push.files().room().join("token")).expect("own file");
+        token.trim().to_owned()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill_syncd(&mut self) {
+        self.state = State::Down;
+        self.push.syncd.kill();
+    }
+
+    pub(crate) fn start_syncd(&mut self) {
+        self.push.syncd.start();
+        self.state = State::Running;
+    }
+
+    /// The daemon with a clock that is off by `offset`.
+    pub(crate) fn start_syncd_with_clock(&mut self, offset: &str) {
+        self.push.syncd.start_with_clock(offset);
+        self.state = State::Running;
+    }
+
+    pub(crate) fn freeze_syncd(&mut self) {
+        self.state = State::Frozen;
+        self.push.syncd.freeze();
+    }
+
+    pub(crate) fn thaw_syncd(&mut self) {
+        self.state = State::Running;
+        self.push.syncd.thaw();
+    }
+
+    /// All keys that its cache has of the service.
+    pub(crate) fn keys(&self) -> Result<BTreeSet<Registered>, String> {
+        let finished = self.push.pushkeys(&["list", "--json"]);
+        if !finished.status.success() {
+            return Err(format!("`pushkeys list` fails: {}", finished.stderr.trim_end()));
+        }
+        let mut keys = BTreeSet::new();
+        for line in finished.stdout.lines() {
+            let value: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+            let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+            if text("source") != "local" {
+                keys.insert((text("fingerprint"), text("account"), text("key_id")));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The cursor of what is in force.
+    pub(crate) fn cursor(&self) -> Option<String> {
+        let head = fs::read_to_string(self.push.cache().join("api/HEAD")).ok()?;
+        head.lines().find_map(|line| line.strip_prefix("cursor=")).map(str::to_owned)
+    }
+
+    /// Waits until its lookups refuse to answer, as past `max_stale`.
+    pub(crate) fn refuses(&self, key: &UserKey) -> Result<(), String> {
+        let answer = self.push.lookup("git", &key.fingerprint);
+        if answer.code == Some(0) { Err(format!("a lookup answers: {answer:?}")) } else { Ok(()) }
+    }
+}
+
+/// Writes the file of a local account, so that the daemon sees it whole.
+pub(crate) fn write_local_key(folder: &std::path::Path, account: &str, key: &Key) {
+    let new = folder.join(format!(".{account}"));
+    fs::write(&new, format!("{}\n", key.text())).expect("own file");
+    fs::rename(new, folder.join(format!("{account}.pub"))).expect("own file");
+}
+
+fn start_service(kind: Kind) -> (Database, Vec<Replica>) {
+    match kind {
+        Kind::Sqlite => {
+            let sqlite = Sqlite::make();
+            let service = Service::start_on_database(sqlite.url(), "");
+            (Database::Sqlite(sqlite), vec![Replica::of(service)])
+        }
+        Kind::Postgres => {
+            let pair = Pair::start(kind.replicas());
+            let first = Service::start_on_database(pair.url(0), "");
+            let others = (1..kind.replicas()).map(|number| {
+                let mut other = first.replica();
+                other.stop();
+                other.move_to(pair.url(number));
+                other.restart();
+                other
+            });
+            let others: Vec<Service> = others.collect();
+            let replicas = [first].into_iter().chain(others).map(Replica::of).collect();
+            (Database::Postgres(Box::new(pair)), replicas)
+        }
+    }
+}
+
+/// Registers keys that never change.
+fn import_residents(service: &Service, seed: u64) -> Vec<UserKey> {
+    let keys = SyntheticKeys::new(seed.wrapping_add(1)).take(RESIDENTS).enumerate();
+    let named: Vec<(String, String, _)> = keys
+        .map(|(number, key)| {
+            let account = format!("resident-{}", number / RESIDENTS_PER_ACCOUNT);
+            (account, format!("key-{}", number % RESIDENTS_PER_ACCOUNT), key)
+        })
+        .collect();
+    let lines = named.iter().map(|(account, name, key)| {
+        format!("{}\n", json!({"account": account, "name": name, "key": key.text}))
+    });
+    let file = service.room().write("residents.ndjson", &lines.collect::<String>());
+    let _ = service.administers(&["import", &file.display().to_string()]).output();
+    let held: BTreeMap<String, String> =
+        service.registrations().into_iter().map(|one| (one.fingerprint, one.account)).collect();
+    let residents = named.into_iter().map(|(account_name, name, key)| UserKey {
+        account: held.get(&key.fingerprint.to_string()).expect("what was imported is registered").clone(),
+        account_name,
+        name,
+        text: key.text,
+        fingerprint: key.fingerprint,
+        path: None,
+    });
+    residents.collect()
+}
+
+fn keys_of_users(users: &[Account], seed: u64) -> (Vec<Key>, Vec<UserKey>) {
+    let (mut private, mut keys) = (Vec::new(), Vec::new());
+    for (number, user) in (1..).zip(users) {
+        let (account, account_name) = (user.id().to_owned(), user.name().to_owned());
+        let real = Key::ed25519();
+        keys.push(UserKey {
+            account: account.clone(),
+            account_name: account_name.clone(),
+            name: "laptop".to_owned(),
+            text: real.bare_text(),
+            fingerprint: real.fingerprint(),
+            path: Some(real.path().to_owned()),
+        });
+        private.push(real);
+        let synthetic = SyntheticKeys::new(seed.wrapping_add(1_000 + number)).take(KEYS_PER_USER);
+        keys.extend(synthetic.enumerate().map(|(number, key)| UserKey {
+            account: account.clone(),
+            account_name: account_name.clone(),
+            name: format!("key-{number}"),
+            text: key.text,
+            fingerprint: key.fingerprint,
+            path: None,
+        }));
+    }
+    (private, keys)
+}
+
+/// The cursor of the snapshot that the service hands out at `url` now, as it stands in HEAD.
+pub(crate) fn cursor_at(url: &str, token: &str) -> Result<String, String> {
+    let snapshot = snapshot_at(url, token, Duration::from_secs(5))?;
+    let header = snapshot.lines().next().unwrap_or_default();
+    let header: Value = serde_json::from_str(header).map_err(|error| format!("{error}: {header}"))?;
+    let parts = ["epoch", "sequence", "chain"].iter().filter_map(|field| match header.get(*field)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    Ok(parts.collect::<Vec<_>>().join("-"))
+}
+
+/// The snapshot that the service at `url` gives to the host of `token`.
+pub(crate) fn snapshot_at(url: &str, token: &str, limit: Duration) -> Result<String, String> {
+    let client = Client::new(url, Some(format!("Bearer {token}"))).within(limit);
+    let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None);
+    let reply = reply.map_err(|error| format!("no snapshot: {error}"))?;
+    if reply.status == 200 {
+        Ok(reply.body)
+    } else {
+        Err(format!("no snapshot: {} {}", reply.status, reply.body))
+    }
+}
+
+/// One of the dice of a run: `what` throws them.
+pub(crate) fn dice(seed: u64, what: u64) -> Dice {
+    // Sequences of close seeds must not be each other's.
+    Dice::new(seed.wrapping_mul(0x1_0001).wrapping_add(what.wrapping_mul(0xd134_2543_de82_ef95)))
+}
