@@ -24,7 +24,7 @@ DYNAMIC := --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
 help:
 	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
 	@echo "make test             every test; as root, since real sshd takes part"
-	@echo "make lint             format, clippy, and the list of what sshd starts is linked from"
+	@echo "make lint             format, clippy, shellcheck, and the list of what sshd starts is linked from"
 	@echo "make architecture     each crate's modules, their lines and what they use of each other; fails on a circle"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
@@ -59,6 +59,8 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	scripts/linked-crates --check
+	scripts/setup lint
+	git ls-files -z .ci packaging scripts | xargs -0 awk 'FNR == 1 && /^#.*sh$$/ { print FILENAME }' | xargs shellcheck
 
 .PHONY: architecture
 architecture:
