@@ -154,6 +154,16 @@ impl fmt::Display for ErrorReport {
     }
 }
 
+/// `text` as one word of a shell's, for the commands in hints.
+#[must_use]
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+=@%,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
 #[cfg(test)]
 mod tests {
     use thiserror::Error;
@@ -231,5 +241,13 @@ mod tests {
         ));
         assert_eq!(report.text(), "no such host: gone");
         assert_eq!(report.hint.as_deref(), Some("list them"));
+    }
+
+    #[test]
+    fn a_word_stays_one_word_in_a_shell() {
+        assert_eq!(shell_word("/etc/ssh/sshd_config"), "/etc/ssh/sshd_config");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's; rm"), "'it'\\''s; rm'");
+        assert_eq!(shell_word(""), "''");
     }
 }

@@ -20,7 +20,7 @@ mod policy;
 mod template;
 mod use_kind;
 
-pub use error_report::{ErrorReport, Hint, Hinted};
+pub use error_report::{ErrorReport, Hint, Hinted, shell_word};
 pub use escape::{escape, unescape};
 #[cfg(feature = "policy")]
 pub use expiry::{Expiry, ParseExpiryError};
