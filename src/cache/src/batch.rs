@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use pushkeys_files::temporary_name;
 use pushkeys_keys::Fingerprint;
 
 use crate::entry::Entry;
 use crate::error::{ReadError, WriteError};
-use crate::files::{Directory, temporary_name};
+use crate::files::Directory;
 use crate::head::Head;
 use crate::merge::{Applied, Merged, ShardChanges, merge};
 use crate::reader::SHARD_BYTES_MAX;
@@ -50,11 +51,11 @@ pub(crate) fn replace_shards(
     let mut applied = Applied::default();
     let mut written = Vec::new();
     let result = write_shards(folder, head, touched, &mut written, &mut applied)
-        .and_then(|()| written.iter().try_for_each(|name| folder.rename(&temporary_name(name), name)));
+        .and_then(|()| written.iter().try_for_each(|name| folder.rename(temporary_name(name), name)));
     if let Err(error) = result {
         for name in &written {
             // The error itself is what counts; leftovers are also removed when a writer opens.
-            let _ = folder.remove(&temporary_name(name));
+            let _ = folder.remove(temporary_name(name));
         }
         return Err(error);
     }
@@ -80,7 +81,7 @@ fn write_shards(
         if merged.applied == Applied::default() {
             continue;
         }
-        let file = folder.write_new(&temporary_name(&name), &merged.bytes)?;
+        let file = folder.write_new(temporary_name(&name), &merged.bytes)?;
         written.push(name);
         if one_by_one {
             file.sync_all().map_err(|source| WriteError::io("sync", folder.path(), source))?;

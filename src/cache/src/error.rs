@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pushkeys_files::{ReadFileError, Untrusted, WriteFileError};
 use thiserror::Error;
 
 /// Why a cache, or a part of it, could not be read.
@@ -20,13 +21,8 @@ pub enum ReadError {
         source: io::Error,
     },
     /// Somebody besides the cache's owner could have written it.
-    #[error("`{}` is not to be trusted: {why}", path.display())]
-    Unsafe {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong with its owner or mode.
-        why: String,
-    },
+    #[error(transparent)]
+    Unsafe(#[from] Untrusted),
     /// The bytes are not what the writer wrote.
     #[error("`{}` is damaged", path.display())]
     Damaged {
@@ -136,6 +132,23 @@ impl ReadError {
 
     pub(crate) fn damaged(path: &Path, source: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), source }
+    }
+}
+
+impl From<ReadFileError> for ReadError {
+    fn from(error: ReadFileError) -> Self {
+        match error {
+            ReadFileError::Io { path, source } => Self::io(&path, source),
+            ReadFileError::Untrusted(why) => Self::Unsafe(why),
+            ReadFileError::TooLong { path, .. } => Self::Damaged { path, source: Damage::LineTooLong },
+            ReadFileError::NotText(path) => Self::Damaged { path, source: Damage::Fields },
+        }
+    }
+}
+
+impl From<WriteFileError> for WriteError {
+    fn from(WriteFileError { what, path, source }: WriteFileError) -> Self {
+        Self::Io { what, path, source }
     }
 }
 

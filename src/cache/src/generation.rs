@@ -326,7 +326,7 @@ impl ShardWriter {
                 entry.write_line(&mut bytes);
             }
             shard.write_last(count, &mut bytes);
-            folder.directory.write_new(&shard.file_name(), &bytes)?;
+            folder.directory.write_new(shard.file_name(), &bytes)?;
             entries.clear();
             self.entries = entries;
             self.index += 1;

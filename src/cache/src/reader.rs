@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use pushkeys_files::append_at;
 use pushkeys_keys::{Fingerprint, SourceName};
 
 use crate::entry::Entry;
 use crate::error::{Damage, ReadError};
-use crate::files::{Directory, append_at};
+use crate::files::Directory;
 use crate::head::{HEAD_BYTES_MAX, Head};
 use crate::revocation::{REVOKED_FILE, Revocations};
 use crate::search::{Fault, find};

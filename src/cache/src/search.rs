@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::ops::Range;
 
+use pushkeys_files::append_at;
 use pushkeys_keys::Fingerprint;
 
 use crate::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryLine, FINGERPRINT_TEXT_BYTES, fingerprint_text};
 use crate::error::Damage;
-use crate::files::{append_at, read_at};
+use crate::files::read_at;
 use crate::shard::{SENTINEL_BYTES_MAX, ShardId};
 
 /// When no more than this many bytes are left to search, they are read and scanned.

@@ -9,12 +9,13 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pushkeys_files::is_temporary;
 use pushkeys_keys::SourceName;
 use rustix::fs::FlockOperation;
 
 use crate::batch::{Change, Touched, by_shard, replace_shards};
 use crate::error::{ReadError, WriteError};
-use crate::files::{Directory, is_temporary};
+use crate::files::Directory;
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
 use crate::head::{CURSOR_BYTES_MAX, Head, Stamps, is_cursor, to_second};
 use crate::merge::Applied;

@@ -42,7 +42,7 @@ pub(crate) fn of_read(error: &ReadError) -> &'static str {
         ReadError::Missing(_) => "systemctl status pushkeys-syncd, or say with --cache where the cache is",
         ReadError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => AS_ROOT,
         ReadError::Io { .. } => "dmesg, for the disk's own errors",
-        ReadError::Unsafe { .. } => "ls -ld it, then chown and chmod it as its neighbours are",
+        ReadError::Unsafe(_) => "ls -ld it, then chown and chmod it as its neighbours are",
         ReadError::Damaged { source: Damage::Format, .. } => {
             "install the same version of pushkeys everywhere"
         }

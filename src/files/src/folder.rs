@@ -219,7 +219,8 @@ impl AsFd for Folder {
 }
 
 impl Attributes {
-    fn give_to(self, file: &File) -> io::Result<()> {
+    /// Gives them to an open file.
+    pub fn give_to(self, file: &File) -> io::Result<()> {
         // A change of owner may take bits away, so the mode comes last.
         if let Some((user, group)) = self.owner {
             rustix::fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;

@@ -24,7 +24,7 @@ impl Failure {
             Self::NoAnswer { why: NoAnswer::Unreadable(error), .. } => match error {
                 ReadError::Missing(_) => 3,
                 ReadError::Io { .. } | ReadError::Raced(_) => 4,
-                ReadError::Unsafe { .. } => 5,
+                ReadError::Unsafe(_) => 5,
                 ReadError::Damaged { .. } => 6,
             },
             Self::NoAnswer { why: NoAnswer::Stale { .. }, .. } => 7,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pushkeys_cache::{Applied, Cache, Change, Entry, ReadError, Stamps, Verdict, WriteError, Writer};
-use pushkeys_keys::{Fingerprint, Login, Name};
+use pushkeys_keys::{ErrorReport, Fingerprint, Login, Name};
 
 pub(crate) struct World {
     folder: tempfile::TempDir,
@@ -41,13 +41,9 @@ impl World {
     /// What sshd would be told: the account, or nothing, or why there is no answer.
     pub(crate) fn ask(&self, login: &str, fingerprint: &Fingerprint) -> Result<Option<String>, String> {
         let login: Login = login.parse().unwrap();
-        let chain = |error: &dyn std::error::Error| {
-            let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-            format!("{error}{cause}")
-        };
-        let cache = Cache::open(&self.path()).map_err(|error| chain(&error))?;
-        let consulted = cache.consult(fingerprint).map_err(|error| chain(&error))?;
-        match Verdict::of(consulted, &login, Timestamp::now()).map_err(|error| chain(&error))? {
+        let cache = Cache::open(&self.path()).map_err(|error| told(&error))?;
+        let consulted = cache.consult(fingerprint).map_err(|error| told(&error))?;
+        match Verdict::of(consulted, &login, Timestamp::now()).map_err(|error| told(&error))? {
             Verdict::Known { entry, .. } => Ok(Some(entry.account.to_string())),
             Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_) => Ok(None),
         }
@@ -97,4 +93,8 @@ pub(crate) fn take(
 
 pub(crate) fn apply(writer: &mut Writer, changes: &[Change], cursor: &str) -> Applied {
     writer.apply(changes, Some(cursor), forever()).unwrap()
+}
+
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    ErrorReport::of(error).to_string()
 }

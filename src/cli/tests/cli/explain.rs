@@ -97,12 +97,7 @@ fn an_outage_is_told_from_an_unknown_key() {
     let writable = |host: &Host| {
         std::fs::set_permissions(host.shard("api"), Permissions::from_mode(0o666)).unwrap();
     };
-    check(
-        "git",
-        ANA,
-        writable,
-        &no_answer("`[cache]/api/g1/0` is not to be trusted: its mode 666 lets others write"),
-    );
+    check("git", ANA, writable, &no_answer("`[cache]/api/g1/0` is writable by group or others (mode 0666)"));
     let all_gone = |host: &Host| std::fs::remove_dir_all(host.cache()).unwrap();
     check("git", ANA, all_gone, &no_answer("there is no `[cache]`"));
 }

@@ -98,9 +98,12 @@ fn modes_that_let_others_in_are_named() {
     };
     check(
         chmod("api/g1/0", 0o660),
-        "[cache]/api/g1/0: `[cache]/api/g1/0` is not to be trusted: its mode 660",
+        "[cache]/api/g1/0: `[cache]/api/g1/0` is writable by group or others (mode 0660); hint: chmod go-w ",
     );
-    check(chmod("api/g1", 0o770), "[cache]/api/g1: `[cache]/api/g1` is not to be trusted: its mode 770");
+    check(
+        chmod("api/g1", 0o770),
+        "[cache]/api/g1: `[cache]/api/g1` is writable by group or others (mode 0770); hint: chmod go-w ",
+    );
     check(chmod("api", 0o755), "[cache]/api: its mode 755 lets everybody read it\n");
     check(chmod("api/HEAD", 0o644), "[cache]/api/HEAD: its mode 644 lets everybody read it\n");
 }

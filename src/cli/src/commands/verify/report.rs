@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pushkeys_cache::ReadError;
+use pushkeys_files::Untrusted;
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
@@ -57,7 +58,7 @@ impl<'a> Report<'a> {
     pub(super) fn unreadable(&mut self, error: &ReadError) -> Result<()> {
         let (ReadError::Missing(path)
         | ReadError::Io { path, .. }
-        | ReadError::Unsafe { path, .. }
+        | ReadError::Unsafe(Untrusted { path, .. })
         | ReadError::Damaged { path, .. }
         | ReadError::Raced(path)) = error;
         self.fault(path, None, &ErrorReport::of(error).to_string())
