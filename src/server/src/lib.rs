@@ -12,6 +12,7 @@ pub mod code_flow;
 pub mod commands;
 pub mod config;
 pub mod console;
+pub mod database;
 pub mod files;
 pub mod github;
 pub mod host_feed;

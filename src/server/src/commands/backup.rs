@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
-    store.back_up(&config.database, &arguments.file).await?;
+    store.database().back_up(&config.database, &arguments.file).await?;
     store.close().await;
     let file = arguments.file.display().to_string();
     output.answer(&json!({ "file": file }), &format!("copied to {file}"))?;

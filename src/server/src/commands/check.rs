@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::serve::exposed;
 use super::{Answer, Output};
 use crate::config::Config;
+use crate::database::{Open, OpenError};
 use crate::mail;
 use crate::secret::{SecretFileError, ServiceSecret};
-use crate::store::{Open, OpenError, Store};
+use crate::store::{OpenStoreError, Store};
 use crate::tls;
 
 /// One thing that was looked at.
@@ -88,7 +89,9 @@ async fn mail_server(settings: &mail::Settings) -> Finding {
 async fn database(config: &Config) -> Finding {
     let store = match Store::open(&config.database, Open::Examine, config.store_limits()).await {
         Ok(store) => store,
-        Err(OpenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(OpenStoreError::Database(OpenError::File { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
             return Finding::good("database", "does not exist yet: `serve` makes it");
         }
         Err(error) => return Finding::bad("database", &error),

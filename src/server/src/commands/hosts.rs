@@ -20,18 +20,19 @@ struct Row {
 /// Lists every host, and on how many of them the last change is in force.
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
-    let (receipts, head, now) = (store.receipts().await?, store.feed_state().await?.head, Timestamp::now());
-    let Propagation { applied, of } = Propagation::of(&receipts, &head, now);
-    let rows: Vec<Row> = receipts
+    let (acknowledgements, head, now) =
+        (store.acknowledgements().await?, store.feed_state().await?.head, Timestamp::now());
+    let Propagation { applied, of } = Propagation::of(&acknowledgements, &head, now);
+    let rows: Vec<Row> = acknowledgements
         .into_iter()
-        .map(|receipt| {
-            let here = receipt.applied.as_ref().filter(|at| at.epoch == head.epoch);
+        .map(|host| {
+            let here = host.applied.as_ref().filter(|at| at.epoch == head.epoch);
             Row {
-                connected: receipt.is_connected(now),
-                applied: receipt.applied.as_ref().map(|at| at.sequence),
+                connected: host.is_connected(now),
+                applied: host.applied.as_ref().map(|at| at.sequence),
                 lag: here.map(|at| head.sequence.saturating_sub(at.sequence)),
-                seen_at: receipt.seen_at.map(|at| at.to_string()),
-                host: receipt.host,
+                seen_at: host.seen_at.map(|at| at.to_string()),
+                host: host.host,
             }
         })
         .collect();

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::{Answer, Output};
 use crate::config::Config;
-use crate::store::{DatabaseUrl, MigrateError, MigrateProgress, Open, Store};
+use crate::database::{DatabaseUrl, Open, TransferError, TransferProgress};
+use crate::store::Store;
 
 /// How often progress within a table is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) -> anyhow::Result<Answer> {
     let to = arguments.to.clone().with_password_file(arguments.password_file.clone());
     if !matches!((&config.database, &to), (DatabaseUrl::Sqlite(_), DatabaseUrl::Postgres(_))) {
-        return Err(MigrateError::Kinds { from: config.database.clone(), to }.into());
+        return Err(TransferError::Kinds { from: config.database.clone(), to }.into());
     }
     // A schema of another version would not fit the new one's.
     let source = Store::open(&config.database, Open::Examine, config.store_limits()).await?;
@@ -40,7 +41,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) 
     let target = Store::open(&to, Open::Prepare, config.store_limits()).await?;
     let mut told_at = Instant::now();
     let mut told = None;
-    let tell = |MigrateProgress { table, is_comparing, rows, of }: MigrateProgress<'_>| {
+    let tell = |TransferProgress { table, is_comparing, rows, of }: TransferProgress<'_>| {
         let what = if is_comparing { "compared" } else { "moved" };
         let line = format!("{table}: {rows} of {of} {what}");
         let is_news = rows == of || told_at.elapsed() >= PROGRESS_INTERVAL;
@@ -50,7 +51,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) 
             told = Some(line);
         }
     };
-    let moved = target.migrate_from(&config.database, &to, tell).await.context("nothing was moved")?;
+    let moved =
+        target.database().transfer_from(&config.database, &to, tell).await.context("nothing was moved")?;
     target.close().await;
     let text = format!("{moved} rows moved, hint: set `database = \"{to}\"` and start the service");
     output.answer(&json!({ "rows": moved }), &text)?;

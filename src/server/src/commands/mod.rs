@@ -24,7 +24,8 @@ use pushkeys_keys::ErrorReport;
 
 use self::output::Output;
 use crate::config::Config;
-use crate::store::{Account, Open, Store};
+use crate::database::Open;
+use crate::store::{Account, Store};
 
 const DEFAULT_CONFIG: &str = "/etc/pushkeys/server.toml";
 

@@ -33,7 +33,7 @@ use crate::tls::{self, Tls};
 /// Signs of life in the time after which systemd restarts the service: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
 /// How often it is written what hosts have applied.
-const RECEIPTS_INTERVAL: Duration = Duration::from_secs(1);
+const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     log::start()?;
@@ -74,7 +74,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let router = with_request_ids(counted);
     serve_metrics(config, metrics.clone(), hub.clone()).await?;
 
-    let receipts = tokio::spawn(write_receipts(store.clone(), stopping.clone()));
+    let acknowledgements = tokio::spawn(write_acknowledgements(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
     announce(config, address)?;
@@ -83,17 +83,17 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         sending.await?;
     }
     // A task that has ended has no more to say than that.
-    let _ = receipts.await;
+    let _ = acknowledgements.await;
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
 }
 
 /// Writes what hosts say until `stopping`, and what they said last.
-async fn write_receipts(store: Store, stopping: CancellationToken) {
+async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
     let mut has_failed = false;
-    while stopping.run_until_cancelled(tokio::time::sleep(RECEIPTS_INTERVAL)).await.is_some() {
-        match store.write_receipts().await {
+    while stopping.run_until_cancelled(tokio::time::sleep(ACKNOWLEDGEMENTS_INTERVAL)).await.is_some() {
+        match store.write_acknowledgements().await {
             Ok(()) => has_failed = false,
             Err(error) => {
                 if !has_failed {
@@ -103,7 +103,7 @@ async fn write_receipts(store: Store, stopping: CancellationToken) {
             }
         }
     }
-    if let Err(error) = store.write_receipts().await {
+    if let Err(error) = store.write_acknowledgements().await {
         tracing::warn!("{}", ErrorReport::of(&error));
     }
 }

@@ -15,11 +15,12 @@ use serde::Deserialize;
 pub use self::error::ConfigError;
 use crate::auth::{Consumer, PublicUrl};
 use crate::console::ConsoleConfig;
+use crate::database::DatabaseUrl;
 use crate::files::read_trusted;
 use crate::origin::Origin;
 use crate::percent::is_unreserved;
 use crate::rate_limit::Rate;
-use crate::store::{DatabaseUrl, StoreLimits};
+use crate::store::StoreLimits;
 use crate::values::{duration, optional, parsed};
 use crate::{github, mail, oidc, tls};
 

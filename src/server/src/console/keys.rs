@@ -181,8 +181,8 @@ async fn fill_page(
 }
 
 async fn in_force(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
-    let (receipts, state) = tokio::try_join!(console.store.receipts(), console.store.feed_state())?;
-    let Propagation { applied, of } = Propagation::of(&receipts, &state.head, Timestamp::now());
+    let (hosts, state) = tokio::try_join!(console.store.acknowledgements(), console.store.feed_state())?;
+    let Propagation { applied, of } = Propagation::of(&hosts, &state.head, Timestamp::now());
     let values = [("applied", &*applied.to_string()), ("hosts", &*of.to_string())];
     Ok((of > 0).then(|| fill(texts.in_force, &values)))
 }

@@ -28,6 +28,6 @@ pub(super) async fn note(
     let cursor =
         serde_json::from_slice(&body).ok().and_then(|Applied { cursor }| cursor.parse::<Cursor>().ok());
     let Some(cursor) = cursor else { return Ok(StatusCode::BAD_REQUEST) };
-    feed.store.note_receipt(host, cursor);
+    feed.store.record_acknowledgement(host, cursor);
     Ok(StatusCode::NO_CONTENT)
 }

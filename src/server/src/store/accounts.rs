@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Name};
 use thiserror::Error;
 
-use super::changes::Numbering;
-use super::keys::key_id;
-use super::sql::{Transaction, sql};
-use super::{KeyChange, Store, StoreError, from_sql, instant, is_taken, now_ms};
+use super::changes::{KeyChange, Numbering};
+use super::columns::{account_id, account_name, fingerprint, from_sql, instant, key_id, now_ms};
+use super::error::{StoreError, is_taken};
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret;
 
 /// An account, as a sysadmin lists it.
@@ -157,8 +158,8 @@ impl Store {
             .await
             .map_err(StoreError::of("remove an account"))?;
         let mut numbering = Numbering::default();
-        for (id, fingerprint) in rows {
-            numbering.remove(key_id(&id)?, super::keys::fingerprint(&fingerprint)?);
+        for (id, digest) in rows {
+            numbering.remove(key_id(&id)?, fingerprint(&digest)?);
         }
         let removals = numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
@@ -187,14 +188,6 @@ fn account((id, name, email, created_at, keys): AccountRow) -> Result<Account, S
         created_at: instant(created_at)?,
         keys: from_sql(keys)?,
     })
-}
-
-pub(super) fn account_id(text: &str) -> Result<AccountId, StoreError> {
-    text.parse().map_err(|_| StoreError::malformed("an account id"))
-}
-
-pub(super) fn account_name(text: &str) -> Result<Name, StoreError> {
-    Name::parse(text).map_err(|_| StoreError::malformed("an account's name"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The trail of changes: a row for each, written in the transaction that makes it.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_keys::AccountId;
 
-use super::sql::{Transaction, Value, many, sql};
-use super::{Store, StoreError, from_sql, instant, now_ms, to_sql};
+use super::columns::{from_sql, instant, ms_before, now_ms, to_sql};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, Value, many, sql};
 
 /// The most rows of an account; the oldest go first.
 const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
@@ -284,11 +285,6 @@ fn imported(names: &[&str], login: Option<&str>) -> String {
         Some(login) => format!("{text} (GitHub: {login})"),
         None => text,
     }
-}
-
-/// `age` before `now_ms`.
-pub(super) fn ms_before(now_ms: i64, age: Duration) -> i64 {
-    now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }
 
 pub(super) fn row((number, at, event, subject, via, label, address): Row) -> Result<AuditRow, StoreError> {

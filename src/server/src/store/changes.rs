@@ -1,10 +1,12 @@
 //! The numbered changes that hosts follow.
 
-use pushkeys_feed::{Cursor, Epoch, Event, EventKind};
+use pushkeys_feed::{Cursor, Event, EventKind};
 use pushkeys_keys::{Fingerprint, KeyId};
 
-use super::sql::{Transaction, Value, many, sql};
-use super::{Store, StoreError, from_sql, to_sql};
+use super::columns::{cursor, from_sql, to_sql};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, Value, many, sql};
 
 /// Rows in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
 const ROWS_PER_STATEMENT: usize = 500;
@@ -99,11 +101,6 @@ impl Store {
 fn change((sequence, event, data): (i64, String, String)) -> Result<Change, StoreError> {
     let event = event.parse().map_err(|()| StoreError::malformed("a change"))?;
     Ok(Change { sequence: from_sql(sequence)?, event, data })
-}
-
-pub(super) fn cursor(epoch: &str, sequence: i64) -> Result<Cursor, StoreError> {
-    let epoch: Epoch = epoch.parse().map_err(|_| StoreError::malformed("an epoch"))?;
-    Ok(Cursor { epoch, sequence: from_sql(sequence)? })
 }
 
 /// The changes of one transaction, which get their numbers when they are written.

@@ -6,9 +6,11 @@ use pushkeys_keys::{AccountId, Name};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
-use super::sql::sql;
+use super::columns::now_ms;
+use super::error::StoreError;
+use super::handle::Store;
 use super::tokens::{NewToken, insert_token};
-use super::{Store, StoreError, now_ms};
+use crate::database::sql;
 use crate::secret::TokenDigest;
 
 /// How long an approval waits to be fetched: the command line asks for two minutes.

@@ -7,19 +7,17 @@
 
 use pushkeys_feed::{Cursor, Epoch};
 
-use super::changes::cursor;
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, to_sql};
+use super::columns::{cursor, to_sql};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, origin, sql};
 use crate::secret;
-
-/// What [`Store::back_up`] writes into its copy.
-pub(super) const BACKUP: &str = "backup";
 
 impl Store {
     /// Gives the database a new epoch; every host takes a snapshot. Gives the epoch.
     pub async fn begin_epoch(&self) -> Result<Epoch, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let origin = origin(&mut transaction).await?;
+        let origin = which_database(&mut transaction).await?;
         let epoch = renew(&mut transaction, &origin).await?;
         self.commit(transaction).await?;
         Ok(epoch)
@@ -37,7 +35,7 @@ impl Store {
         if epoch != seen.epoch.to_string() || sequence >= to_sql(seen.sequence) {
             return Ok(false);
         }
-        let origin = origin(&mut transaction).await?;
+        let origin = which_database(&mut transaction).await?;
         renew(&mut transaction, &origin).await?;
         self.commit(transaction).await?;
         Ok(true)
@@ -46,7 +44,7 @@ impl Store {
     /// Gives the database a new epoch if it was restored since it was served. Gives the epoch then.
     pub(super) async fn begin_epoch_if_restored(&self) -> Result<Option<Epoch>, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let now = origin(&mut transaction).await?;
+        let now = which_database(&mut transaction).await?;
         let before: String = sql("SELECT origin FROM service")
             .fetch_value(&mut transaction)
             .await
@@ -73,16 +71,6 @@ async fn renew(transaction: &mut Transaction, origin: &str) -> Result<Epoch, Sto
     Ok(cursor(&row.0, row.1)?.epoch)
 }
 
-/// Where this database is. A restore of a dump makes new tables, one of files and logs a new timeline.
-pub(super) async fn origin(transaction: &mut Transaction) -> Result<String, StoreError> {
-    match transaction {
-        Transaction::Sqlite(_) => Ok(String::new()),
-        Transaction::Postgres(_) => sql(
-            "SELECT concat_ws('/', system_identifier, timeline_id, d.oid, 'service'::regclass::oid)
-             FROM pg_control_system(), pg_control_checkpoint(), pg_database d WHERE d.datname = current_database()",
-        )
-        .fetch_value(transaction)
-        .await
-        .map_err(StoreError::of("ask which database this is")),
-    }
+async fn which_database(transaction: &mut Transaction) -> Result<String, StoreError> {
+    origin(transaction).await.map_err(StoreError::of("ask which database this is"))
 }

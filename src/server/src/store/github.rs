@@ -7,11 +7,13 @@ use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
-use super::changes::Numbering;
-use super::keys::{fingerprint, owner};
-use super::registration::Registration;
-use super::sql::{Transaction, sql};
-use super::{KeyChange, KeyToPut, PutKeyError, Store, StoreError, now_ms};
+use super::changes::{KeyChange, Numbering};
+use super::columns::{fingerprint, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
+use super::keys::owner;
+use super::registration::{KeyToPut, PutKeyError, Registration};
+use crate::database::{Transaction, sql};
 
 /// The link of an account.
 #[derive(Clone, PartialEq, Eq)]

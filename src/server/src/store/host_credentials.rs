@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 
-use super::hosts::count_host_change;
-use super::sql::{Transaction, sql};
-use super::{HostId, HostName, Store, StoreError, instant, now_ms};
+use super::columns::{instant, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
+use super::host_names::{HostId, HostName};
+use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
 /// A credential that a host is given.
@@ -202,6 +204,15 @@ impl Store {
         };
         rows.into_iter().map(of).collect()
     }
+}
+
+/// By this number a server notices what another process did to the hosts.
+pub(super) async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
+    sql("UPDATE service SET hosts_version = hosts_version + 1")
+        .execute(transaction)
+        .await
+        .map_err(StoreError::of("count a change to the hosts"))?;
+    Ok(())
 }
 
 /// Writes that `host` is known by `credential`.

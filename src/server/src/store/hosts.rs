@@ -1,69 +1,17 @@
 //! Push hosts.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::host_credentials::{self, HostCredential, NewHostCredential};
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, instant, is_taken, now_ms};
+use super::columns::{instant, now_ms};
+use super::error::{StoreError, is_taken};
+use super::handle::Store;
+use super::host_credentials::{self, HostCredential, NewHostCredential, count_host_change};
+use super::host_names::{HostId, HostName};
+use crate::database::sql;
 use crate::secret::{self, NewIdError};
-
-/// A registered host, opaque: `host_` and 20 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostId(Box<str>);
-
-impl HostId {
-    /// The id in a row of the database.
-    pub(super) fn of(id: String) -> Self {
-        Self(id.into())
-    }
-}
-
-impl fmt::Display for HostId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-/// What a sysadmin calls a host: 1 to 253 of letters, digits, `.`, `_` and `-` (RFC 1035's length of a name).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostName(Box<str>);
-
-/// Why a text is not a host's name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a host name: expected 1 to 253 of A-Z, a-z, 0-9, `.`, `_` and `-`", pushkeys_keys::escape(.0))]
-pub struct ParseHostNameError(String);
-
-impl HostName {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for HostName {
-    type Err = ParseHostNameError;
-
-    fn from_str(text: &str) -> Result<Self, ParseHostNameError> {
-        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if (1..=253).contains(&text.len()) && text.bytes().all(is_name_byte) {
-            Ok(Self(text.into()))
-        } else {
-            Err(ParseHostNameError(text.chars().take(80).collect()))
-        }
-    }
-}
-
-impl fmt::Display for HostName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
 
 /// A host, as a sysadmin lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +59,7 @@ impl Store {
             Err(error) if is_taken(&error) => return Err(AddHostError::Taken { name: name.clone() }),
             other => other.map_err(StoreError::of("add a host"))?,
         };
-        let id = HostId(id.into());
+        let id = HostId::of(id);
         host_credentials::add(&mut transaction, &id, credential).await?;
         count_host_change(&mut transaction).await?;
         self.commit(transaction).await?;
@@ -131,7 +79,7 @@ impl Store {
         rows.into_iter()
             .map(|(id, name, created_at)| {
                 let credentials = credentials.remove(&id).unwrap_or_default();
-                Ok(Host { id: HostId(id.into()), name, created_at: instant(created_at)?, credentials })
+                Ok(Host { id: HostId::of(id), name, created_at: instant(created_at)?, credentials })
             })
             .collect()
     }
@@ -155,27 +103,5 @@ impl Store {
         count_host_change(&mut transaction).await?;
         self.commit(transaction).await?;
         Ok(true)
-    }
-}
-
-/// By this number a server notices what another process did to the hosts.
-pub(super) async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
-    sql("UPDATE service SET hosts_version = hosts_version + 1")
-        .execute(transaction)
-        .await
-        .map_err(StoreError::of("count a change to the hosts"))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_name_can_stand_in_a_log_line_and_a_command() {
-        assert_eq!("push-1.par.example.com".parse::<HostName>().unwrap().as_str(), "push-1.par.example.com");
-        for text in ["", "a b", "a\n", "a/b", "$(id)", "é", &"a".repeat(254)] {
-            assert!(text.parse::<HostName>().is_err(), "{text:?}");
-        }
     }
 }

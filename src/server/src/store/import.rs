@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use pushkeys_keys::{AccountId, Name, ValidKey};
 use thiserror::Error;
 
-use super::accounts::account_id;
 use super::audit::{Actor, AuditEvent};
 use super::changes::Numbering;
+use super::columns::{account_id, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
 use super::registration::NewKey;
-use super::sql::{Database, Transaction, Value, many, sql};
-use super::{Store, StoreError, now_ms};
+use crate::database::{Database, Transaction, Value, many, sql};
 use crate::secret;
 
 /// Rows in one statement; see the like in `changes`.

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
 
 use super::audit::{Actor, AuditEvent};
-use super::changes::Numbering;
-use super::reports::KeyUse;
-use super::sql::{Transaction, sql};
-use super::{KeyChange, Store, StoreError, instant};
+use super::changes::{KeyChange, Numbering};
+use super::columns::{fingerprint, instant, key_id};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 
 /// A key, as its account gets it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,15 @@ pub struct StoredKey {
     pub last_use: Option<KeyUse>,
     /// When and where its account was last greeted by it, which shows that the account's ssh is set up.
     pub last_check: Option<KeyUse>,
+}
+
+/// A use of a key, as its account sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// When, by the host's clock and never later than it was reported.
+    pub at: Timestamp,
+    /// The name of the host.
+    pub host: String,
 }
 
 /// Name, text, fingerprint, when it was verified, expires and was registered, and when and where it was used and checked.
@@ -140,13 +150,4 @@ pub(super) async fn take_key(
             .await
             .map_err(StoreError::of("remove a key"))?;
     row.map(|(id, digest)| Ok((key_id(&id)?, fingerprint(&digest)?))).transpose()
-}
-
-pub(super) fn key_id(text: &str) -> Result<KeyId, StoreError> {
-    text.parse().map_err(|_| StoreError::malformed("a key id"))
-}
-
-/// The fingerprint in a column.
-pub(super) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
-    bytes.try_into().map(Fingerprint::from_bytes).map_err(|_| StoreError::malformed("a fingerprint"))
 }

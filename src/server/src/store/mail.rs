@@ -5,8 +5,10 @@ use std::time::Duration;
 use pushkeys_keys::AccountId;
 
 use super::audit::{Actor, AuditEvent, AuditRow, Row, row};
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, from_sql, now_ms, to_sql};
+use super::columns::{from_sql, ms_after, now_ms, to_sql};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
 /// The most mails that wait for one account, and about the most at all. More are not written: a mail server that is
@@ -167,8 +169,4 @@ impl Store {
 /// Whether a mail tells of `event`: what touches keys and credentials, and not each session.
 fn is_told(event: AuditEvent) -> bool {
     !matches!(event, AuditEvent::SignedIn | AuditEvent::SignedOut | AuditEvent::SessionEnded)
-}
-
-fn ms_after(now_ms: i64, delay: Duration) -> i64 {
-    now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
 }

@@ -3,10 +3,12 @@
 use pushkeys_keys::{AccountId, Name};
 use thiserror::Error;
 
-use super::accounts::{account_id, account_number};
+use super::accounts::{Email, account_number};
 use super::audit::{Actor, AuditEvent};
-use super::sql::{Transaction, sql};
-use super::{Email, Store, StoreError, is_taken, now_ms};
+use super::columns::{account_id, now_ms};
+use super::error::{StoreError, is_taken};
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret;
 
 /// How much of what an identity is shown as is kept, in characters.

@@ -8,12 +8,15 @@ use thiserror::Error;
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
-use super::changes::Numbering;
+use super::changes::{KeyChange, Numbering};
+use super::columns::{instant, now_ms};
+use super::compromised::{add_compromised, is_compromised};
+use super::error::StoreError;
+use super::handle::Store;
 use super::keys::{owner, take_key};
-use super::registration::{Holder, Registration, holder};
-use super::sql::{Transaction, sql};
+use super::registration::{Holder, KeyToPut, PutKeyError, Registration, holder};
 use super::warnings::{WarningKind, settle, warn};
-use super::{KeyChange, KeyToPut, PutKeyError, Store, StoreError, instant, now_ms};
+use crate::database::{Transaction, sql};
 
 /// How long a challenge can be answered.
 pub const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
@@ -113,7 +116,9 @@ impl Store {
         if !use_challenge(&mut transaction, owner.number, &challenge.challenge).await? {
             return Err(PutKeyError::NoChallenge);
         }
-        check_not_compromised(&mut transaction, fingerprint).await?;
+        if is_compromised(&mut transaction, fingerprint).await? {
+            return Err(PutKeyError::Compromised);
+        }
         let found = holder(&mut transaction, &owner, fingerprint).await?;
         settle(&mut transaction, owner.number, fingerprint).await?;
         match found {
@@ -164,12 +169,7 @@ impl Store {
         verified_at.ok_or(ReportKeyError::NoSuchKey)?.ok_or(ReportKeyError::NotVerified)?;
         let taken = take_key(&mut transaction, &owner, name).await?;
         let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
-        sql("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)")
-            .bind(fingerprint.as_bytes().as_slice())
-            .bind(now_ms())
-            .execute(&mut transaction)
-            .await
-            .map_err(StoreError::of("report a key as compromised"))?;
+        add_compromised(&mut transaction, fingerprint).await?;
         let mut numbering = Numbering::default();
         numbering.remove(key_id, fingerprint);
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
@@ -177,22 +177,6 @@ impl Store {
         self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
         self.commit(transaction).await?;
         changes.into_iter().next().ok_or(ReportKeyError::NoSuchKey)
-    }
-}
-
-/// Refuses a key that was reported as compromised.
-pub(super) async fn check_not_compromised(
-    transaction: &mut Transaction,
-    fingerprint: Fingerprint,
-) -> Result<(), PutKeyError> {
-    let found: Option<i64> = sql("SELECT created_at FROM compromised_keys WHERE fingerprint = $1")
-        .bind(fingerprint.as_bytes().as_slice())
-        .fetch_optional_value(transaction)
-        .await
-        .map_err(StoreError::of("look for compromised keys"))?;
-    match found {
-        None => Ok(()),
-        Some(_) => Err(PutKeyError::Compromised),
     }
 }
 

@@ -5,12 +5,14 @@ use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
-use super::changes::Numbering;
-use super::keys::{Owner, key_id, owner, take_key};
-use super::ownership::check_not_compromised;
-use super::sql::{Transaction, sql};
+use super::changes::{KeyChange, Numbering};
+use super::columns::{key_id, now_ms, to_sql};
+use super::compromised::is_compromised;
+use super::error::StoreError;
+use super::handle::Store;
+use super::keys::{Owner, owner, take_key};
 use super::warnings::{WarningKind, warn};
-use super::{KeyChange, Store, StoreError, now_ms, to_sql};
+use crate::database::{Transaction, sql};
 use crate::secret;
 
 /// A key to be registered.
@@ -108,7 +110,9 @@ impl Store {
         numbering: &mut Numbering,
     ) -> Result<KeyId, PutKeyError> {
         let fingerprint = wanted.key.fingerprint();
-        check_not_compromised(transaction, fingerprint).await?;
+        if is_compromised(transaction, fingerprint).await? {
+            return Err(PutKeyError::Compromised);
+        }
         match holder(transaction, owner, fingerprint).await? {
             Holder::Nobody => self.register(transaction, owner, wanted, numbering).await,
             Holder::Owner { name: held, key_id } if held == wanted.name.as_str() => {

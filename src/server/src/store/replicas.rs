@@ -6,8 +6,9 @@ use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::sql::{Database, sql};
-use super::{Store, StoreError};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Database, sql};
 
 /// What the trigger on `service` notifies.
 const CHANNEL: &str = "pushkeys";

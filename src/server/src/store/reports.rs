@@ -9,21 +9,15 @@ use pushkeys_feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
 use pushkeys_keys::{AccountId, Fingerprint, UseKind};
 
 use super::audit::{Actor, AuditEvent};
-use super::changes::Numbering;
-use super::hosts::HostId;
-use super::keys::{fingerprint, key_id};
-use super::sql::{Transaction, sql};
-use super::{KeyChange, Store, StoreError, StoredKey, instant, now_ms};
+use super::changes::{KeyChange, Numbering};
+use super::columns::{account_id, fingerprint, instant, key_id, now_ms};
+use super::compromised::add_compromised;
+use super::error::StoreError;
+use super::handle::Store;
+use super::host_names::HostId;
+use super::keys::StoredKey;
+use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
-
-/// A use of a key, as its account sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyUse {
-    /// When, by the host's clock and never later than it was reported.
-    pub at: Timestamp,
-    /// The name of the host.
-    pub host: String,
-}
 
 /// What a host has revoked of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,13 +151,7 @@ impl Store {
             let fingerprint = fingerprint(&digest)?;
             let event = AuditEvent::KeyReported;
             self.record(&mut transaction, account, &Actor::operator(), event, &name).await?;
-            sql("INSERT INTO compromised_keys (fingerprint, created_at) VALUES ($1, $2)
-                 ON CONFLICT (fingerprint) DO NOTHING")
-            .bind(digest)
-            .bind(now_ms())
-            .execute(&mut transaction)
-            .await
-            .map_err(StoreError::of("note a compromised key"))?;
+            add_compromised(&mut transaction, fingerprint).await?;
             numbering.remove(key_id(&id)?, fingerprint);
         }
         drop_revocation(&mut transaction, id).await?;
@@ -259,10 +247,6 @@ fn thing(digest: Option<Vec<u8>>, account: Option<String>) -> Result<RevokedThin
         (None, Some(account)) => Ok(RevokedThing::Account(account_id(&account)?)),
         (None, None) => Err(StoreError::malformed("a revocation")),
     }
-}
-
-fn account_id(text: &str) -> Result<AccountId, StoreError> {
-    text.parse().map_err(|_| StoreError::malformed("an account id"))
 }
 
 /// Whether the service has anything that is revoked by `what`.

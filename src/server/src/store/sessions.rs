@@ -6,10 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_keys::AccountId;
 
-use super::accounts::{account_id, account_number};
-use super::audit::{Actor, AuditEvent, ms_before};
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, instant, now_ms};
+use super::accounts::account_number;
+use super::audit::{Actor, AuditEvent};
+use super::columns::{account_id, instant, ms_before, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
 /// The most sessions of an account; the oldest go first.

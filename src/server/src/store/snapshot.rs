@@ -4,10 +4,10 @@ use pushkeys_feed::Cursor;
 use sqlx::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-use super::changes::cursor;
-use super::open::READ_CONNECTIONS;
-use super::sql::{Database, Transaction, sql};
-use super::{Store, StoreError, from_sql};
+use super::columns::{cursor, from_sql};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Database, READ_CONNECTIONS, Transaction, sql};
 
 /// Snapshots that may be under way at once: each holds a connection and a read transaction.
 pub const SNAPSHOTS_MAX: usize = 4;

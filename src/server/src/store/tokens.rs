@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Name};
 
-use super::accounts::{account_id, account_number};
+use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, instant, now_ms};
+use super::columns::{account_id, instant, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
 /// A credential to be stored: one bearer token and one OAuth token, revoked together.

@@ -1,7 +1,9 @@
 //! How much there is, for graphs.
 
-use super::sql::sql;
-use super::{Store, StoreError, from_sql};
+use super::columns::from_sql;
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::sql;
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

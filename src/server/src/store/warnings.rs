@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint};
 
-use super::keys::fingerprint;
-use super::sql::{Transaction, sql};
-use super::{Store, StoreError, instant, now_ms};
+use super::columns::{fingerprint, instant, now_ms};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
 /// The most warnings of an account; the oldest go first.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_server::database::Open;
 use pushkeys_server::store::{
     Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportOutcome, KeyFromGithub,
-    KeyToPut, Open, PutKeyError, Store, StoreLimits, TieError,
+    KeyToPut, PutKeyError, Store, StoreLimits, TieError,
 };
 
 use crate::service::Database;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
-use pushkeys_server::store::{Actor, Changes, KeyChange, KeyToPut, Open, PutKeyError, Store, StoreLimits};
+use pushkeys_server::database::Open;
+use pushkeys_server::store::{Actor, Changes, KeyChange, KeyToPut, PutKeyError, Store, StoreLimits};
 use tokio::task::JoinSet;
 
 use crate::service::Database;

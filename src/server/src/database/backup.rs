@@ -9,9 +9,9 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use thiserror::Error;
 
-use super::epoch::BACKUP;
-use super::sql::Database;
-use super::{DatabaseUrl, Store};
+use super::connection::Database;
+use super::identity::BACKUP;
+use super::url::DatabaseUrl;
 
 /// Why no copy was made.
 #[derive(Debug, Error)]
@@ -45,11 +45,11 @@ pub enum BackUpError {
     },
 }
 
-impl Store {
+impl Database {
     /// Copies the database at `url`, which this is, as it is at this moment to `file`, which must not exist. The copy
     /// says that it is one: whoever opens it in place of the database begins a new epoch.
     pub async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
-        let Database::Sqlite { write, .. } = &self.database else {
+        let Self::Sqlite { write, .. } = self else {
             return Err(BackUpError::Postgres { file: file.to_owned(), url: url.clone() });
         };
         let failed = |source| BackUpError::File { file: file.to_owned(), source };

@@ -1,26 +1,17 @@
 //! Where the database is.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::{env, fmt};
 
 use reqwest::Url;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 
-use super::OpenError;
-use crate::files::{read_private, read_secret, read_trusted};
 use crate::outbound::is_here;
 
-/// What sqlx calls the parameters that we look at too.
+/// What sqlx calls the parameter that says how TLS is used.
 const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
-const AUTHORITY: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
-const OWN_CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
-const OWN_KEY: [&str; 2] = ["sslkey", "ssl-key"];
-/// What sqlx takes a root certificate from when the URL names none.
-const AUTHORITY_VARIABLE: &str = "PGSSLROOTCERT";
-/// The longest file of certificates in bytes.
-const CERTIFICATES_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Where the database is: `sqlite:///absolute/path`, or `postgres://user@host/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,39 +72,19 @@ impl DatabaseUrl {
 }
 
 impl PostgresUrl {
-    /// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say.
-    pub(super) fn options(&self) -> Result<PgConnectOptions, OpenError> {
-        let url = || DatabaseUrl::Postgres(self.clone());
-        let options: PgConnectOptions =
-            self.text.parse().map_err(|source| OpenError::Connect { url: url(), source })?;
-        self.check_files()?;
-        let options = match options.get_ssl_mode() {
-            // Who names an authority has it asked, as libpq does; sqlx alone would believe any certificate.
-            PgSslMode::Require if self.has_authority() => options.ssl_mode(PgSslMode::VerifyCa),
-            _ => options,
-        };
-        let Some(path) = &self.password_file else { return Ok(options) };
-        let password = read_secret(path)
-            .map_err(|source| OpenError::Password { path: path.clone(), source: Box::new(source) })?;
-        Ok(options.password(&password))
+    /// The URL.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 
-    /// Looks at the files that TLS needs: sqlx reads them at each connection, and would not say which it misses.
-    fn check_files(&self) -> Result<(), OpenError> {
-        for names in [AUTHORITY.as_slice(), &OWN_CERTIFICATE, &OWN_KEY] {
-            let Some(path) = parameter(&self.text, names) else { continue };
-            let path = Path::new(&path);
-            let read = if names == OWN_KEY { read_private } else { read_trusted };
-            read(path, CERTIFICATES_BYTES_MAX).map_err(|source| OpenError::Certificate {
-                path: path.to_owned(),
-                source: Box::new(source),
-            })?;
-        }
-        Ok(())
+    /// The file with the password, if one is named.
+    pub(super) fn password_file(&self) -> Option<&Path> {
+        self.password_file.as_deref()
     }
 
-    fn has_authority(&self) -> bool {
-        parameter(&self.text, &AUTHORITY).is_some() || env::var_os(AUTHORITY_VARIABLE).is_some()
+    /// The value of the last parameter that has one of these names: it is the one that counts.
+    pub(super) fn parameter(&self, names: &[&str]) -> Option<String> {
+        parameter(&self.text, names)
     }
 }
 
@@ -193,50 +164,6 @@ mod tests {
         {
             assert!(text.parse::<DatabaseUrl>().is_err(), "{text:?}");
         }
-    }
-
-    /// The mode of a connection to the database at `url`.
-    #[track_caller]
-    fn mode(url: &str) -> String {
-        let Ok(DatabaseUrl::Postgres(url)) = url.parse() else { panic!("{url}") };
-        format!("{:?}", url.options().unwrap().get_ssl_mode())
-    }
-
-    #[test]
-    fn another_machine_is_spoken_to_in_plain_text_only_where_the_url_says_so() {
-        for host in ["db.example.com", "192.0.2.1", "0.0.0.0", "[2001:db8::1]", "localhost.example.com"] {
-            let url = format!("postgres://ana@{host}/keys");
-            assert_eq!(mode(&url), "VerifyFull", "{url}");
-            assert_eq!(mode(&format!("{url}#x?sslmode=disable")), "VerifyFull");
-            // What is shown, and given to pg_dump, says so too.
-            assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), format!("{url}?sslmode=verify-full"));
-            assert_eq!(mode(&format!("{url}?sslmode=require")), "Require");
-            assert_eq!(mode(&format!("{url}?sslmode=disable")), "Disable");
-            for plain in
-                ["sslmode=prefer", "sslmode=allow", "ssl-mode=Prefer", "sslmode=require&sslmode=allow"]
-            {
-                let refused = format!("{url}?{plain}").parse::<DatabaseUrl>();
-                assert_eq!(refused, Err(ParseDatabaseUrlError::MaybePlain), "{url}?{plain}");
-            }
-        }
-        assert_eq!(mode("postgres://localhost/keys?host=db.example.com"), "VerifyFull");
-        for here in ["localhost", "127.0.0.1", "127.8.0.1", "[::1]", "%2Frun%2Fpostgresql"] {
-            assert_eq!(mode(&format!("postgres://ana@{here}/keys")), "Prefer", "{here}");
-            assert_eq!(mode(&format!("postgres://ana@{here}/keys?sslmode=allow")), "Allow", "{here}");
-        }
-    }
-
-    #[test]
-    fn an_authority_that_is_named_is_asked() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ca.pem");
-        let url = format!("postgres://db/keys?sslmode=require&sslrootcert={}", path.display());
-        let Ok(DatabaseUrl::Postgres(parsed)) = url.parse() else { panic!("{url}") };
-        assert!(
-            matches!(parsed.options(), Err(OpenError::Certificate { path: missing, .. }) if missing == path)
-        );
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(mode(&url), "VerifyCa");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 
-use super::open::{ACQUIRE_TIMEOUT, Open, OpenError, READ_CONNECTIONS};
-use super::sql::Database;
+use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
+use super::error::OpenError;
 
 /// How long a writer waits for one of another process, such as a command or an import's batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,13 +35,14 @@ pub(super) async fn connect_alone(path: &Path) -> sqlx::Result<SqliteConnection>
     Ok(connection)
 }
 
-/// The write-ahead log and the shared memory beside the database take over its mode.
-pub(super) fn prepare_file(path: &Path, open: Open) -> Result<(), OpenError> {
+/// Makes the file at `path` if it is missing and `is_made`. The write-ahead log and the shared memory beside it take
+/// over its mode.
+pub(super) fn prepare_file(path: &Path, is_made: bool) -> Result<(), OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(open == Open::Prepare)
+        .create(is_made)
         .truncate(false)
         .mode(0o600)
         .open(path)

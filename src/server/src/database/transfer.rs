@@ -15,16 +15,17 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 use thiserror::Error;
 
-use super::epoch::origin;
-use super::sql::{Database, Transaction};
-use super::{DatabaseUrl, OpenError, Store, StoreError, sqlite};
+use super::connection::{Database, Transaction};
+use super::identity::origin;
+use super::sqlite;
+use super::url::DatabaseUrl;
 
 /// Bytes that are sent to the new database at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// Why nothing was moved.
 #[derive(Debug, Error)]
-pub enum MigrateError {
+pub enum TransferError {
     /// Only from a file, only to a server.
     #[error(
         "a service moves from SQLite to PostgreSQL: the configuration names `{from}`, and `--to` names `{to}`"
@@ -35,9 +36,6 @@ pub enum MigrateError {
         /// The new one.
         to: DatabaseUrl,
     },
-    /// See [`OpenError`].
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// What it wrote after the copy would be lost.
     #[error(
         "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server.socket pushkeys-server.service"
@@ -77,14 +75,14 @@ pub enum MigrateError {
         /// Rows in the new one.
         found: u64,
     },
-    /// See [`StoreError`].
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    /// Before the first table, or after the last.
+    #[error("cannot begin or end the transaction in the new database")]
+    Transaction(#[source] sqlx::Error),
 }
 
 /// How far the move is.
 #[derive(Debug, Clone, Copy)]
-pub struct MigrateProgress<'a> {
+pub struct TransferProgress<'a> {
     /// What is moved at the moment.
     pub table: &'a str,
     /// Whether its rows are read back.
@@ -117,19 +115,18 @@ struct Rows {
 }
 
 /// Moves all that is in the SQLite database at `path` to `target`, which is empty. Gives how many rows.
-pub(super) async fn migrate(
+async fn transfer(
     path: &Path,
-    target: &Store,
-    mut progress: impl FnMut(MigrateProgress<'_>),
-) -> Result<u64, MigrateError> {
+    target: &Database,
+    mut progress: impl FnMut(TransferProgress<'_>),
+) -> Result<u64, TransferError> {
     let url = DatabaseUrl::Sqlite(path.to_owned());
     let mut source =
-        sqlite::connect_alone(path).await.map_err(|source| MigrateError::InUse { url, source })?;
-    let mut transaction = target.begin_write().await?;
-    let origin = origin(&mut transaction).await?;
-    let Transaction::Postgres(to) = &mut transaction else {
-        return Err(StoreError::malformed("a target of a migration").into());
-    };
+        sqlite::connect_alone(path).await.map_err(|source| TransferError::InUse { url, source })?;
+    let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
+    let origin = origin(&mut transaction).await.map_err(TransferError::Transaction)?;
+    // The caller has seen to it that the target is PostgreSQL.
+    let Transaction::Postgres(to) = &mut transaction else { return Ok(0) };
     let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
     for table in &tables {
         check_empty(to, &table.name).await?;
@@ -148,13 +145,13 @@ pub(super) async fn migrate(
         .execute(&mut **to)
         .await
         .map_err(of_table("service"))?;
-    target.commit(transaction).await?;
+    transaction.commit().await.map_err(TransferError::Transaction)?;
     Ok(rows)
 }
 
-fn of_table(table: &str) -> impl FnOnce(sqlx::Error) -> MigrateError {
+fn of_table(table: &str) -> impl FnOnce(sqlx::Error) -> TransferError {
     let table = table.to_owned();
-    move |source| MigrateError::Table { table, source }
+    move |source| TransferError::Table { table, source }
 }
 
 /// All tables, each after those that it refers to.
@@ -199,14 +196,14 @@ async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
     Ok(tables)
 }
 
-async fn check_empty(to: &mut PgConnection, table: &str) -> Result<(), MigrateError> {
+async fn check_empty(to: &mut PgConnection, table: &str) -> Result<(), TransferError> {
     let filled = if table == "service" { " WHERE sequence > 0" } else { "" };
     let exists = AssertSqlSafe(format!("SELECT EXISTS (SELECT 1 FROM {table}{filled})"));
     let exists: bool = sqlx::query_scalar(exists).fetch_one(to).await.map_err(of_table(table))?;
-    if exists { Err(MigrateError::NotEmpty { table: table.to_owned() }) } else { Ok(()) }
+    if exists { Err(TransferError::NotEmpty { table: table.to_owned() }) } else { Ok(()) }
 }
 
-async fn execute(to: &mut PgConnection, table: &str, statement: &'static str) -> Result<(), MigrateError> {
+async fn execute(to: &mut PgConnection, table: &str, statement: &'static str) -> Result<(), TransferError> {
     sqlx::query(statement).execute(to).await.map_err(of_table(table))?;
     Ok(())
 }
@@ -215,14 +212,14 @@ async fn move_table(
     source: &mut SqliteConnection,
     to: &mut PgConnection,
     table: &Table,
-    progress: &mut impl FnMut(MigrateProgress<'_>),
-) -> Result<u64, MigrateError> {
+    progress: &mut impl FnMut(TransferProgress<'_>),
+) -> Result<u64, TransferError> {
     let name = table.name.as_str();
     // Names are those of our own schema.
     let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
     let of: i64 = sqlx::query_scalar(count).fetch_one(&mut *source).await.map_err(of_table(name))?;
-    let of = super::from_sql(of)?;
-    let mut report = |is_comparing, rows| progress(MigrateProgress { table: name, is_comparing, rows, of });
+    let of = u64::try_from(of).unwrap_or(0);
+    let mut report = |is_comparing, rows| progress(TransferProgress { table: name, is_comparing, rows, of });
     report(false, 0);
     let sent = copy_rows(source, to, table, &mut |rows| report(false, rows)).await;
     let sent = sent.map_err(of_table(name))?;
@@ -230,7 +227,7 @@ async fn move_table(
     if found == sent {
         Ok(sent.count)
     } else {
-        Err(MigrateError::Contents { table: name.to_owned(), sent: sent.count, found: found.count })
+        Err(TransferError::Contents { table: name.to_owned(), sent: sent.count, found: found.count })
     }
 }
 
@@ -336,18 +333,18 @@ async fn renumber(to: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-impl Store {
+impl Database {
     /// Moves all that is in the SQLite database at `from` to the empty PostgreSQL database at `to`, this one. Gives how
     /// many rows were moved.
-    pub async fn migrate_from(
+    pub async fn transfer_from(
         &self,
         from: &DatabaseUrl,
         to: &DatabaseUrl,
-        progress: impl FnMut(MigrateProgress<'_>),
-    ) -> Result<u64, MigrateError> {
-        match (from, &self.database) {
-            (DatabaseUrl::Sqlite(path), Database::Postgres { .. }) => migrate(path, self, progress).await,
-            _ => Err(MigrateError::Kinds { from: from.clone(), to: to.clone() }),
+        progress: impl FnMut(TransferProgress<'_>),
+    ) -> Result<u64, TransferError> {
+        match (from, self) {
+            (DatabaseUrl::Sqlite(path), Self::Postgres { .. }) => transfer(path, self, progress).await,
+            _ => Err(TransferError::Kinds { from: from.clone(), to: to.clone() }),
         }
     }
 }

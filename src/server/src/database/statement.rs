@@ -2,7 +2,7 @@
 //!
 //! To add a query: write it once, with `$1`, `$2`, … for what is bound, in SQL that SQLite and PostgreSQL both
 //! read (`RETURNING`, `ON CONFLICT`, no functions of one of them), and run it on `&self.database`, or on
-//! `&mut transaction` of [`Store::begin_write`](super::Store) when more than one statement belongs together
+//! `&mut transaction` of `Store::begin_write` when more than one statement belongs together
 //! or a statement that writes gives rows:
 //!
 //! ```ignore
@@ -18,116 +18,19 @@
 use std::fmt::Write as _;
 
 use sqlx::SqlSafeStr as _;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlStr, Sqlite};
+
+use super::connection::{On, Target};
 
 /// How often a statement that PostgreSQL gave up for the sake of another is tried.
 const ATTEMPTS_MAX: u32 = 5;
 /// What `many` replaces by its rows.
 const ROWS: &str = "{rows}";
 
-/// The database, with connections that read and connections that write.
-#[derive(Clone)]
-pub(super) enum Database {
-    /// One connection writes: its queue is where this process's writers wait for each other.
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Writers wait for a lock: those that wait leave connections to those that read.
-    Postgres { read: PgPool, write: PgPool },
-}
-
-/// A transaction that ends with nothing done unless it is committed.
-pub(super) enum Transaction {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
-}
-
-/// Where a statement runs: [`Database`], for itself, or [`Transaction`].
-pub(super) trait On<'c> {
-    fn to_read(self) -> Target<'c>;
-    fn to_write(self) -> Target<'c>;
-}
-
-/// A connection, or where to take one from.
-pub(super) enum Target<'c> {
-    SqlitePool(&'c SqlitePool),
-    Sqlite(&'c mut SqliteConnection),
-    PostgresPool(&'c PgPool),
-    Postgres(&'c mut PgConnection),
-}
-
-impl Database {
-    /// Begins a transaction that holds the one right to write from its beginning.
-    ///
-    /// On PostgreSQL that is the lock of the row in `service`. Each statement after it sees all that was committed
-    /// before (READ COMMITTED), so that nothing has to be given up and done again; the lock is let go of only
-    /// when the commit can be seen, so that nobody sees a number before a smaller one.
-    pub(super) async fn begin_write(&self) -> sqlx::Result<Transaction> {
-        match self {
-            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite),
-            Self::Postgres { write, .. } => {
-                let begin = "BEGIN; SELECT one FROM service FOR UPDATE";
-                write.begin_with(begin).await.map(Transaction::Postgres)
-            }
-        }
-    }
-
-    /// Ends all connections.
-    pub(super) async fn close(&self) {
-        match self {
-            Self::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
-            Self::Postgres { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
-        }
-    }
-}
-
-impl Transaction {
-    /// Makes all of it lasting.
-    pub(super) async fn commit(self) -> sqlx::Result<()> {
-        match self {
-            Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction) => transaction.commit().await,
-        }
-    }
-}
-
-impl<'c> On<'c> for &'c Database {
-    fn to_read(self) -> Target<'c> {
-        match self {
-            Database::Sqlite { read, .. } => Target::SqlitePool(read),
-            Database::Postgres { read, .. } => Target::PostgresPool(read),
-        }
-    }
-
-    fn to_write(self) -> Target<'c> {
-        match self {
-            Database::Sqlite { write, .. } => Target::SqlitePool(write),
-            Database::Postgres { write, .. } => Target::PostgresPool(write),
-        }
-    }
-}
-
-impl<'c> On<'c> for &'c mut Transaction {
-    fn to_read(self) -> Target<'c> {
-        match self {
-            Transaction::Sqlite(transaction) => Target::Sqlite(transaction),
-            Transaction::Postgres(transaction) => Target::Postgres(transaction),
-        }
-    }
-
-    fn to_write(self) -> Target<'c> {
-        self.to_read()
-    }
-}
-
 /// A row that both databases give: a tuple of columns.
-pub(super) trait Row:
+pub(crate) trait Row:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
 {
 }
@@ -136,7 +39,7 @@ impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, 
 
 /// What is bound to a place in a statement.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Integer(Option<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
@@ -170,7 +73,7 @@ value_from! {
 
 /// A statement with what is bound to it.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
+pub(crate) struct Statement {
     text: Text,
     values: Vec<Value>,
 }
@@ -182,13 +85,13 @@ enum Text {
 }
 
 /// The statement `text`.
-pub(super) fn sql(text: &'static str) -> Statement {
+pub(crate) fn sql(text: &'static str) -> Statement {
     Statement { text: Text::Whole(text), values: Vec::new() }
 }
 
 /// The statement `text`, in which `{rows}` stands for `VALUES` and `rows`, one at least:
 /// `INSERT INTO t (a, b) {rows}`, or `… WHERE a IN ({rows})`.
-pub(super) fn many<const COLUMNS: usize>(
+pub(crate) fn many<const COLUMNS: usize>(
     text: &'static str,
     rows: impl IntoIterator<Item = [Value; COLUMNS]>,
 ) -> Statement {
@@ -240,28 +143,28 @@ macro_rules! fetch {
 
 impl Statement {
     /// Binds the next of `$1`, `$2`, ….
-    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
     /// All rows.
-    pub(super) async fn fetch_all<R: Row>(self, on: impl On<'_>) -> sqlx::Result<Vec<R>> {
+    pub(crate) async fn fetch_all<R: Row>(self, on: impl On<'_>) -> sqlx::Result<Vec<R>> {
         fetch!(self, on, R, fetch_all)
     }
 
     /// The row that there is in any case.
-    pub(super) async fn fetch_one<R: Row>(self, on: impl On<'_>) -> sqlx::Result<R> {
+    pub(crate) async fn fetch_one<R: Row>(self, on: impl On<'_>) -> sqlx::Result<R> {
         fetch!(self, on, R, fetch_one)
     }
 
     /// The row, if there is one.
-    pub(super) async fn fetch_optional<R: Row>(self, on: impl On<'_>) -> sqlx::Result<Option<R>> {
+    pub(crate) async fn fetch_optional<R: Row>(self, on: impl On<'_>) -> sqlx::Result<Option<R>> {
         fetch!(self, on, R, fetch_optional)
     }
 
     /// The one column of all rows.
-    pub(super) async fn fetch_values<T>(self, on: impl On<'_>) -> sqlx::Result<Vec<T>>
+    pub(crate) async fn fetch_values<T>(self, on: impl On<'_>) -> sqlx::Result<Vec<T>>
     where
         (T,): Row,
     {
@@ -269,7 +172,7 @@ impl Statement {
     }
 
     /// The one column of the row that there is in any case.
-    pub(super) async fn fetch_value<T>(self, on: impl On<'_>) -> sqlx::Result<T>
+    pub(crate) async fn fetch_value<T>(self, on: impl On<'_>) -> sqlx::Result<T>
     where
         (T,): Row,
     {
@@ -277,7 +180,7 @@ impl Statement {
     }
 
     /// The one column of the row, if there is one.
-    pub(super) async fn fetch_optional_value<T>(self, on: impl On<'_>) -> sqlx::Result<Option<T>>
+    pub(crate) async fn fetch_optional_value<T>(self, on: impl On<'_>) -> sqlx::Result<Option<T>>
     where
         (T,): Row,
     {
@@ -285,7 +188,7 @@ impl Statement {
     }
 
     /// Writes; gives how many rows it wrote.
-    pub(super) async fn execute(self, on: impl On<'_>) -> sqlx::Result<u64> {
+    pub(crate) async fn execute(self, on: impl On<'_>) -> sqlx::Result<u64> {
         let Self { text, values } = self;
         match on.to_write() {
             Target::SqlitePool(pool) => {

@@ -1,0 +1,111 @@
+//! Connections that read and connections that write, and transactions.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Postgres, Sqlite};
+
+/// Connections that read: requests, the feed's hub, and snapshots.
+pub const READ_CONNECTIONS: u32 = 12;
+/// How long a request waits for a connection before it is told to come again.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database, with connections that read and connections that write.
+#[derive(Clone)]
+pub enum Database {
+    /// One connection writes: its queue is where this process's writers wait for each other.
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    /// Writers wait for a lock: those that wait leave connections to those that read.
+    Postgres { read: PgPool, write: PgPool },
+}
+
+/// A transaction that ends with nothing done unless it is committed.
+pub enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// Where a statement runs: [`Database`], for itself, or [`Transaction`].
+pub(crate) trait On<'c> {
+    fn to_read(self) -> Target<'c>;
+    fn to_write(self) -> Target<'c>;
+}
+
+/// A connection, or where to take one from.
+pub(crate) enum Target<'c> {
+    SqlitePool(&'c SqlitePool),
+    Sqlite(&'c mut SqliteConnection),
+    PostgresPool(&'c PgPool),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Database {
+    /// Begins a transaction that holds the one right to write from its beginning.
+    ///
+    /// On PostgreSQL that is the lock of the row in `service`. Each statement after it sees all that was committed
+    /// before (READ COMMITTED), so that nothing has to be given up and done again; the lock is let go of only
+    /// when the commit can be seen, so that nobody sees a number before a smaller one.
+    pub(crate) async fn begin_write(&self) -> sqlx::Result<Transaction> {
+        match self {
+            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite),
+            Self::Postgres { write, .. } => {
+                let begin = "BEGIN; SELECT one FROM service FOR UPDATE";
+                write.begin_with(begin).await.map(Transaction::Postgres)
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// Makes all of it lasting.
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => transaction.commit().await,
+        }
+    }
+}
+
+impl<'c> On<'c> for &'c Database {
+    fn to_read(self) -> Target<'c> {
+        match self {
+            Database::Sqlite { read, .. } => Target::SqlitePool(read),
+            Database::Postgres { read, .. } => Target::PostgresPool(read),
+        }
+    }
+
+    fn to_write(self) -> Target<'c> {
+        match self {
+            Database::Sqlite { write, .. } => Target::SqlitePool(write),
+            Database::Postgres { write, .. } => Target::PostgresPool(write),
+        }
+    }
+}
+
+impl<'c> On<'c> for &'c mut Transaction {
+    fn to_read(self) -> Target<'c> {
+        match self {
+            Transaction::Sqlite(transaction) => Target::Sqlite(transaction),
+            Transaction::Postgres(transaction) => Target::Postgres(transaction),
+        }
+    }
+
+    fn to_write(self) -> Target<'c> {
+        self.to_read()
+    }
+}

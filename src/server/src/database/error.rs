@@ -1,0 +1,105 @@
+//! Why a database cannot be used.
+
+use std::io;
+use std::path::PathBuf;
+
+use sqlx::migrate::MigrateError;
+use thiserror::Error;
+
+use super::url::DatabaseUrl;
+use crate::files::FileError;
+
+/// Why the database cannot be used.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file or its directory is missing, or is not ours to open.
+    #[error("cannot open the database file `{}`, hint: run this command as the service's user", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others could read or change the keys.
+    #[error("the database file `{}` is open to others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not a database, one that is damaged, or a server that does not answer or let us in.
+    #[error("cannot open the database `{url}`")]
+    Connect {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The server did not prove who it is, or cannot speak TLS.
+    #[error("cannot open the database `{url}` over TLS\nhint: {hint}")]
+    Tls {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// What to do about it.
+        hint: &'static str,
+        /// What is wrong.
+        source: sqlx::Error,
+    },
+    /// A file that TLS needs: missing, or for others too.
+    #[error("cannot use `{}`, which the database URL names", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<FileError>,
+    },
+    /// Missing, or readable by others.
+    #[error("cannot use the database password in `{}`", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<FileError>,
+    },
+    /// A PostgreSQL without what we use.
+    #[error("the server of the database `{url}` is PostgreSQL {}, hint: version {} or newer is needed", version / 10_000, version_min / 10_000)]
+    TooOld {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// Such as 150004 for 15.4.
+        version: u32,
+        /// The oldest that serves.
+        version_min: u32,
+    },
+    /// Names would not come back as they were given.
+    #[error(
+        "the database `{url}` has the encoding {encoding}, hint: createdb --encoding=UTF8 --template=template0"
+    )]
+    Encoding {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// What it has instead of UTF8.
+        encoding: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the schema of the database `{url}` up to date")]
+    Migrate {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// Which step failed.
+        source: MigrateError,
+    },
+    /// The schema is not this version's.
+    #[error(
+        "the schema of the database `{url}` has version {found}, this program's is {expected}, hint: `pushkeys-server serve` brings an older one up to date"
+    )]
+    Schema {
+        /// Where it is.
+        url: DatabaseUrl,
+        /// The newest step that was applied; 0: none.
+        found: i64,
+        /// The newest step that this program knows.
+        expected: i64,
+    },
+}

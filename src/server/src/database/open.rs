@@ -1,0 +1,82 @@
+//! Opening the database and its schema.
+
+use super::connection::Database;
+use super::error::OpenError;
+use super::statement::sql;
+use super::url::DatabaseUrl;
+use super::{migrations, postgres, sqlite};
+
+/// What opening may do to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// Make SQLite's file when it is missing, and bring the schema up to date.
+    Prepare,
+    /// Only look.
+    Examine,
+}
+
+impl Database {
+    /// Opens the database at `url`.
+    pub async fn open(url: &DatabaseUrl, open: Open) -> Result<Self, OpenError> {
+        let failed = |source| failed_connection(url, source);
+        let database = match url {
+            DatabaseUrl::Sqlite(path) => {
+                sqlite::prepare_file(path, open == Open::Prepare)?;
+                sqlite::connect(path).await.map_err(failed)?
+            }
+            DatabaseUrl::Postgres(address) => {
+                let database = postgres::connect(postgres::options(address)?).await.map_err(failed)?;
+                postgres::check_server(&database, url).await?;
+                database
+            }
+        };
+        match open {
+            Open::Prepare => migrations::run(&database, url).await?,
+            Open::Examine => migrations::check(&database, url).await?,
+        }
+        Ok(database)
+    }
+
+    /// `ok`, or the first damage that SQLite finds in itself.
+    pub async fn check(&self) -> sqlx::Result<String> {
+        let check = match self {
+            Self::Sqlite { .. } => sql("PRAGMA quick_check(1)"),
+            // PostgreSQL's own tools look for damage; that the tables can be read is all we can say.
+            Self::Postgres { .. } => sql("SELECT 'ok' FROM service"),
+        };
+        check.fetch_value(self).await
+    }
+}
+
+fn failed_connection(url: &DatabaseUrl, source: sqlx::Error) -> OpenError {
+    let url = url.clone();
+    match postgres::tls_hint(&source) {
+        Some(hint) => OpenError::Tls { url, hint, source },
+        None => OpenError::Connect { url, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_is_made_for_its_owner_alone_and_refused_once_others_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let url = DatabaseUrl::Sqlite(path.clone());
+        assert!(matches!(Database::open(&url, Open::Examine).await, Err(OpenError::File { .. })));
+        let database = Database::open(&url, Open::Prepare).await.unwrap();
+        for file in fs::read_dir(directory.path()).unwrap() {
+            assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
+        }
+        database.close().await;
+        assert!(Database::open(&url, Open::Examine).await.is_ok());
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = Database::open(&url, Open::Prepare).await;
+        assert!(matches!(refused, Err(OpenError::Mode { mode: 0o644, .. })));
+    }
+}

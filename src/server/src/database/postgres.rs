@@ -1,0 +1,182 @@
+//! PostgreSQL: connections and their settings.
+
+use std::env;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
+
+use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
+use super::error::OpenError;
+use super::url::{DatabaseUrl, PostgresUrl};
+use crate::files::{read_private, read_secret, read_trusted};
+use crate::outbound::{is_about_name, rejected_certificate};
+
+/// What sqlx calls the parameters that name files.
+const AUTHORITY: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+const OWN_CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
+const OWN_KEY: [&str; 2] = ["sslkey", "ssl-key"];
+/// What sqlx takes a root certificate from when the URL names none.
+const AUTHORITY_VARIABLE: &str = "PGSSLROOTCERT";
+/// The longest file of certificates in bytes.
+const CERTIFICATES_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Connections that write, most of which wait for the lock that puts writers in order.
+const WRITE_CONNECTIONS: u32 = 4;
+/// How long a connection that nobody needs is kept.
+const IDLE_TIME_MAX: Duration = Duration::from_mins(10);
+/// The oldest version that has what the migrations use; what is older gets no more security updates.
+const VERSION_MIN: u32 = 130_000;
+
+/// What the server is to give up for us, in milliseconds. A writer that stops half-way, with its machine, must not
+/// keep all others from writing; a statement that nobody waits for any more must not go on.
+const SETTINGS: [(&str, &str); 4] = [
+    ("idle_in_transaction_session_timeout", "10000"),
+    ("lock_timeout", "10000"),
+    ("statement_timeout", "30000"),
+    ("tcp_user_timeout", "10000"),
+];
+
+/// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say.
+pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> {
+    let options: PgConnectOptions = url
+        .as_str()
+        .parse()
+        .map_err(|source| OpenError::Connect { url: DatabaseUrl::Postgres(url.clone()), source })?;
+    check_files(url)?;
+    let options = match options.get_ssl_mode() {
+        // Who names an authority has it asked, as libpq does; sqlx alone would believe any certificate.
+        PgSslMode::Require if has_authority(url) => options.ssl_mode(PgSslMode::VerifyCa),
+        _ => options,
+    };
+    let Some(path) = url.password_file() else { return Ok(options) };
+    let password = read_secret(path)
+        .map_err(|source| OpenError::Password { path: path.to_owned(), source: Box::new(source) })?;
+    Ok(options.password(&password))
+}
+
+/// Looks at the files that TLS needs: sqlx reads them at each connection, and would not say which it misses.
+fn check_files(url: &PostgresUrl) -> Result<(), OpenError> {
+    for names in [AUTHORITY.as_slice(), &OWN_CERTIFICATE, &OWN_KEY] {
+        let Some(path) = url.parameter(names) else { continue };
+        let path = Path::new(&path);
+        let read = if names == OWN_KEY { read_private } else { read_trusted };
+        read(path, CERTIFICATES_BYTES_MAX)
+            .map_err(|source| OpenError::Certificate { path: path.to_owned(), source: Box::new(source) })?;
+    }
+    Ok(())
+}
+
+fn has_authority(url: &PostgresUrl) -> bool {
+    url.parameter(&AUTHORITY).is_some() || env::var_os(AUTHORITY_VARIABLE).is_some()
+}
+
+/// Connects; gives what sqlx says when nobody answers, or not to us.
+pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database> {
+    let options = options.application_name("pushkeys-server").options(SETTINGS);
+    // Of a server that does not answer, or not to us, a pool says nothing but that it waited.
+    let tried = timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    tried.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await?;
+    let write = pool_options(WRITE_CONNECTIONS).connect_with(options.clone()).await?;
+    let read = pool_options(READ_CONNECTIONS).connect_lazy_with(options);
+    Ok(Database::Postgres { read, write })
+}
+
+/// What to do where TLS is why there is no connection.
+pub(super) fn tls_hint(error: &sqlx::Error) -> Option<&'static str> {
+    match (rejected_certificate(error), error) {
+        (Some(fault), _) if is_about_name(fault) => {
+            Some("the host in the URL is to be one of the names in the server's certificate")
+        }
+        (Some(_), _) => {
+            Some("name the authority that signed the server's certificate by `sslrootcert` in the URL")
+        }
+        (None, sqlx::Error::Tls(fault)) if fault.to_string().contains("does not support TLS") => Some(
+            "set `ssl = on` in postgresql.conf; sslmode=disable goes without, and all on the way may read passwords and keys",
+        ),
+        _ => None,
+    }
+}
+
+/// Checks that the server of `database`, which is at `url`, has what we use.
+pub(super) async fn check_server(database: &Database, url: &DatabaseUrl) -> Result<(), OpenError> {
+    let Database::Postgres { write, .. } = database else { return Ok(()) };
+    let described = describe(write).await;
+    let (version, encoding) = described.map_err(|source| OpenError::Connect { url: url.clone(), source })?;
+    if version < VERSION_MIN {
+        return Err(OpenError::TooOld { url: url.clone(), version, version_min: VERSION_MIN });
+    }
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding { url: url.clone(), encoding });
+    }
+    Ok(())
+}
+
+/// The server's version, such as 150004 for 15.4, and the encoding of the database.
+async fn describe(pool: &PgPool) -> sqlx::Result<(u32, String)> {
+    let (version, encoding): (String, String) =
+        sqlx::query_as("SELECT current_setting('server_version_num'), current_setting('server_encoding')")
+            .fetch_one(pool)
+            .await?;
+    Ok((version.parse().unwrap_or(0), encoding))
+}
+
+/// A connection that broke while nobody used it is noticed before it is lent out, and made again.
+fn pool_options(connections_max: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIME_MAX)
+        .test_before_acquire(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::ParseDatabaseUrlError;
+
+    /// The mode of a connection to the database at `url`.
+    #[track_caller]
+    fn mode(url: &str) -> String {
+        let Ok(DatabaseUrl::Postgres(url)) = url.parse() else { panic!("{url}") };
+        format!("{:?}", options(&url).unwrap().get_ssl_mode())
+    }
+
+    #[test]
+    fn another_machine_is_spoken_to_in_plain_text_only_where_the_url_says_so() {
+        for host in ["db.example.com", "192.0.2.1", "0.0.0.0", "[2001:db8::1]", "localhost.example.com"] {
+            let url = format!("postgres://ana@{host}/keys");
+            assert_eq!(mode(&url), "VerifyFull", "{url}");
+            assert_eq!(mode(&format!("{url}#x?sslmode=disable")), "VerifyFull");
+            // What is shown, and given to pg_dump, says so too.
+            assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), format!("{url}?sslmode=verify-full"));
+            assert_eq!(mode(&format!("{url}?sslmode=require")), "Require");
+            assert_eq!(mode(&format!("{url}?sslmode=disable")), "Disable");
+            for plain in
+                ["sslmode=prefer", "sslmode=allow", "ssl-mode=Prefer", "sslmode=require&sslmode=allow"]
+            {
+                let refused = format!("{url}?{plain}").parse::<DatabaseUrl>();
+                assert_eq!(refused, Err(ParseDatabaseUrlError::MaybePlain), "{url}?{plain}");
+            }
+        }
+        assert_eq!(mode("postgres://localhost/keys?host=db.example.com"), "VerifyFull");
+        for here in ["localhost", "127.0.0.1", "127.8.0.1", "[::1]", "%2Frun%2Fpostgresql"] {
+            assert_eq!(mode(&format!("postgres://ana@{here}/keys")), "Prefer", "{here}");
+            assert_eq!(mode(&format!("postgres://ana@{here}/keys?sslmode=allow")), "Allow", "{here}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_is_named_is_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let url = format!("postgres://db/keys?sslmode=require&sslrootcert={}", path.display());
+        let Ok(DatabaseUrl::Postgres(parsed)) = url.parse() else { panic!("{url}") };
+        assert!(
+            matches!(options(&parsed), Err(OpenError::Certificate { path: missing, .. }) if missing == path)
+        );
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(mode(&url), "VerifyCa");
+    }
+}

@@ -1,0 +1,65 @@
+//! The store itself: a database, its limits, and what this process knows of it.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::acknowledgements::Acknowledgements;
+use super::error::StoreError;
+use crate::database::{Database, Transaction};
+
+/// What an operator decides about the store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreLimits {
+    /// The most changes that are kept for hosts to resume from.
+    pub changes_max: u64,
+    /// The most keys that an account may register itself.
+    pub keys_per_account_max: u64,
+    /// How long the trail of changes is kept.
+    pub audit_age_max: Duration,
+    /// Whether changes are told by mail.
+    pub sends_mail: bool,
+}
+
+/// The database of accounts, keys, hosts and changes.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) database: Database,
+    pub(super) limits: StoreLimits,
+    pub(super) committed: watch::Sender<()>,
+    pub(super) acknowledgements: Acknowledgements,
+}
+
+impl Store {
+    pub(super) fn new(database: Database, limits: StoreLimits) -> Self {
+        Self {
+            database,
+            limits,
+            committed: watch::Sender::new(()),
+            acknowledgements: Acknowledgements::default(),
+        }
+    }
+
+    /// The database beneath, for what concerns all of it.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// A transaction that holds the one right to write from its beginning, so that what it reads stays true.
+    pub(super) async fn begin_write(&self) -> Result<Transaction, StoreError> {
+        self.database.begin_write().await.map_err(StoreError::of("begin a transaction"))
+    }
+
+    pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
+        transaction.commit().await.map_err(StoreError::of("commit"))?;
+        // Nobody need be listening.
+        self.committed.send_replace(());
+        Ok(())
+    }
+}
