@@ -37,14 +37,12 @@ const REASON_CHARACTERS_MAX: usize = 200;
 
 /// Why another service cannot be used.
 #[derive(Debug, Error)]
-pub enum PrepareError {
+pub(crate) enum PrepareError {
     /// Our secret there.
     #[error(transparent)]
     File(#[from] FileError),
-    /// See [`SealError`].
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// See [`OutboundError`].
     #[error(transparent)]
     Outbound(#[from] OutboundError),
 }
@@ -53,30 +51,30 @@ pub enum PrepareError {
 ///
 /// Deliberately without `Debug`: it holds a secret.
 #[derive(Clone)]
-pub struct Parties {
+pub(crate) struct Parties {
     /// Where a person says yes or no.
-    pub authorization_url: String,
+    pub(crate) authorization_url: String,
     /// Where a code is exchanged.
-    pub token_url: String,
+    pub(crate) token_url: String,
     /// Our name there.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// Our secret there.
-    pub client_secret: String,
+    pub(crate) client_secret: String,
     /// Whether the secret goes into the body of the request (`client_secret_post`) or its header.
-    pub is_secret_in_body: bool,
+    pub(crate) is_secret_in_body: bool,
     /// What is asked for.
-    pub scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// What is remembered while the browser is away.
 #[derive(Serialize, Deserialize)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     state: String,
     verifier: String,
     /// Also in the ID token that answers this attempt (OpenID Connect Core, section 3.1.2.1).
-    pub nonce: String,
+    pub(crate) nonce: String,
     /// The page of ours that the person wanted to see.
-    pub next: String,
+    pub(crate) next: String,
     /// Where the browser comes back to; the token is asked for with the same.
     redirect_url: String,
     expires_at_ms: i64,
@@ -84,27 +82,27 @@ pub struct Attempt {
 
 /// What the browser brings back in the query.
 #[derive(Debug, Default, Deserialize)]
-pub struct Callback {
+pub(crate) struct Callback {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
     /// Who answers (RFC 9207).
-    pub iss: Option<String>,
+    pub(crate) iss: Option<String>,
 }
 
 /// What the other service gives for a code.
-pub struct Granted {
+pub(crate) struct Granted {
     /// By which we ask in the person's name.
-    pub access_token: String,
+    pub(crate) access_token: String,
     /// `None`: exactly those that were asked for.
-    pub scopes: Option<Vec<String>>,
+    pub(crate) scopes: Option<Vec<String>>,
     /// Only OpenID Connect has one.
-    pub id_token: Option<String>,
+    pub(crate) id_token: Option<String>,
     /// For how long the access token is good; `None`: until it is taken back, or not said.
-    pub expires_in: Option<Duration>,
+    pub(crate) expires_in: Option<Duration>,
     /// What gets the next access token.
-    pub refresh_token: Option<String>,
+    pub(crate) refresh_token: Option<String>,
 }
 
 impl Granted {
@@ -121,7 +119,7 @@ impl Granted {
 
 /// Why the other service gave no token in place of one that has ended.
 #[derive(Debug, Error)]
-pub enum RenewError {
+pub(crate) enum RenewError {
     /// It was taken back, or used before.
     #[error("the other service no longer takes the refresh token")]
     Refused,
@@ -131,7 +129,6 @@ pub enum RenewError {
     /// Neither yes nor no.
     #[error("the other service's answer cannot be read")]
     Malformed,
-    /// See [`OutboundError`].
     #[error(transparent)]
     Outbound(#[from] OutboundError),
     /// An address that is none.
@@ -141,7 +138,7 @@ pub enum RenewError {
 
 /// Why a browser that came back brought nothing.
 #[derive(Debug, Error)]
-pub enum CodeFlowError {
+pub(crate) enum CodeFlowError {
     /// Another browser, another session, too late, or for the second time.
     #[error(
         "this answer belongs to no attempt that was begun in this browser within 10 minutes, hint: begin again"
@@ -153,13 +150,11 @@ pub enum CodeFlowError {
     /// Neither yes nor no.
     #[error("the other service's answer cannot be read")]
     Malformed,
-    /// See [`OutboundError`].
     #[error(transparent)]
     Outbound(#[from] OutboundError),
     /// An address that is none.
     #[error("an address of the other service, or of this one, cannot be used")]
     Address(#[from] oauth2::url::ParseError),
-    /// See [`SealError`].
     #[error(transparent)]
     Seal(#[from] SealError),
 }
@@ -190,7 +185,7 @@ type Client = oauth2::Client<
 impl Parties {
     /// Where the browser is sent to, and what to remember until it comes back to `redirect_url`. `more`
     /// stands in the query too.
-    pub fn begin(
+    pub(crate) fn begin(
         &self,
         redirect_url: String,
         more: &[(&'static str, String)],
@@ -209,7 +204,7 @@ impl Parties {
     }
 
     /// What the other service gives for the code that `callback` brings in answer to `attempt`.
-    pub async fn redeem(
+    pub(crate) async fn redeem(
         &self,
         outbound: &Outbound,
         attempt: &Attempt,
@@ -232,7 +227,11 @@ impl Parties {
 
     /// What the other service gives in place of a token that has ended (RFC 6749, section 6). It may take `refresh_token`
     /// no second time.
-    pub async fn renew(&self, outbound: &Outbound, refresh_token: String) -> Result<Granted, RenewError> {
+    pub(crate) async fn renew(
+        &self,
+        outbound: &Outbound,
+        refresh_token: String,
+    ) -> Result<Granted, RenewError> {
         let (client, token) = (self.bare_client()?, RefreshToken::new(refresh_token));
         let asked = client.exchange_refresh_token(&token).request_async(&Http(outbound)).await;
         asked.map(|answer| Granted::of(&answer)).map_err(|error| match error {
@@ -262,19 +261,18 @@ impl Parties {
 
 impl Attempt {
     /// When it was begun, in seconds since 1970.
-    #[must_use]
-    pub fn begun_at_s(&self) -> i64 {
+    pub(crate) fn begun_at_s(&self) -> i64 {
         self.expires_at_ms.saturating_sub(ATTEMPT_AGE_MS_MAX).div_euclid(1_000)
     }
 
     /// The value of a cookie that only `context`, the purpose and the session, can open.
-    pub fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
+    pub(crate) fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
         let text = serde_json::to_vec(self).map_err(|_| CodeFlowError::Malformed)?;
         Ok(Base64UrlUnpadded::encode_string(&sealer.seal(context, &text)?))
     }
 
     /// The attempt in the value of a cookie, if it was begun for `context` and not long ago.
-    pub fn open(sealer: &Sealer, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
+    pub(crate) fn open(sealer: &Sealer, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
         let bytes = Base64UrlUnpadded::decode_vec(cookie).map_err(|_| CodeFlowError::NoAttempt)?;
         let text = sealer.open(context, &bytes).ok_or(CodeFlowError::NoAttempt)?;
         let attempt: Self = serde_json::from_slice(&text).map_err(|_| CodeFlowError::NoAttempt)?;

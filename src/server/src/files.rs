@@ -12,53 +12,25 @@ const SECRET_BYTES_MAX: u64 = 4096;
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// Missing, or not for us.
     #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// Somebody else could decide what the service does.
     #[error("`{}` can be written by others than its owner (mode {mode:04o}), hint: chmod go-w {}", path.display(), path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Mode { path: PathBuf, mode: u32 },
     /// Others could have read a secret.
     #[error("`{}` holds a secret and can be read by everybody (mode {mode:04o}), hint: chmod o= {}", path.display(), path.display())]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Readable { path: PathBuf, mode: u32 },
     /// Empty, or not one word.
     #[error("`{}` is to hold a secret: one line, without blanks", path.display())]
-    Secret {
-        /// The file.
-        path: PathBuf,
-    },
+    Secret { path: PathBuf },
     /// Somebody who is neither root nor the service's user could decide what it does.
     #[error("`{}` belongs to user {owner}, who is neither root nor the user of this process, hint: chown root {}", path.display(), path.display())]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// The numeric id of its owner.
-        owner: u32,
-    },
+    Owner { path: PathBuf, owner: u32 },
     /// More than it can sensibly hold.
     #[error("`{}` is longer than {max} bytes", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The bound.
-        max: u64,
-    },
+    TooLong { path: PathBuf, max: u64 },
 }
 
 /// The secret that another service gave us, in a file that only root, we and a group of ours may read.

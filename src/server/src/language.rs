@@ -8,7 +8,7 @@ const RANGES_MAX: usize = 16;
 
 /// A language that the console speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Language {
+pub(crate) enum Language {
     /// What everybody gets who asks for none of ours.
     #[default]
     English,
@@ -18,8 +18,7 @@ pub enum Language {
 
 impl Language {
     /// What the `Accept-Language` of `headers` prefers (RFC 9110, section 12.5.4); of equals, the first.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut best = (0, Self::default());
         for range in text.split(',').take(RANGES_MAX) {
@@ -34,8 +33,7 @@ impl Language {
     }
 
     /// The code by which it is known to browsers and in the database.
-    #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::English => "en",
             Self::French => "fr",
@@ -43,8 +41,7 @@ impl Language {
     }
 
     /// The language of a tag such as `fr-CA`.
-    #[must_use]
-    pub fn of_tag(tag: &str) -> Option<Self> {
+    pub(crate) fn of_tag(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next().unwrap_or_default();
         [Self::English, Self::French]
             .into_iter()

@@ -10,10 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
-pub const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
+pub(crate) const FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 
 /// Sends the log to its place, for the rest of the process.
-pub fn start() -> anyhow::Result<()> {
+pub(crate) fn start() -> anyhow::Result<()> {
     let layer = if is_journal(io::stderr().as_fd()) {
         tracing_journald::layer().context("cannot reach the journal")?.boxed()
     } else {

@@ -1,9 +1,43 @@
-//! `pushkeys-server`, the key service.
+//! `pushkeys-server`, the key service: accounts register SSH keys through an HTTP API, and push hosts follow a feed of
+//! them.
+//!
+//! It owns the database, and with it one decision that nothing else may make: which account holds a key. It must not
+//! render `authorized_keys` lines, know the logins of push hosts, or trust a host with more than reading the feed.
+//! ARCHITECTURE.md says in which order its modules stand upon each other.
 
 #![forbid(unsafe_code)]
+
+mod api;
+mod auth;
+mod code_flow;
+mod commands;
+mod config;
+mod console;
+mod database;
+mod files;
+mod github;
+mod host_feed;
+mod language;
+mod listen;
+mod log;
+mod mail;
+mod metrics;
+mod oidc;
+mod origin;
+mod outbound;
+mod password;
+mod percent;
+mod proof;
+mod rate_limit;
+mod request_id;
+mod seal;
+mod secret;
+mod store;
+mod tls;
+mod values;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pushkeys_server::commands::main()
+    commands::main()
 }

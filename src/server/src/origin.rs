@@ -10,12 +10,12 @@ use thiserror::Error;
 /// Scheme, host and perhaps port of a page, as a browser sends it: `https://console.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Origin(HeaderValue);
+pub(crate) struct Origin(HeaderValue);
 
 /// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", pushkeys_keys::escape(.0))]
-pub struct ParseOriginError(String);
+pub(crate) struct ParseOriginError(String);
 
 impl Origin {
     /// The value of `Access-Control-Allow-Origin` that lets its pages read an answer.

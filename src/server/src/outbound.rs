@@ -25,12 +25,12 @@ const _: () = assert!(CONNECT_TIME_MAX.as_millis() < ANSWER_TIME_MAX.as_millis()
 /// Where a service of others is: https, or http on this machine, without query, fragment and credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct RemoteUrl(Cow<'static, str>);
+pub(crate) struct RemoteUrl(Cow<'static, str>);
 
 /// Why a text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a URL such as https://api.example.com, without query and credentials", pushkeys_keys::escape(.0))]
-pub struct ParseRemoteUrlError(String);
+pub(crate) struct ParseRemoteUrlError(String);
 
 impl RemoteUrl {
     /// A URL that is written in this program.
@@ -39,27 +39,23 @@ impl RemoteUrl {
     }
 
     /// The text, as it was given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether what is sent there can be read on its way: only ever on this machine.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         !self.0.starts_with("https:")
     }
 
     /// The URL of `path`, which begins with a slash, beneath this one.
-    #[must_use]
-    pub fn join(&self, path: &str) -> String {
+    pub(crate) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.0.trim_end_matches('/'))
     }
 
     /// `text` as a URL of the same scheme, host and port, beneath this one's path. A service must not send us
     /// elsewhere with the credential it got.
-    #[must_use]
-    pub fn beneath(&self, text: &str) -> Option<Url> {
+    pub(crate) fn beneath(&self, text: &str) -> Option<Url> {
         let (base, url) = (Url::parse(&self.0).ok()?, Url::parse(text).ok()?);
         let rest = url.path().strip_prefix(base.path().trim_end_matches('/'))?;
         let is_beneath = rest.is_empty() || rest.starts_with('/');
@@ -83,8 +79,7 @@ impl FromStr for RemoteUrl {
 
 /// Whether nobody can read on its way what is sent to `url`: it is https, or, where that is allowed, http on this
 /// machine.
-#[must_use]
-pub fn is_private(url: &str, is_plain_allowed: bool) -> bool {
+pub(crate) fn is_private(url: &str, is_plain_allowed: bool) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     match url.scheme() {
         "https" => url.has_host(),
@@ -136,44 +131,28 @@ impl fmt::Display for RemoteUrl {
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub enum OutboundError {
+pub(crate) enum OutboundError {
     /// No client; the system's certificates cannot be read.
     #[error("cannot prepare requests to other services")]
     Prepare(#[source] reqwest::Error),
     /// Nobody answered, or the answer broke off.
     #[error("cannot get an answer of `{url}`")]
-    Send {
-        /// The URL without its query.
-        url: String,
-        /// What went wrong.
-        source: reqwest::Error,
-    },
+    Send { url: String, source: reqwest::Error },
     /// See [`ANSWER_TIME_MAX`].
     #[error("`{url}` did not answer within {} s", ANSWER_TIME_MAX.as_secs())]
-    TooSlow {
-        /// The URL without its query.
-        url: String,
-    },
+    TooSlow { url: String },
     /// See [`ANSWER_BYTES_MAX`].
     #[error("the answer of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
-    TooLong {
-        /// The URL without its query.
-        url: String,
-    },
+    TooLong { url: String },
     /// Nothing that was meant for this service is sent to another.
     #[error(
         "`{url}` redirects elsewhere (status {status}), which is not followed, hint: configure the address that answers itself"
     )]
-    Redirected {
-        /// The URL without its query.
-        url: String,
-        /// The status of the answer.
-        status: u16,
-    },
+    Redirected { url: String, status: u16 },
 }
 
 /// A whole answer that is no redirect.
-pub struct Answer {
+pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -181,11 +160,11 @@ pub struct Answer {
 
 /// The client of all such requests; clones share its connections.
 #[derive(Clone)]
-pub struct Outbound(Client);
+pub(crate) struct Outbound(Client);
 
 impl Outbound {
     /// A client that trusts the system's certificate authorities.
-    pub fn new() -> Result<Self, OutboundError> {
+    pub(crate) fn new() -> Result<Self, OutboundError> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
@@ -196,13 +175,12 @@ impl Outbound {
     }
 
     /// Of which requests for [`Self::send`] are made.
-    #[must_use]
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.0
     }
 
     /// The whole answer to `request`, whatever its status, unless it is a redirect.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
         let request = request.build().map_err(OutboundError::Prepare)?;
         let url = shown(request.url());
         match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(request, &url)).await {

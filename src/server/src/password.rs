@@ -11,9 +11,9 @@ use tokio::time::{Duration, timeout};
 use crate::secret::{self, RandomError};
 
 /// The fewest characters: what is typed at a rate-limited page needs no more.
-pub const PASSWORD_CHARACTERS_MIN: usize = 12;
+pub(crate) const PASSWORD_CHARACTERS_MIN: usize = 12;
 /// The longest password in bytes; a longer one would only cost time.
-pub const PASSWORD_BYTES_MAX: usize = 1024;
+pub(crate) const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Argon2id as OWASP's cheat sheet asks for: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -26,11 +26,11 @@ const HASHES_MAX: usize = 2;
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A password that may be set. Deliberately without `Debug`.
-pub struct Password(String);
+pub(crate) struct Password(String);
 
 /// Why a text may not be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PasswordRefusal {
+pub(crate) enum PasswordRefusal {
     /// Fewer than [`PASSWORD_CHARACTERS_MIN`].
     #[error(
         "the password has fewer than {PASSWORD_CHARACTERS_MIN} characters, hint: take a few random words"
@@ -43,7 +43,7 @@ pub enum PasswordRefusal {
 
 impl Password {
     /// The password `text`, as it is.
-    pub fn new(text: String) -> Result<Self, PasswordRefusal> {
+    pub(crate) fn new(text: String) -> Result<Self, PasswordRefusal> {
         if text.len() > PASSWORD_BYTES_MAX {
             return Err(PasswordRefusal::TooLong);
         }
@@ -56,11 +56,10 @@ impl Password {
 
 /// Why a password was not hashed.
 #[derive(Debug, Error)]
-pub enum HashError {
+pub(crate) enum HashError {
     /// More sign-ins than the service has time for.
     #[error("too many passwords are being checked at the moment")]
     Busy,
-    /// See [`RandomError`].
     #[error(transparent)]
     Random(#[from] RandomError),
     /// The parameters above, or a stored hash, are not Argon2's.
@@ -70,7 +69,7 @@ pub enum HashError {
 
 /// Hashes passwords, a few at a time.
 #[derive(Clone)]
-pub struct Passwords(Arc<Semaphore>);
+pub(crate) struct Passwords(Arc<Semaphore>);
 
 impl Default for Passwords {
     fn default() -> Self {
@@ -80,12 +79,12 @@ impl Default for Passwords {
 
 impl Passwords {
     /// What is stored of `password`: Argon2's own text with salt and parameters.
-    pub async fn hash(&self, password: Password) -> Result<String, HashError> {
+    pub(crate) async fn hash(&self, password: Password) -> Result<String, HashError> {
         self.in_turn(move || hash(password.0.as_bytes())).await
     }
 
     /// Whether `password` is the one of `stored`. Without one, the answer is no and takes as long.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, HashError> {
+    pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, HashError> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
         }

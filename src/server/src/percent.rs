@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 /// The text that `encoded` stands for; `None` where an escape is cut, is not hexadecimal, or the bytes
 /// are not UTF-8. A `+` stays a `+`: this is no form.
-#[must_use]
 pub(crate) fn decode(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.bytes();
@@ -18,7 +17,6 @@ pub(crate) fn decode(encoded: &str) -> Option<String> {
 }
 
 /// `text` with everything encoded but RFC 3986's unreserved characters (RFC 5849, section 3.6).
-#[must_use]
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -33,7 +31,6 @@ pub(crate) fn encode(text: &str) -> String {
 }
 
 /// RFC 3986, section 2.3.
-#[must_use]
 pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

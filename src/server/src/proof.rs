@@ -11,22 +11,21 @@ use thiserror::Error;
 use crate::secret::{self, RandomError};
 
 /// What keeps a signature for us from serving elsewhere, and one from elsewhere from serving here.
-pub const NAMESPACE: &str = "key-ownership@pushkeys";
+pub(crate) const NAMESPACE: &str = "key-ownership@pushkeys";
 
 /// The text to sign so that the key of `fingerprint` goes to `account`: whoever is asked to sign it can read
 /// what for. It stands between single quotes in a shell, and has none.
-pub fn new_challenge(account: &AccountId, fingerprint: Fingerprint) -> Result<String, RandomError> {
+pub(crate) fn new_challenge(account: &AccountId, fingerprint: Fingerprint) -> Result<String, RandomError> {
     Ok(format!("pushkeys ties {fingerprint} to {account}, {}", secret::random_id("once")?))
 }
 
 /// The command that signs `challenge`, for a POSIX shell; `KEYFILE` stands for the private key's file.
-#[must_use]
-pub fn command(challenge: &str) -> String {
+pub(crate) fn command(challenge: &str) -> String {
     format!("printf %s '{challenge}' | ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE")
 }
 
 /// A signature, and the public key that it is to be checked with.
-pub struct Proof {
+pub(crate) struct Proof {
     signature: SshSig,
     fingerprint: Fingerprint,
 }
@@ -36,11 +35,11 @@ pub struct Proof {
 #[error(
     "this is not the signature that `ssh-keygen -Y sign` prints: send all of it, from `-----BEGIN SSH SIGNATURE-----` on"
 )]
-pub struct ParseProofError;
+pub(crate) struct ParseProofError;
 
 impl Proof {
     /// The signature in `text`, with whatever ends of lines.
-    pub fn parse(text: &str) -> Result<Self, ParseProofError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ParseProofError> {
         let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
         let signature = SshSig::from_pem(lines.join("\n") + "\n").map_err(|_| ParseProofError)?;
         let digest = signature.public_key().fingerprint(HashAlg::Sha256).sha256().ok_or(ParseProofError)?;
@@ -48,14 +47,12 @@ impl Proof {
     }
 
     /// Which key it is of.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
     /// Whether `challenge` was signed for us with that key.
-    #[must_use]
-    pub fn is_of(&self, challenge: &str) -> bool {
+    pub(crate) fn is_of(&self, challenge: &str) -> bool {
         match self.signature.public_key() {
             KeyData::Rsa(key) => self.is_of_rsa(key, challenge.as_bytes()),
             key => {

@@ -27,11 +27,11 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// How many requests are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// In the long run.
-    pub per_second: NonZeroU32,
+    pub(crate) per_second: NonZeroU32,
     /// At once, after a while without any.
-    pub burst: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
 }
 
 /// Serves each `K` at a [`Rate`].
@@ -118,7 +118,7 @@ pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_pr
 
 /// How often accounts and addresses are served; clones count together.
 #[derive(Clone)]
-pub struct Limits(Arc<Shared>);
+pub(crate) struct Limits(Arc<Shared>);
 
 struct Shared {
     accounts: Limiter<AccountId>,

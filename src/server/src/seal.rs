@@ -13,12 +13,12 @@ use thiserror::Error;
 ///
 /// Deliberately without `Debug`.
 #[derive(Clone)]
-pub struct Sealer(Arc<RandomizedNonceKey>);
+pub(crate) struct Sealer(Arc<RandomizedNonceKey>);
 
 /// The cryptographic library refused its work, for lack of memory or of random bytes.
 #[derive(Debug, Error)]
 #[error("the cryptographic library failed")]
-pub struct SealError;
+pub(crate) struct SealError;
 
 impl Sealer {
     pub(crate) fn new(key: &[u8; 32]) -> Result<Self, SealError> {
@@ -26,7 +26,7 @@ impl Sealer {
     }
 
     /// The nonce, and then `text` sealed for `context`.
-    pub fn seal(&self, context: &str, text: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn seal(&self, context: &str, text: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut sealed = text.to_vec();
         let nonce =
             self.0.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(|_| SealError)?;
@@ -34,8 +34,7 @@ impl Sealer {
     }
 
     /// What was sealed for `context`. `None`: nothing was, or not by this service's secret, or it was changed.
-    #[must_use]
-    pub fn open(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut text = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);

@@ -37,12 +37,11 @@ const SECRET_FILE_BYTES_MAX: u64 = 2 * SECRET_BYTES as u64 + 1;
 /// The system gave no random bytes.
 #[derive(Debug, Error)]
 #[error("the system gave no random bytes")]
-pub struct RandomError(#[from] getrandom::Error);
+pub(crate) struct RandomError(#[from] getrandom::Error);
 
 /// Why a new identifier was not made.
 #[derive(Debug, Error)]
-pub enum NewIdError {
-    /// See [`RandomError`].
+pub(crate) enum NewIdError {
     #[error(transparent)]
     Random(#[from] RandomError),
     /// The alphabet above left the grammar of identifiers.
@@ -51,22 +50,22 @@ pub enum NewIdError {
 }
 
 /// A new `acct_…`.
-pub fn new_account_id() -> Result<AccountId, NewIdError> {
+pub(crate) fn new_account_id() -> Result<AccountId, NewIdError> {
     Ok(random_id("acct")?.parse()?)
 }
 
 /// A new `key_…`.
-pub fn new_key_id() -> Result<KeyId, NewIdError> {
+pub(crate) fn new_key_id() -> Result<KeyId, NewIdError> {
     Ok(random_id("key")?.parse()?)
 }
 
 /// A new epoch of the database.
-pub fn new_epoch() -> Result<String, NewIdError> {
+pub(crate) fn new_epoch() -> Result<String, NewIdError> {
     Ok(random_id("epoch")?.chars().rev().take(EPOCH_CHARACTERS).collect())
 }
 
 /// `prefix`, an underscore, and 20 random characters of `[a-z0-9]`.
-pub fn random_id(prefix: &str) -> Result<String, RandomError> {
+pub(crate) fn random_id(prefix: &str) -> Result<String, RandomError> {
     let mut id = String::with_capacity(prefix.len() + 1 + ID_CHARACTERS);
     id.push_str(prefix);
     id.push('_');
@@ -91,23 +90,21 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
 /// A bearer token on its one way to the person who asked for it.
 ///
 /// Deliberately without `Debug` and `Display`: only [`Token::reveal`] shows it.
-pub struct Token(String);
+pub(crate) struct Token(String);
 
 impl Token {
     /// A new token of 256 random bits in hexadecimal behind `prefix` and an underscore.
-    pub fn new(prefix: &str) -> Result<Self, RandomError> {
+    pub(crate) fn new(prefix: &str) -> Result<Self, RandomError> {
         Ok(Self(format!("{prefix}_{}", hex(&random_bytes::<SECRET_BYTES>()?))))
     }
 
     /// The text.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
     /// What is stored of it.
-    #[must_use]
-    pub fn digest(&self) -> TokenDigest {
+    pub(crate) fn digest(&self) -> TokenDigest {
         TokenDigest::of(&self.0)
     }
 }
@@ -115,31 +112,27 @@ impl Token {
 /// The SHA-256 of a token: what the database holds, and by which a token is found again.
 /// Looking it up reveals by its timing at most the digest, of which nobody can make a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TokenDigest([u8; SECRET_BYTES]);
+pub(crate) struct TokenDigest([u8; SECRET_BYTES]);
 
 impl TokenDigest {
     /// The digest of a token that a client sent.
-    #[must_use]
-    pub fn of(token: &str) -> Self {
+    pub(crate) fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 
     /// The same in hexadecimal.
-    #[must_use]
-    pub fn to_hex(self) -> String {
+    pub(crate) fn to_hex(self) -> String {
         hex(&self.0)
     }
 
     /// The bytes to store.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Whether `text` can be what `clever login` made up to be recognised by: long enough that nobody guesses it.
-#[must_use]
-pub fn is_cli_token(text: &str) -> bool {
+pub(crate) fn is_cli_token(text: &str) -> bool {
     (CLI_TOKEN_BYTES_MIN..=CLI_TOKEN_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -148,49 +141,30 @@ pub fn is_cli_token(text: &str) -> bool {
 ///
 /// Deliberately without `Debug`.
 #[derive(Clone)]
-pub struct ServiceSecret([u8; SECRET_BYTES]);
+pub(crate) struct ServiceSecret([u8; SECRET_BYTES]);
 
 /// Why the secret file cannot be used.
 #[derive(Debug, Error)]
-pub enum SecretFileError {
+pub(crate) enum SecretFileError {
     /// It exists, but not for us; or its directory does not exist.
     #[error("cannot read the secret file `{}`, hint: run this command as the service's user", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It did not exist and cannot be made.
     #[error("cannot make the secret file `{}`", path.display())]
-    Make {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Make { path: PathBuf, source: io::Error },
     /// Others could have read it, so every OAuth token must count as known.
     #[error("the secret file `{}` can be read by others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Mode { path: PathBuf, mode: u32 },
     /// Cut short or edited.
     #[error("the secret file `{}` does not hold 64 hexadecimal digits, hint: restore it from a backup, or remove it and issue all OAuth tokens anew", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-    },
-    /// See [`RandomError`].
+    Content { path: PathBuf },
     #[error(transparent)]
     Random(#[from] RandomError),
 }
 
 impl ServiceSecret {
     /// The secret in the file at `path`, which is made, for its owner alone, when it does not exist.
-    pub fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
+    pub(crate) fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
         match Self::load(path) {
             Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let text = hex(&random_bytes::<SECRET_BYTES>()?);
@@ -203,7 +177,7 @@ impl ServiceSecret {
     }
 
     /// The secret in the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, SecretFileError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, SecretFileError> {
         let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
@@ -217,13 +191,12 @@ impl ServiceSecret {
     }
 
     /// The secret that belongs to the OAuth token `oauth_token`: 64 hexadecimal digits.
-    #[must_use]
-    pub fn oauth_secret(&self, oauth_token: &str) -> String {
+    pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
         hex(&self.derived("oauth token secret", oauth_token))
     }
 
     /// What seals for `purpose`, which no two uses share.
-    pub fn sealer(&self, purpose: &str) -> Result<Sealer, SealError> {
+    pub(crate) fn sealer(&self, purpose: &str) -> Result<Sealer, SealError> {
         Sealer::new(&self.derived("sealing key", purpose))
     }
 

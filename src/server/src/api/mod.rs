@@ -54,25 +54,25 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What the API needs.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     /// Where keys are kept.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Who knows whose a credential is.
-    pub authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     /// What is a key.
-    pub policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
     /// Whose pages may use the API from a browser.
-    pub allowed_origins: Arc<[Origin]>,
+    pub(crate) allowed_origins: Arc<[Origin]>,
     /// How often it may be used.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Where keys can be imported from.
-    pub github: Option<Arc<GitHub>>,
+    pub(crate) github: Option<Arc<GitHub>>,
     /// How long a token of `clever login` is good.
-    pub cli_token_max: Duration,
+    pub(crate) cli_token_max: Duration,
 }
 
 /// All paths of the API.
-pub fn router(api: Api) -> Router {
+pub(crate) fn router(api: Api) -> Router {
     // An empty name and `.` arrive as `/v2/self/keys/`, `..` as `/v2/self/`: URL parsers resolve them.
     let named_key = put(keys::put_key).delete(keys::delete_key);
     Router::new()

@@ -79,10 +79,10 @@ async fn answer(
     let waiting = api.store.challenge(account, proof.fingerprint()).await;
     let waiting = waiting.map_err(|error| ApiError::unavailable(&error))?;
     let challenge = waiting.ok_or(PutKeyError::NoChallenge)?;
-    if !proof.is_of(&challenge.challenge) {
+    if !proof.is_of(&challenge.text) {
         return Err(ApiError::refused_put(format!(
             "this signature is not one of the last challenge for this key: run its command again, {}",
-            proof::command(&challenge.challenge)
+            proof::command(&challenge.text)
         )));
     }
     let key = check_key(api, &challenge.key_text)?;

@@ -9,20 +9,12 @@ use thiserror::Error;
 
 /// Scheme, host, port and perhaps a path before ours: `https://keys.example.com`, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicUrl(String);
+pub(crate) struct PublicUrl(String);
 
 /// Why a text is not such an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a URL such as https://keys.example.com, without query and slash at its end", pushkeys_keys::escape(.0))]
-pub struct ParsePublicUrlError(String);
-
-impl PublicUrl {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub(crate) struct ParsePublicUrlError(String);
 
 impl FromStr for PublicUrl {
     type Err = ParsePublicUrlError;
@@ -78,7 +70,7 @@ mod tests {
     #[test]
     fn a_public_url_has_a_scheme_and_a_host_and_no_slash_at_its_end() {
         for text in ["https://keys.example.com", "http://127.0.0.1:8080", "https://example.com/keys"] {
-            assert_eq!(text.parse::<PublicUrl>().unwrap().as_str(), text);
+            assert_eq!(text.parse::<PublicUrl>().unwrap().to_string(), text);
         }
         for text in
             ["", "keys.example.com", "https://", "https://a/", "ftp://a", "https://a?b", "https://a b"]

@@ -11,7 +11,7 @@ use crate::tls::{CertificateRefusal, ShownCertificate};
 
 /// Why no host was recognised.
 #[derive(Debug, Error)]
-pub enum HostAuthError {
+pub(crate) enum HostAuthError {
     /// Neither a token nor a certificate.
     #[error("this needs a host's token or client certificate, hint: pushkeys-server host add NAME")]
     Missing,
@@ -25,19 +25,10 @@ pub enum HostAuthError {
     #[error(
         "no host is known by a client certificate for {names}, hint: pushkeys-server host add NAME --certificate"
     )]
-    Name {
-        /// For whom it is.
-        names: String,
-    },
+    Name { names: String },
     /// It would have to be guessed which host it is.
     #[error("the client certificate is in the names of two hosts, `{one}` and `{other}`")]
-    TwoHosts {
-        /// One of them.
-        one: HostName,
-        /// Another.
-        other: HostName,
-    },
-    /// See [`StoreError`].
+    TwoHosts { one: HostName, other: HostName },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -19,21 +19,21 @@ use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-pub use self::base_url::{ParsePublicUrlError, PublicUrl};
-pub use self::host::HostAuthError;
+pub(crate) use self::base_url::PublicUrl;
+pub(crate) use self::host::HostAuthError;
 pub(crate) use self::host::KnownHost;
 use self::nonces::Nonces;
-pub use self::oauth::Consumer;
+pub(crate) use self::oauth::Consumer;
 use self::oauth::{OauthCredential, SignatureMethod, Signed};
 use crate::secret::{ServiceSecret, TokenDigest};
 use crate::store::{Store, StoreError, TokenUse};
 
 /// The longest `Authorization` header that is looked at, in bytes.
-pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
+pub(crate) const AUTHORIZATION_BYTES_MAX: usize = 4096;
 
 /// Why nobody was recognised.
 #[derive(Debug, Error)]
-pub enum AuthError {
+pub(crate) enum AuthError {
     /// No `Authorization` header, several, or one of a form that is not ours.
     #[error("this needs a credential: send `Authorization: Bearer TOKEN` or an OAuth 1.0a credential")]
     Unreadable,
@@ -57,14 +57,13 @@ pub enum AuthError {
     /// Nobody's credential: wrong, revoked, or the CLI's literal `undefined`.
     #[error("this credential is not known here: log in again, or ask for a new token")]
     Unknown,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// What it takes to recognise an account.
 #[derive(Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     store: Store,
     secret: ServiceSecret,
     consumers: Vec<Consumer>,
@@ -75,8 +74,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Recognises the accounts of `store` and clients that speak for one of `consumers`, who reach the service
     /// at `public_url`, or else at the host that their requests name.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         secret: ServiceSecret,
         consumers: Vec<Consumer>,
@@ -87,7 +85,7 @@ impl Authenticator {
     }
 
     /// The credential in `request`, and whose it is.
-    pub async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
+    pub(crate) async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
         let shown = match Credential::of(&request.headers)? {
             Credential::Bearer(token) => self.store.use_of_bearer(TokenDigest::of(token)).await?,
             Credential::Oauth(sent) => self.use_of_oauth(&sent, request).await?,

@@ -16,11 +16,11 @@ const NONCE_BYTES_MAX: usize = 256;
 /// A program that speaks OAuth 1.0a for accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Consumer {
+pub(crate) struct Consumer {
     /// Its public name.
-    pub key: String,
+    pub(crate) key: String,
     /// Its own half of the signature.
-    pub secret: String,
+    pub(crate) secret: String,
 }
 
 impl Consumer {

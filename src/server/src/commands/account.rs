@@ -67,7 +67,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::Remove { account } => {
             let account = find_account(&store, &account).await?;
             let removed = store.remove_account(&account.id).await?;
-            let count = removed.map_or(0, |removed| removed.removals.len());
+            let count = removed.map_or(0, |changes| changes.len());
             let text = format!("removed {} with {count} keys", account.id);
             output.answer(&serde_json::json!({ "id": account.id.as_str(), "keys": count }), &text)?;
         }

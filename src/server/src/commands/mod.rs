@@ -88,8 +88,7 @@ enum Answer {
 }
 
 /// Runs the command of this process's arguments.
-#[must_use]
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,

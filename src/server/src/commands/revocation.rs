@@ -40,11 +40,10 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
     match command {
         Command::List => list(&store, output).await?,
         Command::Confirm { id } => {
-            let Some(confirmed) = store.confirm_revocation(&id).await? else {
+            let Some(changes) = store.confirm_revocation(&id).await? else {
                 anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", pushkeys_keys::escape(&id));
             };
-            let removed: Vec<String> =
-                confirmed.changes.iter().map(|change| change.fingerprint.to_string()).collect();
+            let removed: Vec<String> = changes.iter().map(|change| change.fingerprint.to_string()).collect();
             let value = serde_json::json!({ "id": id, "removed": removed });
             output.answer(&value, &format!("removed {} keys from every host", removed.len()))?;
         }

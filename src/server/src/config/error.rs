@@ -9,34 +9,17 @@ use crate::files::FileError;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file itself, or one that it names.
     #[error(transparent)]
     File(#[from] FileError),
     /// Not TOML, an unknown key, or a value that cannot be; the parser names line and column.
     #[error("cannot use the configuration `{}`", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong in which line.
-        source: toml::de::Error,
-    },
+    Parse { path: PathBuf, source: toml::de::Error },
     /// A value outside its bounds.
     #[error("cannot use `{setting}` in the configuration `{}`: it is to be {expected}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The key in it.
-        setting: &'static str,
-        /// What would be right.
-        expected: &'static str,
-    },
+    Value { path: PathBuf, setting: &'static str, expected: &'static str },
     /// The operator's list of compromised keys.
     #[error("cannot use the list of compromised keys `{}`", path.display())]
-    Compromised {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong in which line.
-        source: ParseCompromisedListError,
-    },
+    Compromised { path: PathBuf, source: ParseCompromisedListError },
 }

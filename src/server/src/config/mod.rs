@@ -12,7 +12,7 @@ use std::time::Duration;
 use pushkeys_keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
-pub use self::error::ConfigError;
+pub(crate) use self::error::ConfigError;
 use crate::auth::{Consumer, PublicUrl};
 use crate::console::ConsoleConfig;
 use crate::database::DatabaseUrl;
@@ -35,53 +35,53 @@ const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 /// The configuration of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where requests are served; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// A file that is written with the address once it is bound.
-    pub address_file: Option<PathBuf>,
+    pub(crate) address_file: Option<PathBuf>,
     /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
     #[serde(deserialize_with = "optional")]
-    pub public_url: Option<PublicUrl>,
+    pub(crate) public_url: Option<PublicUrl>,
     /// Speak TLS where requests are served.
-    pub tls: Option<tls::Settings>,
+    pub(crate) tls: Option<tls::Settings>,
     /// Whose pages may use the API from a browser.
-    pub allowed_origins: Vec<Origin>,
+    pub(crate) allowed_origins: Vec<Origin>,
     /// How often one account may use the API.
-    pub account_rate: Rate,
+    pub(crate) account_rate: Rate,
     /// How often one address may, or one /64 of IPv6.
-    pub address_rate: Rate,
+    pub(crate) address_rate: Rate,
     /// Proxies that are believed about the address of their peer.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
     /// Where everything is kept.
     #[serde(deserialize_with = "parsed")]
-    pub database: DatabaseUrl,
+    pub(crate) database: DatabaseUrl,
     /// The password for a PostgreSQL database, one line; without a file, `PGPASSFILE` counts.
-    pub database_password_file: Option<PathBuf>,
+    pub(crate) database_password_file: Option<PathBuf>,
     /// The service's secret; made when it is missing.
-    pub secret_file: PathBuf,
+    pub(crate) secret_file: PathBuf,
     /// The programs whose OAuth credentials are taken.
     #[serde(rename = "consumer")]
-    pub consumers: Vec<Consumer>,
+    pub(crate) consumers: Vec<Consumer>,
     /// Time between two heartbeats of the feed.
     #[serde(deserialize_with = "duration")]
-    pub heartbeat: Duration,
+    pub(crate) heartbeat: Duration,
     /// The most changes that are kept for hosts to resume from.
-    pub changes_max: u64,
+    pub(crate) changes_max: u64,
     /// The most keys that an account may register itself.
-    pub keys_per_account_max: u64,
+    pub(crate) keys_per_account_max: u64,
     /// More keys that are known to be compromised: one fingerprint or public key a line.
-    pub compromised_keys_file: Option<PathBuf>,
+    pub(crate) compromised_keys_file: Option<PathBuf>,
     /// Where keys can be imported from.
-    pub github: Option<github::Settings>,
+    pub(crate) github: Option<github::Settings>,
     /// By whose word people sign in, beside their password.
-    pub oidc: Option<oidc::Settings>,
+    pub(crate) oidc: Option<oidc::Settings>,
     /// Who takes mails about changes.
-    pub smtp: Option<mail::Settings>,
+    pub(crate) smtp: Option<mail::Settings>,
     /// The pages for users.
-    pub console: ConsoleConfig,
+    pub(crate) console: ConsoleConfig,
     /// Where Prometheus reads: a loopback address, or the path of a socket.
-    pub metrics: Option<pushkeys_metrics::Address>,
+    pub(crate) metrics: Option<pushkeys_metrics::Address>,
 }
 
 impl Default for Config {
@@ -119,7 +119,7 @@ fn rate(per_second: u32, burst: u32) -> Rate {
 
 impl Config {
     /// The configuration in the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_trusted(path, CONFIG_BYTES_MAX)?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: shown(source, &text) })?;
@@ -131,8 +131,7 @@ impl Config {
     }
 
     /// The limits of the store.
-    #[must_use]
-    pub fn store_limits(&self) -> StoreLimits {
+    pub(crate) fn store_limits(&self) -> StoreLimits {
         StoreLimits {
             changes_max: self.changes_max,
             keys_per_account_max: self.keys_per_account_max,
@@ -142,7 +141,7 @@ impl Config {
     }
 
     /// The key policy, with the operator's list of compromised keys.
-    pub fn policy(&self) -> Result<Policy, ConfigError> {
+    pub(crate) fn policy(&self) -> Result<Policy, ConfigError> {
         let Some(path) = &self.compromised_keys_file else { return Ok(Policy::default()) };
         let text = read_trusted(path, COMPROMISED_BYTES_MAX)?;
         let list: CompromisedList =
@@ -151,8 +150,7 @@ impl Config {
     }
 
     /// Whether whoever is on the network could read the credentials that are sent to `address`.
-    #[must_use]
-    pub fn is_exposed_at(&self, address: SocketAddr) -> bool {
+    pub(crate) fn is_exposed_at(&self, address: SocketAddr) -> bool {
         let is_local = address.ip().to_canonical().is_loopback();
         self.tls.is_none() && self.trusted_proxies.is_empty() && !is_local
     }

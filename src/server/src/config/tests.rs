@@ -69,7 +69,7 @@ fn every_setting_is_read() {
     )
     .unwrap();
     assert_eq!(config.listen.port(), 0);
-    assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://keys.example.com");
+    assert_eq!(config.public_url.as_ref().unwrap().to_string(), "https://keys.example.com");
     assert_eq!(config.allowed_origins, ["https://console.example.com".parse().unwrap()]);
     assert_eq!(config.account_rate, rate(3, 4));
     assert_eq!(config.trusted_proxies, ["::1".parse::<IpAddr>().unwrap()]);

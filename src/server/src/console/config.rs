@@ -16,28 +16,28 @@ const PUSH_HOST_BYTES_MAX: usize = 253;
 /// What an operator decides about the console.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ConsoleConfig {
+pub(crate) struct ConsoleConfig {
     /// Where browsers reach it, `https://…` unless that is this machine itself. Without it, only
     /// browsers on this machine are served.
-    pub base_url: Option<Origin>,
+    pub(crate) base_url: Option<Origin>,
     /// The host that users push to, perhaps with a port, as the page shows it.
     #[serde(deserialize_with = "optional")]
-    pub push_host: Option<PushHost>,
+    pub(crate) push_host: Option<PushHost>,
     /// A session ends when it was not used for so long.
     #[serde(deserialize_with = "duration")]
-    pub session_idle: Duration,
+    pub(crate) session_idle: Duration,
     /// A session ends so long after it began.
     #[serde(deserialize_with = "duration")]
-    pub session_max: Duration,
+    pub(crate) session_max: Duration,
     /// What gives somebody access asks for the password again when it was given longer ago than this.
     #[serde(deserialize_with = "duration")]
-    pub confirm_after: Duration,
+    pub(crate) confirm_after: Duration,
     /// How long the trail of changes is kept.
     #[serde(deserialize_with = "duration")]
-    pub history_max: Duration,
+    pub(crate) history_max: Duration,
     /// How long a token of `clever login` is good.
     #[serde(deserialize_with = "duration")]
-    pub cli_token_max: Duration,
+    pub(crate) cli_token_max: Duration,
 }
 
 impl Default for ConsoleConfig {
@@ -77,7 +77,7 @@ impl ConsoleConfig {
 
 /// `push.example.com` or `push.example.com:2222`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushHost {
+pub(crate) struct PushHost {
     name: String,
     port: Option<u16>,
 }
@@ -85,7 +85,7 @@ pub struct PushHost {
 /// Why a text is not such a host.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a host such as push.example.com or push.example.com:2222", pushkeys_keys::escape(.0))]
-pub struct ParsePushHostError(String);
+pub(crate) struct ParsePushHostError(String);
 
 impl FromStr for PushHost {
     type Err = ParsePushHostError;

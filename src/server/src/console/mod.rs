@@ -37,7 +37,7 @@ use axum::response::Redirect;
 use axum::routing::{any, get, post};
 use pushkeys_keys::Policy;
 
-pub use self::config::{ConsoleConfig, ParsePushHostError, PushHost};
+pub(crate) use self::config::ConsoleConfig;
 use self::posted::Site;
 use crate::github::GitHub;
 use crate::oidc::Oidc;
@@ -60,19 +60,19 @@ const ATTEMPT_PER_ADDRESS_EVERY: Duration = Duration::from_secs(6);
 
 /// What the pages need; clones share it.
 #[derive(Clone)]
-pub struct Console(Arc<Shared>);
+pub(crate) struct Console(Arc<Shared>);
 
 /// Other services that people have accounts at.
 #[derive(Default)]
-pub struct Elsewhere {
+pub(crate) struct Elsewhere {
     /// Where keys can be imported from.
-    pub github: Option<Arc<GitHub>>,
+    pub(crate) github: Option<Arc<GitHub>>,
     /// By whose word people sign in.
-    pub oidc: Option<Oidc>,
+    pub(crate) oidc: Option<Oidc>,
 }
 
 /// See [`Console`].
-pub struct Shared {
+pub(crate) struct Shared {
     store: Store,
     policy: Arc<Policy>,
     limits: Limits,
@@ -96,8 +96,7 @@ impl Deref for Console {
 impl Console {
     /// The console of `config` on `store`, for keys that `policy` accepts; requests count in `limits`. People link
     /// accounts of `elsewhere`.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: ConsoleConfig,
         store: Store,
         policy: Arc<Policy>,
@@ -126,7 +125,7 @@ impl Shared {
 }
 
 /// All pages.
-pub fn router(console: Console) -> Router {
+pub(crate) fn router(console: Console) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to(KEYS_PATH)))
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))

@@ -127,7 +127,7 @@ fn proof_page(
         page: if refusal.is_some() { page.with_error() } else { page },
         name: name.as_str().to_owned(),
         fingerprint: fingerprint.to_string(),
-        command: proof::command(&challenge.challenge).replace("KEYFILE", &format!("~/.ssh/{file}")),
+        command: proof::command(&challenge.text).replace("KEYFILE", &format!("~/.ssh/{file}")),
         step_file: Sentence::new(&fill(texts.proof_step_file, &[("file", file)])),
         until: fill(texts.proof_until, &[("time", &Moment(challenge.expires_at).to_string())]),
         signature,
@@ -170,7 +170,7 @@ pub(super) async fn answer(
     };
     let refusal = match Proof::parse(fields.get("signature")) {
         Err(_) => Some(texts.proof_not_a_signature),
-        Ok(proof) if proof.fingerprint() != fingerprint || !proof.is_of(&challenge.challenge) => {
+        Ok(proof) if proof.fingerprint() != fingerprint || !proof.is_of(&challenge.text) => {
             Some(texts.proof_wrong)
         }
         Ok(_) => None,

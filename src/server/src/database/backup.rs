@@ -15,40 +15,25 @@ use super::url::DatabaseUrl;
 
 /// Why no copy was made.
 #[derive(Debug, Error)]
-pub enum BackUpError {
+pub(crate) enum BackUpError {
     /// PostgreSQL has programs for it.
     #[error(
         "pushkeys-server copies SQLite databases only, hint: pg_dump --format=custom --file={} '{url}'",
         file.display()
     )]
-    Postgres {
-        /// Where the copy was to go.
-        file: PathBuf,
-        /// The database.
-        url: DatabaseUrl,
-    },
+    Postgres { file: PathBuf, url: DatabaseUrl },
     /// It exists, or cannot be made or written.
     #[error("cannot write the copy `{}`", file.display())]
-    File {
-        /// Where the copy was to go.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    File { file: PathBuf, source: io::Error },
     /// The copy failed half-way, and was removed.
     #[error("cannot copy the database to `{}`", file.display())]
-    Copy {
-        /// Where the copy was to go.
-        file: PathBuf,
-        /// What the database said.
-        source: sqlx::Error,
-    },
+    Copy { file: PathBuf, source: sqlx::Error },
 }
 
 impl Database {
     /// Copies the database at `url`, which this is, as it is at this moment to `file`, which must not exist. The copy
     /// says that it is one: whoever opens it in place of the database begins a new epoch.
-    pub async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
+    pub(crate) async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
         let Self::Sqlite { write, .. } = self else {
             return Err(BackUpError::Postgres { file: file.to_owned(), url: url.clone() });
         };

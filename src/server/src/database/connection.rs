@@ -7,13 +7,13 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Postgres, Sqlite};
 
 /// Connections that read: requests, the feed's hub, and snapshots.
-pub const READ_CONNECTIONS: u32 = 12;
+pub(crate) const READ_CONNECTIONS: u32 = 12;
 /// How long a request waits for a connection before it is told to come again.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database, with connections that read and connections that write.
 #[derive(Clone)]
-pub enum Database {
+pub(crate) enum Database {
     /// One connection writes: its queue is where this process's writers wait for each other.
     Sqlite { read: SqlitePool, write: SqlitePool },
     /// Writers wait for a lock: those that wait leave connections to those that read.
@@ -21,7 +21,7 @@ pub enum Database {
 }
 
 /// A transaction that ends with nothing done unless it is committed.
-pub enum Transaction {
+pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }

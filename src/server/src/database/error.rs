@@ -11,61 +11,28 @@ use crate::files::FileError;
 
 /// Why the database cannot be used.
 #[derive(Debug, Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// The file or its directory is missing, or is not ours to open.
     #[error("cannot open the database file `{}`, hint: run this command as the service's user", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// Others could read or change the keys.
     #[error("the database file `{}` is open to others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Mode { path: PathBuf, mode: u32 },
     /// Not a database, one that is damaged, or a server that does not answer or let us in.
     #[error("cannot open the database `{url}`")]
-    Connect {
-        /// Where it is.
-        url: DatabaseUrl,
-        /// What the database said.
-        source: sqlx::Error,
-    },
+    Connect { url: DatabaseUrl, source: sqlx::Error },
     /// The server did not prove who it is, or cannot speak TLS.
     #[error("cannot open the database `{url}` over TLS\nhint: {hint}")]
-    Tls {
-        /// Where it is.
-        url: DatabaseUrl,
-        /// What to do about it.
-        hint: &'static str,
-        /// What is wrong.
-        source: sqlx::Error,
-    },
+    Tls { url: DatabaseUrl, hint: &'static str, source: sqlx::Error },
     /// A file that TLS needs: missing, or for others too.
     #[error("cannot use `{}`, which the database URL names", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<FileError>,
-    },
+    Certificate { path: PathBuf, source: Box<FileError> },
     /// Missing, or readable by others.
     #[error("cannot use the database password in `{}`", path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<FileError>,
-    },
+    Password { path: PathBuf, source: Box<FileError> },
     /// A PostgreSQL without what we use.
     #[error("the server of the database `{url}` is PostgreSQL {}, hint: version {} or newer is needed", version / 10_000, version_min / 10_000)]
     TooOld {
-        /// Where it is.
         url: DatabaseUrl,
         /// Such as 150004 for 15.4.
         version: u32,
@@ -77,29 +44,21 @@ pub enum OpenError {
         "the database `{url}` has the encoding {encoding}, hint: createdb --encoding=UTF8 --template=template0"
     )]
     Encoding {
-        /// Where it is.
         url: DatabaseUrl,
         /// What it has instead of UTF8.
         encoding: String,
     },
     /// The schema could not be brought up to date.
     #[error("cannot bring the schema of the database `{url}` up to date")]
-    Migrate {
-        /// Where it is.
-        url: DatabaseUrl,
-        /// Which step failed.
-        source: MigrateError,
-    },
+    Migrate { url: DatabaseUrl, source: MigrateError },
     /// The schema is not this version's.
     #[error(
         "the schema of the database `{url}` has version {found}, this program's is {expected}, hint: `pushkeys-server serve` brings an older one up to date"
     )]
     Schema {
-        /// Where it is.
         url: DatabaseUrl,
         /// The newest step that was applied; 0: none.
         found: i64,
-        /// The newest step that this program knows.
         expected: i64,
     },
 }

@@ -16,11 +16,10 @@ mod statement;
 mod transfer;
 mod url;
 
-pub use self::backup::BackUpError;
-pub use self::connection::{Database, READ_CONNECTIONS, Transaction};
-pub use self::error::OpenError;
+pub(crate) use self::connection::{Database, READ_CONNECTIONS, Transaction};
+pub(crate) use self::error::OpenError;
 pub(crate) use self::identity::origin;
-pub use self::open::Open;
+pub(crate) use self::open::Open;
 pub(crate) use self::statement::{Value, many, sql};
-pub use self::transfer::{TransferError, TransferProgress};
-pub use self::url::{DatabaseUrl, ParseDatabaseUrlError, PostgresUrl};
+pub(crate) use self::transfer::{TransferError, TransferProgress};
+pub(crate) use self::url::DatabaseUrl;

@@ -8,7 +8,7 @@ use super::{migrations, postgres, sqlite};
 
 /// What opening may do to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Open {
+pub(crate) enum Open {
     /// Make SQLite's file when it is missing, and bring the schema up to date.
     Prepare,
     /// Only look.
@@ -17,7 +17,7 @@ pub enum Open {
 
 impl Database {
     /// Opens the database at `url`.
-    pub async fn open(url: &DatabaseUrl, open: Open) -> Result<Self, OpenError> {
+    pub(crate) async fn open(url: &DatabaseUrl, open: Open) -> Result<Self, OpenError> {
         let failed = |source| failed_connection(url, source);
         let database = match url {
             DatabaseUrl::Sqlite(path) => {
@@ -38,7 +38,7 @@ impl Database {
     }
 
     /// `ok`, or the first damage that SQLite finds in itself.
-    pub async fn check(&self) -> sqlx::Result<String> {
+    pub(crate) async fn check(&self) -> sqlx::Result<String> {
         let check = match self {
             Self::Sqlite { .. } => sql("PRAGMA quick_check(1)"),
             // PostgreSQL's own tools look for damage; that the tables can be read is all we can say.

@@ -134,7 +134,7 @@ fn pool_options(connections_max: u32) -> PgPoolOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::ParseDatabaseUrlError;
+    use crate::database::url::ParseDatabaseUrlError;
 
     /// The mode of a connection to the database at `url`.
     #[track_caller]

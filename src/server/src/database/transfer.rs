@@ -25,56 +25,31 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Why nothing was moved.
 #[derive(Debug, Error)]
-pub enum TransferError {
+pub(crate) enum TransferError {
     /// Only from a file, only to a server.
     #[error(
         "a service moves from SQLite to PostgreSQL: the configuration names `{from}`, and `--to` names `{to}`"
     )]
-    Kinds {
-        /// The configured database.
-        from: DatabaseUrl,
-        /// The new one.
-        to: DatabaseUrl,
-    },
+    Kinds { from: DatabaseUrl, to: DatabaseUrl },
     /// What it wrote after the copy would be lost.
     #[error(
         "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server.socket pushkeys-server.service"
     )]
-    InUse {
-        /// The configured database.
-        url: DatabaseUrl,
-        /// What SQLite said.
-        source: sqlx::Error,
-    },
+    InUse { url: DatabaseUrl, source: sqlx::Error },
     /// It would be mixed up.
     #[error(
         "the new database holds rows in `{table}` already, hint: name an empty one: createdb --encoding=UTF8 NAME"
     )]
-    NotEmpty {
-        /// The first table that is not empty.
-        table: String,
-    },
+    NotEmpty { table: String },
     /// Reading or writing failed.
     #[error("cannot move the table `{table}`")]
-    Table {
-        /// The table.
-        table: String,
-        /// What a database said.
-        source: sqlx::Error,
-    },
+    Table { table: String, source: sqlx::Error },
     /// Something there changes, drops or adds rows.
     #[error(
         "the table `{table}` is not what was sent: {sent} rows were, and {found} are there, hint: name a database without \
          triggers and rules of others: createdb --encoding=UTF8 NAME"
     )]
-    Contents {
-        /// The table.
-        table: String,
-        /// Rows in the old database.
-        sent: u64,
-        /// Rows in the new one.
-        found: u64,
-    },
+    Contents { table: String, sent: u64, found: u64 },
     /// Before the first table, or after the last.
     #[error("cannot begin or end the transaction in the new database")]
     Transaction(#[source] sqlx::Error),
@@ -82,15 +57,15 @@ pub enum TransferError {
 
 /// How far the move is.
 #[derive(Debug, Clone, Copy)]
-pub struct TransferProgress<'a> {
+pub(crate) struct TransferProgress<'a> {
     /// What is moved at the moment.
-    pub table: &'a str,
+    pub(crate) table: &'a str,
     /// Whether its rows are read back.
-    pub is_comparing: bool,
+    pub(crate) is_comparing: bool,
     /// How many of its rows were sent, or read back.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Of how many.
-    pub of: u64,
+    pub(crate) of: u64,
 }
 
 /// A table with its columns, and those of its key.
@@ -336,7 +311,7 @@ async fn renumber(to: &mut PgConnection) -> sqlx::Result<()> {
 impl Database {
     /// Moves all that is in the SQLite database at `from` to the empty PostgreSQL database at `to`, this one. Gives how
     /// many rows were moved.
-    pub async fn transfer_from(
+    pub(crate) async fn transfer_from(
         &self,
         from: &DatabaseUrl,
         to: &DatabaseUrl,

@@ -15,7 +15,7 @@ const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
 
 /// Where the database is: `sqlite:///absolute/path`, or `postgres://user@host/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
+pub(crate) enum DatabaseUrl {
     /// In a file, whose path is absolute.
     Sqlite(PathBuf),
     /// In a PostgreSQL server.
@@ -24,14 +24,14 @@ pub enum DatabaseUrl {
 
 /// The address of a PostgreSQL database. Invariant: sqlx reads it, no password is in it, and what it says of TLS is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PostgresUrl {
+pub(crate) struct PostgresUrl {
     text: String,
     password_file: Option<PathBuf>,
 }
 
 /// Why a text is not a database URL. None repeats what may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ParseDatabaseUrlError {
+pub(crate) enum ParseDatabaseUrlError {
     /// Another kind of database, or none.
     #[error("a database URL begins with sqlite:///path or postgres://host")]
     Scheme,
@@ -62,8 +62,7 @@ impl DatabaseUrl {
     }
 
     /// The same with the password in `file`, one line. Without a file, `PGPASSFILE` counts; SQLite needs none.
-    #[must_use]
-    pub fn with_password_file(self, file: Option<PathBuf>) -> Self {
+    pub(crate) fn with_password_file(self, file: Option<PathBuf>) -> Self {
         match self {
             Self::Postgres(url) => Self::Postgres(PostgresUrl { password_file: file, ..url }),
             sqlite @ Self::Sqlite(_) => sqlite,

@@ -38,23 +38,23 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// An account at GitHub. Its login may change and be given to another; its id stays.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct User {
+pub(crate) struct User {
     /// By which GitHub knows it for ever.
-    pub id: i64,
+    pub(crate) id: i64,
     /// By which people know it at the moment.
-    pub login: String,
+    pub(crate) login: String,
 }
 
 /// A key that somebody gave to GitHub. Nothing of it is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct GithubKey {
+pub(crate) struct GithubKey {
     /// GitHub's own number.
-    pub id: i64,
+    pub(crate) id: i64,
     /// What its owner calls it.
     #[serde(default)]
-    pub title: String,
+    pub(crate) title: String,
     /// Type and base64.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 /// All keys of one account, as GitHub told them.
@@ -67,7 +67,7 @@ pub(super) struct Listing {
 
 /// Why GitHub told nothing.
 #[derive(Debug, Error)]
-pub enum GithubError {
+pub(crate) enum GithubError {
     /// The person took the permission back, or never gave it.
     #[error("GitHub no longer accepts the link to this account: link it again")]
     LinkAgain,
@@ -85,10 +85,7 @@ pub enum GithubError {
     TooSlow,
     /// Neither of the above.
     #[error("GitHub failed (status {status}): try again in a minute")]
-    Status {
-        /// The status of its answer.
-        status: u16,
-    },
+    Status { status: u16 },
     /// Not what its documentation says.
     #[error("GitHub's answer cannot be read: try again in a minute")]
     Malformed,

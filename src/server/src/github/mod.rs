@@ -14,11 +14,11 @@ use std::sync::Arc;
 use pushkeys_keys::{AccountId, Policy};
 use thiserror::Error;
 
+pub(crate) use self::api::GithubError;
 use self::api::{Api, Listing, SCOPE, suffice};
-pub use self::api::{GithubError, GithubKey, User};
 use self::listings::Listings;
-pub use self::proposal::{Candidate, Proposal, RefusedKey};
-pub use self::settings::Settings;
+pub(crate) use self::proposal::{Candidate, Proposal};
+pub(crate) use self::settings::Settings;
 use self::tokens::{Tokens, UserToken};
 use crate::code_flow::{Attempt, Callback, CodeFlowError, Granted, Parties, PrepareError};
 use crate::outbound::Outbound;
@@ -27,13 +27,13 @@ use crate::secret::ServiceSecret;
 use crate::store::{GithubLink, GithubOrigin, Store, StoreError};
 
 /// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
-pub const CALLBACK_PATH: &str = "/users/me/github/callback";
+pub(crate) const CALLBACK_PATH: &str = "/users/me/github/callback";
 
 /// What the tokens begin with that a GitHub App gets for a person.
 const APP_TOKEN: &str = "ghu_";
 
 /// Everything that is said to GitHub.
-pub struct GitHub {
+pub(crate) struct GitHub {
     api: Api,
     attempts: Sealer,
     tokens: Tokens,
@@ -42,7 +42,7 @@ pub struct GitHub {
 
 /// Why an account was not linked.
 #[derive(Debug, Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// The browser brought nothing.
     #[error(transparent)]
     Flow(#[from] CodeFlowError),
@@ -52,25 +52,22 @@ pub enum LinkError {
     /// The person unticked it, or the app at GitHub is of the other kind.
     #[error("GitHub did not give the permission to read the keys ({SCOPE}): link again and grant it")]
     Scope,
-    /// See [`SealError`].
     #[error(transparent)]
     Seal(#[from] SealError),
 }
 
 /// Why nothing is proposed.
 #[derive(Debug, Error)]
-pub enum ProposeError {
-    /// See [`GithubError`].
+pub(crate) enum ProposeError {
     #[error(transparent)]
     Github(#[from] GithubError),
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl GitHub {
     /// The app of `settings`.
-    pub fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
+    pub(crate) fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
         let outbound = Outbound::new()?;
         let parties = Parties {
             authorization_url: settings.base_url.join("/login/oauth/authorize"),
@@ -90,13 +87,13 @@ impl GitHub {
 
     /// Where the browser of `session`, which reaches us at `origin`, goes to link an account, and the cookie that it is
     /// to bring back.
-    pub fn begin(&self, session: &str, origin: &str) -> Result<(String, String), CodeFlowError> {
+    pub(crate) fn begin(&self, session: &str, origin: &str) -> Result<(String, String), CodeFlowError> {
         let (url, attempt) = self.tokens.parties.begin(format!("{origin}{CALLBACK_PATH}"), &[])?;
         Ok((url.into(), attempt.seal(&self.attempts, session)?))
     }
 
     /// The link of `account` to whoever signed in at GitHub in the browser of `session`.
-    pub async fn finish(
+    pub(crate) async fn finish(
         &self,
         account: &AccountId,
         session: &str,
@@ -159,7 +156,7 @@ impl GitHub {
     }
 
     /// What GitHub's list means for `account`. `None`: it is not linked.
-    pub async fn propose(
+    pub(crate) async fn propose(
         &self,
         store: &Store,
         policy: &Policy,
@@ -174,7 +171,7 @@ impl GitHub {
     }
 
     /// Gives the token of a link that `account` no longer has back to GitHub.
-    pub async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
+    pub(crate) async fn give_back(&self, account: &AccountId, link: &GithubLink) -> Result<(), GithubError> {
         self.listings.forget(account);
         let token = match self.tokens.last(account, link).await {
             // GitHub takes it no longer, or we cannot read it any more.

@@ -15,41 +15,40 @@ const TITLE_CHARACTERS_MAX: usize = 80;
 
 /// What could be done.
 #[derive(Debug, Default)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     /// Whose list at GitHub it is.
-    pub origin: GithubOrigin,
+    pub(crate) origin: GithubOrigin,
     /// Keys that the account does not have.
-    pub importable: Vec<Candidate>,
+    pub(crate) importable: Vec<Candidate>,
     /// Keys that no account can have.
-    pub refused: Vec<RefusedKey>,
+    pub(crate) refused: Vec<RefusedKey>,
     /// Keys that were imported from this GitHub account, which no longer lists them.
-    pub gone: Vec<StoredKey>,
+    pub(crate) gone: Vec<StoredKey>,
 }
 
 /// A key that could be imported.
 #[derive(Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// A name that no key of the account has.
-    pub name: Name,
+    pub(crate) name: Name,
     /// The key, judged.
-    pub key: ValidKey,
+    pub(crate) key: ValidKey,
     /// GitHub's number for it.
-    pub github_id: i64,
+    pub(crate) github_id: i64,
 }
 
 /// A key that the policy refuses.
 #[derive(Debug)]
-pub struct RefusedKey {
+pub(crate) struct RefusedKey {
     /// What GitHub calls it, as it can be shown.
-    pub title: String,
+    pub(crate) title: String,
     /// Why, with cause and cure.
-    pub refusal: Refusal,
+    pub(crate) refusal: Refusal,
 }
 
 impl Proposal {
     /// What `listed`, the list of `origin`, means for an account that holds `held`, of which `imported` came from the same GitHub account.
-    #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         origin: GithubOrigin,
         listed: &[GithubKey],
         held: Vec<StoredKey>,
@@ -80,8 +79,7 @@ impl Proposal {
     }
 
     /// The key of `fingerprint`, if it could be imported.
-    #[must_use]
-    pub fn candidate(&self, fingerprint: Fingerprint) -> Option<&Candidate> {
+    pub(crate) fn candidate(&self, fingerprint: Fingerprint) -> Option<&Candidate> {
         self.importable.iter().find(|candidate| candidate.key.fingerprint() == fingerprint)
     }
 }

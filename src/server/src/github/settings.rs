@@ -10,25 +10,25 @@ use crate::outbound::RemoteUrl;
 /// An OAuth app that is registered at GitHub, or at a GitHub Enterprise Server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The app's public name.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// A file with the app's secret.
-    pub client_secret_file: PathBuf,
+    pub(crate) client_secret_file: PathBuf,
     /// Where people sign in.
     #[serde(default = "base_url")]
-    pub base_url: RemoteUrl,
+    pub(crate) base_url: RemoteUrl,
     /// Where programs ask; with GitHub Enterprise Server, `https://HOST/api/v3`.
     #[serde(default = "api_url")]
-    pub api_url: RemoteUrl,
+    pub(crate) api_url: RemoteUrl,
     /// Whether the addresses may be plain http on this machine, which is meant for tests.
     #[serde(default)]
-    pub allow_http_loopback: bool,
+    pub(crate) allow_http_loopback: bool,
 }
 
 impl Settings {
     /// The app's secret.
-    pub fn client_secret(&self) -> Result<String, FileError> {
+    pub(crate) fn client_secret(&self) -> Result<String, FileError> {
         read_secret(&self.client_secret_file)
     }
 

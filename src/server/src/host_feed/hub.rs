@@ -51,7 +51,7 @@ pub(super) struct Batch {
 
 /// The ear that streams have on the database.
 #[derive(Clone)]
-pub struct Hub {
+pub(crate) struct Hub {
     epoch: watch::Receiver<Epoch>,
     messages: broadcast::Sender<Message>,
     credentials: watch::Receiver<Arc<HashSet<HostCredentialNumber>>>,
@@ -59,7 +59,7 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the hub's task, which ends when `stopping` is cancelled.
-    pub async fn start(
+    pub(crate) async fn start(
         store: Store,
         heartbeat: Duration,
         stopping: CancellationToken,

@@ -29,14 +29,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-pub use self::hub::Hub;
+pub(crate) use self::hub::Hub;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
 use crate::store::{SNAPSHOTS_MAX, Store, StoreError};
 use crate::tls::ClientCertificate;
 
 /// What the feed needs.
 #[derive(Clone)]
-pub struct Feed {
+pub(crate) struct Feed {
     store: Store,
     authenticator: Authenticator,
     hub: Hub,
@@ -46,8 +46,12 @@ pub struct Feed {
 
 impl Feed {
     /// Serves what is in `store`; streams end when `stopping` is cancelled.
-    #[must_use]
-    pub fn new(store: Store, authenticator: Authenticator, hub: Hub, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        authenticator: Authenticator,
+        hub: Hub,
+        stopping: CancellationToken,
+    ) -> Self {
         Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
     }
 
@@ -64,7 +68,7 @@ impl Feed {
 }
 
 /// All paths of the feed.
-pub fn router(feed: Feed) -> Router {
+pub(crate) fn router(feed: Feed) -> Router {
     // The first sync of a fleet waits for the processor: a better ratio would cost more than it saves.
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()

@@ -21,10 +21,10 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{Settings, Tls};
+pub(crate) use self::settings::{Settings, Tls};
 use self::text::{Places, Text};
 use self::transport::Transport;
-pub use self::transport::{CheckError, PrepareError, check};
+pub(crate) use self::transport::{PrepareError, check};
 use crate::store::{Store, StoreError, WaitingMail};
 
 /// How long one mail may take on its way to the server.
@@ -85,7 +85,7 @@ impl SendError {
 }
 
 /// Sends what waits in the store.
-pub struct Sender {
+pub(crate) struct Sender {
     store: Store,
     settings: Settings,
     console: Option<String>,
@@ -94,13 +94,17 @@ pub struct Sender {
 
 impl Sender {
     /// A sender to the server of `settings`, whose mails lead to the console at `console`.
-    pub fn new(store: Store, settings: &Settings, console: Option<String>) -> Result<Self, PrepareError> {
+    pub(crate) fn new(
+        store: Store,
+        settings: &Settings,
+        console: Option<String>,
+    ) -> Result<Self, PrepareError> {
         let transport = transport::prepare(settings)?;
         Ok(Self { store, settings: settings.clone(), console, transport })
     }
 
     /// Sends until `stopping`. What is on its way then is sent again after the next start, unless it arrived.
-    pub async fn run(mut self, stopping: CancellationToken) {
+    pub(crate) async fn run(mut self, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
             () = self.send_all() => {}

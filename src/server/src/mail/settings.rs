@@ -11,7 +11,7 @@ use crate::outbound::is_here;
 /// How a connection to the mail server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tls {
+pub(crate) enum Tls {
     /// It begins in plain text and goes on only over TLS (port 587).
     #[default]
     Starttls,
@@ -24,30 +24,30 @@ pub enum Tls {
 /// The server that takes our mail.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Its name, which its certificate is to bear.
-    pub host: String,
+    pub(crate) host: String,
     /// Its port, if not the usual one.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// How the connection is protected.
     #[serde(default)]
-    pub tls: Tls,
+    pub(crate) tls: Tls,
     /// A file with the authorities that may vouch for it; without one, those of the system.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// Our name there, if it asks for one.
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
     /// A file with our password there.
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// Whom mails are from: `pushkeys <keys@example.com>`.
     #[serde(deserialize_with = "mailbox")]
-    pub from: Mailbox,
+    pub(crate) from: Mailbox,
     /// Whom people turn to who did not make a change: an address or a page.
-    pub contact: Option<String>,
+    pub(crate) contact: Option<String>,
 }
 
 impl Settings {
     /// Our name and password at the server, if there are any.
-    pub fn credentials(&self) -> Result<Option<(String, String)>, FileError> {
+    pub(crate) fn credentials(&self) -> Result<Option<(String, String)>, FileError> {
         match (&self.username, &self.password_file) {
             (Some(username), Some(path)) => Ok(Some((username.clone(), read_secret(path)?))),
             _ => Ok(None),

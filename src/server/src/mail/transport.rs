@@ -25,58 +25,37 @@ pub(super) type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// Why mails cannot be sent.
 #[derive(Debug, ThisError)]
-pub enum PrepareError {
+pub(crate) enum PrepareError {
     /// Our password at the mail server, or the file of authorities.
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in that file.
     #[error("`{}` holds no certificates in PEM", path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Error,
-    },
+    Authorities { path: PathBuf, source: Error },
     /// The system's certificates cannot be read, or the server's name is none.
     #[error("cannot prepare a connection to the mail server `{host}`")]
-    Tls {
-        /// The server.
-        host: String,
-        /// What went wrong.
-        source: Error,
-    },
+    Tls { host: String, source: Error },
 }
 
 /// Why the mail server cannot be used now.
 #[derive(Debug, ThisError)]
-pub enum CheckError {
+pub(crate) enum CheckError {
     /// Whatever the server says.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// See [`CHECK_TIME_MAX`].
     #[error("the mail server `{host}` did not answer within {} s", CHECK_TIME_MAX.as_secs())]
-    TooSlow {
-        /// The server.
-        host: String,
-    },
+    TooSlow { host: String },
     /// It is away, is not who it should be, or does not let us in. What lettre says holds its cause already.
     #[error("the mail server `{host}` cannot be used: {error}{hint}", hint = hint(error))]
-    Refused {
-        /// The server.
-        host: String,
-        /// What happened.
-        error: Error,
-    },
+    Refused { host: String, error: Error },
     /// It hung up.
     #[error("the mail server `{host}` lets us in and then does not answer")]
-    Silent {
-        /// The server.
-        host: String,
-    },
+    Silent { host: String },
 }
 
 /// Connects, and signs in where there is a password, and sends nothing.
-pub async fn check(settings: &Settings) -> Result<(), CheckError> {
+pub(crate) async fn check(settings: &Settings) -> Result<(), CheckError> {
     let (transport, host) = (prepare(settings)?, || settings.host.clone());
     match timeout(CHECK_TIME_MAX, transport.test_connection()).await {
         Ok(Ok(true)) => Ok(()),

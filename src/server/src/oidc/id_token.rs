@@ -28,7 +28,7 @@ const SUBJECT_BYTES_MAX: usize = 255;
 
 /// Why a token is not believed.
 #[derive(Debug, Error)]
-pub enum IdTokenError {
+pub(crate) enum IdTokenError {
     /// The provider sent none, or one that is too long.
     #[error("the provider sent no ID token")]
     Missing,

@@ -10,11 +10,11 @@ mod settings;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use self::id_token::IdTokenError;
+pub(crate) use self::id_token::IdTokenError;
 use self::id_token::{CLOCK_SKEW_S, Expected, check_is_new};
-pub use self::provider::ProviderError;
+pub(crate) use self::provider::ProviderError;
 use self::provider::{Directory, Provider};
-pub use self::settings::Settings;
+pub(crate) use self::settings::Settings;
 use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};
@@ -22,10 +22,10 @@ use crate::secret::ServiceSecret;
 use crate::store::Identity;
 
 /// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
-pub const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
+pub(crate) const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
 
 /// Everything that is said to the provider.
-pub struct Oidc {
+pub(crate) struct Oidc {
     settings: Settings,
     client_secret: String,
     outbound: Outbound,
@@ -35,37 +35,35 @@ pub struct Oidc {
 }
 
 /// How a browser leaves for the provider.
-pub struct Departure<'a> {
+pub(crate) struct Departure<'a> {
     /// What for, and the session that begins it, where there is one: it comes back with the same or in vain.
-    pub context: &'a str,
+    pub(crate) context: &'a str,
     /// Where the browser reaches us.
-    pub origin: &'a str,
+    pub(crate) origin: &'a str,
     /// The page that the person wanted to see.
-    pub next: &'a str,
+    pub(crate) next: &'a str,
     /// Whether the provider is to ask anew who sits before the browser.
-    pub is_confirming: bool,
+    pub(crate) is_confirming: bool,
 }
 
 /// That somebody signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignIn {
+pub(crate) struct SignIn {
     /// Who.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// When the person last said so at the provider, and never later than now. It can be long ago, since a provider asks
     /// nobody whom it knows still.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// Why nobody is signed in.
 #[derive(Debug, Error)]
-pub enum SignInError {
+pub(crate) enum SignInError {
     /// The browser brought nothing.
     #[error(transparent)]
     Flow(#[from] CodeFlowError),
-    /// See [`ProviderError`].
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// See [`IdTokenError`].
     #[error(transparent)]
     IdToken(#[from] IdTokenError),
     /// The answer is another provider's (RFC 9207).
@@ -75,7 +73,7 @@ pub enum SignInError {
 
 impl Oidc {
     /// The client of `settings`.
-    pub fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
+    pub(crate) fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
         let outbound = Outbound::new()?;
         Ok(Self {
             client_secret: settings.client_secret()?,
@@ -92,13 +90,12 @@ impl Oidc {
     }
 
     /// What is configured.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Where a browser goes, and the cookie that it is to bring back.
-    pub async fn begin(&self, departure: &Departure<'_>) -> Result<(String, String), SignInError> {
+    pub(crate) async fn begin(&self, departure: &Departure<'_>) -> Result<(String, String), SignInError> {
         let provider = self.directory.provider().await?;
         // OpenID Connect Core, section 3.1.2.1: who was signed in there all the time confirms nothing. `max_age` is what
         // makes the provider say when; it is no less than our tolerance, since some take zero for none.
@@ -111,12 +108,12 @@ impl Oidc {
     }
 
     /// The attempt in a cookie, if it was begun with `context`.
-    pub fn attempt(&self, context: &str, cookie: &str) -> Result<Attempt, CodeFlowError> {
+    pub(crate) fn attempt(&self, context: &str, cookie: &str) -> Result<Attempt, CodeFlowError> {
         Attempt::open(&self.attempts, context, cookie)
     }
 
     /// Who signed in at the provider in answer to `attempt`; with `is_confirming`, after it was begun.
-    pub async fn finish(
+    pub(crate) async fn finish(
         &self,
         attempt: &Attempt,
         callback: &Callback,
@@ -162,13 +159,12 @@ impl Oidc {
     }
 
     /// `form`, what somebody typed before going to the provider, as it can be kept for `context`.
-    pub fn seal_form(&self, context: &str, form: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn seal_form(&self, context: &str, form: &[u8]) -> Result<Vec<u8>, SealError> {
         self.forms.seal(context, form)
     }
 
     /// What was sealed for `context`.
-    #[must_use]
-    pub fn open_form(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open_form(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         self.forms.open(context, sealed)
     }
 

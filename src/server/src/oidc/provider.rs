@@ -22,33 +22,22 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 /// Why the provider cannot be used.
 #[derive(Debug, Error)]
-pub enum ProviderError {
+pub(crate) enum ProviderError {
     /// See [`OutboundError`].
     #[error("the OpenID provider cannot be reached")]
     Unreachable(#[from] OutboundError),
     /// It answers, but not with what was asked for.
     #[error("`{url}` of the OpenID provider failed (status {status})")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The status of the answer.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
     /// Not JSON, or not what is specified.
     #[error("the answer of `{url}` is not what an OpenID provider says")]
-    Malformed {
-        /// What was asked.
-        url: String,
-    },
+    Malformed { url: String },
     /// Another provider answers there, or the configuration names this one otherwise.
     #[error(
         "the OpenID provider calls itself `{}`, hint: set `oidc.issuer` to exactly that, if it is the right one",
         pushkeys_keys::escape(found)
     )]
-    Issuer {
-        /// What it calls itself.
-        found: String,
-    },
+    Issuer { found: String },
     /// An address that is not https.
     #[error("the OpenID provider names an address that is not https")]
     Plain,

@@ -13,37 +13,37 @@ const SCOPE: &str = "openid";
 /// A client that is registered at an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The provider, exactly as it calls itself in its tokens.
-    pub issuer: RemoteUrl,
+    pub(crate) issuer: RemoteUrl,
     /// What people know it as; shown on the button.
     #[serde(default = "label")]
-    pub label: String,
+    pub(crate) label: String,
     /// Our public name there.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// A file with our secret there.
-    pub client_secret_file: PathBuf,
+    pub(crate) client_secret_file: PathBuf,
     /// What is asked for.
     #[serde(default = "scopes")]
-    pub scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
     /// The claim of the ID token that names an account which is created.
     #[serde(default = "account_claim")]
-    pub account_claim: String,
+    pub(crate) account_claim: String,
     /// Whether a stranger's first sign-in creates an account. Without, people sign in by password once and link.
     #[serde(default)]
-    pub create_accounts: bool,
+    pub(crate) create_accounts: bool,
     /// Whether the provider has to say when a person signed in. Without, nobody can tell an answer to a confirmation from
     /// one of an old session; it is for providers that cannot say it.
     #[serde(default = "require_auth_time")]
-    pub require_auth_time: bool,
+    pub(crate) require_auth_time: bool,
     /// Whether the provider's addresses may be plain http on this machine, which is meant for tests.
     #[serde(default)]
-    pub allow_http_loopback: bool,
+    pub(crate) allow_http_loopback: bool,
 }
 
 impl Settings {
     /// Our secret at the provider.
-    pub fn client_secret(&self) -> Result<String, FileError> {
+    pub(crate) fn client_secret(&self) -> Result<String, FileError> {
         read_secret(&self.client_secret_file)
     }
 

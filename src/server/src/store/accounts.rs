@@ -16,32 +16,31 @@ use crate::secret;
 
 /// An account, as a sysadmin lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its lasting name towards hosts.
-    pub id: AccountId,
+    pub(crate) id: AccountId,
     /// What it goes by; no two accounts share one.
-    pub name: Name,
+    pub(crate) name: Name,
     /// Where its owner is reached.
-    pub email: Option<Email>,
+    pub(crate) email: Option<Email>,
     /// When it was added.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// How many keys it holds.
-    pub keys: u64,
+    pub(crate) keys: u64,
 }
 
 /// An address of mail, as far as it is looked at before mail is sent: a printable text with an `@` inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Email(Name);
+pub(crate) struct Email(Name);
 
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a mail address", pushkeys_keys::escape(.0))]
-pub struct ParseEmailError(String);
+pub(crate) struct ParseEmailError(String);
 
 impl Email {
     /// The address.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
@@ -69,32 +68,19 @@ impl fmt::Display for Email {
 
 /// Why an account was not added.
 #[derive(Debug, Error)]
-pub enum AddAccountError {
+pub(crate) enum AddAccountError {
     /// Another account has the id or the name.
     #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", pushkeys_keys::escape(name.as_str()))]
-    Taken {
-        /// The name that was asked for.
-        name: Name,
-    },
-    /// See [`StoreError`].
+    Taken { name: Name },
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What went with an account.
-#[derive(Debug)]
-pub struct RemovedAccount {
-    /// The account.
-    pub id: AccountId,
-    /// One for each key it held.
-    pub removals: Vec<KeyChange>,
 }
 
 type AccountRow = (String, String, Option<String>, i64, i64);
 
 impl Store {
     /// Adds an account; without `id` it gets a new one.
-    pub async fn add_account(
+    pub(crate) async fn add_account(
         &self,
         name: &Name,
         email: Option<&Email>,
@@ -116,7 +102,7 @@ impl Store {
     }
 
     /// At most `limit` accounts in the order of their names, beginning after `after`.
-    pub async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
+    pub(crate) async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
         let rows: Vec<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
              FROM accounts a WHERE a.name > $1 ORDER BY a.name LIMIT $2",
@@ -130,7 +116,7 @@ impl Store {
     }
 
     /// The account with the id `wanted`, or else with that name.
-    pub async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
+    pub(crate) async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
         let row: Option<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
              FROM accounts a WHERE a.id = $1 OR a.name = $1 ORDER BY (a.id = $1) DESC LIMIT 1",
@@ -142,8 +128,9 @@ impl Store {
         row.map(account).transpose()
     }
 
-    /// Removes the account with its tokens and keys, or nothing of it. `None`: there is no such account.
-    pub async fn remove_account(&self, id: &AccountId) -> Result<Option<RemovedAccount>, StoreError> {
+    /// Removes the account with its tokens and keys, or nothing of it; gives the changes that hosts
+    /// are told of. `None`: there is no such account.
+    pub(crate) async fn remove_account(&self, id: &AccountId) -> Result<Option<Vec<KeyChange>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, id).await? else { return Ok(None) };
         let rows: Vec<(String, Vec<u8>)> =
@@ -163,7 +150,7 @@ impl Store {
         }
         let removals = numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
-        Ok(Some(RemovedAccount { id: id.clone(), removals }))
+        Ok(Some(removals))
     }
 }
 

@@ -20,7 +20,7 @@ const NAMES_SHOWN_MAX: usize = 20;
 
 /// By what a change was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Via {
+pub(crate) enum Via {
     /// A page of the console.
     Console,
     /// The API, with the token of this label.
@@ -45,29 +45,26 @@ impl Via {
 
 /// Who makes a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// By what.
-    pub via: Via,
+    pub(crate) via: Via,
     /// From where, as far as that is known.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Actor {
     /// Whoever sits before a page of the console.
-    #[must_use]
-    pub fn console(address: Option<IpAddr>) -> Self {
+    pub(crate) fn console(address: Option<IpAddr>) -> Self {
         Self { via: Via::Console, address }
     }
 
     /// A command on the service's machine.
-    #[must_use]
-    pub fn operator() -> Self {
+    pub(crate) fn operator() -> Self {
         Self { via: Via::Operator, address: None }
     }
 
     /// The service itself.
-    #[must_use]
-    pub fn service() -> Self {
+    pub(crate) fn service() -> Self {
         Self { via: Via::Service, address: None }
     }
 
@@ -80,7 +77,7 @@ impl Actor {
 
 /// What was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditEvent {
+pub(crate) enum AuditEvent {
     /// A key was registered; the subject of this and of the six after the next is the key's name.
     KeyAdded,
     /// Several keys were registered at once, each of which is in the trail, too; the subject is the list of their names.
@@ -117,7 +114,7 @@ pub enum AuditEvent {
 
 impl AuditEvent {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::KeyAdded,
         Self::KeysImported,
         Self::KeyChanged,
@@ -137,8 +134,7 @@ impl AuditEvent {
     ];
 
     /// The name in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::KeyAdded => "key_added",
             Self::KeysImported => "keys_imported",
@@ -162,24 +158,24 @@ impl AuditEvent {
 
 /// One row of the trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditRow {
+pub(crate) struct AuditRow {
     /// Its place in the trail; later ones are greater.
-    pub number: u64,
+    pub(crate) number: u64,
     /// When.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// What.
-    pub event: AuditEvent,
+    pub(crate) event: AuditEvent,
     /// To what.
-    pub subject: String,
+    pub(crate) subject: String,
     /// By whom.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
 }
 
 pub(super) type Row = (i64, i64, String, String, String, Option<String>, Option<String>);
 
 impl Store {
     /// At most `limit` rows of the trail of `account`, the newest first, beginning before the row `before`.
-    pub async fn audit(
+    pub(crate) async fn audit(
         &self,
         account: &AccountId,
         before: Option<u64>,

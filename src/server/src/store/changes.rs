@@ -13,31 +13,31 @@ const ROWS_PER_STATEMENT: usize = 500;
 
 /// One change to a key, as it was numbered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyChange {
+pub(crate) struct KeyChange {
     /// The number of the change.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// [`EventKind::Put`] or [`EventKind::Remove`].
-    pub event: EventKind,
+    pub(crate) event: EventKind,
     /// Which registration it was.
-    pub key_id: KeyId,
+    pub(crate) key_id: KeyId,
     /// Which key it was.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 /// One change, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The number of the change.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// [`EventKind::Put`] or [`EventKind::Remove`].
-    pub event: EventKind,
+    pub(crate) event: EventKind,
     /// The event's data, one line of JSON.
-    pub data: String,
+    pub(crate) data: String,
 }
 
 /// The changes after a place in the sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changes {
+pub(crate) enum Changes {
     /// In the order of their numbers, without a hole; empty at the end.
     Next(Vec<Change>),
     /// What comes next is no longer kept.
@@ -46,26 +46,25 @@ pub enum Changes {
 
 /// Where the feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedState {
+pub(crate) struct FeedState {
     /// The life of this database, and the number of its last change.
-    pub head: Cursor,
+    pub(crate) head: Cursor,
     /// The number of the last change that is no longer kept: a host can resume from here on.
-    pub pruned: u64,
+    pub(crate) pruned: u64,
     /// Grows whenever hosts are added or revoked.
-    pub hosts_version: u64,
+    pub(crate) hosts_version: u64,
 }
 
 impl FeedState {
     /// Whether a host that has seen everything up to `cursor` can go on from there.
-    #[must_use]
-    pub fn can_resume(&self, cursor: &Cursor) -> bool {
+    pub(crate) fn can_resume(&self, cursor: &Cursor) -> bool {
         cursor.epoch == self.head.epoch && (self.pruned..=self.head.sequence).contains(&cursor.sequence)
     }
 }
 
 impl Store {
     /// Where the feed stands now.
-    pub async fn feed_state(&self) -> Result<FeedState, StoreError> {
+    pub(crate) async fn feed_state(&self) -> Result<FeedState, StoreError> {
         let row: (String, i64, i64, i64) = sql("SELECT epoch, sequence, pruned, hosts_version FROM service")
             .fetch_one(&self.database)
             .await
@@ -79,7 +78,7 @@ impl Store {
     }
 
     /// At most `limit` changes after the number `sequence`.
-    pub async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Changes, StoreError> {
+    pub(crate) async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Changes, StoreError> {
         let rows: Vec<(i64, String, String)> =
             sql("SELECT sequence, event, data FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2")
                 .bind(to_sql(sequence))

@@ -21,7 +21,7 @@ const APPROVALS_MAX: u32 = 10;
 impl Store {
     /// Lets whoever knows the token of `digest` fetch a credential of `account`, once. `false`: too many
     /// wait already, the account is gone, or somebody approved the same token.
-    pub async fn approve_cli_login(
+    pub(crate) async fn approve_cli_login(
         &self,
         account: &AccountId,
         digest: TokenDigest,
@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Whether somebody approved the token of `digest`: asking costs less than fetching.
-    pub async fn is_cli_login_approved(&self, digest: TokenDigest) -> Result<bool, StoreError> {
+    pub(crate) async fn is_cli_login_approved(&self, digest: TokenDigest) -> Result<bool, StoreError> {
         let found: Option<i64> = sql("SELECT expires_at FROM cli_logins WHERE token_sha256 = $1")
             .bind(digest.as_bytes())
             .fetch_optional_value(&self.database)
@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// Makes the approved credential `token`. `false`: nobody approved it, or it was fetched before.
-    pub async fn fetch_cli_login(
+    pub(crate) async fn fetch_cli_login(
         &self,
         digest: TokenDigest,
         token: &NewToken<'_>,

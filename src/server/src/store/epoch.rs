@@ -15,7 +15,7 @@ use crate::secret;
 
 impl Store {
     /// Gives the database a new epoch; every host takes a snapshot. Gives the epoch.
-    pub async fn begin_epoch(&self) -> Result<Epoch, StoreError> {
+    pub(crate) async fn begin_epoch(&self) -> Result<Epoch, StoreError> {
         let mut transaction = self.begin_write().await?;
         let origin = which_database(&mut transaction).await?;
         let epoch = renew(&mut transaction, &origin).await?;
@@ -25,7 +25,7 @@ impl Store {
 
     /// Gives the database a new epoch if changes up to `seen` are not in it any more. `false`: they are, or somebody
     /// else was faster.
-    pub async fn begin_epoch_if_lost(&self, seen: &Cursor) -> Result<bool, StoreError> {
+    pub(crate) async fn begin_epoch_if_lost(&self, seen: &Cursor) -> Result<bool, StoreError> {
         // Only with the right to write is it certain that this is not a copy that lags behind.
         let mut transaction = self.begin_write().await?;
         let (epoch, sequence): (String, i64) = sql("SELECT epoch, sequence FROM service")

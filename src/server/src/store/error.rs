@@ -8,21 +8,13 @@ use crate::secret::NewIdError;
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// A statement failed.
     #[error("cannot {operation} in the database")]
-    Query {
-        /// What was tried, as a verb and its object.
-        operation: &'static str,
-        /// What the database said.
-        source: sqlx::Error,
-    },
+    Query { operation: &'static str, source: sqlx::Error },
     /// A row that this version would not have written.
     #[error("the database holds {what} that cannot be read, hint: pushkeys-server check")]
-    Malformed {
-        /// The kind of row or column.
-        what: &'static str,
-    },
+    Malformed { what: &'static str },
     /// No new identifier.
     #[error(transparent)]
     NewId(#[from] NewIdError),
@@ -32,8 +24,7 @@ pub enum StoreError {
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
 /// How many statements failed since this process began.
-#[must_use]
-pub fn errors() -> u64 {
+pub(crate) fn errors() -> u64 {
     ERRORS.load(Ordering::Relaxed)
 }
 

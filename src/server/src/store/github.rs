@@ -17,41 +17,41 @@ use crate::database::{Transaction, sql};
 
 /// The link of an account.
 #[derive(Clone, PartialEq, Eq)]
-pub struct GithubLink {
+pub(crate) struct GithubLink {
     /// By which GitHub knows its account for ever.
-    pub user: i64,
+    pub(crate) user: i64,
     /// What it went by when it was linked.
-    pub login: String,
+    pub(crate) login: String,
     /// By which its keys are listed; sealed, since the database may be read by more people than the secret.
-    pub sealed_token: Vec<u8>,
+    pub(crate) sealed_token: Vec<u8>,
 }
 
 /// Where keys are imported from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GithubOrigin {
+pub(crate) struct GithubOrigin {
     /// By which GitHub knows the account for ever.
-    pub user: i64,
+    pub(crate) user: i64,
     /// What it went by when it was linked.
-    pub login: String,
+    pub(crate) login: String,
 }
 
 /// A key that GitHub lists, to be registered. It takes the place of none.
-pub struct KeyFromGithub<'a> {
+pub(crate) struct KeyFromGithub<'a> {
     /// What the account is to call it.
-    pub name: &'a Name,
+    pub(crate) name: &'a Name,
     /// The key.
-    pub key: &'a ValidKey,
+    pub(crate) key: &'a ValidKey,
     /// GitHub's number for it.
-    pub github_key: i64,
+    pub(crate) github_key: i64,
 }
 
 /// What came of several keys.
 #[derive(Debug, Default)]
-pub struct Imported {
+pub(crate) struct Imported {
     /// What hosts are told: each key that was stored.
-    pub changes: Vec<KeyChange>,
+    pub(crate) changes: Vec<KeyChange>,
     /// Which keys were not, by their places, and why.
-    pub refused: Vec<(usize, PutKeyError)>,
+    pub(crate) refused: Vec<(usize, PutKeyError)>,
 }
 
 impl GithubLink {
@@ -62,7 +62,7 @@ impl GithubLink {
 
 impl Store {
     /// What `account` is linked to at GitHub.
-    pub async fn github_link(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
+    pub(crate) async fn github_link(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
         let row: Option<(i64, String, Vec<u8>)> =
             sql("SELECT l.github_user, l.login, l.sealed_token FROM github_links l
              JOIN accounts a ON a.number = l.account WHERE a.id = $1")
@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Links `account`, in place of what it was linked to. `false`: there is no such account.
-    pub async fn link_github(
+    pub(crate) async fn link_github(
         &self,
         account: &AccountId,
         link: &GithubLink,
@@ -101,7 +101,7 @@ impl Store {
 
     /// Lets the caller alone get the token that follows the one in `link`, for as long as `lease`. `false`: somebody else
     /// does so, or the token is another one by now.
-    pub async fn begin_renewal(
+    pub(crate) async fn begin_renewal(
         &self,
         account: &AccountId,
         link: &GithubLink,
@@ -123,7 +123,7 @@ impl Store {
 
     /// Puts `sealed`, where there is one, in place of the token in `link`, and lets others renew it from then on. A link
     /// that was replaced meanwhile stays as it is.
-    pub async fn end_renewal(
+    pub(crate) async fn end_renewal(
         &self,
         account: &AccountId,
         link: &GithubLink,
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Forgets the link of `account`, and gives what it was. Keys that were imported stay.
-    pub async fn unlink_github(
+    pub(crate) async fn unlink_github(
         &self,
         account: &AccountId,
         actor: &Actor,
@@ -164,7 +164,7 @@ impl Store {
 
     /// Registers `keys` to `account`, as far as that can be, and remembers that they came from `origin`: all in one
     /// transaction, with a row in the trail for each and one mail for all.
-    pub async fn import_from_github(
+    pub(crate) async fn import_from_github(
         &self,
         account: &AccountId,
         origin: &GithubOrigin,
@@ -196,7 +196,7 @@ impl Store {
     }
 
     /// The keys of `account` that came from `user` at GitHub.
-    pub async fn imported_from_github(
+    pub(crate) async fn imported_from_github(
         &self,
         account: &AccountId,
         user: i64,

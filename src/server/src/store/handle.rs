@@ -10,20 +10,20 @@ use crate::database::{Database, Transaction};
 
 /// What an operator decides about the store.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreLimits {
+pub(crate) struct StoreLimits {
     /// The most changes that are kept for hosts to resume from.
-    pub changes_max: u64,
+    pub(crate) changes_max: u64,
     /// The most keys that an account may register itself.
-    pub keys_per_account_max: u64,
+    pub(crate) keys_per_account_max: u64,
     /// How long the trail of changes is kept.
-    pub audit_age_max: Duration,
+    pub(crate) audit_age_max: Duration,
     /// Whether changes are told by mail.
-    pub sends_mail: bool,
+    pub(crate) sends_mail: bool,
 }
 
 /// The database of accounts, keys, hosts and changes.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     pub(super) database: Database,
     pub(super) limits: StoreLimits,
     pub(super) committed: watch::Sender<()>,
@@ -41,13 +41,12 @@ impl Store {
     }
 
     /// The database beneath, for what concerns all of it.
-    #[must_use]
-    pub fn database(&self) -> &Database {
+    pub(crate) fn database(&self) -> &Database {
         &self.database
     }
 
     /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.database.close().await;
     }
 

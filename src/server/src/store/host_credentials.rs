@@ -17,7 +17,7 @@ use crate::secret::TokenDigest;
 
 /// A credential that a host is given.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum NewHostCredential {
+pub(crate) enum NewHostCredential {
     /// The token of this digest.
     Token(TokenDigest),
     /// A certificate that an authority of ours has signed for the host's name.
@@ -26,31 +26,31 @@ pub enum NewHostCredential {
 
 /// The number of a credential; none is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HostCredentialNumber(i64);
+pub(crate) struct HostCredentialNumber(i64);
 
 /// Which host comes, and by which of its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostUse {
+pub(crate) struct HostUse {
     /// The host.
-    pub host: HostId,
+    pub(crate) host: HostId,
     /// What it showed.
-    pub credential: HostCredentialNumber,
+    pub(crate) credential: HostCredentialNumber,
 }
 
 /// A credential, as a sysadmin lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostCredential {
+pub(crate) struct HostCredential {
     /// Whether it is a certificate, or else a token.
-    pub is_certificate: bool,
+    pub(crate) is_certificate: bool,
     /// When the host was given it.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// Whether the host has ever shown it.
-    pub is_used: bool,
+    pub(crate) is_used: bool,
 }
 
 /// Why a host does not change over.
 #[derive(Debug, Error)]
-pub enum RotateHostError {
+pub(crate) enum RotateHostError {
     /// No host has the name.
     #[error("there is no host `{0}`, hint: pushkeys-server host list")]
     Unknown(HostName),
@@ -70,7 +70,6 @@ pub enum RotateHostError {
         "`{0}` has not used its new credential yet, hint: put it in place there, then systemctl restart pushkeys-syncd"
     )]
     Unused(HostName),
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -80,7 +79,7 @@ type Row = (i64, i64, Option<i64>);
 
 impl Store {
     /// Gives the host a second credential; the first goes on to be good.
-    pub async fn rotate_host(
+    pub(crate) async fn rotate_host(
         &self,
         name: &HostName,
         credential: NewHostCredential,
@@ -100,7 +99,7 @@ impl Store {
     }
 
     /// Ends the first credential of a host that has come with its second, and the streams that it opened.
-    pub async fn finish_rotation(&self, name: &HostName) -> Result<(), RotateHostError> {
+    pub(crate) async fn finish_rotation(&self, name: &HostName) -> Result<(), RotateHostError> {
         let mut transaction = self.begin_write().await?;
         let (host, rows) = self.credentials_of(&mut transaction, name).await?;
         let [_, .., (newest, _, used_at)] = rows.as_slice() else {
@@ -142,7 +141,7 @@ impl Store {
     }
 
     /// Which host shows the token of `digest`.
-    pub async fn use_of_host_token(&self, digest: TokenDigest) -> Result<Option<HostUse>, StoreError> {
+    pub(crate) async fn use_of_host_token(&self, digest: TokenDigest) -> Result<Option<HostUse>, StoreError> {
         let found = sql("SELECT host, number, used_at FROM host_credentials WHERE token_sha256 = $1")
             .bind(digest.as_bytes())
             .fetch_optional(&self.database)
@@ -152,7 +151,10 @@ impl Store {
     }
 
     /// Which host is known by a certificate for `name`.
-    pub async fn use_of_host_certificate(&self, name: &HostName) -> Result<Option<HostUse>, StoreError> {
+    pub(crate) async fn use_of_host_certificate(
+        &self,
+        name: &HostName,
+    ) -> Result<Option<HostUse>, StoreError> {
         let found =
             sql("SELECT c.host, c.number, c.used_at FROM host_credentials c JOIN hosts h ON h.id = c.host
              WHERE h.name = $1 AND c.token_sha256 IS NULL")
@@ -181,7 +183,7 @@ impl Store {
     }
 
     /// The numbers of all credentials that are good.
-    pub async fn host_credentials(&self) -> Result<HashSet<HostCredentialNumber>, StoreError> {
+    pub(crate) async fn host_credentials(&self) -> Result<HashSet<HostCredentialNumber>, StoreError> {
         let numbers: Vec<i64> = sql("SELECT number FROM host_credentials")
             .fetch_values(&self.database)
             .await

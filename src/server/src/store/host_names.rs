@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// A registered host, opaque: `host_` and 20 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostId(Box<str>);
+pub(crate) struct HostId(Box<str>);
 
 impl HostId {
     /// The id in a row of the database.
@@ -24,17 +24,16 @@ impl fmt::Display for HostId {
 
 /// What a sysadmin calls a host: 1 to 253 of letters, digits, `.`, `_` and `-` (RFC 1035's length of a name).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostName(Box<str>);
+pub(crate) struct HostName(Box<str>);
 
 /// Why a text is not a host's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a host name: expected 1 to 253 of A-Z, a-z, 0-9, `.`, `_` and `-`", pushkeys_keys::escape(.0))]
-pub struct ParseHostNameError(String);
+pub(crate) struct ParseHostNameError(String);
 
 impl HostName {
     /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

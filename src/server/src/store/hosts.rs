@@ -15,34 +15,30 @@ use crate::secret::{self, NewIdError};
 
 /// A host, as a sysadmin lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     /// Its lasting name in the log.
-    pub id: HostId,
+    pub(crate) id: HostId,
     /// What the sysadmin calls it.
-    pub name: String,
+    pub(crate) name: String,
     /// When it was added.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// By what it is known, the latest last.
-    pub credentials: Vec<HostCredential>,
+    pub(crate) credentials: Vec<HostCredential>,
 }
 
 /// Why a host was not added.
 #[derive(Debug, Error)]
-pub enum AddHostError {
+pub(crate) enum AddHostError {
     /// Another host has the name.
     #[error("a host `{name}` exists, hint: pushkeys-server host revoke {name}")]
-    Taken {
-        /// The name that was asked for.
-        name: HostName,
-    },
-    /// See [`StoreError`].
+    Taken { name: HostName },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Store {
     /// Adds a host that will show `credential`.
-    pub async fn add_host(
+    pub(crate) async fn add_host(
         &self,
         name: &HostName,
         credential: NewHostCredential,
@@ -67,7 +63,7 @@ impl Store {
     }
 
     /// All hosts in the order of their names.
-    pub async fn hosts(&self) -> Result<Vec<Host>, StoreError> {
+    pub(crate) async fn hosts(&self) -> Result<Vec<Host>, StoreError> {
         let rows: Vec<(String, String, i64)> = sql("SELECT id, name, created_at FROM hosts ORDER BY name")
             .fetch_all(&self.database)
             .await
@@ -85,7 +81,7 @@ impl Store {
     }
 
     /// Makes the host's credentials worthless and ends its streams. `false`: there is no such host.
-    pub async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
+    pub(crate) async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
         sql("DELETE FROM receipts WHERE host_id IN (SELECT id FROM hosts WHERE name = $1)")
             .bind(name.as_str())

@@ -18,20 +18,20 @@ use crate::secret;
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// One key to import.
-pub struct ImportItem {
+pub(crate) struct ImportItem {
     /// The account's name; an account is made when it is missing.
-    pub account: Name,
+    pub(crate) account: Name,
     /// What the account calls the key.
-    pub name: Name,
+    pub(crate) name: Name,
     /// The key, already judged.
-    pub key: ValidKey,
+    pub(crate) key: ValidKey,
     /// Its text, one line, comment included.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// What became of one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImportOutcome {
+pub(crate) enum ImportOutcome {
     /// It is stored now.
     Stored,
     /// It was stored before just so: importing a file twice is no error.
@@ -42,7 +42,7 @@ pub enum ImportOutcome {
 
 /// Why an item stays out, for the sysadmin who imports.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ImportRefusal {
+pub(crate) enum ImportRefusal {
     /// Another account has the key.
     #[error("the key is registered to another account, hint: pushkeys-server account list")]
     OfAnotherAccount,
@@ -60,7 +60,7 @@ pub enum ImportRefusal {
 impl Store {
     /// Gives this process's writer to SQLite memory, and the write-ahead log length, for many keys: they land all over
     /// the index of fingerprints, and with the usual 2 MiB each batch would write most of it several times.
-    pub async fn expect_import(&self) -> Result<(), StoreError> {
+    pub(crate) async fn expect_import(&self) -> Result<(), StoreError> {
         if let Database::Postgres { .. } = self.database {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl Store {
 
     /// Imports `items` in one transaction, and says for each in its order what became of it. Each key that is stored has
     /// its row in the trail, and an account with an address gets one mail for all of its own.
-    pub async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
+    pub(crate) async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let accounts = ensure_accounts(&mut transaction, items).await?;
         let mut numbering = Numbering::default();

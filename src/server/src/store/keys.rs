@@ -12,32 +12,32 @@ use crate::database::{Transaction, sql};
 
 /// A key, as its account gets it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKey {
+pub(crate) struct StoredKey {
     /// What the account calls it.
-    pub name: String,
+    pub(crate) name: String,
     /// The text it was given, one line, comment included.
-    pub text: String,
+    pub(crate) text: String,
     /// Its SHA-256.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Whether the account showed that it holds the private key.
-    pub verified: bool,
+    pub(crate) verified: bool,
     /// From when on hosts refuse it.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// When it was registered.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// When and where it was used last, as hosts report it.
-    pub last_use: Option<KeyUse>,
+    pub(crate) last_use: Option<KeyUse>,
     /// When and where its account was last greeted by it, which shows that the account's ssh is set up.
-    pub last_check: Option<KeyUse>,
+    pub(crate) last_check: Option<KeyUse>,
 }
 
 /// A use of a key, as its account sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyUse {
+pub(crate) struct KeyUse {
     /// When, by the host's clock and never later than it was reported.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The name of the host.
-    pub host: String,
+    pub(crate) host: String,
 }
 
 /// Name, text, fingerprint, when it was verified, expires and was registered, and when and where it was used and checked.
@@ -56,7 +56,7 @@ type StoredKeyRow = (
 
 impl Store {
     /// The keys of `account` in the order of their names.
-    pub async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
+    pub(crate) async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
         let rows: Vec<StoredKeyRow> =
             sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at, k.created_at,
                  u.used_at, u.used_host, u.checked_at, u.checked_host FROM keys k
@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// Removes the key that `account` calls `name`. `None`: it has no such key.
-    pub async fn delete_key(
+    pub(crate) async fn delete_key(
         &self,
         account: &AccountId,
         name: &Name,

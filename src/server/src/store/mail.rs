@@ -18,19 +18,19 @@ const WAITING_MAX: i64 = 1_000_000;
 
 /// A mail to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingMail {
+pub(crate) struct WaitingMail {
     /// Its lasting name: a mail that is sent twice is recognised by it.
-    pub id: String,
+    pub(crate) id: String,
     /// To whom, as the account's address was when the change was made.
-    pub recipient: String,
+    pub(crate) recipient: String,
     /// What the account goes by.
-    pub account_name: String,
+    pub(crate) account_name: String,
     /// The code of the language that its owner reads.
-    pub language: Option<String>,
+    pub(crate) language: Option<String>,
     /// What is told.
-    pub change: AuditRow,
+    pub(crate) change: AuditRow,
     /// How often it was tried, this time included.
-    pub attempts: u64,
+    pub(crate) attempts: u64,
 }
 
 impl Store {
@@ -97,7 +97,7 @@ impl Store {
 
     /// The mail that has been due for longest. Nobody else gets it within `lease`, after which it is due again unless
     /// it was [dropped](Self::drop_mail).
-    pub async fn take_mail(&self, lease: Duration) -> Result<Option<WaitingMail>, StoreError> {
+    pub(crate) async fn take_mail(&self, lease: Duration) -> Result<Option<WaitingMail>, StoreError> {
         // Most often nothing is due, and then nothing is written.
         let due: Option<i64> = sql("SELECT number FROM mails WHERE due_at <= $1 LIMIT 1")
             .bind(now_ms())
@@ -132,7 +132,12 @@ impl Store {
     }
 
     /// Lets the mail wait for `delay` more, as one that was tried so often.
-    pub async fn delay_mail(&self, id: &str, attempts: u64, delay: Duration) -> Result<(), StoreError> {
+    pub(crate) async fn delay_mail(
+        &self,
+        id: &str,
+        attempts: u64,
+        delay: Duration,
+    ) -> Result<(), StoreError> {
         sql("UPDATE mails SET due_at = $1, attempts = $2 WHERE id = $3")
             .bind(ms_after(now_ms(), delay))
             .bind(to_sql(attempts))
@@ -144,7 +149,7 @@ impl Store {
     }
 
     /// Forgets a mail that was sent, or that nobody takes.
-    pub async fn drop_mail(&self, id: &str) -> Result<(), StoreError> {
+    pub(crate) async fn drop_mail(&self, id: &str) -> Result<(), StoreError> {
         sql("DELETE FROM mails WHERE id = $1")
             .bind(id)
             .execute(&self.database)
@@ -154,7 +159,11 @@ impl Store {
     }
 
     /// Remembers that the owner of `account` reads the language of this code.
-    pub async fn remember_language(&self, account: &AccountId, language: &str) -> Result<(), StoreError> {
+    pub(crate) async fn remember_language(
+        &self,
+        account: &AccountId,
+        language: &str,
+    ) -> Result<(), StoreError> {
         sql("UPDATE accounts SET language = $1 WHERE id = $2 AND (language IS NULL OR language <> $3)")
             .bind(language)
             .bind(account.as_str())

@@ -16,43 +16,42 @@ const SHOWN_CHARACTERS_MAX: usize = 100;
 
 /// Who signed in at an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The provider.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// By which it knows the person for ever.
-    pub subject: String,
+    pub(crate) subject: String,
     /// What the person goes by there, to name a new account with.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Where the person is reached, if the provider made sure of it.
-    pub email: Option<String>,
+    pub(crate) email: Option<String>,
 }
 
 /// Why an identity was not tied to an account.
 #[derive(Debug, Error)]
-pub enum TieError {
+pub(crate) enum TieError {
     /// Of another account, which the one that asks must not learn.
     #[error("this identity signs in to another account: unlink it there first")]
     OfAnotherAccount,
     /// Never adopted: the provider's names are not ours, and people may choose them.
     #[error("an account named `{}` exists already: sign in to it with its password and link it on its profile page", pushkeys_keys::escape(name.as_str()))]
-    NameTaken {
-        /// The name.
-        name: Name,
-    },
+    NameTaken { name: Name },
     /// It was removed meanwhile.
     #[error("this account no longer exists")]
     AccountGone,
     /// It would lock its owner out.
     #[error("this is the only way to sign in to this account: set a password first")]
     OnlyWay,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Store {
     /// The account that `identity` signs in to.
-    pub async fn account_of_identity(&self, identity: &Identity) -> Result<Option<AccountId>, StoreError> {
+    pub(crate) async fn account_of_identity(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<AccountId>, StoreError> {
         let id: Option<String> = sql("SELECT a.id FROM oidc_identities o
              JOIN accounts a ON a.number = o.account WHERE o.issuer = $1 AND o.subject = $2")
         .bind(&identity.issuer)
@@ -64,7 +63,11 @@ impl Store {
     }
 
     /// What `account` is shown as at `issuer`, if it is tied to somebody there.
-    pub async fn identity_at(&self, account: &AccountId, issuer: &str) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn identity_at(
+        &self,
+        account: &AccountId,
+        issuer: &str,
+    ) -> Result<Option<String>, StoreError> {
         sql("SELECT o.shown_as FROM oidc_identities o
              JOIN accounts a ON a.number = o.account WHERE a.id = $1 AND o.issuer = $2")
         .bind(account.as_str())
@@ -75,7 +78,7 @@ impl Store {
     }
 
     /// Lets `identity` sign in to `account`, in place of whoever did at the same provider.
-    pub async fn tie_identity(
+    pub(crate) async fn tie_identity(
         &self,
         account: &AccountId,
         identity: &Identity,
@@ -95,7 +98,7 @@ impl Store {
     }
 
     /// A new account for `identity`, called `name`.
-    pub async fn add_account_of_identity(
+    pub(crate) async fn add_account_of_identity(
         &self,
         name: &Name,
         identity: &Identity,
@@ -123,7 +126,7 @@ impl Store {
     }
 
     /// Whoever signed in to `account` from `issuer` no longer does. `false`: nobody did.
-    pub async fn untie_identity(
+    pub(crate) async fn untie_identity(
         &self,
         account: &AccountId,
         issuer: &str,

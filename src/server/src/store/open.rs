@@ -8,23 +8,21 @@ use crate::database::{Database, DatabaseUrl, Open, OpenError};
 
 /// Why the store cannot be used.
 #[derive(Debug, Error)]
-pub enum OpenStoreError {
-    /// See [`OpenError`].
+pub(crate) enum OpenStoreError {
     #[error(transparent)]
     Database(#[from] OpenError),
     /// It is not certain that hosts may go on from where they are.
     #[error("cannot find out whether the database `{url}` was restored")]
-    Restore {
-        /// Where it is.
-        url: DatabaseUrl,
-        /// What the database said.
-        source: StoreError,
-    },
+    Restore { url: DatabaseUrl, source: StoreError },
 }
 
 impl Store {
     /// Opens the database at `url`. One that is prepared gets a new epoch if it was restored since it was served.
-    pub async fn open(url: &DatabaseUrl, open: Open, limits: StoreLimits) -> Result<Self, OpenStoreError> {
+    pub(crate) async fn open(
+        url: &DatabaseUrl,
+        open: Open,
+        limits: StoreLimits,
+    ) -> Result<Self, OpenStoreError> {
         let store = Self::new(Database::open(url, open).await?, limits);
         if open == Open::Prepare {
             let begun = store.begin_epoch_if_restored().await;
@@ -38,7 +36,7 @@ impl Store {
     }
 
     /// `ok`, or the first damage that SQLite finds in itself.
-    pub async fn check(&self) -> Result<String, StoreError> {
+    pub(crate) async fn check(&self) -> Result<String, StoreError> {
         self.database.check().await.map_err(StoreError::of("look for damage"))
     }
 }

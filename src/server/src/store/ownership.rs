@@ -19,24 +19,24 @@ use super::warnings::{WarningKind, settle, warn};
 use crate::database::{Transaction, sql};
 
 /// How long a challenge can be answered.
-pub const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
+pub(crate) const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
 /// The most open challenges of an account; the oldest go first.
 const CHALLENGES_MAX: u32 = 100;
 
 /// A challenge that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Challenge {
+pub(crate) struct Challenge {
     /// What is to be signed.
-    pub challenge: String,
+    pub(crate) text: String,
     /// The key's text, as it was given.
-    pub key_text: String,
+    pub(crate) key_text: String,
     /// Until when it can be answered.
-    pub expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// Why a key was not reported as compromised.
 #[derive(Debug, Error)]
-pub enum ReportKeyError {
+pub(crate) enum ReportKeyError {
     /// The account has no such key.
     #[error("this account has no key of this name")]
     NoSuchKey,
@@ -45,7 +45,6 @@ pub enum ReportKeyError {
         "only who has proved to hold a key can report it as compromised: prove it with a POST to …/challenge, or remove the key without `compromised`"
     )]
     NotVerified,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -53,7 +52,7 @@ pub enum ReportKeyError {
 impl Store {
     /// Waits for `account` to sign `challenge` with the key `fingerprint`, given as `key_text`, in place of
     /// what it waited for before. Gives until when.
-    pub async fn add_challenge(
+    pub(crate) async fn add_challenge(
         &self,
         account: &AccountId,
         fingerprint: Fingerprint,
@@ -79,7 +78,7 @@ impl Store {
     }
 
     /// What `account` is to sign with the key `fingerprint`.
-    pub async fn challenge(
+    pub(crate) async fn challenge(
         &self,
         account: &AccountId,
         fingerprint: Fingerprint,
@@ -93,15 +92,15 @@ impl Store {
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a challenge"))?;
-        row.map(|(challenge, key_text, expires_at)| {
-            Ok(Challenge { challenge, key_text, expires_at: instant(expires_at)? })
+        row.map(|(text, key_text, expires_at)| {
+            Ok(Challenge { text, key_text, expires_at: instant(expires_at)? })
         })
         .transpose()
     }
 
     /// Gives `key` to `account`, which signed `challenge` with it, whoever had it; a former account is warned.
     /// With `may_replace`, it takes the place of another key of the name.
-    pub async fn prove_key(
+    pub(crate) async fn prove_key(
         &self,
         account: &AccountId,
         name: &Name,
@@ -113,7 +112,7 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(PutKeyError::AccountGone)?;
         let fingerprint = key.fingerprint();
-        if !use_challenge(&mut transaction, owner.number, &challenge.challenge).await? {
+        if !use_challenge(&mut transaction, owner.number, &challenge.text).await? {
             return Err(PutKeyError::NoChallenge);
         }
         if is_compromised(&mut transaction, fingerprint).await? {
@@ -151,7 +150,7 @@ impl Store {
     }
 
     /// Removes the key that `account` calls `name`, so that nobody can register it again.
-    pub async fn report_key(
+    pub(crate) async fn report_key(
         &self,
         account: &AccountId,
         name: &Name,

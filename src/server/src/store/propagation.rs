@@ -17,42 +17,39 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a host acknowledged last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostAcknowledgement {
+pub(crate) struct HostAcknowledgement {
     /// What the sysadmin calls the host.
-    pub host: String,
+    pub(crate) host: String,
     /// The last change that it has applied, if it ever said so.
-    pub applied: Option<Cursor>,
+    pub(crate) applied: Option<Cursor>,
     /// When it said so.
-    pub seen_at: Option<Timestamp>,
+    pub(crate) seen_at: Option<Timestamp>,
 }
 
 /// On how many hosts a change is live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Propagation {
+pub(crate) struct Propagation {
     /// The connected hosts that have applied it.
-    pub applied: u64,
+    pub(crate) applied: u64,
     /// The connected hosts.
-    pub of: u64,
+    pub(crate) of: u64,
 }
 
 impl HostAcknowledgement {
     /// Whether the host has acknowledged something lately.
-    #[must_use]
-    pub fn is_connected(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_connected(&self, now: Timestamp) -> bool {
         self.seen_at.is_some_and(|seen_at| now.duration_since(seen_at) <= SILENCE_MAX)
     }
 
     /// Whether the host has applied the change `wanted`.
-    #[must_use]
-    pub fn has_applied(&self, wanted: &Cursor) -> bool {
+    pub(crate) fn has_applied(&self, wanted: &Cursor) -> bool {
         self.applied.as_ref().is_some_and(|at| at.epoch == wanted.epoch && at.sequence >= wanted.sequence)
     }
 }
 
 impl Propagation {
     /// How far `wanted` has come among the hosts that are connected.
-    #[must_use]
-    pub fn of(hosts: &[HostAcknowledgement], wanted: &Cursor, now: Timestamp) -> Self {
+    pub(crate) fn of(hosts: &[HostAcknowledgement], wanted: &Cursor, now: Timestamp) -> Self {
         let connected = hosts.iter().filter(|host| host.is_connected(now));
         let (mut applied, mut of) = (0, 0);
         for host in connected {
@@ -65,12 +62,12 @@ impl Propagation {
 
 impl Store {
     /// Takes note that `host` has applied everything up to `applied`.
-    pub fn record_acknowledgement(&self, host: HostId, applied: Cursor) {
+    pub(crate) fn record_acknowledgement(&self, host: HostId, applied: Cursor) {
         self.acknowledgements.record(host, applied);
     }
 
     /// Writes what hosts have acknowledged since the last time, for commands and other replicas.
-    pub async fn write_acknowledgements(&self) -> Result<(), StoreError> {
+    pub(crate) async fn write_acknowledgements(&self) -> Result<(), StoreError> {
         let unwritten = self.acknowledgements.take_unwritten();
         if unwritten.is_empty() {
             return Ok(());
@@ -93,7 +90,7 @@ impl Store {
     }
 
     /// All hosts in the order of their names, and what they acknowledged last.
-    pub async fn acknowledgements(&self) -> Result<Vec<HostAcknowledgement>, StoreError> {
+    pub(crate) async fn acknowledgements(&self) -> Result<Vec<HostAcknowledgement>, StoreError> {
         type AcknowledgementRow = (String, String, Option<String>, Option<i64>, Option<i64>);
         let rows: Vec<AcknowledgementRow> = sql(
             "SELECT hosts.id, hosts.name, receipts.epoch, receipts.sequence, receipts.seen_at FROM hosts \
@@ -120,7 +117,11 @@ impl Store {
     }
 
     /// Waits until every connected host has applied the change `sequence`, or for `limit`.
-    pub async fn wait_for_hosts(&self, sequence: u64, limit: Duration) -> Result<Propagation, StoreError> {
+    pub(crate) async fn wait_for_hosts(
+        &self,
+        sequence: u64,
+        limit: Duration,
+    ) -> Result<Propagation, StoreError> {
         let end = tokio::time::Instant::now() + limit;
         let wanted = Cursor { sequence, ..self.feed_state().await?.head };
         let mut news = self.acknowledgements.subscribe();

@@ -16,22 +16,22 @@ use crate::database::{Transaction, sql};
 use crate::secret;
 
 /// A key to be registered.
-pub struct KeyToPut<'a> {
+pub(crate) struct KeyToPut<'a> {
     /// What the account calls it.
-    pub name: &'a Name,
+    pub(crate) name: &'a Name,
     /// The key.
-    pub key: &'a ValidKey,
+    pub(crate) key: &'a ValidKey,
     /// The text it was given, one line.
-    pub text: &'a str,
+    pub(crate) text: &'a str,
     /// From when on hosts refuse it.
-    pub expires_at: Option<Expiry>,
+    pub(crate) expires_at: Option<Expiry>,
     /// Whether it takes the place of another key of the name.
-    pub may_replace: bool,
+    pub(crate) may_replace: bool,
 }
 
 /// Why a key was not stored. What is shown is for the account that asked.
 #[derive(Debug, Error)]
-pub enum PutKeyError {
+pub(crate) enum PutKeyError {
     /// Which account it is must not be known to the one that asks.
     #[error(
         "this key is registered to another account, and a key belongs to one account only: remove it there, prove that it is yours with a POST to …/challenge, or make a new key with `ssh-keygen -t ed25519`"
@@ -53,10 +53,7 @@ pub enum PutKeyError {
     #[error(
         "this account already has {max} keys, which is the most it may have: remove one that is no longer used"
     )]
-    TooMany {
-        /// The most keys.
-        max: u64,
-    },
+    TooMany { max: u64 },
     /// See [`Store::report_key`].
     #[error(
         "this key was reported as compromised and cannot be registered again: make a new one with `ssh-keygen -t ed25519`"
@@ -70,7 +67,6 @@ pub enum PutKeyError {
     /// It was removed since its credential was checked.
     #[error("this account no longer exists")]
     AccountGone,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -78,7 +74,7 @@ pub enum PutKeyError {
 impl Store {
     /// Registers `wanted` to `account`. Gives the changes that hosts are told of: none when they know all of it
     /// already. When it is another account's key, both are warned.
-    pub async fn put_key(
+    pub(crate) async fn put_key(
         &self,
         account: &AccountId,
         wanted: &KeyToPut<'_>,

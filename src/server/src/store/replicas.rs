@@ -21,8 +21,7 @@ const POLL_POSTGRES: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Wakes whenever a change that hosts are told of was committed: by this process, and on PostgreSQL by any.
-    #[must_use]
-    pub fn commits(&self) -> watch::Receiver<()> {
+    pub(crate) fn commits(&self) -> watch::Receiver<()> {
         if let Database::Postgres { read, .. } = &self.database {
             tokio::spawn(listen(read.clone(), self.committed.clone()));
         }
@@ -30,8 +29,7 @@ impl Store {
     }
 
     /// How often to look for commits that [`Store::commits`] does not tell of.
-    #[must_use]
-    pub fn poll_interval(&self) -> Duration {
+    pub(crate) fn poll_interval(&self) -> Duration {
         match self.database {
             Database::Sqlite { .. } => POLL_SQLITE,
             Database::Postgres { .. } => POLL_POSTGRES,
@@ -39,13 +37,12 @@ impl Store {
     }
 
     /// Whether other processes may serve requests from this database.
-    #[must_use]
-    pub fn has_replicas(&self) -> bool {
+    pub(crate) fn has_replicas(&self) -> bool {
         matches!(self.database, Database::Postgres { .. })
     }
 
     /// Takes note of a signed request, for all replicas. `false`: one of them has served it.
-    pub async fn use_nonce(&self, timestamp_s: i64, digest: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) async fn use_nonce(&self, timestamp_s: i64, digest: &[u8]) -> Result<bool, StoreError> {
         let written = sql("INSERT INTO nonces (timestamp_s, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(timestamp_s)
             .bind(digest)
@@ -55,7 +52,7 @@ impl Store {
     }
 
     /// Forgets signed requests of before `timestamp_s`.
-    pub async fn drop_nonces(&self, timestamp_s: i64) -> Result<(), StoreError> {
+    pub(crate) async fn drop_nonces(&self, timestamp_s: i64) -> Result<(), StoreError> {
         let dropped =
             sql("DELETE FROM nonces WHERE timestamp_s < $1").bind(timestamp_s).execute(&self.database).await;
         dropped.map_err(StoreError::of("forget old signed requests"))?;

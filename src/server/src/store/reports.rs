@@ -21,17 +21,16 @@ use crate::secret::{self, NewIdError};
 
 /// What a host has revoked of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountRevocation {
+pub(crate) struct AccountRevocation {
     /// One of its keys, or with none all of them.
-    pub key: Option<Fingerprint>,
+    pub(crate) key: Option<Fingerprint>,
     /// The name of the host.
-    pub host: String,
+    pub(crate) host: String,
 }
 
 impl StoredKey {
     /// The hosts that refuse it although it is registered, as `revocations` of its account say.
-    #[must_use]
-    pub fn revoked_on<'a>(&self, revocations: &'a [AccountRevocation]) -> Vec<&'a str> {
+    pub(crate) fn revoked_on<'a>(&self, revocations: &'a [AccountRevocation]) -> Vec<&'a str> {
         let concerning =
             revocations.iter().filter(|revocation| revocation.key.is_none_or(|key| key == self.fingerprint));
         concerning.map(|revocation| revocation.host.as_str()).collect()
@@ -40,26 +39,19 @@ impl StoredKey {
 
 /// Something that a host has revoked by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReportedRevocation {
+pub(crate) struct ReportedRevocation {
     /// By which the operator decides.
-    pub id: String,
+    pub(crate) id: String,
     /// The name of the host.
-    pub host: String,
+    pub(crate) host: String,
     /// The key, unless it is all keys of the account.
-    pub fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// The account that is concerned, unless its key has gone to nobody meanwhile.
-    pub account: Option<AccountId>,
+    pub(crate) account: Option<AccountId>,
     /// Since when, by the host's clock.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// When the operator decided to keep the key.
-    pub dismissed_at: Option<Timestamp>,
-}
-
-/// What the operator decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfirmedRevocation {
-    /// What hosts are told: each key that is gone.
-    pub changes: Vec<KeyChange>,
+    pub(crate) dismissed_at: Option<Timestamp>,
 }
 
 type RevocationRow = (String, String, Option<Vec<u8>>, Option<String>, i64, Option<i64>);
@@ -77,7 +69,7 @@ struct Stored {
 impl Store {
     /// Dates the last use of keys, and their last check, by what `host` says. A registration that is gone, and a use that is
     /// older than one that is known, change nothing. Gives how many did.
-    pub async fn record_uses(&self, host: &HostId, uses: &[Use]) -> Result<u64, StoreError> {
+    pub(crate) async fn record_uses(&self, host: &HostId, uses: &[Use]) -> Result<u64, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(host) = host_name(&mut transaction, host).await? else { return Ok(0) };
         let now = now_ms();
@@ -95,7 +87,7 @@ impl Store {
     }
 
     /// Takes `reported` for all that is revoked on `host` now, and gives what there is to say to each.
-    pub async fn report_revocations(
+    pub(crate) async fn report_revocations(
         &self,
         host: &HostId,
         reported: &[HostRevocation],
@@ -128,7 +120,7 @@ impl Store {
     }
 
     /// Everything that hosts have revoked and say so still, the oldest first.
-    pub async fn reported_revocations(&self) -> Result<Vec<ReportedRevocation>, StoreError> {
+    pub(crate) async fn reported_revocations(&self) -> Result<Vec<ReportedRevocation>, StoreError> {
         let rows: Vec<RevocationRow> =
             sql("SELECT r.id, h.name, r.fingerprint, a.id, r.since, r.dismissed_at
              FROM host_revocations r JOIN hosts h ON h.id = r.host
@@ -141,9 +133,9 @@ impl Store {
         rows.into_iter().map(reported_revocation).collect()
     }
 
-    /// Removes what a host has revoked from the service, and so from every host, and lets nobody register it again.
-    /// `None`: there is no revocation `id`.
-    pub async fn confirm_revocation(&self, id: &str) -> Result<Option<ConfirmedRevocation>, StoreError> {
+    /// Removes what a host has revoked from the service, and so from every host, and lets nobody register it again. Gives
+    /// the changes that hosts are told of. `None`: there is no revocation `id`.
+    pub(crate) async fn confirm_revocation(&self, id: &str) -> Result<Option<Vec<KeyChange>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(what) = revocation(&mut transaction, id).await? else { return Ok(None) };
         let mut numbering = Numbering::default();
@@ -157,12 +149,12 @@ impl Store {
         drop_revocation(&mut transaction, id).await?;
         let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
         self.commit(transaction).await?;
-        Ok(Some(ConfirmedRevocation { changes }))
+        Ok(Some(changes))
     }
 
     /// Keeps what a host has revoked; there it stays revoked until its own sysadmin takes that back.
     /// `false`: there is no revocation `id`.
-    pub async fn dismiss_revocation(&self, id: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn dismiss_revocation(&self, id: &str) -> Result<bool, StoreError> {
         let done = sql("UPDATE host_revocations SET dismissed_at = $1 WHERE id = $2")
             .bind(now_ms())
             .bind(id)
@@ -173,7 +165,10 @@ impl Store {
     }
 
     /// What hosts have revoked of `account`, in the order of their names.
-    pub async fn revocations_of(&self, account: &AccountId) -> Result<Vec<AccountRevocation>, StoreError> {
+    pub(crate) async fn revocations_of(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<AccountRevocation>, StoreError> {
         let rows: Vec<(Option<Vec<u8>>, String)> = sql("SELECT r.fingerprint, h.name FROM host_revocations r
              JOIN hosts h ON h.id = r.host
              LEFT JOIN keys k ON k.fingerprint = r.fingerprint

@@ -21,57 +21,60 @@ const SEEN_EVERY: Duration = Duration::from_mins(1);
 
 /// How long sessions live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
+pub(crate) struct Lifetimes {
     /// Unused.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// At all.
-    pub max: Duration,
+    pub(crate) max: Duration,
 }
 
 /// A session to be.
-pub struct NewSession<'a> {
+pub(crate) struct NewSession<'a> {
     /// By which it is listed and ended.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// Of what the browser keeps.
-    pub digest: TokenDigest,
+    pub(crate) digest: TokenDigest,
     /// What the browser calls itself.
-    pub agent: &'a str,
+    pub(crate) agent: &'a str,
     /// The hash that the password was found to fit, which must still be the account's; `None` where it was
     /// something else that told who signs in.
-    pub password: Option<&'a str>,
+    pub(crate) password: Option<&'a str>,
     /// When its owner last said who he is.
-    pub signed_in_at: Timestamp,
+    pub(crate) signed_in_at: Timestamp,
 }
 
 /// A session, as a request comes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub(crate) struct Session {
     /// By which it is listed and ended.
-    pub id: String,
+    pub(crate) id: String,
     /// Whose it is.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// What that account goes by.
-    pub account_name: String,
+    pub(crate) account_name: String,
     /// When its owner last said who he is.
-    pub signed_in_at: Timestamp,
+    pub(crate) signed_in_at: Timestamp,
 }
 
 /// A session, as its account sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionInfo {
+pub(crate) struct SessionInfo {
     /// By which it is ended.
-    pub id: String,
+    pub(crate) id: String,
     /// What the browser calls itself.
-    pub agent: String,
+    pub(crate) agent: String,
     /// Where it signed in from.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// When it was last used, to about a minute.
-    pub seen_at: Timestamp,
+    pub(crate) seen_at: Timestamp,
 }
 
 impl Store {
     /// The account that goes by `name`, and the hash of its password if it has one.
-    pub async fn password(&self, name: &str) -> Result<Option<(AccountId, Option<String>)>, StoreError> {
+    pub(crate) async fn password(
+        &self,
+        name: &str,
+    ) -> Result<Option<(AccountId, Option<String>)>, StoreError> {
         let row: Option<(String, Option<String>)> = sql("SELECT id, password FROM accounts WHERE name = $1")
             .bind(name)
             .fetch_optional(&self.database)
@@ -81,7 +84,7 @@ impl Store {
     }
 
     /// Sets the password of `account` and ends its sessions but `kept`. `false`: there is no such account.
-    pub async fn set_password(
+    pub(crate) async fn set_password(
         &self,
         account: &AccountId,
         hash: &str,
@@ -108,7 +111,7 @@ impl Store {
     }
 
     /// Begins a session of `account`. `false`: the account is gone, or its password is another one by now.
-    pub async fn add_session(
+    pub(crate) async fn add_session(
         &self,
         account: &AccountId,
         session: &NewSession<'_>,
@@ -147,7 +150,7 @@ impl Store {
     }
 
     /// The session of this digest, if it still lives; it is noted as used.
-    pub async fn session(
+    pub(crate) async fn session(
         &self,
         digest: TokenDigest,
         lifetimes: Lifetimes,
@@ -177,7 +180,7 @@ impl Store {
     }
 
     /// Keeps what was typed in the session `id` while its owner says elsewhere who he is, in place of what was kept before.
-    pub async fn keep_form(&self, id: &str, sealed: &[u8]) -> Result<(), StoreError> {
+    pub(crate) async fn keep_form(&self, id: &str, sealed: &[u8]) -> Result<(), StoreError> {
         sql("UPDATE sessions SET kept_form = $1 WHERE id = $2")
             .bind(sealed)
             .bind(id)
@@ -188,7 +191,11 @@ impl Store {
     }
 
     /// Notes that the owner of the session said at `at` who he is once more. Gives what was kept meanwhile, once.
-    pub async fn confirm_session(&self, id: &str, at: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) async fn confirm_session(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let kept: Option<Option<Vec<u8>>> = sql("SELECT kept_form FROM sessions WHERE id = $1")
             .bind(id)
@@ -206,7 +213,7 @@ impl Store {
     }
 
     /// The living sessions of `account`, the last used first.
-    pub async fn sessions(
+    pub(crate) async fn sessions(
         &self,
         account: &AccountId,
         lifetimes: Lifetimes,
@@ -232,7 +239,7 @@ impl Store {
 
     /// Ends the session `id` of `account`, which did so itself if `event` is [`AuditEvent::SignedOut`].
     /// `false`: it has no such session.
-    pub async fn end_session(
+    pub(crate) async fn end_session(
         &self,
         account: &AccountId,
         id: &str,
@@ -255,7 +262,7 @@ impl Store {
     }
 
     /// Ends all sessions of `account` but `kept`.
-    pub async fn end_other_sessions(
+    pub(crate) async fn end_other_sessions(
         &self,
         account: &AccountId,
         kept: &str,

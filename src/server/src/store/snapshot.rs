@@ -10,7 +10,7 @@ use super::handle::Store;
 use crate::database::{Database, READ_CONNECTIONS, Transaction, sql};
 
 /// Snapshots that may be under way at once: each holds a connection and a read transaction.
-pub const SNAPSHOTS_MAX: usize = 4;
+pub(crate) const SNAPSHOTS_MAX: usize = 4;
 
 const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
 
@@ -22,7 +22,7 @@ const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 ///
 /// While it lives, what was written since cannot be cleaned up (SQLite's write-ahead log, PostgreSQL's old rows):
 /// its holder bounds the time.
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     transaction: Transaction,
     cursor: Cursor,
     after: Vec<u8>,
@@ -30,11 +30,11 @@ pub struct Snapshot {
 
 /// Some entries in the order of their fingerprints.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// JSON objects, each but the last followed by a newline.
-    pub entries: String,
+    pub(crate) entries: String,
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 /// A page and the fingerprint of its last entry.
@@ -42,7 +42,7 @@ type Read = (Option<Vec<u8>>, i64, Option<String>);
 
 impl Store {
     /// Begins a snapshot of now.
-    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let begun = match &self.database {
             Database::Sqlite { read, .. } => read.begin().await.map(Transaction::Sqlite),
             Database::Postgres { read, .. } => {
@@ -60,15 +60,14 @@ impl Store {
 
 impl Snapshot {
     /// Which changes the snapshot includes.
-    #[must_use]
-    pub fn cursor(&self) -> &Cursor {
+    pub(crate) fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
     /// The next entries, at most `limit`; `None` after the last.
     ///
     /// The database joins the entries itself: a row by row transfer would cost several times as much.
-    pub async fn next_page(&mut self, limit: u32) -> Result<Option<Page>, StoreError> {
+    pub(crate) async fn next_page(&mut self, limit: u32) -> Result<Option<Page>, StoreError> {
         let read = match &mut self.transaction {
             Transaction::Sqlite(transaction) => from_sqlite(transaction, &self.after, limit).await,
             Transaction::Postgres(transaction) => from_postgres(transaction, &self.after, limit).await,

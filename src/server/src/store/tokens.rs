@@ -12,46 +12,46 @@ use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
 /// A credential to be stored: one bearer token and one OAuth token, revoked together.
-pub struct NewToken<'a> {
+pub(crate) struct NewToken<'a> {
     /// By which it is listed and revoked.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// Of the bearer token.
-    pub bearer: TokenDigest,
+    pub(crate) bearer: TokenDigest,
     /// The public half of the OAuth credential.
-    pub oauth_token: &'a str,
+    pub(crate) oauth_token: &'a str,
     /// From when on it is worthless.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// A credential, as a sysadmin lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenInfo {
+pub(crate) struct TokenInfo {
     /// By which it is revoked.
-    pub id: String,
+    pub(crate) id: String,
     /// What its owner calls it.
-    pub label: Option<String>,
+    pub(crate) label: Option<String>,
     /// When it was added.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// From when on it is worthless.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// A credential that somebody shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenUse {
+pub(crate) struct TokenUse {
     /// Whose it is.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// What its owner calls it.
-    pub label: Option<String>,
+    pub(crate) label: Option<String>,
     /// From when on it is worthless.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 type UseRow = (String, Option<String>, Option<i64>);
 
 impl Store {
     /// Adds a credential to `account`. `false`: there is no such account.
-    pub async fn add_token(
+    pub(crate) async fn add_token(
         &self,
         account: &AccountId,
         token: &NewToken<'_>,
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// The credentials of `account`, oldest first.
-    pub async fn tokens(&self, account: &AccountId) -> Result<Vec<TokenInfo>, StoreError> {
+    pub(crate) async fn tokens(&self, account: &AccountId) -> Result<Vec<TokenInfo>, StoreError> {
         let rows: Vec<(String, Option<String>, i64, Option<i64>)> =
             sql("SELECT t.id, t.label, t.created_at, t.expires_at
              FROM tokens t JOIN accounts a ON a.number = t.account
@@ -88,7 +88,7 @@ impl Store {
 
     /// Makes the credential `id` worthless from now on, if it is one of `account`, where that is given.
     /// `false`: there is no such credential.
-    pub async fn revoke_token(
+    pub(crate) async fn revoke_token(
         &self,
         account: Option<&AccountId>,
         id: &str,
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Whose bearer token has this digest.
-    pub async fn use_of_bearer(&self, digest: TokenDigest) -> Result<Option<TokenUse>, StoreError> {
+    pub(crate) async fn use_of_bearer(&self, digest: TokenDigest) -> Result<Option<TokenUse>, StoreError> {
         let row: Option<UseRow> =
             sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
              WHERE t.bearer_sha256 = $1")
@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// Whose OAuth token it is. The token is public: whoever asks has yet to prove that he knows its secret.
-    pub async fn use_of_oauth_token(&self, oauth_token: &str) -> Result<Option<TokenUse>, StoreError> {
+    pub(crate) async fn use_of_oauth_token(&self, oauth_token: &str) -> Result<Option<TokenUse>, StoreError> {
         let row: Option<UseRow> =
             sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
              WHERE t.oauth_token = $1")

@@ -7,20 +7,20 @@ use crate::database::sql;
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Keys that are registered.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Accounts.
-    pub accounts: u64,
+    pub(crate) accounts: u64,
     /// Hosts that are registered.
-    pub hosts: u64,
+    pub(crate) hosts: u64,
     /// Mails that no server took yet.
-    pub mails: u64,
+    pub(crate) mails: u64,
 }
 
 impl Store {
     /// Counts everything, which reads every row.
-    pub async fn totals(&self) -> Result<Totals, StoreError> {
+    pub(crate) async fn totals(&self) -> Result<Totals, StoreError> {
         let (keys, accounts, hosts, mails): (i64, i64, i64, i64) = sql(
             "SELECT (SELECT COUNT(*) FROM keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM hosts),
              (SELECT COUNT(*) FROM mails)",

@@ -14,7 +14,7 @@ const WARNINGS_MAX: u32 = 1_000;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WarningKind {
+pub(crate) enum WarningKind {
     /// Another account has, or tried to register, the same key.
     Contested,
     /// Another account proved that it holds the private key, and has the key now.
@@ -23,8 +23,7 @@ pub enum WarningKind {
 
 impl WarningKind {
     /// The name on the wire and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Contested => "contested",
             Self::TakenOver => "taken_over",
@@ -34,26 +33,26 @@ impl WarningKind {
 
 /// One warning, as its account sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// By which it is dismissed.
-    pub id: String,
+    pub(crate) id: String,
     /// [`WarningKind::as_str`].
-    pub kind: String,
+    pub(crate) kind: String,
     /// Which key it is about.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// What this account calls it, or wanted to.
-    pub name: String,
+    pub(crate) name: String,
     /// The key, where this account wanted it and may prove that it is its own.
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// When it happened last.
-    pub date: Timestamp,
+    pub(crate) date: Timestamp,
 }
 
 type Row = (String, String, Vec<u8>, String, Option<String>, i64);
 
 impl Store {
     /// The warnings of `account`, the newest first.
-    pub async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
+    pub(crate) async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
         let rows: Vec<Row> = sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.text, w.created_at
              FROM warnings w JOIN accounts a ON a.number = w.account
              WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC")
@@ -70,7 +69,7 @@ impl Store {
     }
 
     /// Forgets the warning `id` of `account`. `false`: it has no such warning.
-    pub async fn dismiss_warning(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn dismiss_warning(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
         let done = sql(
             "DELETE FROM warnings WHERE id = $1 AND account = (SELECT number FROM accounts WHERE id = $2)",
         )

@@ -21,7 +21,7 @@ const NAMES_MAX: usize = 16;
 
 /// Why a certificate opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum CertificateRefusal {
+pub(crate) enum CertificateRefusal {
     /// It was good once.
     #[error("it has expired")]
     Expired,

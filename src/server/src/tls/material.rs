@@ -23,52 +23,25 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why the files of `[tls]` cannot be used. No variant holds what they say.
 #[derive(Debug, Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// Missing, or not for us, or for others too.
     #[error(transparent)]
     File(#[from] FileError),
     /// No certificate in it.
     #[error("`{}` holds no certificate in PEM", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said, if it said anything.
-        source: Option<pem::Error>,
-    },
+    Certificate { path: PathBuf, source: Option<pem::Error> },
     /// No key in it.
     #[error("`{}` holds no private key in PEM", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        source: pem::Error,
-    },
+    Key { path: PathBuf, source: pem::Error },
     /// The two do not belong together, or are of a kind that is not spoken.
     #[error("cannot use the certificate `{}` with the key `{}`", certificate.display(), key.display())]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's.
-        key: PathBuf,
-        /// What is wrong.
-        source: rustls::Error,
-    },
+    Pair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     /// Not the certificates of authorities.
     #[error("cannot use the authorities in `{}`", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// Which of them is wrong.
-        source: rustls::Error,
-    },
+    Authority { path: PathBuf, source: rustls::Error },
     /// Authorities by which nobody can be known.
     #[error("cannot know clients by the authorities in `{}`", path.display())]
-    Verifier {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: VerifierBuilderError,
-    },
+    Verifier { path: PathBuf, source: VerifierBuilderError },
 }
 
 /// What is in force.

@@ -11,11 +11,11 @@ use std::time::Duration;
 use pushkeys_keys::ErrorReport;
 use tokio::sync::watch;
 
-pub use self::client::CertificateRefusal;
+pub(crate) use self::client::CertificateRefusal;
 pub(crate) use self::client::{ClientCertificate, ShownCertificate};
-pub use self::material::TlsError;
+pub(crate) use self::material::TlsError;
 use self::material::{Material, Texts};
-pub use self::settings::Settings;
+pub(crate) use self::settings::Settings;
 
 /// How often the files are looked at.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(2);

@@ -7,11 +7,11 @@ use serde::Deserialize;
 /// Which files TLS is spoken with.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The service's certificate in PEM, and those between it and an authority that clients know.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// Its private key in PEM.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// The authorities in PEM that sign the certificates of hosts; without them, no client is asked for one.
-    pub client_ca: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
 }

@@ -3,26 +3,15 @@
 use std::time::Duration;
 
 use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
-use pushkeys_server::database::Open;
-use pushkeys_server::store::{
+
+use super::{KEY, LIMITS, TestDatabase, on_both_databases};
+use crate::store::{
     Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportOutcome, KeyFromGithub,
     KeyToPut, PutKeyError, Store, StoreLimits, TieError,
 };
 
-use crate::service::Database;
-
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
+const SENDING: StoreLimits = StoreLimits { sends_mail: true, ..LIMITS };
 const LEASE: Duration = Duration::from_mins(1);
-
-async fn open(database: &Database, sends_mail: bool) -> Store {
-    let limits = StoreLimits {
-        changes_max: 1_000,
-        keys_per_account_max: 100,
-        audit_age_max: Duration::from_hours(24),
-        sends_mail,
-    };
-    Store::open(&database.url().parse().unwrap(), Open::Prepare, limits).await.unwrap()
-}
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -42,10 +31,19 @@ fn identity(subject: &str) -> Identity {
     Identity { issuer, subject: subject.into(), name: Some("ana".into()), email: None }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_came_from_it() {
-    let database = Database::new();
-    let store = open(&database, false).await;
+on_both_databases! {
+    an_account_is_linked_to_one_github_account_and_remembers_which_keys_came_from_it
+    an_identity_opens_one_account_and_no_other_gets_it
+    a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped
+    the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent
+    an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail
+    an_operators_import_is_in_the_trail_and_tells_an_account_with_an_address_once
+}
+
+async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_came_from_it(
+    database: TestDatabase,
+) {
+    let store = database.open(LIMITS).await;
     let (ana, actor) = (account(&store, "ana", None).await, Actor::operator());
     assert!(store.github_link(&ana).await.unwrap().is_none());
     assert!(store.link_github(&ana, &link(7, "ana-codes"), &actor).await.unwrap());
@@ -82,10 +80,8 @@ async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_cam
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_identity_opens_one_account_and_no_other_gets_it() {
-    let database = Database::new();
-    let store = open(&database, false).await;
+async fn an_identity_opens_one_account_and_no_other_gets_it(database: TestDatabase) {
+    let store = database.open(LIMITS).await;
     let (ana, bob) = (account(&store, "ana", None).await, account(&store, "bob", None).await);
     let actor = Actor::operator();
     store.tie_identity(&ana, &identity("u-7"), &actor).await.unwrap();
@@ -107,10 +103,8 @@ async fn an_identity_opens_one_account_and_no_other_gets_it() {
     assert!(store.untie_identity(&carol, "https://id.example.com", &actor).await.unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped() {
-    let database = Database::new();
-    let store = open(&database, true).await;
+async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped(database: TestDatabase) {
+    let store = database.open(SENDING).await;
     let (ana, bob) =
         (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
     let actor = Actor::console(Some("192.0.2.7".parse().unwrap()));
@@ -131,10 +125,8 @@ async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped() {
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent() {
-    let database = Database::new();
-    let (sending, silent) = (open(&database, true).await, open(&database, false).await);
+async fn the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent(database: TestDatabase) {
+    let (sending, silent) = (database.open(SENDING).await, database.open(LIMITS).await);
     let ana = account(&sending, "ana", Some("ana@example.com")).await;
     let actor = Actor::operator();
     silent.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
@@ -149,10 +141,8 @@ async fn the_queue_is_bounded_for_each_account_and_empty_where_no_mail_is_sent()
     assert_eq!(waiting, 100);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail() {
-    let database = Database::new();
-    let store = open(&database, true).await;
+async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail(database: TestDatabase) {
+    let store = database.open(SENDING).await;
     let (ana, bob) =
         (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
     let texts: Vec<_> = pushkeys_tests::SyntheticKeys::new(3).take(4).map(|key| key.text).collect();
@@ -191,10 +181,10 @@ async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail() {
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "one mail for all");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_address_once() {
-    let database = Database::new();
-    let store = open(&database, true).await;
+async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_address_once(
+    database: TestDatabase,
+) {
+    let store = database.open(SENDING).await;
     let ana = account(&store, "ana", Some("ana@example.com")).await;
     let items: Vec<_> = pushkeys_tests::SyntheticKeys::new(4)
         .take(5)

@@ -1,31 +1,13 @@
-//! The store on a real database, without a service around it.
+//! Keys, their changes and snapshots, under many writers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
-use pushkeys_server::database::Open;
-use pushkeys_server::store::{Actor, Changes, KeyChange, KeyToPut, PutKeyError, Store, StoreLimits};
 use tokio::task::JoinSet;
 
-use crate::service::Database;
-
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
-const LIMITS: StoreLimits = StoreLimits {
-    changes_max: 1_000,
-    keys_per_account_max: 100,
-    audit_age_max: Duration::from_hours(24),
-    sends_mail: false,
-};
-
-async fn open(database: &Database) -> Store {
-    open_with(database, LIMITS).await
-}
-
-async fn open_with(database: &Database, limits: StoreLimits) -> Store {
-    Store::open(&database.url().parse().unwrap(), Open::Prepare, limits).await.unwrap()
-}
+use super::{KEY, LIMITS, TestDatabase, on_both_databases};
+use crate::store::{Actor, Changes, KeyChange, KeyToPut, PutKeyError, Store, StoreLimits};
 
 async fn account(store: &Store, name: &str) -> AccountId {
     store.add_account(&Name::parse(name).unwrap(), None, None).await.unwrap()
@@ -40,11 +22,17 @@ async fn put(store: &Store, account: &AccountId, name: &Name) -> Result<Vec<KeyC
     store.put_key(account, &wanted, &Actor::operator()).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
-    let database = Database::new();
+on_both_databases! {
+    of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it
+    changes_of_many_writers_are_numbered_without_a_hole
+    a_snapshot_does_not_see_what_is_written_after_it_began
+    old_changes_are_dropped_and_a_reader_is_told_so
+    names_that_are_sql_are_names
+}
+
+async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it(database: TestDatabase) {
     // Two stores are two processes to the database.
-    let stores = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
+    let stores = [Arc::new(database.open(LIMITS).await), Arc::new(database.open(LIMITS).await)];
     let mut attempts = JoinSet::new();
     for number in 0..40 {
         let store = stores[number % 2].clone();
@@ -71,10 +59,8 @@ async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it() {
     assert!(snapshot.next_page(10).await.unwrap().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn changes_of_many_writers_are_numbered_without_a_hole() {
-    let database = Database::new();
-    let stores = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
+async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatabase) {
+    let stores = [Arc::new(database.open(LIMITS).await), Arc::new(database.open(LIMITS).await)];
     let mut writers = JoinSet::new();
     for number in 0..8 {
         let store = stores[number % 2].clone();
@@ -107,10 +93,8 @@ async fn changes_of_many_writers_are_numbered_without_a_hole() {
     assert_eq!(sequences, (1..=told.len() as u64).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
-    let database = Database::new();
-    let store = open(&database).await;
+async fn a_snapshot_does_not_see_what_is_written_after_it_began(database: TestDatabase) {
+    let store = database.open(LIMITS).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     put(&store, &id, &name).await.unwrap();
@@ -122,10 +106,8 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began() {
     assert!(after.next_page(10).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn old_changes_are_dropped_and_a_reader_is_told_so() {
-    let database = Database::new();
-    let store = open_with(&database, StoreLimits { changes_max: 3, ..LIMITS }).await;
+async fn old_changes_are_dropped_and_a_reader_is_told_so(database: TestDatabase) {
+    let store = database.open(StoreLimits { changes_max: 3, ..LIMITS }).await;
     let id = account(&store, "ana").await;
     let name = Name::parse("laptop").unwrap();
     for _ in 0..3 {
@@ -140,10 +122,8 @@ async fn old_changes_are_dropped_and_a_reader_is_told_so() {
     assert_eq!(store.changes_after(6, 10).await.unwrap(), Changes::Next(Vec::new()));
 }
 
-#[tokio::test]
-async fn names_that_are_sql_are_names() {
-    let database = Database::new();
-    let store = open(&database).await;
+async fn names_that_are_sql_are_names(database: TestDatabase) {
+    let store = database.open(LIMITS).await;
     let hostile = "x'); DROP TABLE keys; --\"`";
     let id = account(&store, hostile).await;
     let name = Name::parse(hostile).unwrap();
