@@ -204,7 +204,7 @@ fn what_keeps_users_out_whose_keys_are_known_is_found_and_cured() {
     edit(&patient.config, "LogLevel VERBOSE", "LogLevel VERBOSE\nAllowGroups root");
     patient.edit(
         "AcceptEnv GIT_PROTOCOL",
-        "AcceptEnv GIT_PROTOCOL\n    MaxAuthTries 2\n    MaxSessions 0\n    RevokedKeys /nonexistent\n    \
+        "AcceptEnv GIT_PROTOCOL\n    MaxAuthTries 2\n    MaxSessions 0\n    RevokedKeys none\n    \
          PubkeyAcceptedAlgorithms rsa-sha2-512",
     );
     let found = patient.findings();
@@ -215,6 +215,17 @@ fn what_keeps_users_out_whose_keys_are_known_is_found_and_cured() {
         sh(cure.as_ref().unwrap_or_else(|| panic!("{check}: no cure is named")));
     }
     assert_eq!(patient.findings(), []);
+}
+
+#[test]
+fn a_list_of_revoked_keys_that_is_missing_is_found_and_never_given_up() {
+    let patient = Patient::healthy();
+    let list = patient.room.write("revoked", "");
+    let revoked = format!("LogLevel VERBOSE\nRevokedKeys {}", list.display());
+    edit(&patient.config, "LogLevel VERBOSE", &revoked);
+    assert_eq!(patient.findings(), []);
+    fs::remove_file(&list).unwrap();
+    assert_eq!(patient.findings(), [("error".to_owned(), "revoked-keys".to_owned(), None)]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod arguments;
 mod commands;
 mod hint;
@@ -19,6 +20,7 @@ mod program;
 mod record;
 mod shards;
 mod span;
+mod sshd;
 mod table;
 mod terminal;
 
@@ -34,6 +36,7 @@ use commands::{Context, Outcome, accept, doctor, explain, list, revoke, show, st
 use key::KeyArgumentError;
 use output::BAD;
 use pushkeys_cache::Revoked;
+use pushkeys_keys::ErrorReport;
 
 fn main() -> ExitCode {
     let Arguments { cache, json, command } = Arguments::parse();
@@ -91,8 +94,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
         // The reader has seen enough, as `head` has, and does not want to hear about it.
         return ExitCode::from(1);
     }
-    let hint = hint::of(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    anstream::eprintln!("{BAD}error:{BAD:#} {error:#}{hint}");
+    let mut report = ErrorReport::of(error.as_ref());
+    report.hint = report.hint.or_else(|| hint::of(error).map(str::to_owned));
+    anstream::eprintln!("{BAD}error:{BAD:#} {}", report.lines());
     let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NobodyToAsk>();
     ExitCode::from(if is_misuse { 2 } else { 1 })
 }

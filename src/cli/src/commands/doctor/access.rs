@@ -1,13 +1,13 @@
 //! Whom sshd lets in before any key is looked up, which keys it takes at all, and how many at once.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use pushkeys_keys::{Algorithm, RSA_MODULUS_BITS_MIN};
 
-use super::config_files::Setting;
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
-use super::sshd::{is_listed, matches_pattern};
+use crate::sshd::{Setting, is_listed, matches_pattern};
 
 /// OpenSSH's own values.
 const TRIES: u32 = 6;
@@ -19,10 +19,10 @@ const RSA_BESIDES: &str = "rsa-sha2-256";
 
 const REFUSED: &str = "sshd refuses the login before any key is looked up";
 
-/// Everything that keeps users out whose keys are known. `groups` are the login's.
-pub(super) fn check(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
+/// Everything that keeps users out whose keys are known.
+pub(super) fn check(sshd: &Sshd<'_>) -> Vec<Finding> {
     let mut findings = check_users(sshd);
-    findings.extend(check_groups(sshd, groups));
+    findings.extend(check_groups(sshd));
     findings.extend(check_key_types(sshd));
     findings.extend(check_numbers(sshd));
     findings.extend(check_revoked_keys(sshd));
@@ -34,37 +34,37 @@ pub(super) fn check(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
 fn check_users(sshd: &Sshd<'_>) -> Vec<Finding> {
     let login = sshd.login;
     let mut findings = Vec::new();
-    let patterns = |keyword| sshd.effective.words(keyword);
-    if is_listed(login, patterns("denyusers")) {
+    let patterns = |keyword| sshd.effective.values(keyword);
+    if is_listed(login, patterns("DenyUsers")) {
         let what = format!("`DenyUsers` names `{login}`{}", sshd.place("DenyUsers"));
         findings.push(Finding::error("allow-users", what, REFUSED));
     }
-    if patterns("allowusers").next().is_some() && !is_listed(login, patterns("allowusers")) {
+    if patterns("AllowUsers").next().is_some() && !is_listed(login, patterns("AllowUsers")) {
         let what = format!("`AllowUsers` does not name `{login}`{}", sshd.place("AllowUsers"));
         let finding = Finding::error("allow-users", what, REFUSED);
-        findings.push(with_word_added(sshd, finding, "allowusers", login.as_str()));
+        findings.push(with_word_added(sshd, finding, "AllowUsers", login.as_str()));
     }
     findings
 }
 
-fn check_groups(sshd: &Sshd<'_>, groups: &[String]) -> Vec<Finding> {
-    let login = sshd.login;
+fn check_groups(sshd: &Sshd<'_>) -> Vec<Finding> {
+    let (login, groups) = (sshd.login, sshd.groups);
     let mut findings = Vec::new();
     let named = |keyword| {
-        let mut patterns = sshd.effective.words(keyword);
-        patterns.find_map(|pattern| groups.iter().find(|group| matches_pattern(group.as_bytes(), pattern)))
+        let mut patterns = sshd.effective.values(keyword);
+        patterns.find_map(|pattern| groups.iter().find(|group| matches_pattern(group, pattern)))
     };
-    if let Some(group) = named("denygroups") {
+    if let Some(group) = named("DenyGroups") {
         let place = sshd.place("DenyGroups");
         let what =
             format!("`DenyGroups` names `{}`, a group of `{login}`{place}", pushkeys_keys::escape(group));
         findings.push(Finding::error("allow-groups", what, REFUSED));
     }
-    if sshd.effective.words("allowgroups").next().is_some() && named("allowgroups").is_none() {
+    if sshd.effective.values("AllowGroups").next().is_some() && named("AllowGroups").is_none() {
         let what = format!("`AllowGroups` names no group of `{login}`{}", sshd.place("AllowGroups"));
         let finding = Finding::error("allow-groups", what, REFUSED);
         findings.push(match groups.first() {
-            Some(group) => with_word_added(sshd, finding, "allowgroups", group),
+            Some(group) => with_word_added(sshd, finding, "AllowGroups", group),
             None => finding,
         });
     }
@@ -76,7 +76,7 @@ fn with_word_added(sshd: &Sshd<'_>, finding: Finding, keyword: &str, word: &str)
     match sshd.lines(keyword).next() {
         Some(Setting { file, line, .. }) => {
             let file = quoted(&file.to_string_lossy());
-            finding.cured_by(format!("sed -i '{line}s/$/ {word}/' {file}"))
+            finding.cured_by(format!("sed -i --follow-symlinks '{line}s/$/ {word}/' {file}"))
         }
         None => finding,
     }
@@ -84,7 +84,7 @@ fn with_word_added(sshd: &Sshd<'_>, finding: Finding, keyword: &str, word: &str)
 
 fn check_key_types(sshd: &Sshd<'_>) -> Option<Finding> {
     let keyword = "PubkeyAcceptedAlgorithms";
-    let accepted: Vec<&str> = sshd.effective.value("pubkeyacceptedalgorithms")?.split(',').collect();
+    let accepted: Vec<&str> = sshd.effective.value("PubkeyAcceptedAlgorithms")?.split(',').collect();
     let is_accepted = |algorithm: &Algorithm| {
         accepted.contains(&signature(*algorithm))
             || *algorithm == Algorithm::Rsa && accepted.contains(&RSA_BESIDES)
@@ -113,7 +113,7 @@ fn signature(algorithm: Algorithm) -> &'static str {
 }
 
 fn check_numbers(sshd: &Sshd<'_>) -> Vec<Finding> {
-    let value = |keyword: &str| sshd.effective.value(&keyword.to_ascii_lowercase())?.parse::<u32>().ok();
+    let value = |keyword: &str| sshd.effective.value(keyword)?.parse::<u32>().ok();
     let said = |keyword: &str, value: u32| {
         format!("`{keyword} {value}` is in force for `{}`{}", sshd.login, sshd.place(keyword))
     };
@@ -138,22 +138,31 @@ fn check_numbers(sshd: &Sshd<'_>) -> Vec<Finding> {
     findings
 }
 
-/// sshd reads the list itself, as root.
-fn check_revoked_keys(sshd: &Sshd<'_>) -> Option<Finding> {
-    let path = sshd.effective.value("revokedkeys").filter(|path| *path != "none")?;
-    let error = File::open(path).err()?;
-    let what = format!(
-        "cannot read `RevokedKeys {}`{}: {error}",
-        pushkeys_keys::escape(path),
-        sshd.place("RevokedKeys")
-    );
-    let finding =
-        Finding::error("revoked-keys", what, "sshd refuses every key as long as it cannot read the list");
-    Some(sshd.cured(finding, "RevokedKeys", "none"))
+/// sshd reads the lists itself, as root. There is no command for one that is missing: to leave it out would let in what it revoked.
+fn check_revoked_keys(sshd: &Sshd<'_>) -> Vec<Finding> {
+    const WHY: &str = "sshd refuses every key as long as it cannot read each of these lists";
+    let keyword = "RevokedKeys";
+    let unreadable = |path: &PathBuf| {
+        let error = File::open(path).err()?;
+        let path = pushkeys_keys::escape(&path.to_string_lossy()).into_owned();
+        let what = format!("cannot read `{path}`, a list of `{keyword}`{}: {error}", sshd.place(keyword));
+        Some(Finding::error("revoked-keys", what, WHY))
+    };
+    let paths = sshd.effective.paths(keyword);
+    if !paths.iter().all(|path| path == Path::new("none")) {
+        return paths.iter().filter_map(unreadable).collect();
+    }
+    // Outside of blocks, `none` is no list. In a block, every release up to 10.6 reads it as a file of that name.
+    let Some(setting) = sshd.lines(keyword).find(|setting| !setting.is_global()) else { return Vec::new() };
+    let what = format!("`{keyword} none` stands in a `Match` block{}", sshd.place(keyword));
+    let why = "sshd takes `none` there for the name of a list, cannot read it, and refuses every key";
+    let cure =
+        format!("sed -i --follow-symlinks '{}d' {}", setting.line, quoted(&setting.file.to_string_lossy()));
+    vec![Finding::error("revoked-keys", what, why).cured_by(cure)]
 }
 
 fn check_startups(sshd: &Sshd<'_>) -> Option<Finding> {
-    let value = sshd.effective.value("maxstartups")?;
+    let value = sshd.effective.value("MaxStartups")?;
     let start: u32 = value.split(':').next()?.parse().ok()?;
     (start <= STARTUPS).then(|| {
         Finding::note(
@@ -165,8 +174,8 @@ fn check_startups(sshd: &Sshd<'_>) -> Option<Finding> {
 }
 
 fn check_penalties(sshd: &Sshd<'_>) -> Option<Finding> {
-    let penalties = sshd.effective.value("persourcepenalties")?;
-    let exempt = sshd.effective.value("persourcepenaltyexemptlist").unwrap_or("none");
+    let penalties = sshd.effective.value("PerSourcePenalties")?;
+    let exempt = sshd.effective.value("PerSourcePenaltyExemptList").unwrap_or("none");
     (penalties != "no" && exempt == "none").then(|| {
         Finding::note(
             "penalties",
@@ -180,17 +189,17 @@ fn check_penalties(sshd: &Sshd<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
-    use super::super::sshd::{Effective, Version};
     use super::*;
+    use crate::sshd::{Effective, Version};
 
     /// Checks what is found where sshd's settings are `text`.
     #[track_caller]
     fn find(text: &str, expected: &[(&str, Severity)]) {
         let login = "git".parse().unwrap();
-        let effective = Effective::parse(text);
-        let version = Some(Version(9, 8));
-        let sshd = Sshd { effective: &effective, settings: &[], login: &login, version };
-        let findings = check(&sshd, &["git".to_owned(), "pushkeys".to_owned()]);
+        let (effective, groups) = (Effective::parse(text), ["git".to_owned(), "pushkeys".to_owned()]);
+        let version = Some(Version(9, 8, 1));
+        let sshd = Sshd { effective: &effective, settings: &[], login: &login, groups: &groups, version };
+        let findings = check(&sshd);
         let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
         assert_eq!(found, expected, "{text}");
     }
@@ -199,9 +208,10 @@ mod tests {
     fn groups_that_are_kept_out_are_found() {
         let error = [("allow-groups", Severity::Error)];
         find("allowgroups root\nallowgroups push*", &[]);
-        find("allowgroups root wheel", &error);
+        find("allowgroups root\nallowgroups wheel", &error);
+        find("AllowGroups root git", &error);
         find("denygroups staff", &[]);
-        find("denygroups staff g?t", &error);
+        find("denygroups staff\ndenygroups g?t", &error);
     }
 
     #[test]
@@ -226,9 +236,12 @@ mod tests {
 
     #[test]
     fn a_list_of_revoked_keys_that_cannot_be_read_is_found() {
+        let error = ("revoked-keys", Severity::Error);
         find("revokedkeys none", &[]);
         find("revokedkeys /etc/passwd", &[]);
-        find("revokedkeys /nonexistent/list", &[("revoked-keys", Severity::Error)]);
+        find("revokedkeys /nonexistent/list", &[error]);
+        find("RevokedKeys /etc/passwd /etc/group", &[]);
+        find("RevokedKeys /etc/passwd /nonexistent/list /etc/group /nonexistent/another", &[error, error]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::DoctorOptions;
 use super::finding::{Finding, quoted};
 use super::helper::Sample;
-use super::users::{User, group_name};
+use crate::accounts::{User, group_name};
 use crate::commands::{Context, status};
 use crate::output::count;
 use crate::program::{as_user, run};

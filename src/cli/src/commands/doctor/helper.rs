@@ -8,11 +8,11 @@ use pushkeys_keys::{ErrorReport, Fingerprint};
 
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
-use super::sshd::{Effective, Version};
-use super::users::User;
 use super::{DoctorOptions, paths};
+use crate::accounts::User;
 use crate::commands::Context;
 use crate::program::{Finished, ProgramError, as_user, run};
+use crate::sshd::{Effective, Version, words};
 
 /// The helper's file name, by which it is told from another's helper.
 const HELPER: &str = "pushkeys-lookup";
@@ -21,7 +21,7 @@ const TOKENS: [&str; 2] = ["%u", "%f"];
 /// Tokens that every OpenSSH with an `AuthorizedKeysCommand` knows.
 const TOKENS_KNOWN: &str = "%uUhtkf";
 /// Since when there are `%C` and `%D` (see `sshd_config(5)`).
-const MORE_TOKENS: Version = Version(9, 4);
+const MORE_TOKENS: Version = Version(9, 4, 1);
 /// A change that is on its way arrives within milliseconds; after so long the answers differ for good.
 const AGREEMENT_WAIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,8 +38,8 @@ pub(super) struct Helper {
 impl Helper {
     /// The helper in force, if it is ours.
     pub(super) fn of(effective: &Effective) -> Option<Self> {
-        let words: Vec<String> = effective.words("authorizedkeyscommand").map(str::to_owned).collect();
-        let user = effective.value("authorizedkeyscommanduser").unwrap_or("none").to_owned();
+        let words = words(effective.value("AuthorizedKeysCommand")?);
+        let user = effective.value("AuthorizedKeysCommandUser").unwrap_or("none").to_owned();
         let is_ours = words.first().is_some_and(|program| Path::new(program).ends_with(HELPER));
         is_ours.then_some(Self { words, user })
     }
@@ -66,7 +66,7 @@ pub(super) fn check(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions)
 }
 
 fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> Finding {
-    let value = sshd.effective.value("authorizedkeyscommand").unwrap_or("none");
+    let value = sshd.effective.value("AuthorizedKeysCommand").unwrap_or("none");
     let place = sshd.place("AuthorizedKeysCommand");
     let what = format!(
         "sshd's AuthorizedKeysCommand for `{}` is `{}`{place}",
@@ -84,14 +84,21 @@ fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> 
             None => finding,
         };
     }
-    // Without a block of the login's there is no drop-in. A main file that includes no folder takes it at its end.
-    let folder = options.sshd_config.with_file_name("sshd_config.d");
-    let is_included = sshd
-        .settings
-        .iter()
-        .any(|setting| setting.keyword == "include" && setting.value.contains("sshd_config.d/*.conf"));
-    let target = if is_included { folder.join("50-pushkeys.conf") } else { options.sshd_config.clone() };
-    finding.cured_by(format!("pushkeys doctor --drop-in >> {}", quoted(&target.to_string_lossy())))
+    // Without a block of the login's, the drop-in is not there or not read. A main file that includes no folder takes its text at
+    // the end.
+    let drop_in = options.sshd_config.with_file_name("sshd_config.d").join("50-pushkeys.conf");
+    let config = quoted(&options.sshd_config.to_string_lossy());
+    if drop_in.exists() {
+        let folder = drop_in.with_file_name("*.conf");
+        return finding
+            .cured_by(format!("sed -i --follow-symlinks '1i Include {}' {config}", folder.display()));
+    }
+    let is_included = sshd.settings.iter().any(|setting| {
+        setting.keyword == "include"
+            && setting.words.iter().any(|word| word.ends_with("sshd_config.d/*.conf"))
+    });
+    let target = if is_included { quoted(&drop_in.to_string_lossy()) } else { config };
+    finding.cured_by(format!("pushkeys doctor --drop-in >> {target}"))
 }
 
 fn check_words(sshd: &Sshd<'_>, helper: &Helper) -> Vec<Finding> {
@@ -173,12 +180,12 @@ pub(super) fn check_root(root: &Effective, sshd: &Sshd<'_>) -> Option<Finding> {
          cache has one; it belongs in the block of the login",
     );
     // The line must stay where it is the login's only one.
-    let is_in_block = sshd.lines("authorizedkeyscommand").any(|setting| sshd.is_in_block(setting));
-    let mut globals = sshd.lines("authorizedkeyscommand").filter(|setting| setting.block.is_none());
+    let is_in_block = sshd.lines("AuthorizedKeysCommand").any(|setting| !setting.is_global());
+    let mut globals = sshd.lines("AuthorizedKeysCommand").filter(|setting| setting.is_global());
     match globals.next() {
         Some(setting) if is_in_block => {
             let file = quoted(&setting.file.to_string_lossy());
-            Some(finding.cured_by(format!("sed -i '{}s/^/# /' {file}", setting.line)))
+            Some(finding.cured_by(format!("sed -i --follow-symlinks '{}s/^/# /' {file}", setting.line)))
         }
         _ => Some(finding),
     }
@@ -289,9 +296,9 @@ mod tests {
             |words: &str, version, expected| assert_eq!(unknown_token(words, version), expected, "{words}");
         check("/x %u %f", None, None);
         check("/x %% %U %h %t %k", None, None);
-        check("/x %u %C", Some(Version(9, 2)), Some('C'));
-        check("/x %u %C", Some(Version(9, 4)), None);
-        check("/x %u %F", Some(Version(10, 5)), Some('F'));
+        check("/x %u %C", Some(Version(9, 2, 1)), Some('C'));
+        check("/x %u %C", Some(Version(9, 4, 1)), None);
+        check("/x %u %F", Some(Version(10, 5, 1)), Some('F'));
         check("/x %", None, Some(' '));
     }
 }

@@ -4,13 +4,11 @@
 //! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
 
 mod access;
-mod config_files;
 pub(crate) mod daemon;
 mod finding;
 mod helper;
 mod paths;
 mod settings;
-mod sshd;
 mod users;
 
 use std::collections::BTreeSet;
@@ -19,18 +17,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use pushkeys_keys::Login;
+use pushkeys_keys::{ErrorReport, Login};
 use serde::Serialize;
 
 use super::{Context, Outcome};
+use crate::accounts::{Shadow, User};
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
 use crate::program::is_root;
-use config_files::Setting;
+use crate::sshd::{Effective, Setting, Version, read_config_files};
 use finding::{Finding, Severity};
 use helper::Helper;
 use settings::Sshd;
-use sshd::{Effective, Version};
-use users::{Shadow, User};
 
 /// The drop-in as it is shipped.
 const DROP_IN: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");
@@ -116,16 +113,19 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
     let (of_daemon, mut samples) = daemon::check_sources(context, options);
     let helper = match Effective::ask(&options.sshd, &options.sshd_config, options.login.as_str()) {
         Ok(effective) => {
-            let settings = config_files::read(&options.sshd_config);
-            let sshd = Sshd { effective: &effective, settings: &settings, login: &options.login, version };
+            let settings = read_config_files(&options.sshd_config);
+            let groups = User::find(options.login.as_str()).map(|user| user.groups()).unwrap_or_default();
+            let (login, effective, settings) = (&options.login, &effective, &settings);
+            let sshd = Sshd { effective, settings, login, groups: &groups, version };
             findings.extend(examine_sshd(context, options, &sshd));
-            findings.extend(examine_users(context, options, &effective));
-            Helper::of(&effective)
+            findings.extend(examine_users(context, options, effective));
+            Helper::of(effective)
         }
         Err(error) => {
             let why = "an sshd that cannot read its configuration does not start again";
-            let test = format!("{} -t -f {}", options.sshd.display(), options.sshd_config.display());
-            findings.push(Finding::error("sshd", format!("{error:#}"), why).cured_by(test));
+            let report = ErrorReport::of(&error);
+            let finding = Finding::error("sshd", report.text(), why);
+            findings.push(Finding { cure: report.hint, ..finding });
             None
         }
     };
@@ -149,8 +149,7 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
 fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> Vec<Finding> {
     let mut findings = helper::check(context, sshd, options);
     findings.extend(sshd.check());
-    let groups = User::find(options.login.as_str()).map(|user| user.groups()).unwrap_or_default();
-    findings.extend(access::check(sshd, &groups));
+    findings.extend(access::check(sshd));
     let files: BTreeSet<&Path> = sshd
         .settings
         .iter()
@@ -171,7 +170,7 @@ fn examine_users(context: &Context, options: &DoctorOptions, effective: &Effecti
     match &user {
         Some(user) => {
             let shadow = Shadow::find(login);
-            let uses_pam = effective.value("usepam").is_some_and(|value| value == "yes");
+            let uses_pam = effective.is("UsePAM", "yes") == Some(true);
             findings.extend(users::check_login(user, shadow.as_ref(), uses_pam, context.now));
             findings.extend(users::check_home(user));
             findings.extend(users::check_nologin(&users::NO_LOGINS.map(Path::new)));

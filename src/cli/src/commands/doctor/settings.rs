@@ -2,9 +2,8 @@
 
 use pushkeys_keys::Login;
 
-use super::config_files::Setting;
 use super::finding::{Finding, Severity, quoted};
-use super::sshd::{Effective, Version, is_listed, matches_pattern};
+use crate::sshd::{Effective, Setting, Version, matches_pattern};
 
 /// What a setting has to be.
 struct Rule {
@@ -133,14 +132,18 @@ const ENVIRONMENT: &str = "GIT_PROTOCOL";
 const DANGEROUS: &[&str] =
     &["LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "PATH", "IFS", "GIT_DIR", "GIT_CONFIG_COUNT"];
 
+/// Beside the drop-in, and read before it.
+const BEFORE_DROP_IN: &str = "40-pushkeys.conf";
 /// OpenSSH from which on `restrict` covers tunnels.
-const RESTRICT_COVERS_TUNNELS: Version = Version(10, 5);
+const RESTRICT_COVERS_TUNNELS: Version = Version(10, 5, 1);
 
 /// What sshd has in force, and where it comes from.
 pub(super) struct Sshd<'a> {
     pub(super) effective: &'a Effective,
     pub(super) settings: &'a [Setting],
     pub(super) login: &'a Login,
+    /// Those of the login.
+    pub(super) groups: &'a [String],
     pub(super) version: Option<Version>,
 }
 
@@ -154,10 +157,10 @@ impl Sshd<'_> {
 
     fn check_rule(&self, rule: &Rule) -> Option<Finding> {
         // A keyword that this sshd does not know cannot be set to anything.
-        let value = self.effective.value(&rule.keyword.to_ascii_lowercase())?;
-        if value.eq_ignore_ascii_case(rule.wanted) {
+        if self.effective.is(rule.keyword, rule.wanted)? {
             return None;
         }
+        let value = self.effective.value(rule.keyword)?;
         let is_covered = rule.keyword == "PermitTunnel"
             && self.version.is_some_and(|version| version >= RESTRICT_COVERS_TUNNELS);
         let severity = if is_covered { Severity::Warning } else { rule.severity };
@@ -174,11 +177,10 @@ impl Sshd<'_> {
 
     fn check_environment(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let accepted: Vec<&str> = self.effective.words("acceptenv").collect();
+        let accepted: Vec<&str> = self.effective.values("AcceptEnv").collect();
         let others: Vec<&str> = accepted.iter().copied().filter(|name| *name != ENVIRONMENT).collect();
         if !others.is_empty() {
-            let is_dangerous =
-                |pattern: &&str| DANGEROUS.iter().any(|name| matches_pattern(name.as_bytes(), pattern));
+            let is_dangerous = |pattern: &&str| DANGEROUS.iter().any(|name| matches_pattern(name, pattern));
             let what = format!(
                 "`{}` lets clients set {} in their sessions{}",
                 "AcceptEnv",
@@ -214,52 +216,41 @@ impl Sshd<'_> {
     /// The command that makes `keyword` what is wanted: in the line that is in force if it stands in a block of the
     /// login's, and else as the first line of such a block, which overrides whatever is global.
     pub(super) fn cure(&self, keyword: &str, wanted: &str) -> Option<String> {
-        let name = keyword.to_ascii_lowercase();
         // PermitUserEnvironment cannot stand in a block.
-        let is_global_only = name == "permituserenvironment";
-        if let Some(setting) = self.lines(&name).find(|setting| is_global_only || self.is_in_block(setting)) {
-            let Setting { file, line, .. } = setting;
-            let file = quoted(&file.to_string_lossy());
-            return Some(format!("sed -i '{line}s|.*|    {keyword} {wanted}|' {file}"));
+        let is_global_only = keyword == "PermitUserEnvironment";
+        let line = self.lines(keyword).find(|setting| is_global_only || !setting.is_global());
+        let block = line.or_else(|| self.block())?;
+        let (file, number) = (quoted(&block.file.to_string_lossy()), block.line);
+        if block.file.is_symlink() && !is_global_only {
+            // The drop-in is the package's: what is read before it wins.
+            let before = quoted(&block.file.with_file_name(BEFORE_DROP_IN).to_string_lossy());
+            let login = self.login;
+            return Some(format!(
+                "printf 'Match User {login}\\n    {keyword} {wanted}\\nMatch all\\n' >> {before}"
+            ));
         }
-        let block = self.block()?;
-        let file = quoted(&block.file.to_string_lossy());
-        Some(format!("sed -i '{}a\\    {keyword} {wanted}' {file}", block.line))
+        Some(match line {
+            Some(_) => format!("sed -i --follow-symlinks '{number}s|.*|    {keyword} {wanted}|' {file}"),
+            None => format!("sed -i --follow-symlinks '{number}a\\    {keyword} {wanted}' {file}"),
+        })
     }
 
     /// The `Match` line of the login's block.
     pub(super) fn block(&self) -> Option<&Setting> {
-        self.settings.iter().find(|setting| {
-            setting.keyword == "match"
-                && setting
-                    .value
-                    .split_ascii_whitespace()
-                    .any(|word| word.split(',').any(|name| name == self.login.as_str()))
-        })
+        self.settings.iter().find(|setting| setting.begins_block_of(self.login))
     }
 
     /// The lines with `keyword` that could hold for the login.
-    pub(super) fn lines<'b>(&'b self, keyword: &'b str) -> impl Iterator<Item = &'b Setting> {
+    pub(super) fn lines(&self, keyword: &str) -> impl Iterator<Item = &Setting> {
         self.settings.iter().filter(move |setting| {
-            setting.keyword == keyword && (setting.block.is_none() || self.is_in_block(setting))
+            setting.keyword.eq_ignore_ascii_case(keyword) && setting.may_hold(self.login, self.groups)
         })
-    }
-
-    /// Whether the line stands in a block that could be the login's: one that names it, or names nobody.
-    pub(super) fn is_in_block(&self, setting: &Setting) -> bool {
-        let Some(criteria) = &setting.block else { return false };
-        let mut words = criteria.split_ascii_whitespace();
-        match words.by_ref().find(|word| word.eq_ignore_ascii_case("user")).and_then(|_| words.next()) {
-            Some(names) => is_listed(self.login, names.split(',')),
-            None => !criteria.to_ascii_lowercase().contains("group"),
-        }
     }
 
     /// Where `keyword` is set, in words.
     pub(super) fn place(&self, keyword: &str) -> String {
-        let keyword = keyword.to_ascii_lowercase();
         let mut places: Vec<String> = self
-            .lines(&keyword)
+            .lines(keyword)
             .take(3)
             .map(|setting| {
                 format!("{}:{}", pushkeys_keys::escape(&setting.file.to_string_lossy()), setting.line)
@@ -276,17 +267,17 @@ pub(super) fn of_version(version: Option<Version>) -> Vec<Finding> {
         return vec![Finding::warning(
             "version",
             "the version of sshd cannot be told",
-            "what is known to bite depends on it; pushkeys is tested with OpenSSH 9.2 and 10.5",
+            "what is known to bite depends on it; pushkeys is tested with OpenSSH 9.2, 10.0 and 10.6",
         )];
     };
     let mut findings = Vec::new();
-    if version < Version(9, 1) {
+    if version < Version(9, 1, 1) {
         let what = format!("OpenSSH {version} does not read expiry times in UTC");
         let why =
             "it skips the line of every key that has an expiry, so such keys are refused from the first day";
         findings.push(Finding::warning("version", what, why));
     }
-    if version <= Version(9, 8) {
+    if version < Version(9, 9, 1) {
         findings.push(Finding::note(
             "version",
             format!("OpenSSH {version} keeps the options of a key after a wrong signature with it"),
@@ -322,11 +313,11 @@ mod tests {
             assert_eq!(found, expected, "{version:?}");
         };
         check(None, &[Severity::Warning]);
-        check(Some(Version(8, 4)), &[Severity::Warning, Severity::Note]);
-        check(Some(Version(9, 1)), &[Severity::Note]);
-        check(Some(Version(9, 8)), &[Severity::Note]);
-        check(Some(Version(9, 9)), &[]);
-        check(Some(Version(10, 5)), &[]);
+        check(Some(Version(8, 4, 1)), &[Severity::Warning, Severity::Note]);
+        check(Some(Version(9, 1, 1)), &[Severity::Note]);
+        check(Some(Version(9, 8, 1)), &[Severity::Note]);
+        check(Some(Version(9, 9, 1)), &[]);
+        check(Some(Version(10, 5, 1)), &[]);
     }
 
     #[test]
@@ -334,13 +325,19 @@ mod tests {
         let login = "git".parse().unwrap();
         let check = |text: &str, version, expected: &[(&str, Severity)]| {
             let effective = Effective::parse(&format!("acceptenv GIT_PROTOCOL\n{text}"));
-            let sshd = Sshd { effective: &effective, settings: &[], login: &login, version: Some(version) };
+            let sshd = Sshd {
+                effective: &effective,
+                settings: &[],
+                login: &login,
+                groups: &[],
+                version: Some(version),
+            };
             let findings = sshd.check();
             let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
             assert_eq!(found, expected, "{text}");
         };
-        check("permittunnel no", Version(9, 2), &[]);
-        check("permittunnel yes", Version(9, 2), &[("sshd-setting", Severity::Error)]);
-        check("permittunnel yes", Version(10, 5), &[("sshd-setting", Severity::Warning)]);
+        check("permittunnel no", Version(9, 2, 1), &[]);
+        check("permittunnel yes", Version(9, 2, 1), &[("sshd-setting", Severity::Error)]);
+        check("permittunnel yes", Version(10, 5, 1), &[("sshd-setting", Severity::Warning)]);
     }
 }

@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::finding::{Finding, quoted};
-use crate::program::run;
+use crate::accounts::{Shadow, User};
 
-const GETENT: &str = "getent";
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Shells that run a forced command and nothing else before it.
@@ -20,68 +18,6 @@ const NO_SHELLS: &[&str] = &["nologin", "false", "git-shell"];
 
 /// While one of these is there, nobody but root logs in: sshd asks for the first, `pam_nologin` for both.
 pub(super) const NO_LOGINS: [&str; 2] = ["/etc/nologin", "/run/nologin"];
-
-/// One line of passwd(5).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) home: PathBuf,
-    pub(super) shell: String,
-}
-
-/// What of a line of shadow(5) decides about a login without a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shadow {
-    password: String,
-    /// The day after 1970-01-01 from which on the account has expired.
-    expires_day: Option<i64>,
-}
-
-impl User {
-    /// The user called `name`, or with the number `name`.
-    pub(super) fn find(name: &str) -> Option<Self> {
-        Self::parse(&getent("passwd", name)?)
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.trim_end().split(':');
-        let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let home = fields.nth(2)?.into();
-        Some(Self { name, uid, home, shell: fields.next()?.to_owned() })
-    }
-
-    /// Its groups' names.
-    pub(super) fn groups(&self) -> Vec<String> {
-        let ids = run(Command::new("id").args(["-Gn", "--", &self.name]));
-        let text = ids.ok().filter(|finished| finished.status.success()).map(|finished| finished.stdout);
-        text.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
-    }
-}
-
-impl Shadow {
-    /// The line of `name`, which only root may read.
-    pub(super) fn find(name: &str) -> Option<Self> {
-        Self::parse(&getent("shadow", name)?)
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.trim_end().split(':');
-        let password = fields.nth(1)?.to_owned();
-        Some(Self { password, expires_day: fields.nth(5).and_then(|day| day.parse().ok()) })
-    }
-}
-
-fn getent(database: &str, key: &str) -> Option<String> {
-    let finished = run(Command::new(GETENT).args([database, key])).ok()?;
-    finished.status.success().then_some(finished.stdout)
-}
-
-/// The name of the group with the number `gid`.
-pub(super) fn group_name(gid: u32) -> Option<String> {
-    Some(getent("group", &gid.to_string())?.split(':').next()?.to_owned())
-}
 
 /// What is wrong with the user that sessions run as.
 pub(super) fn check_login(
@@ -207,21 +143,6 @@ mod tests {
     const PASSWD: &str = "git:x:994:993::/var/lib/pushkeys/git:/bin/sh\n";
     const SHADOW: &str = "git:*:20781::::::\n";
     const NOW: i64 = 1_800_000_000;
-
-    #[test]
-    fn databases_are_read() {
-        let user = User::parse(PASSWD).unwrap();
-        assert_eq!(
-            (user.uid, user.home.to_str().unwrap(), user.shell.as_str()),
-            (994, "/var/lib/pushkeys/git", "/bin/sh")
-        );
-        assert_eq!(User::parse("git:x"), None);
-        assert_eq!(Shadow::parse(SHADOW).unwrap().expires_day, None);
-        assert_eq!(Shadow::parse("git:!:1::::::\n").unwrap().password, "!");
-        assert_eq!(Shadow::parse("git:*:1:::::20000:").unwrap().expires_day, Some(20_000));
-        assert_eq!(User::find("root").unwrap().uid, 0);
-        assert_eq!(User::find("no-such-user-here"), None);
-    }
 
     /// Checks what is found of a login that was changed, beside the login as it should be.
     #[track_caller]
