@@ -50,6 +50,11 @@ impl Shadow {
         Self::parse(&get_entry("shadow", name)?)
     }
 
+    /// Whether some password is right: what cannot be a hash, as `*` and `!` cannot, locks every password out.
+    pub(crate) fn has_password(&self) -> bool {
+        !self.password.starts_with(['*', '!'])
+    }
+
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut fields = line.trim_end().split(':');
         let password = fields.nth(1)?.to_owned();
@@ -82,6 +87,8 @@ mod tests {
         assert_eq!(Shadow::parse("git:*:20781::::::\n").unwrap().expires_day, None);
         assert_eq!(Shadow::parse("git:!:1::::::\n").unwrap().password, "!");
         assert_eq!(Shadow::parse("git:*:1:::::20000:").unwrap().expires_day, Some(20_000));
+        assert!(Shadow::parse("git:$y$j9T$x:1::::::\n").unwrap().has_password());
+        assert!(!Shadow::parse("git:*:1::::::\n").unwrap().has_password());
         assert_eq!(User::find("root").unwrap().uid, 0);
         assert_eq!(User::find("no-such-user-here"), None);
     }

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use pushkeys_keys::{AccountId, Login, SourceName};
 
 use crate::commands::doctor::{DoctorOptions, SyncdOptions};
+use crate::commands::sshd::SshdCommand;
 use crate::prefix::FingerprintPrefix;
 
 const EXIT_STATUS: &str =
@@ -105,6 +106,15 @@ pub(crate) enum Command {
         Changes nothing. sshd's settings are those of `sshd -T -C user=LOGIN,...`.\n\
         Exits 0 when nothing is wrong, 1 after an error, and 3 when there are only warnings.")]
     Doctor(DoctorOptions),
+
+    /// Have sshd ask for this host's keys when somebody logs in as git, or no longer
+    #[command(after_help = "Examples:\n  pushkeys sshd enable\n  pushkeys sshd disable\n\n\
+        `pushkeys-sshd` is the same. Whatever goes wrong leaves everything as it was.\n\
+        Exits 0 when it is done, or was before.")]
+    Sshd {
+        #[command(subcommand)]
+        command: SshdCommand,
+    },
 
     /// Refuse a key, or all keys of an account, on this host from now on, with the service and syncd up or down
     #[command(

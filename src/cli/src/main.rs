@@ -2,7 +2,8 @@
 //!
 //! It owns how the cache is shown, and decides nothing: what sshd is told is decided in `cache`, for this program as
 //! for the look-up. It reads what the reader reads, opens no socket (what a source says is asked by syncd's own program),
-//! and writes two files, each a person's word: that a held-back snapshot may be taken, and that a key is revoked.
+//! and writes two files, each a person's word: that a held-back snapshot may be taken, and that a key is revoked. `sshd` makes
+//! or removes a link among sshd's files.
 //!
 //! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse; 3 is a doctor's doubt.
 
@@ -70,6 +71,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Verify { against_source: true, syncd } => verify::against_source(context, &syncd, out),
         Command::Verify { against_source: false, .. } => verify::run(context, out),
         Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
+        Command::Sshd { command } => commands::sshd::run(context, &command, out),
         Command::Revoke(revoke) => run_revoke(context, &revoke, out),
         Command::Manual { prefix } => {
             pushkeys_manual::write(Arguments::command(), "1", &prefix)?;

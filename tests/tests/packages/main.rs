@@ -1,8 +1,14 @@
 //! The real packages on a real Debian: what they hold, and their life from installation to purge.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod booted;
+mod enabling;
 mod guide;
 mod made;
 mod root;
@@ -18,7 +24,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use made::{AFTER, BEFORE, deb, repository, rpm};
-use pushkeys_tests::{Finished, Key, Process, run, until};
+use pushkeys_tests::{Key, Process, run, until};
 use root::{Debian, Machine};
 
 /// Logins that must have gone well while the package was being replaced.
@@ -59,7 +65,6 @@ fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() 
     syncd = machine.starts_unit(SYNCD);
 
     upgrade_under_load(&machine, &key, &mut syncd);
-    sshd_of_somebody_else_is_not_taken_over(&machine);
     // As the package does where systemd runs.
     assert!(syncd.stop().success());
     removal_and_purge_leave_what_is_not_ours(&machine, &key, &before);
@@ -176,35 +181,6 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
     assert_eq!(machine.runs(&["dpkg-query", "-W", "-f", "${Version}", "pushkeys"]), AFTER);
     assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "what was edited stays");
     assert!(machine.path(DROP_IN).is_symlink(), "what was enabled stays");
-}
-
-fn sshd_of_somebody_else_is_not_taken_over(machine: &Machine) {
-    machine.runs(&["pushkeys-sshd", "disable"]);
-    let other = machine.path("/etc/ssh/sshd_config.d/10-other.conf");
-    let refused = |what: &str, finished: &Finished| {
-        assert!(finished.status.code() == Some(1) && finished.stderr.contains(what), "{finished:?}");
-        assert!(!machine.path(DROP_IN).is_symlink(), "nothing was changed");
-    };
-    fs::write(&other, "AuthorizedKeysCommand /usr/bin/true\nAuthorizedKeysCommandUser nobody\n")
-        .expect("own file");
-    refused("/usr/bin/true", &machine.tries(&["pushkeys-sshd", "enable"]));
-    machine.runs(&["pushkeys-sshd", "enable", "--replace"]);
-    machine.runs(&["pushkeys-sshd", "disable"]);
-    // Somebody's own block for the same login comes first and wins, so ours would be without effect.
-    fs::write(
-        &other,
-        "Match User git\nAuthorizedKeysCommand /usr/bin/true\nAuthorizedKeysCommandUser nobody\nMatch all\n",
-    )
-    .expect("own file");
-    refused("nothing was changed", &machine.tries(&["pushkeys-sshd", "enable", "--replace"]));
-    fs::remove_file(&other).expect("own file");
-
-    let keys = machine.path("/var/lib/pushkeys/git/.ssh");
-    fs::create_dir(&keys).expect("own directory");
-    fs::write(keys.join("authorized_keys"), "ssh-ed25519 AAAA somebody\n").expect("own file");
-    refused("authorized_keys", &machine.tries(&["pushkeys-sshd", "enable"]));
-    fs::remove_dir_all(&keys).expect("own directory");
-    machine.runs(&["pushkeys-sshd", "enable"]);
 }
 
 fn removal_and_purge_leave_what_is_not_ours(machine: &Machine, key: &Key, before: &BTreeSet<String>) {

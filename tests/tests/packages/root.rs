@@ -35,6 +35,8 @@ pub(crate) enum Debian {
     Bookworm,
     /// 13, with OpenSSH 10.0 and systemd 257.
     Trixie,
+    /// What will be 14, with OpenSSH 10.6 or newer and systemd 262 or newer.
+    Forky,
 }
 
 impl Debian {
@@ -42,6 +44,16 @@ impl Debian {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
+            Self::Forky => "forky",
+        }
+    }
+
+    /// What the version of its OpenSSH begins with.
+    pub(crate) fn openssh(self) -> &'static str {
+        match self {
+            Self::Bookworm => "9.2",
+            Self::Trixie => "10.0",
+            Self::Forky => "10.",
         }
     }
 }

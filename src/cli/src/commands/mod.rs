@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod revoke;
 pub(crate) mod show;
+pub(crate) mod sshd;
 pub(crate) mod status;
 pub(crate) mod top;
 pub(crate) mod verify;

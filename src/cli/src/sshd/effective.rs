@@ -38,6 +38,11 @@ pub(crate) enum SshdError {
     Unreadable { command: String, keyword: &'static str, source: Hint },
 }
 
+/// Whether `sshd` takes the configuration `config`, as it asks itself before it starts.
+pub(crate) fn test(sshd: &Path, config: &Path) -> Result<(), SshdError> {
+    ask(sshd, config, &["-t"]).map(|_| ())
+}
+
 fn ask(sshd: &Path, config: &Path, arguments: &[&str]) -> Result<(String, String), SshdError> {
     let command = format!("{} {} -f {}", sshd.display(), arguments.join(" "), config.display());
     // What it warns of, such as an option that this build does not have, says nothing about whether it succeeds.

@@ -10,7 +10,7 @@ mod version;
 mod words;
 
 pub(crate) use config_files::{Setting, read as read_config_files};
-pub(crate) use effective::Effective;
+pub(crate) use effective::{Effective, SshdError, test};
 pub(crate) use pattern::{is_listed, matches_pattern};
 pub(crate) use version::Version;
 pub(crate) use words::words;

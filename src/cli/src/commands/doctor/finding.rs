@@ -5,11 +5,11 @@ use serde::Serialize;
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    pub(super) severity: Severity,
+    pub(in crate::commands) severity: Severity,
     /// A word that stays the same over releases, for programs.
     pub(super) check: &'static str,
-    pub(super) what: String,
-    pub(super) why: String,
+    pub(in crate::commands) what: String,
+    pub(in crate::commands) why: String,
     /// A command that a shell takes, or nothing where only a person can decide.
     pub(super) cure: Option<String>,
 }

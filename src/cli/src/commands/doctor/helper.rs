@@ -30,21 +30,21 @@ const SILENT: &str = "sshd asks somebody else, or nobody, so no key of the servi
 
 /// The command by which sshd asks.
 #[derive(Debug)]
-pub(super) struct Helper {
+pub(in crate::commands) struct Helper {
     words: Vec<String>,
     pub(super) user: String,
 }
 
 impl Helper {
     /// The helper in force, if it is ours.
-    pub(super) fn of(effective: &Effective) -> Option<Self> {
+    pub(in crate::commands) fn of(effective: &Effective) -> Option<Self> {
         let words = words(effective.value("AuthorizedKeysCommand")?);
         let user = effective.value("AuthorizedKeysCommandUser").unwrap_or("none").to_owned();
         let is_ours = words.first().is_some_and(|program| Path::new(program).ends_with(HELPER));
         is_ours.then_some(Self { words, user })
     }
 
-    pub(super) fn program(&self) -> PathBuf {
+    pub(in crate::commands) fn program(&self) -> PathBuf {
         self.words.first().map(PathBuf::from).unwrap_or_default()
     }
 

@@ -11,6 +11,10 @@ mod paths;
 mod settings;
 mod users;
 
+pub(super) use finding::Severity;
+pub(super) use helper::Helper;
+pub(super) use settings::Sshd;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,9 +29,7 @@ use crate::accounts::{Shadow, User};
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
 use crate::program::is_root;
 use crate::sshd::{Effective, Setting, Version, read_config_files};
-use finding::{Finding, Severity};
-use helper::Helper;
-use settings::Sshd;
+use finding::Finding;
 
 /// The drop-in as it is shipped.
 const DROP_IN: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");

@@ -138,18 +138,18 @@ const BEFORE_DROP_IN: &str = "40-pushkeys.conf";
 const RESTRICT_COVERS_TUNNELS: Version = Version(10, 5, 1);
 
 /// What sshd has in force, and where it comes from.
-pub(super) struct Sshd<'a> {
-    pub(super) effective: &'a Effective,
-    pub(super) settings: &'a [Setting],
-    pub(super) login: &'a Login,
+pub(in crate::commands) struct Sshd<'a> {
+    pub(in crate::commands) effective: &'a Effective,
+    pub(in crate::commands) settings: &'a [Setting],
+    pub(in crate::commands) login: &'a Login,
     /// Those of the login.
-    pub(super) groups: &'a [String],
-    pub(super) version: Option<Version>,
+    pub(in crate::commands) groups: &'a [String],
+    pub(in crate::commands) version: Option<Version>,
 }
 
 impl Sshd<'_> {
     /// Everything that is wrong with the settings, but for those of the helper and for whom they keep out.
-    pub(super) fn check(&self) -> Vec<Finding> {
+    pub(in crate::commands) fn check(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| self.check_rule(rule)).collect();
         findings.extend(self.check_environment());
         findings
@@ -157,7 +157,7 @@ impl Sshd<'_> {
 
     fn check_rule(&self, rule: &Rule) -> Option<Finding> {
         // A keyword that this sshd does not know cannot be set to anything.
-        if self.effective.is(rule.keyword, rule.wanted)? {
+        if self.effective.is(rule.keyword, rule.wanted)? || self.is_shut_out(rule.keyword) {
             return None;
         }
         let value = self.effective.value(rule.keyword)?;
@@ -173,6 +173,13 @@ impl Sshd<'_> {
         );
         let finding = Finding { severity, ..Finding::error("sshd-setting", what, rule.why) };
         Some(self.cured(finding, rule.keyword, rule.wanted))
+    }
+
+    /// Distributions ship `GSSAPIAuthentication yes`, or an sshd that does not know the keyword, so the drop-in says neither: no other
+    /// method than the one in `AuthenticationMethods` is taken.
+    fn is_shut_out(&self, keyword: &str) -> bool {
+        keyword == "GSSAPIAuthentication"
+            && self.effective.is("AuthenticationMethods", "publickey") == Some(true)
     }
 
     fn check_environment(&self) -> Vec<Finding> {
@@ -248,7 +255,7 @@ impl Sshd<'_> {
     }
 
     /// Where `keyword` is set, in words.
-    pub(super) fn place(&self, keyword: &str) -> String {
+    pub(in crate::commands) fn place(&self, keyword: &str) -> String {
         let mut places: Vec<String> = self
             .lines(keyword)
             .take(3)
@@ -299,7 +306,12 @@ mod tests {
         for rule in RULES {
             let line = format!("{} {}", rule.keyword, rule.wanted);
             let is_there = SHIPPED.lines().any(|shipped| shipped.trim() == line);
-            let is_default = ["ForceCommand none", "ChrootDirectory none", "PermitUserEnvironment no"];
+            let is_default = [
+                "ForceCommand none",
+                "ChrootDirectory none",
+                "PermitUserEnvironment no",
+                "GSSAPIAuthentication no",
+            ];
             assert!(is_there || is_default.contains(&line.as_str()), "{line}");
         }
         assert!(SHIPPED.contains(&format!("    AcceptEnv {ENVIRONMENT}\n")));
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_depend_on_the_version_too() {
+    fn what_depends_on_the_version_or_on_another_setting_is_found() {
         let login = "git".parse().unwrap();
         let check = |text: &str, version, expected: &[(&str, Severity)]| {
             let effective = Effective::parse(&format!("acceptenv GIT_PROTOCOL\n{text}"));
@@ -339,5 +351,8 @@ mod tests {
         check("permittunnel no", Version(9, 2, 1), &[]);
         check("permittunnel yes", Version(9, 2, 1), &[("sshd-setting", Severity::Error)]);
         check("permittunnel yes", Version(10, 5, 1), &[("sshd-setting", Severity::Warning)]);
+        let any = [("sshd-setting", Severity::Warning), ("sshd-setting", Severity::Warning)];
+        check("GSSAPIAuthentication yes\nAuthenticationMethods any", Version(10, 6, 1), &any);
+        check("GSSAPIAuthentication yes\nAuthenticationMethods publickey", Version(10, 6, 1), &[]);
     }
 }
