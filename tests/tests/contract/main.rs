@@ -19,7 +19,7 @@
 //! | C14 | options outlive a wrong signature, up to 9.8 |
 //! | C15 | sshd accepts degenerate keys |
 //! | C16 | a multiplexed connection opens sessions after its key is gone |
-//! | C17 | `restrict` does not cover tunnels before 10.5 |
+//! | C17 | `restrict` does not cover tunnels before 10.6 |
 //! | C18 | quick failures shut a client's address out, from 9.8 on |
 //! | C19 | a login locked with `!` is refused without PAM |
 //! | C20 | clients see the command and the options |

@@ -5,12 +5,14 @@
 
 mod config_files;
 mod effective;
+mod package;
 mod pattern;
 mod version;
 mod words;
 
 pub(crate) use config_files::{Setting, read as read_config_files};
 pub(crate) use effective::{Effective, SshdError, test};
+pub(crate) use package::Package;
 pub(crate) use pattern::{is_listed, matches_pattern};
 pub(crate) use version::Version;
 pub(crate) use words::words;

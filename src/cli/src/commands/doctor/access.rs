@@ -156,8 +156,11 @@ fn check_revoked_keys(sshd: &Sshd<'_>) -> Vec<Finding> {
     let Some(setting) = sshd.lines(keyword).find(|setting| !setting.is_global()) else { return Vec::new() };
     let what = format!("`{keyword} none` stands in a `Match` block{}", sshd.place(keyword));
     let why = "sshd takes `none` there for the name of a list, cannot read it, and refuses every key";
-    let cure =
-        format!("sed -i --follow-symlinks '{}d' {}", setting.line, quoted(&setting.file.to_string_lossy()));
+    let cure = format!(
+        "sed -i --follow-symlinks '{}s/^/# /' {}",
+        setting.line,
+        quoted(&setting.file.to_string_lossy())
+    );
     vec![Finding::error("revoked-keys", what, why).cured_by(cure)]
 }
 

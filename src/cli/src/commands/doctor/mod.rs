@@ -4,6 +4,7 @@
 //! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
 
 mod access;
+mod advisories;
 pub(crate) mod daemon;
 mod finding;
 mod helper;
@@ -28,7 +29,7 @@ use super::{Context, Outcome};
 use crate::accounts::{Shadow, User};
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
 use crate::program::is_root;
-use crate::sshd::{Effective, Setting, Version, read_config_files};
+use crate::sshd::{Effective, Package, Setting, Version, read_config_files};
 use finding::Finding;
 
 /// The drop-in as it is shipped.
@@ -152,6 +153,9 @@ fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> 
     let mut findings = helper::check(context, sshd, options);
     findings.extend(sshd.check());
     findings.extend(access::check(sshd));
+    if let Some(version) = sshd.version {
+        findings.extend(advisories::check(version, Package::of(&options.sshd).as_ref(), sshd.effective));
+    }
     let files: BTreeSet<&Path> = sshd
         .settings
         .iter()

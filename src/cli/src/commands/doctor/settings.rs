@@ -97,7 +97,7 @@ const RULES: &[Rule] = &[
         keyword: "PermitTunnel",
         wanted: "no",
         severity: Severity::Error,
-        why: "`restrict` on a key's line does not cover tunnels before OpenSSH 10.5",
+        why: "`restrict` on a key's line does not cover tunnels before OpenSSH 10.6",
     },
     Rule {
         keyword: "PermitUserEnvironment",
@@ -135,7 +135,7 @@ const DANGEROUS: &[&str] =
 /// Beside the drop-in, and read before it.
 const BEFORE_DROP_IN: &str = "40-pushkeys.conf";
 /// OpenSSH from which on `restrict` covers tunnels.
-const RESTRICT_COVERS_TUNNELS: Version = Version(10, 5, 1);
+const RESTRICT_COVERS_TUNNELS: Version = Version(10, 6, 1);
 
 /// What sshd has in force, and where it comes from.
 pub(in crate::commands) struct Sshd<'a> {
@@ -350,7 +350,7 @@ mod tests {
         };
         check("permittunnel no", Version(9, 2, 1), &[]);
         check("permittunnel yes", Version(9, 2, 1), &[("sshd-setting", Severity::Error)]);
-        check("permittunnel yes", Version(10, 5, 1), &[("sshd-setting", Severity::Warning)]);
+        check("permittunnel yes", Version(10, 6, 1), &[("sshd-setting", Severity::Warning)]);
         let any = [("sshd-setting", Severity::Warning), ("sshd-setting", Severity::Warning)];
         check("GSSAPIAuthentication yes\nAuthenticationMethods any", Version(10, 6, 1), &any);
         check("GSSAPIAuthentication yes\nAuthenticationMethods publickey", Version(10, 6, 1), &[]);
