@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
-use jiff::SignedDuration;
-use pushkeys_keys::{AccountId, Login, SourceName};
+use clap::{Parser, Subcommand};
+use pushkeys_keys::{Login, SourceName};
 
 use crate::commands::doctor::{DoctorOptions, SyncdOptions};
+use crate::commands::list::ListFilter;
+use crate::commands::revoke::RevokeOptions;
 use crate::commands::sshd::SshdCommand;
-use crate::prefix::FingerprintPrefix;
 
 const EXIT_STATUS: &str =
     "Exit status: 0 is yes, 1 is no (something is wrong, missing or refused), 2 is misuse.";
@@ -123,7 +123,7 @@ pub(crate) enum Command {
         Running sessions end within a second. It holds over restarts and syncs until the key service, which is told,\n\
         has no such key any more, or until --undo. Exits 0 when it is revoked, or was listed, or is revoked no longer."
     )]
-    Revoke(Revoke),
+    Revoke(RevokeOptions),
 
     /// Let a snapshot be taken that is held back because it removes many keys
     #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\
@@ -144,51 +144,6 @@ pub(crate) enum Command {
         #[arg(value_name = "PREFIX")]
         prefix: PathBuf,
     },
-}
-
-/// What to revoke.
-#[derive(Debug, Args)]
-#[group(skip)]
-#[command(group = ArgGroup::new("what").required(true).multiple(false).args(["key", "account", "list"]))]
-pub(crate) struct Revoke {
-    /// The fingerprint, a .pub file, or the text of a key
-    #[arg(value_name = "KEY")]
-    pub(crate) key: Option<String>,
-    /// All keys of this account, those that it adds later too
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: Option<AccountId>,
-    /// Show what is revoked, and what the key service said to it
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// Take it back
-    #[arg(long, conflicts_with = "list")]
-    pub(crate) undo: bool,
-}
-
-/// Which keys to list; a key must match everything that is given.
-#[derive(Debug, Default, Args)]
-pub(crate) struct ListFilter {
-    /// Only keys of this account
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: Option<AccountId>,
-    /// Only keys that open this login
-    #[arg(long, value_name = "LOGIN")]
-    pub(crate) login: Option<Login>,
-    /// Only keys from this source
-    #[arg(long, value_name = "SOURCE")]
-    pub(crate) source: Option<SourceName>,
-    /// Only keys whose fingerprint begins so
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) fingerprint: Option<FingerprintPrefix>,
-    /// Only keys in whose name, or in whose account's name, this stands, in capitals or not
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) name: Option<String>,
-    /// Only keys that expire within this time, such as 14d or 36h, or have expired
-    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
-    pub(crate) expires_within: Option<SignedDuration>,
-    /// Only keys that have expired
-    #[arg(long, conflicts_with = "expires_within")]
-    pub(crate) expired: bool,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod accounts;
 mod arguments;
 mod commands;
+mod context;
 mod hint;
 mod key;
 mod log;
@@ -32,8 +33,10 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser as _};
 use jiff::Timestamp;
 
-use arguments::{Arguments, Command, Revoke};
-use commands::{Context, Outcome, accept, doctor, explain, list, revoke, show, status, top, verify};
+use arguments::{Arguments, Command};
+use commands::revoke::RevokeOptions;
+use commands::{accept, doctor, explain, list, revoke, show, status, top, verify};
+use context::{Context, Outcome};
 use key::KeyArgumentError;
 use output::BAD;
 use pushkeys_cache::Revoked;
@@ -81,7 +84,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
     }
 }
 
-fn run_revoke(context: &Context, revoke: &Revoke, out: &mut dyn io::Write) -> Result<Outcome> {
+fn run_revoke(context: &Context, revoke: &RevokeOptions, out: &mut dyn io::Write) -> Result<Outcome> {
     let what = match (&revoke.key, &revoke.account) {
         (Some(key), _) => Revoked::Key(key::fingerprint_of(key)?),
         (None, Some(account)) => Revoked::Account(account.clone()),

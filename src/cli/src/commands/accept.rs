@@ -8,7 +8,7 @@ use pushkeys_keys::SourceName;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{Context, Outcome};
+use crate::context::{Context, Outcome};
 use crate::output::{count, distance, write_json};
 
 /// At most so many bytes of an answer are read; `yes` is the longest that counts.

@@ -11,7 +11,7 @@ use pushkeys_cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, Read
 use pushkeys_keys::{ErrorReport, Fingerprint, Login, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
-use super::{Context, Outcome};
+use crate::context::{Context, Outcome};
 use crate::hint;
 use crate::log::{Event, Kind, last_lines};
 use crate::output::{BAD, FAINT, GOOD, STRONG, distance, write_json};

@@ -8,18 +8,38 @@ use std::io;
 use std::ops::Range;
 
 use anyhow::Result;
+use clap::{ArgGroup, Args};
 use pushkeys_cache::status::{RevocationReport, Status};
 use pushkeys_cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
 use pushkeys_keys::{AccountId, ErrorReport, Fingerprint};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{Context, Outcome};
+use crate::context::{Context, Outcome};
 use crate::output::{count, distance, write_json};
 use crate::shards::in_order;
 use crate::table::Table;
 
 const HEADER: [&str; 3] = ["REVOKED", "SINCE", "SERVICE"];
+
+/// What to revoke.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("what").required(true).multiple(false).args(["key", "account", "list"]))]
+pub(crate) struct RevokeOptions {
+    /// The fingerprint, a .pub file, or the text of a key
+    #[arg(value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// All keys of this account, those that it adds later too
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<AccountId>,
+    /// Show what is revoked, and what the key service said to it
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Take it back
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) undo: bool,
+}
 
 /// There is nothing here to revoke.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use pushkeys_cache::{Cache, Entry, ReadError, Revocation};
 use pushkeys_keys::{ErrorReport, Fingerprint, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
-use super::{Context, Outcome};
+use crate::context::{Context, Outcome};
 use crate::hint;
 use crate::output::{BAD, STRONG, write_json};
 use crate::record::{self, Record};

@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::doctor::{Helper, Severity, Sshd};
-use super::{Context, Outcome};
 use crate::accounts::{Shadow, User};
+use crate::context::{Context, Outcome};
 use crate::output::write_json;
 use crate::program::{is_root, run as run_program};
 use crate::sshd::{Effective, SshdError, Version, read_config_files, test};

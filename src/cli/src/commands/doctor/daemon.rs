@@ -11,11 +11,12 @@ use pushkeys_cache::{Cache, Source};
 use pushkeys_keys::ErrorReport;
 use serde::Deserialize;
 
-use super::DoctorOptions;
 use super::finding::{Finding, quoted};
 use super::helper::Sample;
+use super::options::DoctorOptions;
 use crate::accounts::{User, group_name};
-use crate::commands::{Context, status};
+use crate::commands::status;
+use crate::context::Context;
 use crate::output::count;
 use crate::program::{as_user, run};
 

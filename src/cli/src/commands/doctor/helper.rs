@@ -7,10 +7,11 @@ use pushkeys_cache::{Cache, Verdict};
 use pushkeys_keys::{ErrorReport, Fingerprint};
 
 use super::finding::{Finding, quoted};
+use super::options::DoctorOptions;
+use super::paths;
 use super::settings::Sshd;
-use super::{DoctorOptions, paths};
 use crate::accounts::User;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::program::{Finished, ProgramError, as_user, run};
 use crate::sshd::{Effective, Version, words};
 

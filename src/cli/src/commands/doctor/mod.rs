@@ -8,6 +8,7 @@ mod advisories;
 pub(crate) mod daemon;
 mod finding;
 mod helper;
+mod options;
 mod paths;
 mod settings;
 mod users;
@@ -18,60 +19,24 @@ pub(super) use settings::Sshd;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
-use clap::Args;
-use pushkeys_keys::{ErrorReport, Login};
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
-use super::{Context, Outcome};
 use crate::accounts::{Shadow, User};
+use crate::context::{Context, Outcome};
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
 use crate::program::is_root;
 use crate::sshd::{Effective, Package, Setting, Version, read_config_files};
 use finding::Finding;
+pub(crate) use options::{DoctorOptions, SyncdOptions};
 
 /// The drop-in as it is shipped.
 const DROP_IN: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");
 /// The forced command, beside the helper.
 const SHELL: &str = "pushkeys-shell";
-
-/// What to look at; the defaults are where packages and distributions put things.
-#[derive(Debug, Args)]
-pub(crate) struct DoctorOptions {
-    /// The login that users push as
-    #[arg(long, value_name = "LOGIN", default_value = "git")]
-    pub(crate) login: Login,
-    /// The sshd to ask for its settings
-    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sshd")]
-    pub(crate) sshd: PathBuf,
-    /// The configuration of sshd
-    #[arg(long, value_name = "FILE", default_value = "/etc/ssh/sshd_config")]
-    pub(crate) sshd_config: PathBuf,
-    /// The helper as it should be configured
-    #[arg(long, value_name = "PROGRAM", default_value = "/usr/libexec/pushkeys/pushkeys-lookup")]
-    pub(crate) helper: PathBuf,
-    /// The configuration of git pushes
-    #[arg(long, value_name = "FILE", default_value = "/etc/pushkeys/shell.toml")]
-    pub(crate) shell_config: PathBuf,
-    #[command(flatten)]
-    pub(crate) syncd: SyncdOptions,
-    /// Print the drop-in for sshd that is shipped, and exit
-    #[arg(long)]
-    pub(crate) drop_in: bool,
-}
-
-/// Where the daemon is, which alone reads its configuration and its tokens.
-#[derive(Debug, Args)]
-pub(crate) struct SyncdOptions {
-    /// The daemon, to ask about its sources
-    #[arg(long = "syncd", value_name = "PROGRAM", default_value = "/usr/sbin/pushkeys-syncd")]
-    pub(crate) program: PathBuf,
-    /// The daemon's configuration [default: the one that it runs by]
-    #[arg(long = "syncd-config", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-}
 
 /// What the doctor found.
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! `pushkeys list`: the keys, one line each, however many there are.
 
+mod filter;
 mod query;
 
 use std::io;
@@ -10,13 +11,13 @@ use jiff::Timestamp;
 use pushkeys_cache::{Entry, ReadError, Revocations, Source};
 use pushkeys_keys::{ErrorReport, SourceName};
 
-use super::{Context, Outcome, check_replaced};
-use crate::arguments::ListFilter;
+use crate::context::{Context, Outcome, check_replaced};
 use crate::hint;
 use crate::output::{count, write_json_line};
 use crate::record::{self, Record};
 use crate::shards::in_order;
 use crate::table::Table;
+pub(crate) use filter::ListFilter;
 use query::Query;
 
 /// Columns are aligned over so many rows, and then anew: ten million keys must not be held to align them.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::EntryLine;
 use pushkeys_keys::AuthorizedKeysLine;
 
-use crate::arguments::ListFilter;
+use super::filter::ListFilter;
 
 /// What a key has to match.
 pub(super) struct Query<'a> {

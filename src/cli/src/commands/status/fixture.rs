@@ -3,7 +3,7 @@
 use pushkeys_cache::status::{Skipped, SourceStatus, State, Status};
 use pushkeys_cache::{Head, Stamps};
 
-use super::{Overview, SourceView};
+use super::overview::{Overview, SourceView};
 
 pub(super) const NOW: &str = "2026-11-23T16:55:00Z";
 

@@ -5,7 +5,7 @@ use pushkeys_cache::status::{SourceStatus, State, Status, StatusError};
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
-use super::{Overview, SourceView};
+use super::overview::{Overview, SourceView};
 use crate::hint;
 use crate::output::{count, distance};
 

@@ -7,10 +7,10 @@ use pushkeys_cache::status::Status;
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
+use super::overview::{Overview, SourceView};
 use super::problem::Problem;
-use super::{Overview, SourceView};
-use crate::commands::Context;
 use crate::commands::accept::HeldRecord;
+use crate::context::Context;
 use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_json};
 use crate::table::Table;
 

@@ -13,7 +13,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 use pushkeys_cache::status::Status;
 
-use super::{Context, Outcome, status};
+use super::status;
+use crate::context::{Context, Outcome};
 use crate::log::{Event, Followed, Kind, last_lines};
 use crate::output::{BAD, FAINT, GOOD, STRONG, count, with_commas, write_json_line};
 use crate::terminal::Screen;

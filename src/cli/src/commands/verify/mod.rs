@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pushkeys_cache::{Cache, Source};
 use pushkeys_keys::{ErrorReport, Fingerprint, Policy};
 
-use super::{Context, Outcome, check_replaced};
+use crate::context::{Context, Outcome, check_replaced};
 use crate::output::count;
 use crate::shards::in_order;
 use piece::{Examiner, Fault, Piece};

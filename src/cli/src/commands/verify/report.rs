@@ -9,7 +9,7 @@ use pushkeys_files::Untrusted;
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
-use crate::commands::Outcome;
+use crate::context::Outcome;
 use crate::hint::HEAL;
 use crate::output::{BAD, GOOD, count, write_json_line};
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use crate::commands::doctor::{SyncdOptions, daemon};
-use crate::commands::{Context, Outcome};
+use crate::context::{Context, Outcome};
 use crate::program::as_user;
 
 /// The longest line of JSON that the daemon's program prints: two lines of the cache and what is around them.

@@ -1,0 +1,58 @@
+//! What every command is given and how it answers.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use pushkeys_cache::{Cache, ReadError, Source};
+use pushkeys_keys::SourceName;
+use thiserror::Error;
+
+/// What every command is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) cache: PathBuf,
+    pub(crate) now: Timestamp,
+    pub(crate) json: bool,
+}
+
+/// The answer, as the exit status gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Yes,
+    No,
+    /// Nothing is wrong yet, and something may become so.
+    Doubtful,
+}
+
+impl Outcome {
+    pub(crate) fn yes_if(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Context {
+    /// The cache, and the names of its sources, of which there is at least one.
+    pub(crate) fn open(&self) -> Result<(Cache, Vec<SourceName>), ReadError> {
+        let cache = Cache::open(&self.cache)?;
+        let names = cache.sources()?;
+        if names.is_empty() {
+            Err(ReadError::Missing(self.cache.join("<source>/HEAD")))
+        } else {
+            Ok((cache, names))
+        }
+    }
+}
+
+/// A full sync has put another generation in force and removed the one that was being read.
+#[derive(Debug, Error)]
+#[error("source `{0}` was replaced while it was being read\nhint: run it again")]
+pub(crate) struct Replaced(SourceName);
+
+/// Whether `error`, met in a shard of `source`, only means that another generation is in force by now.
+pub(crate) fn check_replaced(cache: &Cache, source: &Source, error: &ReadError) -> Result<(), Replaced> {
+    let generation = source.head().generation;
+    let is_replaced = matches!(error, ReadError::Missing(_))
+        && cache.source(source.name()).is_ok_and(|newer| newer.head().generation != generation);
+    if is_replaced { Err(Replaced(source.name().clone())) } else { Ok(()) }
+}
