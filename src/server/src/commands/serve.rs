@@ -110,7 +110,7 @@ async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
 
 async fn serve_metrics(config: &Config, metrics: Metrics, hub: Hub) -> anyhow::Result<()> {
     let Some(address) = &config.metrics else { return Ok(()) };
-    let listener = pushkeys_metrics::Listener::bind(address)
+    let listener = pushkeys_daemon::metrics::Listener::bind(address)
         .await
         .with_context(|| format!("cannot serve metrics at `{address}`"))?;
     let address = listener.address()?;

@@ -81,7 +81,7 @@ pub(crate) struct Config {
     /// The pages for users.
     pub(crate) console: ConsoleConfig,
     /// Where Prometheus reads: a loopback address, or the path of a socket.
-    pub(crate) metrics: Option<pushkeys_metrics::Address>,
+    pub(crate) metrics: Option<pushkeys_daemon::metrics::Address>,
 }
 
 impl Default for Config {

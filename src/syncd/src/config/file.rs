@@ -136,7 +136,7 @@ struct RawConfig {
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<Command>>,
     max_stale: Option<Parsed<SpanOrNever>>,
-    metrics: Option<pushkeys_metrics::Address>,
+    metrics: Option<pushkeys_daemon::metrics::Address>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
 }

@@ -21,7 +21,7 @@ pub(crate) struct Config {
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<SourceSettings>,
     /// Where Prometheus reads, if it does.
-    pub(crate) metrics: Option<pushkeys_metrics::Address>,
+    pub(crate) metrics: Option<pushkeys_daemon::metrics::Address>,
 }
 
 /// One source.

@@ -185,8 +185,8 @@ impl Daemon {
 }
 
 /// Serves metrics. Logins matter more than numbers, so an address that cannot be had is logged, and the daemon goes on.
-async fn serve_metrics(address: &pushkeys_metrics::Address, status: &Arc<StatusStore>) {
-    match pushkeys_metrics::Listener::bind(address).await {
+async fn serve_metrics(address: &pushkeys_daemon::metrics::Address, status: &Arc<StatusStore>) {
+    match pushkeys_daemon::metrics::Listener::bind(address).await {
         Ok(listener) => {
             tracing::info!("metrics are at {}", listener.address().unwrap_or_default());
             let status = Arc::clone(status);

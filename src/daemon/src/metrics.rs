@@ -3,8 +3,6 @@
 //! It speaks as much HTTP as a scrape needs and holds nothing: what is told is made when somebody asks. Who may ask is decided
 //! by the address alone, so no address that another machine could reach is taken.
 
-#![forbid(unsafe_code)]
-
 use std::fmt;
 use std::fs::Permissions;
 use std::io;
