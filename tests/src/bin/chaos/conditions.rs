@@ -34,7 +34,7 @@ pub(crate) struct Excuses {
     pub(crate) behind: Hosts,
     /// Lookups on those hosts may refuse to answer.
     pub(crate) silent: bool,
-    /// Those hosts may have lost as many keys as `shrink_max` lets a source remove unasked.
+    /// The victim may have lost as many keys of the foreign service as `shrink_max` lets a source remove unasked.
     pub(crate) shrunk: bool,
 }
 
@@ -166,10 +166,9 @@ impl Conditions {
         })
     }
 
-    /// Whether a source may have removed some keys from the host.
+    /// Whether the foreign service may have removed some keys from the host.
     pub(crate) fn may_be_shrunk(&self, host: usize) -> bool {
-        let inner = self.inner();
-        inner.spells.iter().any(|spell| spell.is_on() && spell.is_about(host) && spell.excuses.shrunk)
+        self.inner().spells.iter().any(|spell| spell.is_on() && spell.victim == host && spell.excuses.shrunk)
     }
 
     /// Whether a request that was sent at `sent` may have failed.

@@ -8,8 +8,6 @@ use std::time::Duration;
 use pushkeys_tests::{Balancer, Finished, PostgresServer, Process, Room, SmallDisk, Weather, run, until};
 use serde_json::Value;
 
-/// Room for a database of some hundred keys and its write-ahead log.
-const DISK_MIB: usize = 64;
 /// The database in PostgreSQL.
 const NAME: &str = "pushkeys";
 /// How long a question to a database that may be locked waits.
@@ -79,9 +77,10 @@ fn registered(entry: &str) -> Result<Registered, String> {
 }
 
 impl Sqlite {
-    pub(crate) fn make() -> Self {
+    /// A file to be, on a disk of `mib` MiB.
+    pub(crate) fn make(mib: usize) -> Self {
         let folder = Room::temporary();
-        Self { disk: SmallDisk::mount(folder.path(), DISK_MIB, "root:root"), folder }
+        Self { disk: SmallDisk::mount(folder.path(), mib, "root:root"), folder }
     }
 
     pub(crate) fn url(&self) -> String {

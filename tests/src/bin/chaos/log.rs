@@ -72,13 +72,14 @@ impl Log {
         self.say("fault", what);
         let line = format!("{:.1} s: {what}", self.began.elapsed().as_secs_f64());
         let mut inner = self.inner();
+        inner.seen.clear();
         inner.faults.push_back(line);
         if inner.faults.len() > FAULTS_NAMED {
             inner.faults.pop_front();
         }
     }
 
-    /// Tells that something that must hold does not, `since` when; once, however often it is seen.
+    /// Tells that something that must hold does not, `since` when; once in a fault, however often it is seen.
     pub(crate) fn violation(&self, actor: &str, what: &str, since: Instant) {
         self.has_violation.store(true, Ordering::Relaxed);
         if !self.inner().seen.insert(format!("{actor} {what}")) {

@@ -13,6 +13,7 @@ mod checks;
 mod conditions;
 mod database;
 mod faults;
+mod foreign;
 mod log;
 mod model;
 mod plan;
@@ -119,10 +120,11 @@ fn main() -> ExitCode {
 fn kind(arguments: &Arguments) -> Result<Kind, String> {
     let given = arguments.faults.iter().flatten().map(|given| given.fault);
     let possible = |kind: &Kind| given.clone().all(|fault| fault.worlds.contains(kind));
+    // The large fleet is slow, so it is drawn where it is asked for, or a fault needs it.
     let drawn = if arguments.seed.is_multiple_of(3) { Kind::Sqlite } else { Kind::Postgres };
     let mut kinds = match arguments.world {
         Some(kind) => vec![kind],
-        None => vec![drawn, Kind::Sqlite, Kind::Postgres],
+        None => vec![drawn, Kind::Sqlite, Kind::Postgres, Kind::Large],
     };
     kinds.retain(possible);
     kinds

@@ -146,7 +146,7 @@ impl User {
             }
         }
         if !self.shared.conditions.excuses_write(sent) {
-            let text = format!("a change is not taken, though nothing excuses that: {text}");
+            let text = format!("a change is not taken, though nothing excuses that: {answer}");
             self.shared.log.violation(&self.name, &text, sent);
         }
     }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::conditions::{Conditions, MAX_STALE};
 use crate::database::{Database, Pair, Registered, Sqlite};
+use crate::foreign::Foreign;
 use crate::log::Log;
 use crate::model::{Model, UserKey};
 use crate::shared::{Counts, Shared, Turns};
@@ -27,22 +28,24 @@ pub(crate) enum Kind {
     Sqlite,
     /// Two replicas on PostgreSQL with a standby, three hosts
     Postgres,
+    /// One service on SQLite with more keys than fit on the way to a host that takes none, one host
+    Large,
 }
 
 pub(crate) const USERS: usize = 4;
 /// Keys that a user adds and removes, beside one that can log in.
 const KEYS_PER_USER: usize = 11;
-/// Keys of others, which never change.
-const RESIDENTS: usize = 400;
 const RESIDENTS_PER_ACCOUNT: usize = 4;
-/// Room for a cache of some hundred keys, several times.
-const CACHE_MIB: usize = 16;
 /// The accounts of the folder of keys on each host.
 pub(crate) const LOCAL: [&str; 2] = ["oncall", "night"];
 /// Where they are, below the directory of a host's files.
 const KEYS: &str = "etc/keys";
 /// A host's daemon notices within this time that its service has gone silent; there is a heartbeat each second.
 const SILENCE_MAX: &str = "3s";
+/// A large import takes some seconds.
+const IMPORT_TIME_MAX: Duration = Duration::from_mins(5);
+/// The key of the account that abuses what it may.
+const EVE_SEED: u64 = 1 << 43;
 /// No sooner than systemd does.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// A service that ends sooner than this had not come up.
@@ -51,7 +54,7 @@ const STARTUP_MAX: Duration = Duration::from_secs(20);
 impl Kind {
     pub(crate) fn replicas(self) -> usize {
         match self {
-            Self::Sqlite => 1,
+            Self::Sqlite | Self::Large => 1,
             Self::Postgres => 2,
         }
     }
@@ -60,6 +63,31 @@ impl Kind {
         match self {
             Self::Sqlite => 2,
             Self::Postgres => 3,
+            Self::Large => 1,
+        }
+    }
+
+    /// The disk of SQLite's database.
+    pub(crate) fn database_mib(self) -> usize {
+        match self {
+            Self::Sqlite | Self::Postgres => 64,
+            Self::Large => 256,
+        }
+    }
+
+    /// The disk of a host's cache: room for it several times.
+    pub(crate) fn cache_mib(self) -> usize {
+        match self {
+            Self::Sqlite | Self::Postgres => 16,
+            Self::Large => 64,
+        }
+    }
+
+    /// Keys of others, which never change.
+    fn residents(self) -> usize {
+        match self {
+            Self::Sqlite | Self::Postgres => 2_000,
+            Self::Large => 30_000,
         }
     }
 }
@@ -76,11 +104,19 @@ pub(crate) struct World {
     /// An account for each replica, by which it is tried whether it takes changes.
     pub(crate) probes: Vec<Account>,
     pub(crate) residents: Vec<UserKey>,
+    /// Their registrations, by their fingerprints.
+    pub(crate) resident_ids: BTreeMap<String, String>,
+    /// An account that abuses what it may, and the text of a key of its own.
+    pub(crate) eve: Account,
+    pub(crate) eve_key: String,
+    /// The token of a host that was taken over.
+    pub(crate) stolen_token: String,
     /// Private keys of users.
     _keys: Vec<Key>,
     /// What is to be seen while a fault lasts.
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) kind: Kind,
 }
 
 /// A replica of the service.
@@ -99,6 +135,9 @@ pub(crate) struct Host {
     pub(crate) push: PushHost,
     /// Its way to the service.
     pub(crate) way: Balancer,
+    /// Somebody else's service, which it follows too, and the way there.
+    pub(crate) foreign: Foreign,
+    pub(crate) foreign_way: Balancer,
     pub(crate) state: State,
 }
 
@@ -137,7 +176,9 @@ impl World {
         let first = &replicas.first().expect("a replica").service;
         let addresses: Vec<String> =
             replicas.iter().map(|replica| replica.service.address().to_owned()).collect();
-        let residents = import_residents(first, seed);
+        let (residents, resident_ids) = import_residents(first, seed, kind.residents());
+        let (eve, stolen_token) = (first.account("eve"), first.host_token("stolen"));
+        let eve_key = SyntheticKeys::new(EVE_SEED).next().expect("keys without end").text;
         let users: Vec<Account> =
             (1..=USERS).map(|number| first.account(&format!("user-{number}"))).collect();
         let probes = replicas.iter().zip(1..).map(|(replica, number)| {
@@ -146,7 +187,7 @@ impl World {
         });
         let probes = probes.collect();
         let (private, keys) = keys_of_users(&users, seed);
-        let hosts = (0..kind.hosts()).map(|_| Host::start(first, &addresses)).collect();
+        let hosts = (0..kind.hosts()).map(|_| Host::start(kind, first, &addresses)).collect();
         let shared = Arc::new(Shared {
             log: Arc::clone(log),
             model: Model::new(keys),
@@ -164,9 +205,14 @@ impl World {
             users,
             probes,
             residents,
+            resident_ids,
+            eve,
+            eve_key,
+            stolen_token,
             _keys: private,
             expectations: Vec::new(),
             shared,
+            kind,
         };
         world.keep_logs();
         log.say("world", "started");
@@ -186,6 +232,11 @@ impl World {
                 log.keeps(&format!("postgres-{number}"), server.room().join("postgres.log"));
             }
         }
+    }
+
+    /// Where the replicas listen.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.replicas.iter().map(|replica| replica.service.address().to_owned()).collect()
     }
 
     pub(crate) fn host(&mut self, number: usize) -> &mut Host {
@@ -310,10 +361,10 @@ impl Replica {
 }
 
 impl Host {
-    fn start(service: &Service, addresses: &[String]) -> Self {
+    fn start(kind: Kind, service: &Service, addresses: &[String]) -> Self {
         let way = Balancer::start(addresses.to_owned());
         let files = HostFiles::install();
-        let disk = SmallDisk::mount(files.cache(), CACHE_MIB, "pushkeys:pushkeys");
+        let disk = SmallDisk::mount(files.cache(), kind.cache_mib(), "pushkeys:pushkeys");
         // Nothing else is beside the folder of keys.
         let keys = files.room().join(KEYS);
         fs::create_dir_all(&keys).expect("own directory");
@@ -321,15 +372,19 @@ impl Host {
             write_local_key(&keys, name, &Key::ed25519());
         }
         give_to_syncd(&keys, 0o755);
+        let foreign = Foreign::start();
+        let foreign_way = Balancer::start(vec![format!("127.0.0.1:{}", foreign.port())]);
         let sources = format!(
             "max_stale = \"{}s\"\n{}silence_max = \"{SILENCE_MAX}\"\n\
+             [[source]]\nname = \"other\"\nkind = \"feed\"\nurl = \"{}\"\nsilence_max = \"{SILENCE_MAX}\"\n\
              [[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
             MAX_STALE.as_secs(),
             files.source(service).replace(&service.url(), &way.url()),
+            foreign_way.url(),
             keys.display()
         );
         let push = PushHost::assemble(files, &sources, |_| {});
-        Self { push, way, disk, state: State::Running }
+        Self { disk, push, way, foreign, foreign_way, state: State::Running }
     }
 
     /// The folder of its own keys.
@@ -380,7 +435,7 @@ impl Host {
         for line in finished.stdout.lines() {
             let value: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
             let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-            if text("source") != "local" {
+            if text("source") == "api" {
                 keys.insert((text("fingerprint"), text("account"), text("key_id")));
             }
         }
@@ -409,8 +464,8 @@ pub(crate) fn write_local_key(folder: &std::path::Path, account: &str, key: &Key
 
 fn start_service(kind: Kind) -> (Database, Vec<Replica>) {
     match kind {
-        Kind::Sqlite => {
-            let sqlite = Sqlite::make();
+        Kind::Sqlite | Kind::Large => {
+            let sqlite = Sqlite::make(kind.database_mib());
             let service = Service::start_on_database(sqlite.url(), "");
             (Database::Sqlite(sqlite), vec![Replica::of(service)])
         }
@@ -432,8 +487,8 @@ fn start_service(kind: Kind) -> (Database, Vec<Replica>) {
 }
 
 /// Registers keys that never change.
-fn import_residents(service: &Service, seed: u64) -> Vec<UserKey> {
-    let keys = SyntheticKeys::new(seed.wrapping_add(1)).take(RESIDENTS).enumerate();
+fn import_residents(service: &Service, seed: u64, count: usize) -> (Vec<UserKey>, BTreeMap<String, String>) {
+    let keys = SyntheticKeys::new(seed.wrapping_add(1)).take(count).enumerate();
     let named: Vec<(String, String, _)> = keys
         .map(|(number, key)| {
             let account = format!("resident-{}", number / RESIDENTS_PER_ACCOUNT);
@@ -444,18 +499,20 @@ fn import_residents(service: &Service, seed: u64) -> Vec<UserKey> {
         format!("{}\n", json!({"account": account, "name": name, "key": key.text}))
     });
     let file = service.room().write("residents.ndjson", &lines.collect::<String>());
-    let _ = service.administers(&["import", &file.display().to_string()]).output();
-    let held: BTreeMap<String, String> =
-        service.registrations().into_iter().map(|one| (one.fingerprint, one.account)).collect();
+    let _ = service.administers_within(&["import", &file.display().to_string()], IMPORT_TIME_MAX).output();
+    let held: Vec<_> = service.registrations().into_iter().collect();
+    let accounts: BTreeMap<&str, &str> =
+        held.iter().map(|one| (one.fingerprint.as_str(), one.account.as_str())).collect();
+    let ids = held.iter().map(|one| (one.fingerprint.clone(), one.key_id.clone())).collect();
     let residents = named.into_iter().map(|(account_name, name, key)| UserKey {
-        account: held.get(&key.fingerprint.to_string()).expect("what was imported is registered").clone(),
+        account: (*accounts.get(key.fingerprint.to_string().as_str()).expect("imported")).to_owned(),
         account_name,
         name,
         text: key.text,
         fingerprint: key.fingerprint,
         path: None,
     });
-    residents.collect()
+    (residents.collect(), ids)
 }
 
 fn keys_of_users(users: &[Account], seed: u64) -> (Vec<Key>, Vec<UserKey>) {

@@ -11,6 +11,7 @@ use pushkeys_keys::{ErrorReport, Login};
 use pushkeys_tests::{Dice, as_user, try_run_within};
 
 use crate::conditions::Conditions;
+use crate::foreign::Foreign;
 use crate::model::{May, UserKey};
 use crate::shared::Shared;
 use crate::world::{World, dice};
@@ -21,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const RESIDENTS_AT_ONCE: usize = 20;
 /// The helper gives up after two seconds; on a machine that does much else it may start late.
 const HELPER_TIME_MAX: Duration = Duration::from_secs(20);
-/// A source may remove this share of the keys unasked, and some more keys; with every key counted at two looks.
-const SHRINK_PERCENT_MAX: usize = 22;
+/// A source may remove a fifth of its keys unasked (`shrink_max`), and one or two more by single events.
+const SHRINK_PERCENT_MAX: usize = 24;
 const DICE: u64 = 200;
 
 /// Starts a reader of each host.
@@ -30,14 +31,16 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
     let hosts = world.hosts.iter().enumerate();
     hosts
         .map(|(number, host)| {
-            let residents = world.residents.iter().map(|key| (key.text.clone(), key.clone_for_reader()));
+            let residents = world.residents.iter().map(UserKey::clone_for_reader);
             let reader = Reader {
                 actor: format!("push-{}", number + 1),
                 number,
                 cache: host.push.cache().to_owned(),
                 helper: host.push.files().helper(),
                 login: "git".parse().expect("a login"),
-                residents: residents.map(|(_, key)| key).collect(),
+                residents: residents.collect(),
+                foreign: Foreign::keys(false),
+                ghosts: Foreign::keys(true),
                 next: 0,
                 dice: dice(seed, DICE + number as u64),
                 shared: Arc::clone(&world.shared),
@@ -64,6 +67,10 @@ struct Reader {
     helper: String,
     login: Login,
     residents: Vec<UserKey>,
+    /// Keys of the foreign service, which never change either.
+    foreign: Vec<UserKey>,
+    /// Keys that nobody ever registered.
+    ghosts: Vec<UserKey>,
     /// Which of them is asked for next.
     next: usize,
     dice: Dice,
@@ -76,6 +83,7 @@ impl Reader {
         while !self.shared.is_over() {
             self.look_at_users();
             self.look_at_residents();
+            self.look_at_foreign();
             self.ask_helper();
             self.shared.rest(PAUSE);
         }
@@ -89,37 +97,53 @@ impl Reader {
         }
     }
 
+    /// Keys that never change are there, some of them at each look.
     fn look_at_residents(&mut self) {
-        let shared = Arc::clone(&self.shared);
         let residents = std::mem::take(&mut self.residents);
-        let count = residents.len();
-        if shared.conditions.may_be_shrunk(self.number) {
-            let said = residents.iter().map(|key| (key, self.consult(key)));
-            let said: Vec<_> = said.collect();
-            let known = said.iter().filter(|(_, said)| matches!(said, Said::Line(_))).count();
-            for (key, said) in &said {
-                self.check_line(key, said);
-            }
-            if (count - known) * 100 > count * SHRINK_PERCENT_MAX {
-                let text = format!("{} of {count} keys that never change are gone", count - known);
-                shared.log.violation(&self.actor, &text, Instant::now());
-            }
-        } else {
-            for key in residents.iter().cycle().skip(self.next).take(RESIDENTS_AT_ONCE) {
-                match self.consult(key) {
-                    Said::Unknown => {
-                        let text = format!(
-                            "does not know {} of {}, which never changes",
-                            key.fingerprint, key.account_name
-                        );
-                        shared.log.violation(&self.actor, &text, Instant::now());
-                    }
-                    said => self.check_line(key, &said),
+        for key in residents.iter().cycle().skip(self.next).take(RESIDENTS_AT_ONCE) {
+            match self.consult(key) {
+                Said::Unknown => {
+                    let text = format!(
+                        "does not know {} of {}, which never changes",
+                        key.fingerprint, key.account_name
+                    );
+                    self.shared.log.violation(&self.actor, &text, Instant::now());
                 }
+                said => self.check_line(key, &said),
             }
-            self.next = (self.next + RESIDENTS_AT_ONCE) % count.max(1);
         }
+        self.next = (self.next + RESIDENTS_AT_ONCE) % residents.len().max(1);
         self.residents = residents;
+    }
+
+    /// The foreign service's keys are there, but for the few that a source may remove unasked, and what it never had is
+    /// not.
+    fn look_at_foreign(&mut self) {
+        let foreign = std::mem::take(&mut self.foreign);
+        let said: Vec<_> = foreign.iter().map(|key| (key, self.consult(key))).collect();
+        for (key, said) in &said {
+            self.check_line(key, said);
+        }
+        let unknown = said.iter().filter(|(_, said)| matches!(said, Said::Unknown)).count();
+        let may_be_gone = if self.shared.conditions.may_be_shrunk(self.number) {
+            foreign.len() * SHRINK_PERCENT_MAX / 100
+        } else {
+            0
+        };
+        if unknown > may_be_gone {
+            let text =
+                format!("keys of the foreign service are gone: more than {may_be_gone} of {}", foreign.len());
+            self.shared.log.violation(&self.actor, &text, Instant::now());
+        }
+        self.foreign = foreign;
+        let ghosts = std::mem::take(&mut self.ghosts);
+        for key in &ghosts {
+            if matches!(self.consult(key), Said::Line(_)) {
+                let text = format!("accepts {}, which no good answer ever had", key.fingerprint);
+                self.shared.log.violation(&self.actor, &text, Instant::now());
+            }
+        }
+        self.ghosts = ghosts;
     }
 
     /// Asks as sshd does.
@@ -177,7 +201,7 @@ impl Reader {
             Said::Line(_) if self.is_stale(number) => {
                 format!("accepts {what}, which was removed longer than `max_stale` ago")
             }
-            Said::Unknown if !may.absent && !conditions.may_be_shrunk(self.number) => {
+            Said::Unknown if !may.absent => {
                 format!("does not know {what}, which was confirmed")
             }
             _ => return,

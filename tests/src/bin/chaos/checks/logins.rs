@@ -75,8 +75,7 @@ fn log_in(shared: &Shared, lines: &[Vec<(usize, Words)>], dice: &mut Dice) {
     }
     let may = shared.model.may_be(*number, horizon);
     let is_in = who.is_some();
-    let is_excused = shared.conditions.may_be_silent(host) || shared.conditions.may_be_shrunk(host);
-    if !may.allows(is_in) && (is_in || !is_excused) {
+    if !may.allows(is_in) && (is_in || !shared.conditions.may_be_silent(host)) {
         let what = if is_in { "is let in with a removed key" } else { "is refused with a good key" };
         let text = format!("{} {what}: {answer}", key.account_name);
         shared.log.violation(&actor, &text, Instant::now());

@@ -13,17 +13,17 @@ use crate::world::World;
 
 const PAUSE: Duration = Duration::from_secs(1);
 /// The service's memory, as it is built for tests: the promise is 128 MiB for a build that ships, under 300 sign-ins.
-const SERVER_MIB_MAX: u64 = 192;
+const SERVER_MIB_MAX: u64 = 128;
 /// A daemon's memory, for some hundred keys.
-const SYNCD_MIB_MAX: u64 = 96;
+const SYNCD_MIB_MAX: u64 = 64;
 /// Connections of hosts and users, of the database, and files; an abuser may hold some hundred more.
 const SERVER_DESCRIPTORS_MAX: u64 = 1_200;
-const SYNCD_DESCRIPTORS_MAX: u64 = 96;
+const SYNCD_DESCRIPTORS_MAX: u64 = 128;
 const THREADS_MAX: u64 = 600;
-/// What SQLite's log may grow to while something reads.
-const WAL_MIB_MAX: u64 = 32;
-/// What the cache of some hundred keys may take, with the generations before it.
-const CACHE_MIB_MAX: u64 = 8;
+/// SQLite's log may grow to this share of its disk while something reads.
+const WAL_DISK_SHARE: u64 = 4;
+/// A cache, with the generation before it, takes no more than this share of its disk.
+const CACHE_DISK_SHARE: u64 = 2;
 const MIB: u64 = 1024 * 1024;
 
 /// The processes to watch: name, process id, and whether it is the service.
@@ -41,6 +41,8 @@ pub(crate) fn start(world: &World, processes: &Processes, peaks: &Peaks) -> Join
         processes: Arc::clone(processes),
         peaks: Arc::clone(peaks),
         caches: caches.collect(),
+        cache_mib_max: world.kind.cache_mib() as u64 / CACHE_DISK_SHARE,
+        wal_mib_max: world.kind.database_mib() as u64 / WAL_DISK_SHARE,
         wal: match &world.database {
             Database::Sqlite(sqlite) => Some(sqlite.folder().to_owned()),
             Database::Postgres(_) => None,
@@ -59,7 +61,9 @@ struct Watcher {
     processes: Processes,
     peaks: Peaks,
     caches: Vec<(String, PathBuf)>,
+    cache_mib_max: u64,
     wal: Option<PathBuf>,
+    wal_mib_max: u64,
     shared: Arc<Shared>,
 }
 
@@ -80,10 +84,15 @@ impl Watcher {
             self.check(&name, "descriptors", open, descriptors);
         }
         for (name, cache) in &self.caches {
-            self.check(name, "MiB of cache", bytes_below(cache) / MIB, CACHE_MIB_MAX);
+            self.check(name, "MiB of cache", bytes_below(cache) / MIB, self.cache_mib_max);
         }
         if let Some(folder) = &self.wal {
-            self.check("replica 1", "MiB of write-ahead log", Sqlite::wal_bytes(folder) / MIB, WAL_MIB_MAX);
+            self.check(
+                "replica 1",
+                "MiB of write-ahead log",
+                Sqlite::wal_bytes(folder) / MIB,
+                self.wal_mib_max,
+            );
         }
     }
 

@@ -4,9 +4,11 @@
 //! `pushkeys status` must say meanwhile, and a function that begins it and gives what ends it. To add one, write such a
 //! function and its entry; the plan draws it from then on, `--faults NAME` runs it alone, and all checks watch it.
 
+mod abuse;
 mod clock;
 mod database;
 mod host;
+mod hostile;
 mod network;
 mod process;
 
@@ -57,15 +59,16 @@ pub(crate) struct Choice {
     pub(crate) hold: Duration,
 }
 
-const BOTH: &[Kind] = &[Kind::Sqlite, Kind::Postgres];
+const ALL: &[Kind] = &[Kind::Sqlite, Kind::Postgres, Kind::Large];
 const POSTGRES: &[Kind] = &[Kind::Postgres];
-const SQLITE: &[Kind] = &[Kind::Sqlite];
+const SQLITE: &[Kind] = &[Kind::Sqlite, Kind::Large];
+const LARGE: &[Kind] = &[Kind::Large];
 
 /// What most faults have in common.
 const USUAL: Fault = Fault {
     name: "",
     about: "",
-    worlds: BOTH,
+    worlds: ALL,
     victim: Victim::Nobody,
     variants: &["plain"],
     seconds: (2, 8),
@@ -83,7 +86,17 @@ fn ends_by_itself() -> End {
 
 /// Every fault.
 pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
-    [process::FAULTS, network::FAULTS, database::FAULTS, host::FAULTS, clock::FAULTS].into_iter().flatten()
+    [
+        process::FAULTS,
+        network::FAULTS,
+        database::FAULTS,
+        host::FAULTS,
+        clock::FAULTS,
+        hostile::FAULTS,
+        abuse::FAULTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The fault of that name.

@@ -1,0 +1,324 @@
+//! One address, account or host that does as much as it can of what it may. Nobody else notices: all this excuses nothing.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Builder;
+
+use super::{Choice, End, Fault, LARGE, USUAL, Victim};
+use crate::world::{World, snapshot_at};
+
+/// Where the abuser sits: an address of its own on this machine.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 66, 1);
+const SILENT: u32 = 300;
+const SIGN_INS: u32 = 300;
+const REPORTING: u32 = 32;
+const HELD_SNAPSHOTS: u32 = 8;
+/// Shorter than any deadline of the service.
+const HELD_TIME: Duration = Duration::from_mins(1);
+const WAITING: u32 = 100;
+const ASKING: u32 = 16;
+/// As many uses as one report may tell of.
+const USES: usize = 1_024;
+/// A connection that says nothing ends within ten seconds, and this is how long it takes to be seen.
+const SILENCE_MAX: Duration = Duration::from_secs(14);
+/// Another host's snapshot takes no longer, whatever one host does.
+const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(10);
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// So little that a snapshot does not fit.
+const RECEIVE_BYTES: u32 = 4_096;
+/// What a connection begins with, and does not go on: nothing, a byte of either protocol, half a preface, half a head.
+const BEGINNINGS: [&str; 5] = ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\n"];
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "abuse-connections",
+        about: "hundreds of connections that say nothing, or half of something: each ends in ten seconds",
+        victim: Victim::Replica,
+        seconds: (14, 16),
+        begin: silent_connections,
+        ..USUAL
+    },
+    Fault {
+        name: "abuse-sign-ins",
+        about: "300 people sign in at once with wrong passwords, from an address each, and keep trying",
+        victim: Victim::Replica,
+        seconds: (6, 10),
+        begin: sign_ins,
+        ..USUAL
+    },
+    Fault {
+        name: "abuse-host",
+        about: "one stolen host token: the longest reports on many connections",
+        victim: Victim::Replica,
+        variants: &["usage", "revoked"],
+        seconds: (8, 12),
+        weight: 3,
+        begin: stolen_host,
+        ..USUAL
+    },
+    Fault {
+        name: "abuse-snapshots",
+        about: "one stolen host token: snapshots that it never takes",
+        worlds: LARGE,
+        victim: Victim::Replica,
+        seconds: (12, 15),
+        weight: 6,
+        begin: untaken_snapshots,
+        ..USUAL
+    },
+    Fault {
+        name: "abuse-account",
+        about: "one account: changes that wait for all hosts on many connections, or lists as fast as they come",
+        victim: Victim::Replica,
+        variants: &["waits", "lists"],
+        seconds: (8, 12),
+        begin: account,
+        ..USUAL
+    },
+];
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Answers = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// What an abuser does until it is dropped.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    answers: Answers,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Starts `count` tasks, each of which does what `task` says once more whenever it has done it.
+    fn start(count: u32, task: impl Fn(u32, Answers) -> Task + Send + Sync + 'static) -> Self {
+        let (is_over, answers) = (Arc::<AtomicBool>::default(), Answers::default());
+        let (over, told) = (Arc::clone(&is_over), Arc::clone(&answers));
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let task = Arc::new(task);
+            runtime.block_on(async {
+                for number in 0..count {
+                    let (task, told) = (Arc::clone(&task), Arc::clone(&told));
+                    tokio::spawn(async move {
+                        loop {
+                            task(number, Arc::clone(&told)).await;
+                        }
+                    });
+                }
+                while !over.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        });
+        Self { is_over, answers, thread: Some(thread) }
+    }
+
+    /// What it was answered, and how often.
+    fn told(&self) -> String {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = answers.iter().map(|(answer, count)| format!("{count} × {answer}"));
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What ends it, and says what it was answered.
+    fn end(self) -> End {
+        Box::new(move |world| world.shared.log.say("abuser", &format!("was answered {}", self.told())))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn count(answers: &Answers, answer: String) {
+    *answers.lock().unwrap_or_else(PoisonError::into_inner).entry(answer).or_default() += 1;
+}
+
+/// The address number `number` of the abuser's network.
+fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(ADDRESS.to_bits() + number)
+}
+
+/// A client that comes from `address`.
+fn client(address: Ipv4Addr) -> Client {
+    let builder = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).local_address(IpAddr::V4(address));
+    builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
+
+async fn ask(request: RequestBuilder, answers: Answers) {
+    match request.send().await {
+        Ok(reply) => {
+            let status = reply.status().as_u16();
+            let _ = reply.bytes().await;
+            count(&answers, status.to_string());
+        }
+        Err(error) if error.is_timeout() => count(&answers, "no answer in time".to_owned()),
+        Err(_) => {
+            count(&answers, "a closed connection".to_owned());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn connect(to: SocketAddr, receive_bytes: Option<u32>) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(bytes) = receive_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(SocketAddr::from((ADDRESS, 0)))?;
+    socket.connect(to).await
+}
+
+fn replica(world: &mut World, choice: &Choice) -> (String, SocketAddr) {
+    let service = &world.replica(choice.victim).service;
+    (service.url(), service.address().parse().expect("an address and a port"))
+}
+
+fn silent_connections(world: &mut World, choice: &Choice) -> End {
+    let (_, to) = replica(world, choice);
+    let flood = Flood::start(SILENT, move |number, answers| {
+        Box::pin(async move {
+            let began = Instant::now();
+            let beginning = BEGINNINGS.get(number as usize % BEGINNINGS.len()).copied().unwrap_or_default();
+            if let Ok(mut stream) = connect(to, None).await {
+                let _ = stream.write_all(beginning.as_bytes()).await;
+                let mut bytes = Vec::new();
+                let ended = tokio::time::timeout(SILENCE_MAX, stream.read_to_end(&mut bytes)).await;
+                let after = began.elapsed().as_secs();
+                count(
+                    &answers,
+                    match ended {
+                        Ok(_) => format!("an end after {after} s"),
+                        Err(_) => format!("no end: {beginning:?}"),
+                    },
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        })
+    });
+    let answers = Arc::clone(&flood.answers);
+    world.expects("connections that say nothing are ended", SILENCE_MAX + Duration::from_secs(3), {
+        let began = Instant::now();
+        move |_| {
+            let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            match answers.keys().find(|answer| answer.starts_with("no end")) {
+                Some(answer) => Err(format!("after {} s: {answer}", SILENCE_MAX.as_secs())),
+                None if began.elapsed() < SILENCE_MAX + Duration::from_secs(1) => {
+                    Err("it is too early to say".to_owned())
+                }
+                None => Ok(()),
+            }
+        }
+    });
+    flood.end()
+}
+
+fn sign_ins(world: &mut World, choice: &Choice) -> End {
+    let (url, _) = replica(world, choice);
+    let clients: Vec<Client> = (0..SIGN_INS).map(|number| client(address(number))).collect();
+    let flood = Flood::start(SIGN_INS, move |number, answers| {
+        let client = clients.get(number as usize).expect("a client each");
+        let form = [("account", format!("nobody-{number}")), ("password", "not the right one".to_owned())];
+        let request = client.post(format!("{url}/sign-in")).form(&form).header("Origin", &url);
+        Box::pin(ask(request.header("Sec-Fetch-Site", "same-origin"), answers))
+    });
+    flood.end()
+}
+
+/// Takes no more than the beginning of a snapshot, and keeps the connection.
+fn untaken_snapshots(world: &mut World, choice: &Choice) -> End {
+    let (_, to) = replica(world, choice);
+    let token = world.stolen_token.clone();
+    let flood = Flood::start(HELD_SNAPSHOTS, move |_, answers| {
+        let request =
+            format!("GET /v1/feed/snapshot HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+        Box::pin(async move {
+            let Ok(mut stream) = connect(to, Some(RECEIVE_BYTES)).await else { return };
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut first = [0; 64];
+            let length = stream.read(&mut first).await.unwrap_or(0);
+            let head = String::from_utf8_lossy(first.get(..length).unwrap_or_default()).into_owned();
+            count(&answers, head.lines().next().unwrap_or("a closed connection").to_owned());
+            tokio::time::sleep(HELD_TIME).await;
+        })
+    });
+    snapshots_go_on(world, choice);
+    flood.end()
+}
+
+fn stolen_host(world: &mut World, choice: &Choice) -> End {
+    let (url, _) = replica(world, choice);
+    let token = world.stolen_token.clone();
+    let (path, body) = report(world, choice.variant == "usage");
+    let client = client(ADDRESS);
+    let flood = Flood::start(REPORTING, move |_, answers| {
+        let request = client.post(format!("{url}{path}")).bearer_auth(&token);
+        let request = request.header("Content-Type", "application/json").body(body.clone());
+        Box::pin(ask(request, answers))
+    });
+    snapshots_go_on(world, choice);
+    flood.end()
+}
+
+/// Expects that another host gets a snapshot whenever it asks.
+fn snapshots_go_on(world: &mut World, choice: &Choice) {
+    let good = world.host(0).token();
+    let url = world.replica(choice.victim).service.url();
+    let (began, hold) = (Instant::now(), choice.hold);
+    world.expects("another host gets its snapshots all the time", hold + SNAPSHOT_TIME_MAX, move |_| {
+        let asked = Instant::now();
+        match snapshot_at(&url, &good, SNAPSHOT_TIME_MAX) {
+            Err(error) if began.elapsed() > hold => Err(error),
+            Ok(_) if began.elapsed() > hold => Ok(()),
+            _ => Err(format!("it is too early to say; the last took {} ms", asked.elapsed().as_millis())),
+        }
+    });
+}
+
+/// The longest report of uses, or of revocations, of keys that there are.
+fn report(world: &World, is_usage: bool) -> (&'static str, String) {
+    let at = jiff::Timestamp::now();
+    let keys = world.residents.iter().take(USES);
+    if is_usage {
+        let uses = keys.map(|key| {
+            let id = world.resident_ids.get(&key.fingerprint.to_string()).expect("registered");
+            json!({"fingerprint": key.fingerprint.to_string(), "key_id": id, "kind": "check", "at": at.to_string()})
+        });
+        return ("/v1/feed/usage", json!({"uses": uses.collect::<Vec<_>>()}).to_string());
+    }
+    let revoked = keys
+        .map(|key| json!({"what": {"fingerprint": key.fingerprint.to_string()}, "since": at.to_string()}));
+    ("/v1/feed/revoked", json!({"revoked": revoked.collect::<Vec<_>>()}).to_string())
+}
+
+fn account(world: &mut World, choice: &Choice) -> End {
+    let (url, _) = replica(world, choice);
+    let token = world.eve.token().to_owned();
+    let key = serde_json::Value::from(world.eve_key.clone()).to_string();
+    let client = client(ADDRESS);
+    let flood = if choice.variant == "waits" {
+        Flood::start(WAITING, move |_, answers| {
+            let request = client.put(format!("{url}/v2/self/keys/a?wait=5s")).bearer_auth(&token);
+            let request = request.header("Content-Type", "application/json").body(key.clone());
+            Box::pin(ask(request, answers))
+        })
+    } else {
+        Flood::start(ASKING, move |_, answers| {
+            let request = client.get(format!("{url}/v2/self/keys")).bearer_auth(&token);
+            Box::pin(ask(request, answers))
+        })
+    };
+    flood.end()
+}

@@ -1,0 +1,358 @@
+//! A key service of somebody else's that answers what it likes. Nothing of it empties a cache, brings back what was
+//! removed, or makes a host ask for more and more.
+
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Choice, End, Fault, USUAL, Victim};
+use crate::conditions::{CALM, Excuses};
+use crate::foreign::{Entry, Evil, Foreign, KEYS, NDJSON, STREAM, chunk, event, ok, snapshot};
+use crate::world::{World, snapshot_at};
+
+/// No sequence of answers makes a host ask for more snapshots than this, while the fault lasts.
+const SNAPSHOTS_MAX: usize = 10;
+/// The pause between two pieces of an answer that goes on.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The pause between two bytes of an answer that crawls.
+const CRAWL: Duration = Duration::from_millis(500);
+const ENDLESS_BYTES: usize = 64 * 1024;
+/// Entries that are missing from each snapshot of an erosion: each alone is below `shrink_max`.
+const ERODED: usize = 9;
+/// How far back an old snapshot is.
+const OLDER: u64 = 50;
+/// More changes than an evil service makes up.
+const AHEAD: u64 = 1_000;
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "hostile-removals",
+        about: "a foreign service removes every key: by events, by entries that cannot be read, or by one snapshot after the other",
+        victim: Victim::Host,
+        variants: &["remove-all", "unreadable", "erosion"],
+        seconds: (6, 12),
+        excuses: Excuses { shrunk: true, ..Excuses::NONE },
+        status: &["other"],
+        weight: 3,
+        begin: turn,
+        ..USUAL
+    },
+    Fault {
+        name: "hostile-history",
+        about: "a foreign service tells of another time: an older snapshot, an epoch that it had left, events that run \
+                backwards, leave a gap, or are of another epoch",
+        victim: Victim::Host,
+        variants: &["old-snapshot", "old-epoch", "backwards", "gap", "other-epoch"],
+        seconds: (6, 12),
+        status: &["other"],
+        weight: 3,
+        begin: turn,
+        ..USUAL
+    },
+    Fault {
+        name: "hostile-answers",
+        about: "a foreign service's answers are cut, empty, of another kind, garbage, endless or crawling",
+        victim: Victim::Host,
+        variants: &[
+            "empty",
+            "cut",
+            "nothing",
+            "html",
+            "garbage",
+            "unordered",
+            "endless-line",
+            "endless-body",
+            "crawling",
+            "error",
+        ],
+        seconds: (6, 12),
+        status: &["other"],
+        weight: 2,
+        begin: turn,
+        ..USUAL
+    },
+    Fault {
+        name: "hostile-resets",
+        about: "a foreign service asks for a snapshot again and again, after a heartbeat or a good change",
+        victim: Victim::Host,
+        variants: &["after-heartbeat", "after-change", "at-once"],
+        seconds: (12, 15),
+        weight: 2,
+        begin: turn,
+        ..USUAL
+    },
+    Fault {
+        name: "replayed-snapshot",
+        about: "something between a host and the service asks for a snapshot, and answers with one of 20 s before",
+        victim: Victim::Host,
+        seconds: (6, 10),
+        status: &["api"],
+        begin: replay,
+        ..USUAL
+    },
+];
+
+const EVILS: &[Evil] = &[
+    Evil { name: "remove-all", snapshot: None, changes: Some(remove_all) },
+    Evil { name: "unreadable", snapshot: None, changes: Some(unreadable) },
+    Evil { name: "erosion", snapshot: Some(erosion), changes: Some(heartbeat_and_reset) },
+    Evil { name: "old-snapshot", snapshot: Some(old_snapshot), changes: None },
+    Evil { name: "old-epoch", snapshot: Some(old_epoch), changes: Some(heartbeat_and_reset) },
+    Evil { name: "backwards", snapshot: None, changes: Some(backwards) },
+    Evil { name: "gap", snapshot: None, changes: Some(gap) },
+    Evil { name: "other-epoch", snapshot: None, changes: Some(other_epoch) },
+    Evil { name: "empty", snapshot: Some(empty), changes: None },
+    Evil { name: "cut", snapshot: Some(cut), changes: None },
+    Evil { name: "nothing", snapshot: Some(|stream, _| stream.write_all(&ok(NDJSON, ""))), changes: None },
+    Evil {
+        name: "html",
+        snapshot: Some(|stream, _| {
+            stream.write_all(&ok("text/html", "<!doctype html><title>Sign in</title>"))
+        }),
+        changes: None,
+    },
+    Evil { name: "garbage", snapshot: Some(garbage), changes: None },
+    Evil { name: "unordered", snapshot: Some(unordered), changes: None },
+    Evil { name: "endless-line", snapshot: None, changes: Some(endless_line) },
+    Evil { name: "endless-body", snapshot: Some(endless_body), changes: None },
+    Evil { name: "crawling", snapshot: Some(crawling), changes: None },
+    Evil { name: "error", snapshot: Some(error), changes: Some(error) },
+    Evil { name: "after-heartbeat", snapshot: None, changes: Some(heartbeat_and_reset) },
+    Evil { name: "after-change", snapshot: None, changes: Some(change_and_reset) },
+    Evil { name: "at-once", snapshot: None, changes: None },
+];
+
+fn turn(world: &mut World, choice: &Choice) -> End {
+    let evil = EVILS.iter().find(|evil| evil.name == choice.variant).expect("an answer for each variant");
+    let victim = choice.victim;
+    let host = world.host(victim);
+    host.foreign.turns(Some(*evil));
+    host.foreign_way.closes_connections();
+    Box::new(move |world| {
+        let shared = Arc::clone(&world.shared);
+        let host = world.host(victim);
+        let actor = format!("push-{}", victim + 1);
+        let asked = {
+            let mut state = host.foreign.state();
+            // What it says from now on is newer than all that it said.
+            state.sequence += AHEAD;
+            (state.snapshots, state.streams)
+        };
+        host.foreign.turns(None);
+        host.foreign_way.closes_connections();
+        let told = format!("asked the foreign service for {} snapshots and {} streams", asked.0, asked.1);
+        shared.log.say(&actor, &told);
+        if asked.0 > SNAPSHOTS_MAX {
+            shared.log.violation(&actor, &told, Instant::now());
+        }
+    })
+}
+
+fn replay(world: &mut World, choice: &Choice) -> End {
+    let (shared, victim) = (Arc::clone(&world.shared), choice.victim);
+    let (url, token) = (world.replica(0).service.url(), world.host(victim).token());
+    let recorded = snapshot_at(&url, &token, Duration::from_secs(10)).expect("nothing else is wrong");
+    // Keys that were removed since are removed for good, on every host.
+    shared.rest(CALM + Duration::from_secs(5));
+    let replaying = Foreign::start();
+    replaying.state().replayed = Some(recorded);
+    let spell = shared.conditions.begin(Excuses::HOST, victim);
+    let way = &world.host(victim).way;
+    way.leads_to(vec![format!("127.0.0.1:{}", replaying.port())]);
+    way.closes_connections();
+    shared.log.say(&format!("push-{}", victim + 1), "is answered with an old snapshot from now on");
+    Box::new(move |world| {
+        let addresses = world.addresses();
+        let way = &world.host(victim).way;
+        way.leads_to(addresses);
+        way.closes_connections();
+        world.shared.conditions.end(spell);
+        drop(replaying);
+    })
+}
+
+/// Sends `text` and then heartbeats, as long as the fault lasts.
+fn goes_on(stream: &mut TcpStream, foreign: &Foreign, text: &str) -> io::Result<()> {
+    stream.write_all(STREAM)?;
+    stream.write_all(&chunk(text))?;
+    while foreign.is_evil() {
+        stream.write_all(&chunk(&foreign.state().heartbeat()))?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn remove_all(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let state = foreign.state();
+    let removals = state.entries.iter().zip(1..).map(|(entry, number)| {
+        let data = json!({ "fingerprint": entry.fingerprint.to_string() }).to_string();
+        event("remove", &data, Some(&state.id(number)))
+    });
+    let removals: String = removals.collect();
+    drop(state);
+    goes_on(stream, foreign, &removals)
+}
+
+fn unreadable(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let state = foreign.state();
+    let puts = state.entries.iter().zip(1..).map(|(entry, number)| {
+        let data = json!({
+            "fingerprint": entry.fingerprint.to_string(), "key": "x", "account": "other_0", "key_id": "key_0",
+        });
+        event("put", &data.to_string(), Some(&state.id(number)))
+    });
+    let puts: String = puts.collect();
+    drop(state);
+    goes_on(stream, foreign, &puts)
+}
+
+/// Each snapshot is newer than the one before, and has some keys less.
+fn erosion(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let mut state = foreign.state();
+    state.sequence += 1;
+    let left = state.entries.len().saturating_sub(ERODED * state.snapshots).max(1);
+    let text = snapshot(&state.epoch, state.sequence, state.entries.get(..left).unwrap_or_default());
+    drop(state);
+    stream.write_all(&ok(NDJSON, &text))
+}
+
+/// Of the same epoch, from before: with keys that were removed since.
+fn old_snapshot(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let state = foreign.state();
+    let text = snapshot(&state.epoch, state.sequence - OLDER, &state.with_ghosts());
+    drop(state);
+    stream.write_all(&ok(NDJSON, &text))
+}
+
+/// A new epoch, which is good, and then the one before it again.
+fn old_epoch(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let mut state = foreign.state();
+    let text = if state.snapshots == 1 {
+        let left = std::mem::take(&mut state.epoch);
+        state.epoch = format!("{left}x");
+        state.snapshot()
+    } else {
+        let left = state.epoch.strip_suffix('x').unwrap_or_default().to_owned();
+        snapshot(&left, state.sequence + OLDER, &state.with_ghosts())
+    };
+    drop(state);
+    stream.write_all(&ok(NDJSON, &text))
+}
+
+/// The removed keys as events with these ids.
+fn ghosts(foreign: &Foreign, id: impl Fn(i64) -> String) -> String {
+    let state = foreign.state();
+    let puts =
+        state.ghosts.iter().zip(1..).map(|(entry, number)| event("put", &entry.json, Some(&id(number))));
+    puts.collect()
+}
+
+fn backwards(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let (epoch, sequence) = place(foreign);
+    let text = ghosts(foreign, |number| format!("{epoch}-{}", sequence.saturating_add_signed(-number)));
+    goes_on(stream, foreign, &text)
+}
+
+fn gap(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let (epoch, sequence) = place(foreign);
+    let text = ghosts(foreign, |number| format!("{epoch}-{}", sequence.saturating_add_signed(10 * number)));
+    goes_on(stream, foreign, &text)
+}
+
+fn other_epoch(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let (_, sequence) = place(foreign);
+    let text = ghosts(foreign, |number| format!("elsewhere-{}", sequence.saturating_add_signed(number)));
+    goes_on(stream, foreign, &text)
+}
+
+fn place(foreign: &Foreign) -> (String, u64) {
+    let state = foreign.state();
+    (state.epoch.clone(), state.sequence)
+}
+
+fn empty(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let (epoch, sequence) = place(foreign);
+    stream.write_all(&ok(NDJSON, &snapshot(&epoch, sequence + 1, &[])))
+}
+
+fn cut(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let text = foreign.state().snapshot();
+    let half: String = text.split_inclusive('\n').take(KEYS / 2).collect();
+    stream.write_all(&ok(NDJSON, &half))
+}
+
+fn garbage(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let text = foreign.state().snapshot().replace("\"account\"", "\"acc\u{0}ount\"");
+    stream.write_all(&ok(NDJSON, &text))
+}
+
+fn unordered(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let (epoch, sequence) = place(foreign);
+    let mut entries: Vec<Entry> = foreign.state().entries.clone();
+    entries.reverse();
+    stream.write_all(&ok(NDJSON, &snapshot(&epoch, sequence + 1, &entries)))
+}
+
+fn endless_line(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    stream.write_all(STREAM)?;
+    let text = "x".repeat(ENDLESS_BYTES);
+    while foreign.is_evil() {
+        stream.write_all(&chunk(&text))?;
+    }
+    Ok(())
+}
+
+fn endless_body(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {NDJSON}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let header = foreign.state().snapshot();
+    stream.write_all(&chunk(&format!("{}\n", header.lines().next().unwrap_or_default())))?;
+    let text = "{}\n".repeat(ENDLESS_BYTES / 3);
+    while foreign.is_evil() {
+        stream.write_all(&chunk(&text))?;
+    }
+    Ok(())
+}
+
+fn crawling(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let text = foreign.state().snapshot();
+    for byte in ok(NDJSON, &text) {
+        if !foreign.is_evil() {
+            break;
+        }
+        stream.write_all(&[byte])?;
+        thread::sleep(CRAWL);
+    }
+    Ok(())
+}
+
+fn error(stream: &mut TcpStream, _: &Foreign) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nlater")
+}
+
+fn heartbeat_and_reset(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    stream.write_all(STREAM)?;
+    stream.write_all(&chunk(&foreign.state().heartbeat()))?;
+    thread::sleep(PAUSE / 10);
+    stream.write_all(&chunk(&event("reset", "{}", None)))?;
+    thread::sleep(PAUSE / 4);
+    Ok(())
+}
+
+/// A good change, of a key that is as it was, and then the wish for a snapshot.
+fn change_and_reset(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let mut state = foreign.state();
+    state.sequence += 1;
+    let (id, entry) = (state.id(0), state.entries.first().expect("some keys").json.clone());
+    drop(state);
+    stream.write_all(STREAM)?;
+    stream.write_all(&chunk(&event("put", &entry, Some(&id))))?;
+    thread::sleep(PAUSE / 10);
+    stream.write_all(&chunk(&event("reset", "{}", None)))?;
+    thread::sleep(PAUSE / 4);
+    Ok(())
+}
