@@ -59,8 +59,9 @@ pub(crate) enum Command {
         pushkeys explain git SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
         pushkeys explain git ~/.ssh/id_ed25519.pub\n  \
         pushkeys explain git ~/.ssh/id_ed25519.pub --log /var/log/auth.log.1\n\n\
-        The last refusals of the key are read from the log: the journal, or else /var/log/auth.log or\n\
-        /var/log/secure.\nExits 0 when sshd would accept the key.")]
+        The last refusals of the key, and of connections, are read from the log: the journal, or else\n\
+        /var/log/auth.log or /var/log/secure. On the user's machine, `ssh -Z git@HOST` (OpenSSH 10.5 or newer)\n\
+        lists the keys that ssh offers, in their order.\nExits 0 when sshd would accept the key.")]
     Explain {
         /// The login, such as git
         #[arg(value_name = "LOGIN")]

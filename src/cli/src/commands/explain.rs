@@ -13,12 +13,14 @@ use serde::Serialize;
 
 use crate::context::{Context, Outcome};
 use crate::hint;
-use crate::log::{Event, Kind, last_lines};
-use crate::output::{BAD, FAINT, GOOD, STRONG, distance, write_json};
+use crate::log::{Dropped, Event, Kind, dropped, last_lines, refused};
+use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_json};
 use crate::record;
 
 /// How many refusals of the past are told.
 const REFUSALS_MAX: usize = 10;
+/// How many addresses that sshd dropped connections of.
+const ADDRESSES_MAX: usize = 5;
 
 /// How the look-up gets to its answer.
 #[derive(Debug, Serialize)]
@@ -40,7 +42,18 @@ struct Past {
     read: Option<String>,
     /// The last first, at most [`REFUSALS_MAX`].
     refusals: Vec<Event>,
+    /// Addresses whose connections sshd dropped before any key was asked for: first those from which this key was refused, and of
+    /// each kind the last first, at most [`ADDRESSES_MAX`].
+    dropped: Vec<DroppedConnections>,
     error: Option<String>,
+}
+
+/// An address, and whether this key came from it.
+#[derive(Debug, Serialize)]
+struct DroppedConnections {
+    #[serde(flatten)]
+    dropped: Dropped,
+    of_this_key: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,11 +109,11 @@ fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint, log: Opt
         conclusion,
         line,
         hint,
-        log: past_of(fingerprint, log),
+        log: past_of(login, fingerprint, log),
     }
 }
 
-fn past_of(fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
+fn past_of(login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
     let fingerprint = fingerprint.to_string();
     match last_lines(log) {
         Ok((read, lines)) => {
@@ -114,12 +127,25 @@ fn past_of(fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
                 })
                 .take(REFUSALS_MAX)
                 .collect();
-            Past { read: Some(read), refusals, error: None }
+            Past { read: Some(read), refusals, dropped: dropped_of(&lines, login, &fingerprint), error: None }
         }
         Err(error) => {
-            Past { read: None, refusals: Vec::new(), error: Some(ErrorReport::of(&error).to_string()) }
+            let error = Some(ErrorReport::of(&error).to_string());
+            Past { read: None, refusals: Vec::new(), dropped: Vec::new(), error }
         }
     }
+}
+
+fn dropped_of(lines: &[String], login: &Login, fingerprint: &str) -> Vec<DroppedConnections> {
+    let of_key = refused(lines, login, fingerprint);
+    let of_this_key = |dropped: &Dropped| of_key.contains(&dropped.address);
+    let mut all: Vec<_> = dropped(lines)
+        .into_iter()
+        .map(|dropped| DroppedConnections { of_this_key: of_this_key(&dropped), dropped })
+        .collect();
+    all.sort_by_key(|connections| !connections.of_this_key);
+    all.truncate(ADDRESSES_MAX);
+    all
 }
 
 fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Consultation), ReadError> {
@@ -270,14 +296,25 @@ fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<
     write_past(out, log)
 }
 
-fn write_past(out: &mut dyn io::Write, Past { read, refusals, error }: &Past) -> io::Result<()> {
+fn write_past(out: &mut dyn io::Write, Past { read, refusals, dropped, error }: &Past) -> io::Result<()> {
     if let Some(error) = error {
         return writeln!(out, "\n{FAINT}past refusals are not known: {error}{FAINT:#}");
     }
     let read = read.as_deref().unwrap_or_default();
     if refusals.is_empty() {
-        return writeln!(out, "\n{FAINT}{read} has no refusal of this key{FAINT:#}");
+        writeln!(out, "\n{FAINT}{read} has no refusal of this key{FAINT:#}")?;
+    } else {
+        writeln!(out, "\n{STRONG}refused before, by {read}, the last first{STRONG:#}")?;
+        refusals.iter().try_for_each(|Event { at, what, .. }| writeln!(out, "  {at}  {what}"))?;
     }
-    writeln!(out, "\n{STRONG}refused before, by {read}, the last first{STRONG:#}")?;
-    refusals.iter().try_for_each(|Event { at, what, .. }| writeln!(out, "  {at}  {what}"))
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{STRONG}sshd dropped connections from these addresses, whatever their keys{STRONG:#}")?;
+    for DroppedConnections { dropped: Dropped { address, times, last_at, reason }, of_this_key } in dropped {
+        let times = count(*times, "time", "times");
+        let of_this_key = if *of_this_key { ", where this key was refused" } else { "" };
+        writeln!(out, "  {last_at}  {address}, {times}: {reason}{of_this_key}")?;
+    }
+    writeln!(out, "hint: pushkeys doctor, which names addresses to exempt (PerSourcePenaltyExemptList)")
 }

@@ -3,10 +3,12 @@
 //! Users choose names and commands that end up in these lines, so a line counts as a program's only by the place of the
 //! program's tag, and a field only before the first byte of a client's.
 
+mod addresses;
 mod follow;
 
 use serde::Serialize;
 
+pub(crate) use addresses::{Dropped, accepted, dropped, refused};
 pub(crate) use follow::{Followed, last_lines};
 
 /// What has happened, in one line that is safe to print.
@@ -96,8 +98,12 @@ fn of_shell(at: String, message: &str) -> Option<Event> {
     Some(Event { at, kind, login: Some(login), account: Some(account), fingerprint: Some(fingerprint), what })
 }
 
-/// Refusals alone: who is let in is told by the forced command.
+/// Refusals alone, of a key or of a connection: who is let in is told by the forced command.
 fn of_sshd(at: String, message: &str) -> Option<Event> {
+    if addresses::drop_in(message).is_some() {
+        let what = format!("sshd: {}", pushkeys_keys::escape(message));
+        return Some(Event { at, kind: Kind::Refused, login: None, account: None, fingerprint: None, what });
+    }
     let rest = message.strip_prefix("Failed publickey for ")?;
     // The name of a login that does not exist is the client's own choice, and may hold anything.
     let login = rest
@@ -169,6 +175,10 @@ mod tests {
         check(
             "sshd-session[7]: Failed publickey for git from 192.0.2.1 port 22 ssh2: ED25519 FP",
             Some((Kind::Refused, git, None)),
+        );
+        check(
+            "sshd[7]: drop connection #0 from [192.0.2.1]:4 on [192.0.2.2]:22 penalty: failed authentication",
+            Some((Kind::Refused, None, None)),
         );
         check("sshd[7]: Accepted publickey for git from 192.0.2.1 port 22 ssh2: ED25519 FP", None);
         check("cron[7]: session login=git", None);

@@ -157,3 +157,27 @@ fn refusals_of_the_past_are_told_with_what_was_read() {
         "{missing}"
     );
 }
+
+#[test]
+fn an_address_that_sshd_shuts_out_is_told() {
+    let host = Host::with_keys();
+    let log = host.cache().join("auth.log");
+    let drop = |second: u32, address: &str| {
+        format!(
+            "Nov 24 12:00:0{second} push-1 sshd[7]: drop connection #0 from [{address}]:4 on [198.51.100.1]:22 penalty: \
+             failed authentication"
+        )
+    };
+    let refused = format!(
+        "Nov 24 12:00:01 push-1 sshd-session[8]: Failed publickey for git from 192.0.2.7 port 4 ssh2: ED25519 {}",
+        fingerprint_of(ANA)
+    );
+    let lines = [refused, drop(2, "192.0.2.7"), drop(3, "192.0.2.7"), drop(4, "192.0.2.8")];
+    std::fs::write(&log, lines.join("\n")).unwrap();
+    let text = host.pushkeys(&["explain", "git", ANA, "--log", log.to_str().unwrap()]).is(0);
+    let (_, past) = text.split_once("from these addresses, whatever their keys\n").unwrap();
+    let expected = "  Nov 24 12:00:03  192.0.2.7, 2 times: penalty: failed authentication, where this key was refused\n  \
+                    Nov 24 12:00:04  192.0.2.8, 1 time: penalty: failed authentication\n\
+                    hint: pushkeys doctor, which names addresses to exempt (PerSourcePenaltyExemptList)\n";
+    assert_eq!(past, expected, "{text}");
+}

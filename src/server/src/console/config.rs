@@ -111,10 +111,11 @@ impl PushHost {
         Self { name: "push.example.com".to_owned(), port: None }
     }
 
-    /// The command by which somebody looks whether it knows a key; `options` stand before the rest.
+    /// The command by which somebody looks whether it knows a key; `options` stand before the rest. `-T`, since ssh warns where it is
+    /// given no terminal.
     pub(super) fn check_command(&self, options: &str) -> String {
         let port = self.port.filter(|&port| port != 22).map(|port| format!("-p {port} ")).unwrap_or_default();
-        format!("ssh {options}{port}git@{}", self.name)
+        format!("ssh -T {options}{port}git@{}", self.name)
     }
 }
 
@@ -135,9 +136,9 @@ mod tests {
             let command = text.parse::<PushHost>().ok().map(|host| host.check_command(""));
             assert_eq!(command.as_deref(), expected, "{text}");
         };
-        check("push.example.com", Some("ssh git@push.example.com"));
-        check("push.example.com:2222", Some("ssh -p 2222 git@push.example.com"));
-        check("push.example.com:22", Some("ssh git@push.example.com"));
+        check("push.example.com", Some("ssh -T git@push.example.com"));
+        check("push.example.com:2222", Some("ssh -T -p 2222 git@push.example.com"));
+        check("push.example.com:22", Some("ssh -T git@push.example.com"));
         for text in ["", "-oProxyCommand=x", "a b", "a;b", "a:", "a:99999", ".a"] {
             check(text, None);
         }

@@ -7,27 +7,32 @@ use pushkeys_keys::{Algorithm, RSA_MODULUS_BITS_MIN};
 
 use super::finding::{Finding, quoted};
 use super::settings::Sshd;
+use crate::log::{Dropped, accepted, dropped};
+use crate::output::count;
 use crate::sshd::{Setting, is_listed, matches_pattern};
 
 /// OpenSSH's own values.
 const TRIES: u32 = 6;
 const STARTUPS: u32 = 10;
 const SESSIONS: u32 = 10;
+/// How many addresses are named that were shut out.
+const ADDRESSES_MAX: usize = 16;
 
 /// RSA's other signature: one of the two will do.
 const RSA_BESIDES: &str = "rsa-sha2-256";
 
 const REFUSED: &str = "sshd refuses the login before any key is looked up";
 
-/// Everything that keeps users out whose keys are known.
-pub(super) fn check(sshd: &Sshd<'_>) -> Vec<Finding> {
+/// Everything that keeps users out whose keys are known. `lines` are those of sshd's log; `config` is its main file.
+pub(super) fn check(sshd: &Sshd<'_>, lines: &[String], config: &Path) -> Vec<Finding> {
     let mut findings = check_users(sshd);
     findings.extend(check_groups(sshd));
     findings.extend(check_key_types(sshd));
     findings.extend(check_numbers(sshd));
     findings.extend(check_revoked_keys(sshd));
     findings.extend(check_startups(sshd));
-    findings.extend(check_penalties(sshd));
+    findings.extend(check_log_level(sshd));
+    findings.extend(check_penalties(sshd, lines, config));
     findings
 }
 
@@ -176,17 +181,54 @@ fn check_startups(sshd: &Sshd<'_>) -> Option<Finding> {
     })
 }
 
-fn check_penalties(sshd: &Sshd<'_>) -> Option<Finding> {
-    let penalties = sshd.effective.value("PerSourcePenalties")?;
-    let exempt = sshd.effective.value("PerSourcePenaltyExemptList").unwrap_or("none");
-    (penalties != "no" && exempt == "none").then(|| {
-        Finding::note(
-            "penalties",
-            "sshd shuts out addresses that fail often, and no address is exempt",
-            "users behind one address are shut out together, for 15 s up to 10 min, when one of them offers keys that \
-             nobody knows; PerSourcePenaltyExemptList names addresses that never are",
-        )
+/// Below VERBOSE sshd does not log which key it refused.
+fn check_log_level(sshd: &Sshd<'_>) -> Option<Finding> {
+    let level = sshd.effective.value("LogLevel")?;
+    (level != "VERBOSE" && !level.starts_with("DEBUG")).then(|| {
+        let what = format!("`LogLevel {level}` is in force for `{}`{}", sshd.login, sshd.place("LogLevel"));
+        let why = "sshd does not log which keys it refuses, so `pushkeys explain` cannot tell when one was";
+        sshd.cured(Finding::note("log-level", what, why), "LogLevel", "VERBOSE")
     })
+}
+
+/// `lines` are those of the log, where it could be read.
+fn check_penalties(sshd: &Sshd<'_>, lines: &[String], config: &Path) -> Option<Finding> {
+    let keyword = "PerSourcePenaltyExemptList";
+    let penalties = sshd.effective.value("PerSourcePenalties")?;
+    let exempt = sshd.effective.value(keyword).filter(|list| *list != "none");
+    if penalties == "no" {
+        return None;
+    }
+    // An address that only ever failed may be an attacker's.
+    let of_users = accepted(lines, sshd.login);
+    let shut_out: Vec<Dropped> = dropped(lines)
+        .into_iter()
+        .filter(|dropped| of_users.contains(&dropped.address) && dropped.reason.starts_with("penalty"))
+        .take(ADDRESSES_MAX)
+        .collect();
+    let why = "users behind one address, such as that of a CI system, are shut out together, for 15 s up to 10 min, when some of \
+               them offer keys that nobody knows";
+    if shut_out.is_empty() {
+        let what = "sshd shuts out addresses that fail often, and no address is exempt";
+        let why = format!("{why}; {keyword} names addresses that never are");
+        return exempt.is_none().then(|| Finding::note("penalties", what, why));
+    }
+    let named =
+        |dropped: &Dropped| format!("{} ({})", dropped.address, count(dropped.times, "time", "times"));
+    let what = format!(
+        "sshd shut out addresses from which `{}` logs in: {}",
+        sshd.login,
+        shut_out.iter().map(named).collect::<Vec<_>>().join(", ")
+    );
+    let list: Vec<String> = exempt
+        .map(str::to_owned)
+        .into_iter()
+        .chain(shut_out.iter().map(|dropped| dropped.address.to_string()))
+        .collect();
+    // It cannot stand in a block, and the first value counts.
+    let line = quoted(&format!("1i {keyword} {}", list.join(",")));
+    let cure = format!("sed -i --follow-symlinks {line} {}", quoted(&config.to_string_lossy()));
+    Some(Finding::warning("penalties", what, why).cured_by(cure))
 }
 
 #[cfg(test)]
@@ -198,13 +240,18 @@ mod tests {
     /// Checks what is found where sshd's settings are `text`.
     #[track_caller]
     fn find(text: &str, expected: &[(&str, Severity)]) {
+        let findings = findings_of(text, &[]);
+        let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    fn findings_of(text: &str, lines: &[&str]) -> Vec<Finding> {
         let login = "git".parse().unwrap();
         let (effective, groups) = (Effective::parse(text), ["git".to_owned(), "pushkeys".to_owned()]);
         let version = Some(Version(9, 8, 1));
         let sshd = Sshd { effective: &effective, settings: &[], login: &login, groups: &groups, version };
-        let findings = check(&sshd);
-        let found: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
-        assert_eq!(found, expected, "{text}");
+        let lines: Vec<String> = lines.iter().map(|line| format!("Nov 24 12:00:00 push-1 {line}")).collect();
+        check(&sshd, &lines, Path::new("/etc/ssh/sshd_config"))
     }
 
     #[test]
@@ -235,6 +282,8 @@ mod tests {
         find("maxauthtries 3", &[("max-auth-tries", Severity::Warning)]);
         find("maxsessions 0", &[("max-sessions", Severity::Error)]);
         find("maxstartups 10:30:100", &[("max-startups", Severity::Note)]);
+        find("loglevel INFO", &[("log-level", Severity::Note)]);
+        find("LogLevel VERBOSE", &[]);
     }
 
     #[test]
@@ -253,5 +302,31 @@ mod tests {
         find("persourcepenalties authfail:5s\npersourcepenaltyexemptlist none", &note);
         find("persourcepenalties authfail:5s\npersourcepenaltyexemptlist 192.0.2.0/24", &[]);
         find("persourcepenalties no\npersourcepenaltyexemptlist none", &[]);
+    }
+
+    #[test]
+    fn addresses_of_users_that_are_shut_out_are_to_be_exempt() {
+        let drop = |address: &str| {
+            format!(
+                "sshd[1]: drop connection #0 from [{address}]:4 on [192.0.2.1]:22 penalty: failed authentication"
+            )
+        };
+        let (users, strangers) = (drop("192.0.2.7"), drop("192.0.2.8"));
+        let accepted =
+            "sshd-session[1]: Accepted publickey for git from 192.0.2.7 port 22 ssh2: ED25519 SHA256:x";
+        let cure = |list: &str, lines: &[&str]| {
+            let text = format!("PerSourcePenalties authfail:5.000000\nPerSourcePenaltyExemptList {list}");
+            let [finding] = findings_of(&text, lines).try_into().unwrap();
+            (finding.severity, finding.cure)
+        };
+        let put = |list: &str| {
+            Some(format!(
+                "sed -i --follow-symlinks '1i PerSourcePenaltyExemptList {list}' /etc/ssh/sshd_config"
+            ))
+        };
+        assert_eq!(cure("none", &[&strangers]), (Severity::Note, None));
+        assert_eq!(cure("none", &[&strangers, &users]), (Severity::Note, None));
+        assert_eq!(cure("none", &[&strangers, &users, accepted]), (Severity::Warning, put("192.0.2.7")));
+        assert_eq!(cure("10.0.0.0/8", &[&users, accepted]), (Severity::Warning, put("10.0.0.0/8,192.0.2.7")));
     }
 }

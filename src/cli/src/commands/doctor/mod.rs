@@ -27,6 +27,7 @@ use serde::Serialize;
 
 use crate::accounts::{Shadow, User};
 use crate::context::{Context, Outcome};
+use crate::log::last_lines;
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
 use crate::program::is_root;
 use crate::sshd::{Effective, Package, Setting, Version, read_config_files};
@@ -117,7 +118,9 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
 fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> Vec<Finding> {
     let mut findings = helper::check(context, sshd, options);
     findings.extend(sshd.check());
-    findings.extend(access::check(sshd));
+    // Without a log nothing is known of addresses, which others than root may not read.
+    let lines = last_lines(options.log.as_deref()).map(|(_, lines)| lines).unwrap_or_default();
+    findings.extend(access::check(sshd, &lines, &options.sshd_config));
     if let Some(version) = sshd.version {
         findings.extend(advisories::check(version, Package::of(&options.sshd).as_ref(), sshd.effective));
     }

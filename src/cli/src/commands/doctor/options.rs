@@ -23,6 +23,9 @@ pub(crate) struct DoctorOptions {
     /// The configuration of git pushes
     #[arg(long, value_name = "FILE", default_value = "/etc/pushkeys/shell.toml")]
     pub(crate) shell_config: PathBuf,
+    /// Read from this file whom sshd shut out [default: the journal, or else the file of syslog]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) syncd: SyncdOptions,
     /// Print the drop-in for sshd that is shipped, and exit
