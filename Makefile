@@ -98,7 +98,7 @@ install-host: dist
 	$(FILE) -t "$(ROOT)/lib/tmpfiles.d" systemd/tmpfiles.d/pushkeys.conf
 	$(FILE) -t "$(ROOT)/share/man/man8" packaging/man/*.8
 	$(OUT)/pushkeys manual "$(ROOT)"
-	$(OUT)/pushkeys-syncd --manual "$(ROOT)"
+	$(OUT)/pushkeys-syncd manual "$(ROOT)"
 	scripts/page-of-configuration pushkeys-syncd.toml "where a push host's keys come from" packaging/etc/syncd.toml \
 		"$(ROOT)/share/man/man5"
 	scripts/page-of-configuration pushkeys-shell.toml "how a push host serves git" packaging/examples/shell.toml \

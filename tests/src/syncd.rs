@@ -33,7 +33,7 @@ impl Syncd {
 
     /// Starts it to sync once and to end by itself.
     pub fn start_once(&mut self) {
-        self.start_as(&["--once"]);
+        self.start_as(&["sync-once"]);
     }
 
     /// Starts it with a clock that is off by `offset`, such as `-25h`, against that of everybody else.

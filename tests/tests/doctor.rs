@@ -364,7 +364,7 @@ fn against_source(patient: &Patient) -> (Option<i32>, String) {
 /// The fingerprint of the first key that the service's snapshot has.
 fn first_of_service(patient: &Patient) -> String {
     let mut command = as_user("pushkeys", program(Program::Syncd));
-    command.arg("--config").arg(patient.host.syncd.configuration()).args(["--check", "--contact", "--json"]);
+    command.arg("--config").arg(patient.host.syncd.configuration()).args(["check", "--contact", "--json"]);
     let said: Value = serde_json::from_str(&run(&mut command).output()).unwrap();
     let sample = said.as_array().unwrap().iter().find_map(|said| said["sample"]["fingerprint"].as_str());
     sample.expect("the service has a key").to_owned()

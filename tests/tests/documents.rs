@@ -198,7 +198,7 @@ fn the_settings_that_the_guides_show_are_ones() {
         let file = room.write_with_mode(name, &text, 0o644);
         let program = program(if is_host { Program::Syncd } else { Program::Server });
         let mut command = Command::new(program);
-        command.arg("--config").arg(file).arg("--json").arg(if is_host { "--check" } else { "check" });
+        command.arg("--config").arg(file).args(["check", "--json"]);
         let finished = run(&mut command);
         // What the settings lead to, such as a database of somebody else's, is not there.
         let is_read = if is_host {

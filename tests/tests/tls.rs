@@ -66,10 +66,10 @@ fn failures(service: &Service, kind: &str) -> u64 {
         .map_or(0, |number| number.parse().expect("a number"))
 }
 
-/// What `pushkeys-syncd --check --contact` says of the host's sources.
+/// What `pushkeys-syncd check --contact` says of the host's sources.
 fn contact(host: &PushHost) -> Finished {
     let mut command = as_user("pushkeys", program(Program::Syncd));
-    run(command.arg("--config").arg(host.syncd.configuration()).args(["--check", "--contact"]))
+    run(command.arg("--config").arg(host.syncd.configuration()).args(["check", "--contact"]))
 }
 
 #[track_caller]
@@ -446,7 +446,7 @@ fn every_command_of_the_guide_about_certificates_works() {
             format!("{} --config {own}/server.toml", server.display()),
         ),
         ("/etc/pushkeys/", format!("{there}/")),
-        ("pushkeys-syncd --check", format!("{} --config {there}/syncd.toml --check", syncd.display())),
+        ("pushkeys-syncd check", format!("{} --config {there}/syncd.toml check", syncd.display())),
     ];
     let runs = |block: &str| {
         let script = replaced.iter().fold(block.to_owned(), |text, (name, here)| text.replace(name, here));

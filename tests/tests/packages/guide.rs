@@ -94,7 +94,7 @@ impl Reader<'_> {
 
     /// What the text before `block` asks for.
     fn prepares_for(&self, block: &str) {
-        if block.starts_with("pushkeys-syncd --check") {
+        if block.starts_with("pushkeys-syncd check") {
             self.edits(HOST_CONFIGURATION, |text| {
                 let (before, after) = text.split_once(SOURCE).expect("a source that waits");
                 let (file, after) = after.split_once('\n').expect("a line");

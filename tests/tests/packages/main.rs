@@ -103,7 +103,7 @@ fn deb_and_rpm_hold_the_same() {
 fn what_is_shipped_is_valid(machine: &Machine) {
     let as_syncd = ["setpriv", "--reuid=pushkeys", "--regid=pushkeys", "--init-groups", "--"];
     let check = |words: &[&str]| machine.tries(&[&as_syncd, words].concat());
-    let finished = check(&["pushkeys-syncd", "--check"]);
+    let finished = check(&["pushkeys-syncd", "check"]);
     assert!(finished.status.success() && !finished.stdout.contains("warning"), "{finished:?}");
     machine.runs(&["pushkeys-server", "check"]);
     machine.runs(&["/usr/sbin/sshd", "-t", "-f", "/usr/share/pushkeys/sshd_config.d/50-pushkeys.conf"]);

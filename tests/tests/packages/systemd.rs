@@ -61,7 +61,7 @@ fn the_host_learns_a_key_by_its_token(booted: &Booted) {
         sed -i -e '/^# A key service/,/^$/ s/^#\([[a-z]\)/\1/' -e 's,https://keys.example.com,http://127.0.0.1:8080,' \
             /etc/pushkeys/syncd.toml
         systemctl restart pushkeys-syncd.service
-        pushkeys-syncd --check",
+        pushkeys-syncd check",
     );
     until("the key has come", || booted.runs("pushkeys list").contains("laptop"));
     for user in ["git", "pushkeys-lookup", "pushkeys-server"] {

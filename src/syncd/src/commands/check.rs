@@ -35,7 +35,7 @@ enum Level {
 }
 
 /// Checks the configuration and the files that it names.
-pub(crate) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
+pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     let findings = match config::load(path) {
         Ok(config) => of_config(path, &config, contact).await,
         Err(error) => vec![Finding::new(Level::Error, ErrorReport::of(&error).to_string())],

@@ -69,7 +69,7 @@ struct Summary {
 }
 
 /// Compares every source, and prints each difference as it is confirmed.
-pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
+pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
     let mut is_same = true;
     for settings in &config.sources {
         let (differences, summary) = match of_source(config, settings).await {

@@ -18,16 +18,16 @@ const BOUNDS: Bounds = Bounds { bytes_max: 16 * 1024 * 1024, duration_max: Durat
 
 /// What a source answered.
 #[derive(Debug)]
-pub(crate) struct Contact {
+pub(super) struct Contact {
     /// By how many seconds this host's clock is ahead of the source's, where the source gave its time.
-    pub(crate) clock_ahead_s: Option<i64>,
+    pub(super) clock_ahead_s: Option<i64>,
     /// The first key of its snapshot, if it has one.
-    pub(crate) sample: Option<Sample>,
+    pub(super) sample: Option<Sample>,
 }
 
 /// A key that a lookup on this host must know as the source does.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Sample {
+pub(super) struct Sample {
     source: String,
     fingerprint: String,
     account: String,
@@ -35,7 +35,7 @@ pub(crate) struct Sample {
 }
 
 /// Begins to read the snapshot of a source, and breaks off after its first entry. `None` for a source on this host.
-pub(crate) async fn ask(settings: &SourceSettings) -> Result<Option<Contact>, SyncError> {
+pub(super) async fn ask(settings: &SourceSettings) -> Result<Option<Contact>, SyncError> {
     let Some(request) = snapshot_of(settings) else { return Ok(None) };
     let mut body = request.send(Some(BOUNDS)).await?;
     let now = Timestamp::now();

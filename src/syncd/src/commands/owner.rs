@@ -1,5 +1,5 @@
-//! Tasks that root starts, done as the daemon's user, who owns the cache's folder: what root can read says nothing of what
-//! the daemon can, and what root writes is not the daemon's to replace.
+//! What root starts is done as the daemon's user, who owns the cache's folder: what root can read says nothing of what the
+//! daemon can, and what root writes the daemon cannot replace.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,15 +9,24 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-/// Begins this program, which root has started, anew as the owner of the folder `cache`, with the groups that user has, if
-/// the folder is somebody else's. Returns where nothing is to be done.
-pub(crate) fn become_owner_of(cache: &Path) -> anyhow::Result<()> {
-    let owner = match std::fs::metadata(cache) {
+use crate::config;
+
+/// Starts this program again as the owner of the cache that the configuration at `config` names, with the groups of that
+/// user, if root has started it and the cache is another user's. Returns where there is nothing to do.
+pub(super) fn become_owner(config: &Path) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // The command itself reports a configuration that cannot be read.
+    let Ok(config) = config::load(config) else { return Ok(()) };
+    let owner = match std::fs::metadata(&config.cache) {
         Ok(folder) if folder.uid() != 0 => folder,
-        // Whoever misses the folder says so.
+        // A command that needs the folder reports that it is missing.
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", cache.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at `{}`", config.cache.display()));
+        }
     };
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let mut command = Command::new("setpriv");

@@ -36,7 +36,7 @@ struct SourceReport {
 }
 
 /// Syncs all sources at once, and prints a line about each.
-pub(crate) async fn run(config: &Config, json: bool) -> ExitCode {
+pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
     let answers = Arc::new(RevocationAnswers::default());
     let status = Arc::new(StatusStore::new(&config.cache, Path::new(""), answers));
     let conflicts = Arc::new(ConflictWatch::default());

@@ -44,7 +44,7 @@ pub(crate) enum ConfigError {
     #[error("`{path}` is longer than {CONFIG_BYTES_MAX} bytes", path = path.display())]
     TooLong { path: PathBuf },
     #[error(
-        "`{path}`, line {line}: {what}\nhint: edit it, then run `pushkeys-syncd --config {path} --check`",
+        "`{path}`, line {line}: {what}\nhint: edit it, then run `pushkeys-syncd --config {path} check`",
         path = path.display()
     )]
     Content { path: PathBuf, line: usize, what: String },

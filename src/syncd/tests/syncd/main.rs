@@ -2,10 +2,11 @@
 
 #![cfg(test)]
 
+mod commands;
 mod directory;
 mod feed;
 mod hostile;
-mod modes;
+
 mod reload;
 mod support;
 mod tls;

@@ -19,7 +19,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 #[derive(Args)]
 #[command(after_help = "\
 Imports real Ed25519 keys into a key service on SQLite, then in turn: `ssh-keygen -lf` prints the fingerprints
-of all of them, and `pushkeys-syncd --once` fetches, validates and stores all of them in an empty cache.")]
+of all of them, and `pushkeys-syncd sync-once` fetches, validates and stores all of them in an empty cache.")]
 pub(crate) struct Arguments {
     /// Keys at the service
     #[arg(long, default_value_t = 1_000_000)]
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         resident_kib = resident_kib.max(peak);
     }
     report.times("ssh-keygen -lf", &keygen, &keygen);
-    report.times("pushkeys-syncd --once", &syncd, &keygen);
+    report.times("pushkeys-syncd sync-once", &syncd, &keygen);
     report.at_most(
         "first sync, against ssh-keygen -lf",
         ratio(syncd.median(), keygen.median()),

@@ -145,7 +145,7 @@ pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
     finding.into_iter().collect()
 }
 
-/// What `pushkeys-syncd --check --contact` says.
+/// What `pushkeys-syncd check --contact` prints.
 #[derive(Deserialize)]
 struct Said {
     level: Level,
@@ -186,7 +186,7 @@ pub(crate) fn user(context: &Context) -> String {
 pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<Finding>, Vec<Sample>) {
     let config = config(context, options.syncd.config.as_ref());
     let mut command = as_user(&user(context), &options.syncd.program);
-    command.arg("--config").arg(&config).args(["--check", "--contact", "--json"]);
+    command.arg("--config").arg(&config).args(["check", "--contact", "--json"]);
     let why = "without its daemon this host falls behind, and refuses every key once the cache is too old";
     let finished = match run(&mut command) {
         Ok(finished) => finished,
@@ -197,7 +197,7 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
     let Ok(said) = serde_json::from_str::<Vec<Said>>(&finished.stdout) else {
         let first = finished.stderr.lines().next().unwrap_or_default();
         let what = format!(
-            "`{} --check` ended with {}: {}",
+            "`{} check` ended with {}: {}",
             options.syncd.program.display(),
             finished.ending(),
             pushkeys_keys::escape(first)

@@ -1,6 +1,6 @@
 //! `pushkeys doctor`: whether this host is set up so that logins work, and let in nobody else.
 //!
-//! It asks sshd itself for the settings in force, the helper itself for answers, and the daemon's own `--check` about its
+//! It asks sshd itself for the settings in force, the helper itself for answers, and the daemon's own `check` about its
 //! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
 
 mod access;

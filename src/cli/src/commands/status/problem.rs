@@ -71,7 +71,7 @@ fn of_status(status: &Status, is_running: bool) -> Vec<Problem> {
             safe(&error.at),
             safe(&error.what)
         );
-        problems.push(general(what, format!("pushkeys-syncd --config {} --check", status.config.display())));
+        problems.push(general(what, format!("pushkeys-syncd --config {} check", status.config.display())));
     }
     if let Some(first) = status.conflicts.first() {
         let conflicts = count(status.conflicts_count, "key is", "keys are");
@@ -188,7 +188,7 @@ mod tests {
             |overview| status(overview).config_error = Some(error),
             &[(
                 "the configuration of 2026-11-23T16:54:00Z is refused, and the one before it in force: unknown key `x\\u{1b}`",
-                "pushkeys-syncd --config /etc/pushkeys/syncd.toml --check",
+                "pushkeys-syncd --config /etc/pushkeys/syncd.toml check",
             )],
         );
     }

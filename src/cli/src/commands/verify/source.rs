@@ -21,7 +21,7 @@ pub(crate) fn against_source(
 ) -> Result<Outcome> {
     let config = daemon::config(context, syncd.config.as_ref());
     let mut command = as_user(&daemon::user(context), &syncd.program);
-    command.arg("--config").arg(&config).arg("--compare");
+    command.arg("--config").arg(&config).arg("compare");
     if context.json {
         command.arg("--json");
     }
@@ -41,6 +41,6 @@ pub(crate) fn against_source(
     match child.wait()?.code() {
         Some(0) => Ok(Outcome::Yes),
         Some(1) => Ok(Outcome::No),
-        _ => bail!("`{} --compare` did not end as it should", syncd.program.display()),
+        _ => bail!("`{} compare` did not end as it should", syncd.program.display()),
     }
 }

@@ -31,7 +31,7 @@ const STUCK_MAX: Duration = Duration::from_mins(5);
 const READY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Runs under `config`, which was read from `path`, until SIGTERM or SIGINT.
-pub(crate) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+pub(super) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

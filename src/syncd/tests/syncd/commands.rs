@@ -1,16 +1,16 @@
-//! `--once` and `--check`: what they print, and their exit status.
+//! The commands that end by themselves: what they print, and their exit status.
 
 use crate::support::{Answer, Host, Service, entry, key, snapshot, with_type};
 
 #[test]
-fn once_says_what_became_of_every_source() {
+fn sync_once_prints_what_became_of_every_source() {
     let service = Service::start();
     service.holds(&[entry(0, "acct_7"), entry(1, "acct_7")]);
     let host = Host::new();
     host.write("keys/ana.pub", 0o644, &key(5).1);
     host.configure(&(service.feed("") + &host.directory("local", "keys")));
     let check = |code: i32, expected: &str| {
-        let output = host.run(&["--once"]);
+        let output = host.run(&["sync-once"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
         assert_eq!(output.status.code(), Some(code));
     };
@@ -26,7 +26,7 @@ fn once_says_what_became_of_every_source() {
          local: in sync, 1 keys (0 added, 0 removed, 0 changed, 0 left out)\n",
     );
     service.answer(Answer::Bytes(with_type("text/html", &snapshot(0, &[]))));
-    let output = host.run(&["--once", "--json"]);
+    let output = host.run(&["sync-once", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(reports[0]["problem"].as_str().unwrap().contains("content type `text/html`"), "{reports}");
@@ -69,20 +69,20 @@ fn a_second_writer_is_refused() {
     host.configure(&service.feed(""));
     host.start();
     host.wait_in_step("api", 1);
-    let output = host.run(&["--once"]);
+    let output = host.run(&["sync-once"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("another process is writing to"), "{said}");
 }
 
 #[test]
-fn check_says_what_is_wrong_and_contacts_nobody() {
+fn check_prints_what_is_wrong_and_contacts_no_source() {
     let service = Service::start();
     let host = Host::new();
     let token = host.write("host.token", 0o600, "secret\n");
     host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
     let check = |code: i32, expected: &str| {
-        let output = host.run(&["--check"]);
+        let output = host.run(&["check"]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains(expected), "{said}");
         assert!(!said.contains("secret\n"), "{said}");
@@ -101,12 +101,44 @@ fn check_says_what_is_wrong_and_contacts_nobody() {
 }
 
 #[test]
-fn misuse_is_told_apart() {
+fn misuse_has_a_status_of_its_own() {
     let host = Host::new();
-    for arguments in [&["--json"][..], &["--once", "--check"], &["--colour"], &["extra"]] {
+    for arguments in [
+        &["--json"][..],
+        &["run", "--json"],
+        &["sync-once", "--contact"],
+        &["check", "compare"],
+        &["--once", "--check"],
+        &["--colour"],
+        &["extra"],
+    ] {
         assert_eq!(host.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    let output = host.run(&[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("error: cannot read `"));
+    for arguments in [&[][..], &["run"]] {
+        let output = host.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("error: cannot read `"));
+    }
+}
+
+#[test]
+fn the_flags_of_the_version_before_stand_for_the_commands() {
+    let service = Service::start();
+    service.holds(&[entry(0, "acct_7")]);
+    let host = Host::new();
+    host.configure(&service.feed(""));
+    assert_eq!(host.run(&["--once"]).status.code(), Some(0));
+    let pages = host.path("pages").display().to_string();
+    for (flags, command) in [
+        (&["--once"][..], &["sync-once"][..]),
+        (&["--json", "--once"], &["sync-once", "--json"]),
+        (&["--check"], &["check"]),
+        (&["--check", "--contact", "--json"], &["check", "--contact", "--json"]),
+        (&["--compare"], &["compare"]),
+        (&["--manual", &pages], &["manual", &pages]),
+    ] {
+        let (one, other) = (host.run(flags), host.run(command));
+        assert_eq!(one.status.code(), Some(0), "{flags:?}: {one:?}");
+        assert_eq!((one.status, one.stdout), (other.status, other.stdout), "{flags:?}");
+    }
 }
