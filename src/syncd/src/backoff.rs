@@ -6,10 +6,10 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait of all: an outage that ends is noticed within this time.
 const LAST: Duration = Duration::from_secs(30);
-/// 250 ms doubled seven times is more than 30 s.
+/// 250 ms doubled seven times is more than [`LAST`].
 const DOUBLINGS_MAX: u32 = 7;
 
-/// Exponential waits with jitter, so that a fleet does not come back in one instant.
+/// Exponential waits with jitter, so that a fleet does not reconnect in one instant.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -24,7 +24,7 @@ impl Backoff {
         wait
     }
 
-    /// The source has answered as it should.
+    /// An attempt has succeeded.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_begins_anew() {
+    fn a_success_starts_from_the_first_wait() {
         let mut backoff = Backoff::default();
         for _ in 0..100 {
             assert!(backoff.next() <= LAST);

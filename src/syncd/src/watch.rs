@@ -1,4 +1,4 @@
-//! Changes of files, as the kernel tells them.
+//! Changes of files, as the kernel reports them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// An editor writes a file in several steps; after so long without one it is done.
+/// An editor writes a file in several steps; after this time without one it is done.
 const SETTLE: Duration = Duration::from_millis(50);
-/// Files that change without an end are looked at anyway after so long.
+/// The longest wait for files that go on changing.
 const UNSETTLED_MAX: Duration = Duration::from_secs(1);
 
 /// A watch on some files or folders.
 ///
-/// Folders are watched instead of files, because files are replaced by renaming; and their parents too, because a
-/// folder that is removed and made again says nothing any more.
+/// Folders are watched instead of files, because files are replaced by renaming; and their parents too, because the watch
+/// on a folder ends when it is removed.
 pub(crate) struct Watch {
     changed: Arc<Notify>,
     /// Since when something has been changing.
@@ -26,13 +26,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches `paths`. What cannot be watched is passed over: whoever waits also looks from time to time.
+    /// Watches `paths`. What cannot be watched is left out: the caller also reads the files from time to time.
     pub(crate) fn on<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let changed = Arc::new(Notify::new());
-        let told = Arc::clone(&changed);
+        let notified = Arc::clone(&changed);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.as_ref().map_or(true, is_change) {
-                told.notify_one();
+                notified.notify_one();
             }
         });
         let watcher = match watcher {
@@ -45,15 +45,15 @@ impl Watch {
                 Some(watcher)
             }
             Err(error) => {
-                tracing::warn!("cannot watch files, which are looked at from time to time only: {error}");
+                tracing::warn!("cannot watch files, so they are only read from time to time: {error}");
                 None
             }
         };
         Self { changed, unsettled_since: None, _watcher: watcher }
     }
 
-    /// Waits until something has changed and come to rest. Whoever stops waiting in between misses nothing: the next
-    /// wait goes on from there.
+    /// Waits until something has changed and come to rest. A wait that is dropped in between misses nothing: the next one
+    /// goes on from there.
     pub(crate) async fn changed(&mut self) {
         if self.unsettled_since.is_none() {
             self.changed.notified().await;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_change_is_not_missed_by_whoever_stops_waiting_while_it_settles() {
+    async fn a_change_is_not_missed_when_a_wait_is_dropped_while_it_settles() {
         let folder = tempfile::tempdir().unwrap();
         let mut watch = Watch::on([folder.path()]);
         std::fs::write(folder.path().join("file"), "x").unwrap();

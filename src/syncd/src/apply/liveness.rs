@@ -1,4 +1,4 @@
-//! Signs of life of appliers, for systemd's watchdog.
+//! The sign of life of an applier, for systemd's watchdog.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -28,7 +28,7 @@ pub(super) enum StatePart {
 pub(crate) enum Outcome {
     /// It is in force.
     Taken(Difference),
-    /// It waits for a person's confirmation.
+    /// It waits for confirmation.
     Held(Held),
 }
 

@@ -14,7 +14,7 @@ use crate::config::{RemovalLimit, SourceSettings};
 use crate::status::conflicts::ConflictWatch;
 use crate::status::store::StatusWriter;
 
-/// What the applier of a source works on, and who is told of what it has applied.
+/// What the applier of a source works on, and where it publishes what it has applied.
 #[derive(Debug)]
 pub(crate) struct SourceCache {
     pub(crate) name: SourceName,

@@ -37,7 +37,7 @@ enum Level {
 /// Checks the configuration and the files that it names.
 pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     let findings = match config::load(path) {
-        Ok(config) => of_config(path, &config, contact).await,
+        Ok(config) => config_findings(path, &config, contact).await,
         Err(error) => vec![Finding::new(Level::Error, ErrorReport::of(&error).to_string())],
     };
     // A closed pipe is the reader's decision.
@@ -46,7 +46,7 @@ pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     if has_error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn of_config(path: &Path, config: &Config, contact: bool) -> Vec<Finding> {
+async fn config_findings(path: &Path, config: &Config, contact: bool) -> Vec<Finding> {
     let read = format!(
         "`{}` is understood: {} sources, cache in `{}`",
         path.display(),
@@ -55,12 +55,12 @@ async fn of_config(path: &Path, config: &Config, contact: bool) -> Vec<Finding> 
     );
     let mut findings = vec![Finding::new(Level::Ok, read)];
     for settings in &config.sources {
-        findings.push(of_program(settings));
-        let source = of_source(settings);
+        findings.push(program_finding(settings));
+        let source = source_finding(settings);
         let is_usable = source.level != Level::Error;
         findings.push(source);
         if contact && is_usable {
-            findings.extend(of_contact(settings).await);
+            findings.extend(contact_findings(settings).await);
         }
     }
     if !contact {
@@ -70,7 +70,7 @@ async fn of_config(path: &Path, config: &Config, contact: bool) -> Vec<Finding> 
     findings
 }
 
-async fn of_contact(settings: &SourceSettings) -> Vec<Finding> {
+async fn contact_findings(settings: &SourceSettings) -> Vec<Finding> {
     let name = &settings.name;
     match contact::ask(settings).await {
         Ok(None) => Vec::new(),
@@ -92,7 +92,7 @@ async fn of_contact(settings: &SourceSettings) -> Vec<Finding> {
     }
 }
 
-fn of_program(settings: &SourceSettings) -> Finding {
+fn program_finding(settings: &SourceSettings) -> Finding {
     let name = &settings.name;
     let (level, what) = match check_program(&settings.command_text) {
         Ok(()) => (Level::Ok, "the program of `command` is there, and only root can replace it".to_owned()),
@@ -104,7 +104,7 @@ fn of_program(settings: &SourceSettings) -> Finding {
     Finding::new(level, format!("{name}: {what}"))
 }
 
-fn of_source(settings: &SourceSettings) -> Finding {
+fn source_finding(settings: &SourceSettings) -> Finding {
     let name = &settings.name;
     let result = match &settings.kind {
         SourceKind::Feed(remote) | SourceKind::Poll { remote, .. } => Credentials::load(remote)

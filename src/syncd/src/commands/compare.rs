@@ -72,7 +72,7 @@ struct Summary {
 pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
     let mut is_same = true;
     for settings in &config.sources {
-        let (differences, summary) = match of_source(config, settings).await {
+        let (differences, summary) = match compare_source(config, settings).await {
             Ok(result) => result,
             Err(error) => {
                 let problem = Some(ErrorReport::of(&error).to_string());
@@ -86,13 +86,13 @@ pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
     if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn of_source(
+async fn compare_source(
     config: &Config,
     settings: &SourceSettings,
 ) -> Result<(Vec<Difference>, Summary), CompareError> {
-    let mut comparison = Comparison::of(config, settings).await?;
+    let mut comparison = Comparison::run(config, settings).await?;
     if (1..=DIFFERENCES_MAX as u64).contains(&comparison.count) {
-        let again = Comparison::of(config, settings).await?;
+        let again = Comparison::run(config, settings).await?;
         comparison.differences.retain(|fingerprint, difference| {
             again.differences.get(fingerprint).is_some_and(|other| other == difference)
         });
@@ -124,7 +124,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    async fn of(config: &Config, settings: &'a SourceSettings) -> Result<Self, CompareError> {
+    async fn run(config: &Config, settings: &'a SourceSettings) -> Result<Self, CompareError> {
         // The snapshot is asked for first: what the cache holds is then rather ahead of it than behind.
         let body = match snapshot_of(settings) {
             Some(request) => Some(request.send(Some(SNAPSHOT_BOUNDS)).await.map_err(SyncError::from)?),

@@ -1,4 +1,4 @@
-//! The flags that were in place of the commands. They go on to work in this version.
+//! The flags from before there were commands. They go on to work in this version.
 
 use std::ffi::OsString;
 
@@ -6,7 +6,7 @@ use std::ffi::OsString;
 const COMMANDS: [(&str, &str); 4] =
     [("--check", "check"), ("--once", "sync-once"), ("--compare", "compare"), ("--manual", "manual")];
 
-/// `arguments`, the name of the program first, with the command in front of the others where a flag is in place of it.
+/// `arguments`, of which the first is the program's name, with the first such flag replaced by its command.
 pub(super) fn to_commands(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = |argument: &OsString| COMMANDS.iter().find(|(flag, _)| *flag == argument);

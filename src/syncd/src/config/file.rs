@@ -1,4 +1,4 @@
-//! The configuration file as it is written, and the way from there to what is meant.
+//! The configuration file as it is written, and its resolution into settings.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,7 +18,7 @@ use super::values::{Command, Parsed, ShareOrNever, Span, SpanOrNever};
 
 /// A configuration is read up to this size.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-/// One look-up consults every source, so there are few; readers of the cache count on as many.
+/// One lookup consults every source, so there are few; readers of the cache rely on this bound.
 const SOURCES_MAX: usize = 64;
 
 const CACHE_DEFAULT: &str = "/var/lib/pushkeys/cache";
@@ -28,7 +28,7 @@ const COMMAND_DEFAULT: &str =
 const MAX_STALE_DEFAULT: Duration = Duration::from_hours(24);
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Three heartbeats of a service that sends one every few seconds, and some.
+/// A few heartbeats of a service that sends one every few seconds.
 const SILENCE_DEFAULT: Duration = Duration::from_secs(20);
 const SILENCE_MIN: Duration = Duration::from_millis(100);
 /// HEAD counts whole seconds.
@@ -168,7 +168,7 @@ enum RawKind {
     Directory,
 }
 
-/// What holds for every source that does not say otherwise.
+/// The settings of every source that does not have its own.
 struct Common {
     logins: Vec<Login>,
     command: Command,
@@ -200,7 +200,7 @@ impl Common {
         let is_directory = raw.kind == RawKind::Directory;
         let command = raw.command.as_ref().map_or_else(|| self.command.clone(), |command| command.0.clone());
         let max_stale = raw.max_stale.as_ref().map(|span| span.0.0);
-        // A folder on this host cannot be out of reach, so nothing goes stale unless that is asked for.
+        // A folder on this host is always in reach, so its keys go stale only if that is configured.
         let inherited = if is_directory { None } else { self.max_stale.0 };
         let max_stale = at_least("max_stale", max_stale.unwrap_or(inherited), MAX_STALE_MIN)?;
         let shrink_default = if is_directory { None } else { Some(RemovalLimit::DEFAULT) };
@@ -314,7 +314,7 @@ mod tests {
     const MINIMAL: &str = "[[source]]\nname = \"api\"\nkind = \"feed\"\nurl = \"https://keys.example.com\"\n";
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn settings_have_defaults() {
         let config = parse(MINIMAL).unwrap();
         let source = &config.sources[0];
         assert_eq!(config.cache, Path::new(CACHE_DEFAULT));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_may_say_otherwise() {
+    fn a_source_may_have_its_own_settings() {
         let text = format!(
             "max_stale = \"7d\"\nlogins = [\"a\"]\n{MINIMAL}max_stale = \"never\"\nlogins = [\"b\"]\nshrink_max = \"50%\"\ncommand = \"/bin/x {{account}}\"\n"
         );
@@ -339,11 +339,11 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_render_otherwise() {
-        let rendering = |extra: &str| parse(&format!("{MINIMAL}{extra}")).unwrap().sources[0].renderer_tag();
-        assert_eq!(rendering(""), rendering("max_stale = \"1h\"\n"));
-        assert_ne!(rendering(""), rendering("logins = [\"deploy\"]\n"));
-        assert_ne!(rendering(""), rendering("command = \"/bin/x {account}\"\n"));
+    fn settings_that_change_the_line_change_the_tag() {
+        let tag = |extra: &str| parse(&format!("{MINIMAL}{extra}")).unwrap().sources[0].renderer_tag();
+        assert_eq!(tag(""), tag("max_stale = \"1h\"\n"));
+        assert_ne!(tag(""), tag("logins = [\"deploy\"]\n"));
+        assert_ne!(tag(""), tag("command = \"/bin/x {account}\"\n"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Files that decide who may log in must not be other people's to write.
+//! Files that decide who may log in must not be writable by others.
 
 use std::fs::Metadata;
 use std::io;
@@ -46,8 +46,8 @@ pub(crate) fn check_readable_secret(path: &Path, metadata: &Metadata) -> Result<
     }
 }
 
-/// Whether the program of a forced command is one that others could replace. A program that is missing is
-/// told apart, since it can be installed later.
+/// Whether the program of a forced command is one that others could replace. A missing program is an error of its own,
+/// since it can be installed later.
 pub(crate) fn check_program(command: &str) -> Result<(), UnsafeFile> {
     let path = Path::new(command.split(' ').next().unwrap_or_default());
     let metadata =

@@ -20,7 +20,7 @@ pub(crate) struct Config {
     pub(crate) revoked_keys_file: Option<PathBuf>,
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<SourceSettings>,
-    /// Where Prometheus reads, if it does.
+    /// Where metrics are served, if they are.
     pub(crate) metrics: Option<pushkeys_daemon::metrics::Address>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct SourceSettings {
     pub(crate) command: CommandTemplate,
     /// The text of `command`, whose first word is the program.
     pub(crate) command_text: String,
-    /// How long look-ups are answered after the last contact; `None` is for ever.
+    /// How long lookups are answered after the last contact; `None` is for ever.
     pub(crate) max_stale: Option<Duration>,
     /// What a snapshot may remove; `None` is everything.
     pub(crate) removal_limit: Option<RemovalLimit>,
@@ -56,11 +56,11 @@ pub(crate) enum SourceKind {
 pub(crate) struct Remote {
     pub(crate) url: Url,
     pub(crate) token_file: Option<PathBuf>,
-    /// With it, only these authorities are trusted.
+    /// With it, only these CAs are trusted.
     pub(crate) ca_file: Option<PathBuf>,
     /// Certificate and key.
     pub(crate) client: Option<(PathBuf, PathBuf)>,
-    /// After so long without a byte the connection counts as lost.
+    /// After this time without a byte the connection counts as lost.
     pub(crate) silence_max: Duration,
 }
 
@@ -97,16 +97,16 @@ impl SourceSettings {
         }
     }
 
-    /// Everything that decides what an entry is rendered to, in eight hexadecimal digits: lines that were
+    /// A digest, in eight hexadecimal digits, of everything that decides what an entry is rendered to: lines that were
     /// rendered by other settings, or by another release with another key policy, are not kept.
     pub(crate) fn renderer_tag(&self) -> String {
-        let place = match &self.kind {
+        let location = match &self.kind {
             SourceKind::Feed(remote) | SourceKind::Poll { remote, .. } => remote.url.as_str().to_owned(),
             SourceKind::Directory { path } => path.display().to_string(),
         };
         let logins: Vec<&str> = self.logins.iter().map(Login::as_str).collect();
         let parts =
-            [env!("CARGO_PKG_VERSION"), self.kind_name(), &place, &self.command_text, &logins.join(",")]
+            [env!("CARGO_PKG_VERSION"), self.kind_name(), &location, &self.command_text, &logins.join(",")]
                 .join("\0");
         hex(Sha256::digest(parts).iter().take(4))
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::removal_limit::RemovalLimit;
 
-/// A value that is written as text and parsed, so that a fault is reported at its line.
+/// A value that is written as text and parsed, so that an error is reported at its line.
 #[derive(Debug, Clone)]
 pub(super) struct Parsed<T>(pub(super) T);
 
@@ -21,7 +21,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     }
 }
 
-/// A duration such as `24h`, or a word in place of one.
+/// A duration such as `24h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);
 

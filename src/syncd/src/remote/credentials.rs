@@ -1,5 +1,5 @@
-//! Tokens, authorities and client certificates, read anew for every connection, so that a replaced file counts
-//! from the next one on.
+//! Tokens, CA certificates and client certificates. They are read again for every connection, so a replaced file counts from
+//! the next one on.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,12 +11,12 @@ use thiserror::Error;
 
 use crate::config::{Remote, UnsafeFile, check_readable_secret, check_trusted};
 
-/// A file of credentials is read up to this size: a bundle of all public authorities has a quarter of a mebibyte.
+/// A file of credentials is read up to this size: a bundle of all public CAs has a quarter of a mebibyte.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The longest token in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Why credentials cannot be used. No variant holds what the file says.
+/// Why credentials cannot be used. No variant holds what is in the file.
 #[derive(Debug, Error)]
 pub(crate) enum CredentialError {
     #[error("cannot read `{}`", path.display())]
@@ -28,16 +28,16 @@ pub(crate) enum CredentialError {
     #[error("`{}` does not hold one line of printable ASCII, a token", .0.display())]
     Token(PathBuf),
     #[error("`{}` holds no certificate in PEM", path.display())]
-    Authority { path: PathBuf, source: Option<reqwest::Error> },
+    CaCertificates { path: PathBuf, source: Option<reqwest::Error> },
     #[error("`{}` and its key are not a client certificate in PEM", path.display())]
     Identity { path: PathBuf, source: reqwest::Error },
 }
 
-/// What a connection is made with.
+/// What this host shows to a key service, and which CAs it trusts.
 pub(crate) struct Credentials {
     /// The value of `Authorization`, marked so that it is never printed.
     pub(crate) authorization: Option<HeaderValue>,
-    pub(crate) authorities: Option<Vec<Certificate>>,
+    pub(crate) ca_certificates: Option<Vec<Certificate>>,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -45,7 +45,7 @@ impl Credentials {
     pub(crate) fn load(remote: &Remote) -> Result<Self, CredentialError> {
         Ok(Self {
             authorization: remote.token_file.as_deref().map(authorization).transpose()?,
-            authorities: remote.ca_file.as_deref().map(authorities).transpose()?,
+            ca_certificates: remote.ca_file.as_deref().map(ca_certificates).transpose()?,
             identity: remote
                 .client
                 .as_ref()
@@ -67,9 +67,9 @@ fn authorization(path: &Path) -> Result<HeaderValue, CredentialError> {
     Ok(value)
 }
 
-fn authorities(path: &Path) -> Result<Vec<Certificate>, CredentialError> {
+fn ca_certificates(path: &Path) -> Result<Vec<Certificate>, CredentialError> {
     let bundle = read(path, false)?;
-    let fault = |source| CredentialError::Authority { path: path.to_owned(), source };
+    let fault = |source| CredentialError::CaCertificates { path: path.to_owned(), source };
     let certificates = Certificate::from_pem_bundle(&bundle).map_err(|source| fault(Some(source)))?;
     if certificates.is_empty() { Err(fault(None)) } else { Ok(certificates) }
 }

@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer to a report is short.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("pushkeys-syncd/", env!("CARGO_PKG_VERSION"));
-/// How much of a header of the service is repeated in a message.
+/// How much of a header of the answer is repeated in a message.
 const HEADER_SHOWN_CHARACTERS_MAX: usize = 80;
 /// How much of its reason for a refusal.
 const REASON_SHOWN_CHARACTERS_MAX: usize = 300;
@@ -26,13 +26,13 @@ pub(crate) struct Request<'a> {
     pub(crate) url: Url,
     /// A header besides those of every request.
     pub(crate) header: Option<(HeaderName, String)>,
-    /// What is sent, in JSON; without it the request only asks.
+    /// What is sent, in JSON; without it the request is a GET.
     pub(crate) body: Option<Vec<u8>>,
     /// A stream of events must not wait for a compressor's buffer.
     pub(crate) compressed: bool,
-    /// What is asked for, and named when something else comes.
+    /// The content type that is asked for, and that errors name.
     pub(crate) media_type: &'static str,
-    /// Other types that are as good.
+    /// Other content types that are accepted.
     pub(crate) media_types_too: &'static [&'static str],
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Bounds {
     pub(crate) duration_max: Duration,
 }
 
-/// Sends `body`, and gives the answer, of which more than `bytes_max` are refused.
+/// Sends `body`, and returns the answer; one that is longer than `bytes_max` is refused.
 pub(crate) async fn post_json(
     remote: &Remote,
     url: Url,
@@ -157,8 +157,8 @@ pub(crate) fn client(remote: &Remote, compressed: bool, url: &str) -> Result<Cli
     if !compressed {
         builder = builder.no_gzip().no_zstd();
     }
-    if let Some(authorities) = credentials.authorities {
-        builder = builder.tls_certs_only(authorities);
+    if let Some(ca_certificates) = credentials.ca_certificates {
+        builder = builder.tls_certs_only(ca_certificates);
     } else if remote.url.scheme() != "https" {
         // A service on this machine can be asked where no CA certificates are installed.
         builder = builder.tls_certs_only([]);

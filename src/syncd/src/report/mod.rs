@@ -1,5 +1,5 @@
-//! What a key service is told of this host: the changes that are applied here, the keys that are used here, and what is
-//! revoked here alone. A source never waits for any of it.
+//! Reports to key services: the changes that are applied on this host, the keys that are used here, and what is revoked here
+//! alone. A source never waits for any of them.
 
 pub(crate) mod acknowledgement;
 pub(crate) mod reporter;

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often uses that could not be reported are written to the disk.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
-/// An answer has a word for each item of a report.
+/// An answer is a word for each item of a report.
 const REPLY_BYTES_MAX: u64 = 64 * 1024;
 
 const _: () = assert!(pushkeys_cache::REVOCATIONS_MAX <= REPORT_ITEMS_MAX);
@@ -50,7 +50,7 @@ pub(crate) struct Reporter {
     has_failed: bool,
     /// When uses were last written to the disk, as long as they are there.
     saved_at: Option<Instant>,
-    /// What the service was last told to be revoked here, and when. It may know of revocations that were taken back while no
+    /// The revocations that were last reported, and when. The service may know of revocations that were taken back while no
     /// daemon ran, so the first report is made even if nothing is revoked.
     reported: Option<(Revocations, Instant)>,
 }

@@ -1,4 +1,4 @@
-//! Which keys are used: what forced commands say, until the key services have been told.
+//! Which keys are used: what forced commands say, until it is reported to the key services.
 //!
 //! The forced command runs as the login that clients reach, so what it says counts only where the cache agrees, the time is
 //! this daemon's, and everything is bounded. A use may be lost: the next one says the same.
@@ -32,7 +32,7 @@ const FILE_BYTES_MAX: u64 = WAITING_MAX as u64 * 320;
 /// Of several uses of one kind the last is enough.
 type Waiting = BTreeMap<(Fingerprint, UseKind), Use>;
 
-/// The uses that no key service has been told of.
+/// The uses that are not reported yet.
 #[derive(Debug)]
 pub(crate) struct Usage {
     cache: PathBuf,
@@ -122,7 +122,7 @@ impl Usage {
         })
     }
 
-    /// Takes out some of what `source` has not been told. A report that fails is to be given back.
+    /// Takes out a report to `source`. One that fails is to be given back.
     pub(crate) fn take_some(&self, source: &SourceName) -> UsageReport {
         let mut waiting = self.lock();
         let Some(waiting) = waiting.get_mut(source) else { return UsageReport::default() };
@@ -130,7 +130,7 @@ impl Usage {
         UsageReport { uses: keys.iter().filter_map(|key| waiting.remove(key)).collect() }
     }
 
-    /// Keeps `report`, of which `source` could not be told.
+    /// Keeps `report`, which could not be made to `source`.
     pub(crate) fn give_back(&self, source: &SourceName, report: UsageReport) {
         let mut waiting = self.lock();
         let waiting = waiting.entry(source.clone()).or_default();
@@ -150,7 +150,7 @@ impl Usage {
         true
     }
 
-    /// Writes what `source` has not been told to a file, or removes the file when it was told everything. The file outlasts
+    /// Writes what waits for `source` to a file, or removes the file when nothing waits. The file outlasts
     /// a restart, and perhaps not a power cut.
     pub(crate) fn save(&self, source: &SourceName) {
         let path = self.file(source);

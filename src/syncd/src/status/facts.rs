@@ -33,7 +33,7 @@ pub(crate) struct SourceFacts {
     pub(super) since: Timestamp,
     /// HEAD, with the cursor in the source's own words.
     pub(crate) head: Option<Head>,
-    /// The last change that the source said it has, where it numbers them.
+    /// The number of the last change at the source, where it numbers them.
     pub(crate) sequence_at_source: Option<u64>,
     pub(super) last_change: Option<LastChange>,
     pub(super) last_error: Option<LastError>,

@@ -68,11 +68,11 @@ fn a_second_writer_is_refused() {
     let mut host = Host::new();
     host.configure(&service.feed(""));
     host.start();
-    host.wait_in_step("api", 1);
+    host.wait_in_sync("api", 1);
     let output = host.run(&["sync-once"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("another process is writing to"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("another process is writing to"), "{printed}");
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn check_prints_what_is_wrong_and_contacts_no_source() {
     host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
     let check = |code: i32, expected: &str| {
         let output = host.run(&["check"]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains(expected), "{said}");
-        assert!(!said.contains("secret\n"), "{said}");
-        assert_eq!(output.status.code(), Some(code), "{said}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(printed.contains(expected), "{printed}");
+        assert!(!printed.contains("secret\n"), "{printed}");
+        assert_eq!(output.status.code(), Some(code), "{printed}");
     };
     check(0, "its credentials can be used");
     check(0, "warning: api: every login fails as long as this does: cannot read `/missing/shell`");

@@ -10,33 +10,33 @@ fn following() -> Host {
     host.configure(&host.directory("local", "keys"));
     host.write("keys/ana.pub", 0o644, &format!("# laptop\n{} laptop\n\n", key(1).1));
     host.start();
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     host
 }
 
 #[test]
-fn files_count_as_they_come_change_and_go() {
+fn files_that_are_added_changed_and_removed_count_at_once() {
     let host = following();
     let found = host.found("local", 1).unwrap();
     assert_eq!((found.account.as_str(), found.key_name.unwrap().as_str()), ("ana", "laptop"));
     host.write("keys/bob.pub", 0o644, &format!("{}\n{}\n", key(2).1, key(3).1));
-    host.wait_in_step("local", 3);
+    host.wait_in_sync("local", 3);
     host.write("keys/bob.pub", 0o644, &format!("{}\n", key(4).1));
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
     assert_eq!((host.account("local", 4).as_deref(), host.account("local", 2)), (Some("bob"), None));
     std::fs::remove_file(host.path("keys/ana.pub")).unwrap();
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
 }
 
 #[test]
-fn a_folder_of_no_keys_is_believed_since_a_person_emptied_it() {
+fn an_empty_folder_empties_its_part_of_the_cache() {
     let host = following();
     std::fs::remove_file(host.path("keys/ana.pub")).unwrap();
-    host.wait_in_step("local", 0);
+    host.wait_in_sync("local", 0);
 }
 
 #[test]
-fn what_is_no_key_is_named_and_left_out() {
+fn what_is_no_key_is_reported_and_skipped() {
     let host = following();
     host.write("keys/bob.pub", 0o644, &format!("{}\nssh-ed25519 AAAA\n", key(2).1));
     host.write("keys/Not An Account.pub", 0o644, &key(3).1);
@@ -51,7 +51,7 @@ fn what_is_no_key_is_named_and_left_out() {
 }
 
 #[test]
-fn a_key_that_two_accounts_claim_is_nobodys() {
+fn a_key_that_two_accounts_claim_belongs_to_neither() {
     let host = following();
     host.write("keys/bob.pub", 0o644, &format!("{}\n{}\n", key(1).1, key(2).1));
     let status = host.wait_for("local", "a claim", |status| status.skipped.count == 1 && status.keys == 1);
@@ -63,18 +63,18 @@ fn a_key_that_two_accounts_claim_is_nobodys() {
 }
 
 #[test]
-fn what_others_could_have_written_is_refused_and_the_cache_stays() {
+fn files_that_others_can_write_are_refused_and_the_cache_stays() {
     let host = following();
     let file = host.write("keys/bob.pub", 0o666, &key(2).1);
     host.wait_for_error("local", "bob.pub` is writable by group or others; hint: chmod go-w");
     assert_eq!(host.account("local", 1).as_deref(), Some("ana"));
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
 
     std::fs::set_permissions(host.path("keys"), Permissions::from_mode(0o777)).unwrap();
     host.wait_for_error("local", "keys` is writable by group or others");
     std::fs::set_permissions(host.path("keys"), Permissions::from_mode(0o755)).unwrap();
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn links_lead_to_files_in_the_folder_and_nowhere_else() {
     let host = following();
     host.write("keys/..data/bob.pub", 0o644, &key(2).1);
     symlink("..data/bob.pub", host.path("keys/bob.pub")).unwrap();
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
     host.write("elsewhere.pub", 0o644, &key(3).1);
     symlink("../elsewhere.pub", host.path("keys/eve.pub")).unwrap();
     host.wait_for_error("local", "eve.pub` is a link to a place outside its folder");
@@ -90,14 +90,14 @@ fn links_lead_to_files_in_the_folder_and_nowhere_else() {
 }
 
 #[test]
-fn a_folder_that_is_gone_empties_nothing_and_counts_again_when_it_is_back() {
+fn a_missing_folder_empties_nothing_and_counts_again_when_it_is_back() {
     let host = following();
     std::fs::rename(host.path("keys"), host.path("moved")).unwrap();
     host.wait_for_error("local", "cannot read");
     assert_eq!(host.account("local", 1).as_deref(), Some("ana"));
     host.write("keys/bob.pub", 0o644, &key(2).1);
     wait_for("the new folder", || host.account("local", 2));
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     host.write("keys/eve.pub", 0o644, &key(3).1);
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
 }

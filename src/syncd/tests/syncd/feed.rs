@@ -14,7 +14,7 @@ fn following(service: &Service, count: u64) -> Host {
     host.configure(&service.feed(""));
     service.holds(&entries(0..count));
     host.start();
-    host.wait_in_step("api", count);
+    host.wait_in_sync("api", count);
     host
 }
 
@@ -54,11 +54,11 @@ fn a_silent_stream_is_taken_up_again() {
     host.configure(&service.feed("silence_max = \"300ms\""));
     service.holds(&entries(0..3));
     host.start();
-    host.wait_in_step("api", 3);
+    host.wait_in_sync("api", 3);
     service.fall_silent(true);
     host.wait_for_error("api", "was silent");
     service.fall_silent(false);
-    host.wait_in_step("api", 3);
+    host.wait_in_sync("api", 3);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_burst_of_changes_arrives_whole() {
     for number in 1..500 {
         service.change(&Event::Put(entry(number, "acct_8")));
     }
-    host.wait_in_step("api", 500);
+    host.wait_in_sync("api", 500);
     for number in 1..500 {
         assert_eq!(host.account("api", number).as_deref(), Some("acct_8"), "{number}");
     }
@@ -99,7 +99,7 @@ fn a_host_that_the_service_no_longer_knows_takes_a_snapshot() {
     other.holds(&entries(0..4));
     host.configure(&other.feed(""));
     host.start();
-    host.wait_in_step("api", 4);
+    host.wait_in_sync("api", 4);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn other_logins_are_rendered_by_a_snapshot_at_the_next_start() {
 }
 
 #[test]
-fn a_snapshot_that_removes_too_much_waits_for_a_person() {
+fn a_snapshot_that_removes_too_much_waits_for_confirmation() {
     let service = Service::start();
     let mut host = following(&service, 30);
     host.stop();
@@ -142,7 +142,7 @@ fn a_snapshot_that_removes_too_much_waits_for_a_person() {
     let (cache, name) = (host.cache(), "api".parse().unwrap());
     let held = pushkeys_cache::held(&cache, &name).unwrap().unwrap();
     pushkeys_cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
-    let status = host.wait_in_step("api", 21);
+    let status = host.wait_in_sync("api", 21);
     assert_eq!(status.held, None);
     assert_eq!(pushkeys_cache::held(&cache, &name).unwrap(), None);
 }
@@ -157,7 +157,7 @@ fn an_acceptance_is_for_no_more_than_it_says() {
     };
     tagged("a", 0..30);
     host.start();
-    host.wait_in_step("web", 30);
+    host.wait_in_sync("web", 30);
     tagged("b", 0..20);
     host.wait_for("web", "a held snapshot", |status| {
         status.held.as_ref().is_some_and(|held| held.removed == 10)
@@ -167,10 +167,10 @@ fn an_acceptance_is_for_no_more_than_it_says() {
     let (cache, name) = (host.cache(), "web".parse().unwrap());
     let held = pushkeys_cache::Held { removed: 10, ..pushkeys_cache::held(&cache, &name).unwrap().unwrap() };
     pushkeys_cache::accept(&cache, &name, &held, Timestamp::now()).unwrap();
-    wait_for("the word to be used up", || (!cache.join("web/ACCEPT").exists()).then_some(()));
+    wait_for("the confirmation to be used up", || (!cache.join("web/ACCEPT").exists()).then_some(()));
     assert_eq!(host.account("web", 29).as_deref(), Some("acct_7"));
     tagged("d", 0..29);
-    host.wait_in_step("web", 29);
+    host.wait_in_sync("web", 29);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_empty_snapshot_never_empties_a_cache() {
     host.configure(&service.poll(""));
     service.answer(Answer::Tagged("\"a\"".into(), snapshot(0, &entries(0..2))));
     host.start();
-    host.wait_in_step("web", 2);
+    host.wait_in_sync("web", 2);
     service.answer(Answer::Tagged("\"b\"".into(), snapshot(0, &[])));
     host.wait_for("web", "a held snapshot", |status| status.state == State::Held);
     assert!(host.account("web", 0).is_some() && host.account("web", 1).is_some());

@@ -25,7 +25,7 @@ fn status(line: &str) -> Vec<u8> {
     format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// What can be said in place of a snapshot, and what of it must be found in the status.
+/// What can be answered in place of a snapshot, and what the status must say of it.
 fn hostile_answers() -> Vec<(Answer, &'static str)> {
     let whole = with_type(NDJSON, &snapshot(0, &entries(6)));
     let cut = whole.len() - 40;
@@ -66,7 +66,7 @@ fn check_rows(rows: impl Iterator<Item = (Answer, &'static str)>) {
     host.configure(&service.poll("silence_max = \"500ms\""));
     service.answer(good(10));
     host.start();
-    host.wait_in_step("web", 10);
+    host.wait_in_sync("web", 10);
     for (row, (answer, expected)) in rows.enumerate() {
         let before = host.bytes("web");
         service.answer(answer);
@@ -75,7 +75,7 @@ fn check_rows(rows: impl Iterator<Item = (Answer, &'static str)>) {
         host.wait_for_log(expected);
         assert!(host.bytes("web") == before, "`{expected}` has changed the cache");
         service.answer(good(before_keys(row) + 1));
-        host.wait_in_step("web", before_keys(row) + 1);
+        host.wait_in_sync("web", before_keys(row) + 1);
     }
     assert!(host.is_running());
 }
@@ -101,7 +101,7 @@ fn no_answer_in_place_of_changes_changes_the_cache() {
     host.configure(&service.feed("silence_max = \"500ms\""));
     service.holds(&entries(5));
     host.start();
-    host.wait_in_step("api", 5);
+    host.wait_in_sync("api", 5);
     let endless = vec![b'x'; 4096];
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {EVENTS}\r\nConnection: close\r\n\r\n").into_bytes();
     let rows = [
@@ -121,7 +121,7 @@ fn no_answer_in_place_of_changes_changes_the_cache() {
         host.wait_for_error("api", expected);
         assert!(shards(&host) == before, "`{expected}` has changed the cache");
         service.changes_answer(None);
-        host.wait_in_step("api", 5);
+        host.wait_in_sync("api", 5);
     }
 }
 
@@ -135,7 +135,7 @@ fn one_malformed_entry_never_hurts_its_neighbours() {
     some[2].key = "ssh-ed25519 AAAA".to_owned();
     service.answer(Answer::Tagged("\"1\"".into(), snapshot(0, &some)));
     host.start();
-    let status = host.wait_in_step("web", 2);
+    let status = host.wait_in_sync("web", 2);
     assert_eq!(status.skipped.count, 2);
     assert!(
         status.skipped.recent.iter().any(|line| line.contains("the key's own fingerprint is")),

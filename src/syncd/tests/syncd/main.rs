@@ -1,4 +1,4 @@
-//! The daemon as its hosts meet it: the real program, files of its own, and a key service that can be made to misbehave.
+//! The real program with files of its own, and a key service that can be made to misbehave.
 
 #![cfg(test)]
 

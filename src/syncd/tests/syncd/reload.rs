@@ -1,4 +1,4 @@
-//! Configuration, tokens and sources change while the daemon runs, and what did not change does not notice.
+//! Configuration, tokens and sources change while the daemon runs, and the other sources go on undisturbed.
 
 use crate::support::{Answer, Host, Service, entry, key, wait_for};
 use pushkeys_feed::Event;
@@ -10,16 +10,16 @@ fn sources_come_and_go_and_the_others_keep_their_connection() {
     let mut host = Host::new();
     host.configure(&service.feed(""));
     host.start();
-    host.wait_in_step("api", 1);
+    host.wait_in_sync("api", 1);
 
     host.write("local/ana.pub", 0o644, &key(1).1);
     host.configure(&(service.feed("") + &host.directory("local", "local")));
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     host.configure(&service.feed(""));
     wait_for("the folder to go", || (!host.cache().join("local").exists()).then_some(()));
     host.wait_for_log("no longer in the configuration");
     service.change(&Event::Put(entry(2, "acct_7")));
-    host.wait_in_step("api", 2);
+    host.wait_in_sync("api", 2);
     assert_eq!(service.count(pushkeys_feed::CHANGES_PATH), 1, "the connection was kept");
 }
 
@@ -31,7 +31,7 @@ fn a_source_that_went_while_no_daemon_ran_is_removed_too() {
     }
     host.configure(&(host.directory("one", "one") + &host.directory("two", "two")));
     host.start();
-    host.wait_in_step("two", 1);
+    host.wait_in_sync("two", 1);
     host.stop();
     let bystander = host.write("cache/other/file", 0o644, "not a cache");
     host.configure(&host.directory("one", "one"));
@@ -46,7 +46,7 @@ fn a_configuration_that_is_wrong_is_named_and_the_one_before_stays() {
     host.write("local/ana.pub", 0o644, &key(1).1);
     host.configure(&host.directory("local", "local"));
     host.start();
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     let error = |host: &Host| host.status().and_then(|status| status.config_error).map(|error| error.what);
 
     host.configure(&(host.directory("local", "local") + "colour = \"red\"\n"));
@@ -54,10 +54,10 @@ fn a_configuration_that_is_wrong_is_named_and_the_one_before_stays() {
     assert!(what.contains("line 7: unknown field `colour`"), "{what}");
     host.wait_for_log("the one before stays in force");
     host.write("local/bob.pub", 0o644, &key(2).1);
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
 
     host.configure(&(host.directory("local", "local") + "logins = [\"deploy\"]\n"));
-    wait_for("the cure", || error(&host).is_none().then_some(()));
+    wait_for("the configuration to be accepted", || error(&host).is_none().then_some(()));
     wait_for("the login", || host.found("local", 1).filter(|entry| entry.opens(&"deploy".parse().unwrap())));
 }
 
@@ -67,7 +67,7 @@ fn a_configuration_that_others_can_write_is_refused() {
     host.write("local/ana.pub", 0o644, &key(1).1);
     let text = std::fs::read_to_string(host.configure(&host.directory("local", "local"))).unwrap();
     host.start();
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     host.write("syncd.toml", 0o666, &text);
     host.wait_for_log("syncd.toml` is writable by group or others; hint: chmod go-w");
     assert!(host.is_running());
@@ -86,7 +86,7 @@ fn a_new_token_counts_at_once_where_the_old_one_was_refused() {
     host.wait_for_error("api", "status 401");
     service.holds(&[entry(0, "acct_7")]);
     host.write("token/host.token", 0o600, "new-secret\n");
-    host.wait_in_step("api", 1);
+    host.wait_in_sync("api", 1);
     assert!(service.requests().iter().any(|head| head.contains("authorization: bearer old-secret")));
     wait_for("the new token", || {
         service.requests().iter().any(|head| head.contains("authorization: bearer new-secret")).then_some(())
@@ -111,11 +111,11 @@ fn a_hangup_is_a_reload() {
     host.write("local/ana.pub", 0o644, &key(1).1);
     host.configure(&host.directory("local", "local"));
     host.start();
-    host.wait_in_step("local", 1);
+    host.wait_in_sync("local", 1);
     host.signal(rustix::process::Signal::HUP);
     host.wait_for_log("reload asked for by SIGHUP");
     host.write("local/bob.pub", 0o644, &key(2).1);
-    host.wait_in_step("local", 2);
+    host.wait_in_sync("local", 2);
     host.stop();
 }
 
@@ -126,8 +126,8 @@ fn a_key_that_two_sources_give_to_different_accounts_is_reported_until_it_is_set
     host.write("two/ana.pub", 0o644, &key(1).1);
     host.configure(&(host.directory("one", "one") + &host.directory("two", "two")));
     host.start();
-    host.wait_in_step("one", 1);
-    host.wait_in_step("two", 1);
+    host.wait_in_sync("one", 1);
+    host.wait_in_sync("two", 1);
     assert_eq!(host.status().unwrap().conflicts_count, 0, "the same account is no conflict");
 
     host.write("two/bob.pub", 0o644, &key(1).1);
@@ -140,5 +140,5 @@ fn a_key_that_two_sources_give_to_different_accounts_is_reported_until_it_is_set
     host.wait_for_log("it is claimed by ana (one) and bob (two)");
 
     std::fs::remove_file(host.path("one/ana.pub")).unwrap();
-    wait_for("peace", || host.status().filter(|status| status.conflicts_count == 0));
+    wait_for("the end of the conflict", || host.status().filter(|status| status.conflicts_count == 0));
 }

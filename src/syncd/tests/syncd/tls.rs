@@ -1,4 +1,4 @@
-//! Whom a host believes to be its key service, and how it says who it is itself.
+//! How a host and its key service authenticate each other.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -92,10 +92,10 @@ fn a_service_is_believed_by_its_authority_alone_and_a_new_authority_counts_at_on
     host.wait_for("api", "a refusal of the certificate", |source| {
         source.last_error.as_ref().is_some_and(|error| error.what.contains("certificate"))
     });
-    assert!(service.requests().is_empty(), "nothing is said to a stranger, least of all a token");
+    assert!(service.requests().is_empty(), "nothing is sent to an unknown server, least of all a token");
 
     host.write("ca.pem", 0o644, &right.pem());
-    host.wait_in_step("api", 2);
+    host.wait_in_sync("api", 2);
     host.stop();
 }
 
@@ -119,6 +119,6 @@ fn a_host_can_say_who_it_is_by_a_certificate() {
         format!("client_certificate = \"{}\"\nclient_key = \"{}\"", certificate.display(), key.display());
     host.configure(&source(&url, &host, &identity));
     host.start();
-    host.wait_in_step("api", 2);
+    host.wait_in_sync("api", 2);
     host.stop();
 }

@@ -177,10 +177,10 @@ impl Host {
         panic!("waited in vain for {what} of {source}: {last:#?}\n{}", self.log());
     }
 
-    /// Waits until `source` is in step with so many keys.
+    /// Waits until `source` is in sync with this number of keys.
     #[track_caller]
-    pub(crate) fn wait_in_step(&self, source: &str, keys: u64) -> SourceStatus {
-        self.wait_for(source, &format!("{keys} keys in step"), |status| {
+    pub(crate) fn wait_in_sync(&self, source: &str, keys: u64) -> SourceStatus {
+        self.wait_for(source, &format!("{keys} keys in sync"), |status| {
             status.state == State::InStep && status.keys == keys
         })
     }

@@ -1,4 +1,4 @@
-//! A key service of raw sockets, which says whatever a test wants it to say.
+//! A key service of raw sockets, which answers as a test wants it to.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use pushkeys_feed::{Cursor, Entry, Event, SnapshotWriter};
 const HEARTBEAT: Duration = Duration::from_millis(100);
 const EPOCH: &str = "double";
 
-/// What is said to a request for the snapshot.
+/// The answer to a request for the snapshot.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// These bytes, head included, and the end.
@@ -19,7 +19,7 @@ pub(crate) enum Answer {
     Silence(Vec<u8>),
     /// These bytes, and then the others again and again.
     Endless(Vec<u8>, Vec<u8>),
-    /// The snapshot, or 304 to whoever has its tag.
+    /// The snapshot, or 304 to a client that has its tag.
     Tagged(String, Vec<u8>),
 }
 
@@ -28,7 +28,7 @@ struct State {
     answer: Option<Answer>,
     /// Changes 1, 2, …, as they are sent.
     changes: Vec<Vec<u8>>,
-    /// What is said to a request for changes instead of changes.
+    /// The answer to a request for changes in place of changes.
     instead: Option<Answer>,
     is_silent: bool,
     requests: Vec<String>,
@@ -117,7 +117,7 @@ impl Service {
         )));
     }
 
-    /// Makes a change, which is sent at once to whoever listens.
+    /// Makes a change, which is sent at once on open connections.
     pub(crate) fn change(&self, event: &Event) {
         let mut bytes = Vec::new();
         let mut state = self.state.lock().unwrap();
@@ -171,7 +171,7 @@ impl Service {
         }
         let head = String::from_utf8_lossy(&head).to_lowercase();
         if head.starts_with("post ") {
-            // Not every service takes receipts.
+            // Not every service takes acknowledgements.
             return stream
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
