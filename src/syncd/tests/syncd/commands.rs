@@ -50,9 +50,9 @@ fn a_snapshot_without_its_last_newline_is_cut_short_to_every_mode() {
         let whole = snapshot(0, entries);
         let cut = whole.strip_suffix(b"\n").unwrap();
         let expected = Some("without a trailer line");
-        for arguments in [&["--once"][..], &["--compare"], &["--check", "--contact"]] {
+        for arguments in [&["sync-once"][..], &["compare"], &["check", "--contact"]] {
             answer(&whole);
-            check(&["--once"], None);
+            check(&["sync-once"], None);
             check(arguments, None);
             answer(cut);
             let reads_no_trailer = arguments.contains(&"--contact") && !entries.is_empty();
