@@ -7,7 +7,8 @@ use axum::http::request::Parts;
 use jiff::Timestamp;
 use pushkeys_keys::AccountId;
 
-use super::{Api, ApiError};
+use super::error::ApiError;
+use super::state::Api;
 use crate::auth::AuthError;
 use crate::store::{Actor, Via};
 

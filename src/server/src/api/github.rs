@@ -5,7 +5,8 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::{Api, ApiError};
+use super::error::ApiError;
+use super::state::Api;
 use crate::github::ProposeError;
 
 #[derive(Serialize)]

@@ -1,39 +1,21 @@
 //! The keys of the account that asks.
 
-use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use axum::{Extension, Json};
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use pushkeys_keys::{
-    AccountId, ErrorReport, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, Name, ParseExpiryError, Refusal,
-    ValidKey,
-};
+use pushkeys_keys::{AccountId, ErrorReport, Expiry, Fingerprint, ParseExpiryError};
 use serde::Serialize;
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 
 use super::caller::Caller;
-use super::{Api, ApiError};
+use super::error::ApiError;
+use super::guard::REQUEST_TIME_MAX;
+use super::key_request::{BODY_TIME_MAX, check_key, json_string, name_in_path};
+use super::state::Api;
 use crate::percent;
 use crate::request_id::RequestId;
 use crate::store::{AccountRevocation, KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
-
-/// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
-const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
-/// How much of a longer body is read and dropped: a client that is still sending when the connection ends
-/// may never see the answer.
-const DRAINED_BYTES_MAX: usize = 1024 * 1024;
-/// How long a client may take to send it.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-
-const _: () = assert!(BODY_BYTES_MAX < DRAINED_BYTES_MAX);
-const _: () =
-    assert!(BODY_TIME_MAX.as_secs() < super::REQUEST_TIME_MAX.as_secs(), "a slow body has its own answer");
-
-/// What precedes a key's name in a path.
-const KEYS_PATH: &str = "/v2/self/keys/";
 
 #[derive(Serialize)]
 pub(super) struct Row {
@@ -82,7 +64,7 @@ const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "s
 /// The longest time that a client may wait for the hosts.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 const _: () = assert!(
-    BODY_TIME_MAX.as_secs() + WAIT_MAX.as_secs() < super::REQUEST_TIME_MAX.as_secs(),
+    BODY_TIME_MAX.as_secs() + WAIT_MAX.as_secs() < REQUEST_TIME_MAX.as_secs(),
     "a slow body and a long wait have an answer"
 );
 
@@ -260,85 +242,4 @@ pub(crate) fn log_proof(
         log_change(account, change, request_id);
     }
     tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
-}
-
-/// The key in `text`, one line.
-pub(super) fn check_key(api: &Api, text: &str) -> Result<ValidKey, ApiError> {
-    ValidKey::check(text, &api.policy).map_err(|refusal| ApiError::refused_put(refusal.to_string()))
-}
-
-/// The name at the end of the raw path, percent-decoded once.
-pub(super) fn name_in_path(path: &str) -> Result<Name, ApiError> {
-    let encoded = path.strip_prefix(KEYS_PATH).unwrap_or_default();
-    if encoded.is_empty() {
-        return Err(ApiError::refused_put(
-            "the name of a key cannot be empty, `.` or `..`: choose another name for this key",
-        ));
-    }
-    let decoded = percent::decode(encoded)
-        .ok_or_else(|| ApiError::refused_put("the name in the path is not percent-encoded UTF-8"))?;
-    let name = Name::parse(&decoded)?;
-    if matches!(name.as_str(), "." | "..") {
-        // Clients resolve them as steps of a path, so such a key could never be removed.
-        return Err(ApiError::refused_put(
-            "a key cannot be called `.` or `..`: choose another name for this key",
-        ));
-    }
-    Ok(name)
-}
-
-/// The body, which is a JSON string and nothing else.
-pub(super) async fn json_string(api: &Api, request: Request) -> Result<String, ApiError> {
-    if !is_json(request.headers()) {
-        return Err(ApiError::refused_put(
-            "the content type is not `application/json`: send the key as a JSON string",
-        ));
-    }
-    let body = read_body(request).await?;
-    serde_json::from_slice(&body).map_err(|_| {
-        ApiError::refused_put(pasted_raw(api, &body).map_or_else(
-            || "the body is not a JSON string: send the one line of the `.pub` file in quotes".to_owned(),
-            |refusal| refusal.to_string(),
-        ))
-    })
-}
-
-/// Shells paste whole files between quotes, which is not JSON. A person who sent a private key so is told
-/// just that, and for one who sent a file of several keys the quotes are not the problem either.
-fn pasted_raw(api: &Api, body: &[u8]) -> Option<Refusal> {
-    let text = String::from_utf8_lossy(body);
-    let refusal = ValidKey::check(text.trim().trim_matches('"'), &api.policy).err()?;
-    matches!(refusal, Refusal::PrivateKey | Refusal::MoreThanOneLine).then_some(refusal)
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("application/json")
-}
-
-async fn read_body(request: Request) -> Result<Vec<u8>, ApiError> {
-    let stream = request.into_body().into_data_stream();
-    match timeout(BODY_TIME_MAX, collect(stream)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(ApiError::refused_put(Refusal::TooLong.to_string())),
-        Ok(Err(_)) => Err(ApiError::refused_put("the key was cut short on its way: try again")),
-        Err(_) => Err(ApiError::refused_put("the key was sent too slowly: try again")),
-    }
-}
-
-/// `None`: it is too long.
-async fn collect(mut stream: BodyDataStream) -> Result<Option<Vec<u8>>, axum::Error> {
-    let (mut body, mut length) = (Vec::new(), 0);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        length += chunk.len();
-        if length > DRAINED_BYTES_MAX {
-            break;
-        }
-        if length <= BODY_BYTES_MAX {
-            body.extend_from_slice(&chunk);
-        }
-    }
-    Ok((length <= BODY_BYTES_MAX).then_some(body))
 }

@@ -24,52 +24,23 @@ mod cors;
 mod document;
 mod error;
 mod github;
+mod guard;
+mod key_request;
 mod keys;
-mod limits;
 mod ownership;
 mod self_account;
+mod state;
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::Method;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware;
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
-use pushkeys_keys::Policy;
 use serde_json::{Value, json};
-use tokio::time::{Duration, timeout};
 
 use self::error::ApiError;
 pub(crate) use self::keys::{log_change, log_proof};
-use crate::auth::Authenticator;
-use crate::github::GitHub;
-use crate::origin::Origin;
-use crate::rate_limit::Limits;
-use crate::store::Store;
-
-/// The longest that an API request may take, waiting for the database included.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
-
-/// What the API needs.
-#[derive(Clone)]
-pub(crate) struct Api {
-    /// Where keys are kept.
-    pub(crate) store: Store,
-    /// Who knows whose a credential is.
-    pub(crate) authenticator: Authenticator,
-    /// What is a key.
-    pub(crate) policy: Arc<Policy>,
-    /// Whose pages may use the API from a browser.
-    pub(crate) allowed_origins: Arc<[Origin]>,
-    /// How often it may be used.
-    pub(crate) limits: Limits,
-    /// Where keys can be imported from.
-    pub(crate) github: Option<Arc<GitHub>>,
-    /// How long a token of `clever login` is good.
-    pub(crate) cli_token_max: Duration,
-}
+pub(crate) use self::state::Api;
 
 /// All paths of the API.
 pub(crate) fn router(api: Api) -> Router {
@@ -90,8 +61,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/healthz", get(health))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(middleware::from_fn(bound_time))
-        .layer(middleware::from_fn_with_state(api.limits.clone(), limits::check_peer))
+        .layer(middleware::from_fn(guard::bound_time))
+        .layer(middleware::from_fn_with_state(api.limits.clone(), guard::check_peer))
         .layer(middleware::from_fn_with_state(api.allowed_origins.clone(), cors::allow))
         .with_state(api)
 }
@@ -107,11 +78,4 @@ async fn unknown_path(method: Method) -> ApiError {
 
 async fn unknown_method(method: Method) -> ApiError {
     ApiError::unknown_method().for_method(&method)
-}
-
-async fn bound_time(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    timeout(REQUEST_TIME_MAX, next.run(request))
-        .await
-        .unwrap_or_else(|_| ApiError::timed_out().for_method(&method).into_response())
 }

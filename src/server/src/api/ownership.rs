@@ -6,8 +6,10 @@ use pushkeys_keys::AccountId;
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::keys::{check_key, json_string, log_proof, name_in_path};
-use super::{Api, ApiError};
+use super::error::ApiError;
+use super::key_request::{check_key, json_string, name_in_path};
+use super::keys::log_proof;
+use super::state::Api;
 use crate::proof::{self, Proof};
 use crate::request_id::RequestId;
 use crate::store::PutKeyError;

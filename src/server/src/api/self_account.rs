@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::{Api, ApiError};
+use super::error::ApiError;
+use super::state::Api;
 use crate::auth::AuthError;
 use crate::percent;
 use crate::secret::{self, Token, TokenDigest, is_cli_token};

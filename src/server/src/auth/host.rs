@@ -4,7 +4,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use thiserror::Error;
 
-use super::{Authenticator, Credential};
+use super::authenticator::Authenticator;
+use super::credential::Credential;
 use crate::secret::TokenDigest;
 use crate::store::{HostCredentialNumber, HostId, HostName, HostUse, StoreError};
 use crate::tls::{CertificateRefusal, ShownCertificate};

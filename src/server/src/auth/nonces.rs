@@ -11,11 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::AuthError;
+use super::error::{AuthError, CLOCK_SKEW_S_MAX};
 use crate::store::Store;
 
-/// How far a client's clock may be from ours, in seconds.
-pub(super) const CLOCK_SKEW_S_MAX: i64 = 300;
 /// The most requests that are remembered at once, of some 50 bytes each.
 const NONCES_MAX: usize = 262_144;
 

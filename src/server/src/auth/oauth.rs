@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::AuthError;
+use super::error::AuthError;
 use crate::percent;
 
 /// The most parameters that a header may hold; the standard knows nine.

@@ -8,7 +8,8 @@ use pushkeys_keys::{AccountId, Name};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde::Serialize;
 
-use super::{Answer, Output, find_account, open_store};
+use super::output::Output;
+use super::shared::{Answer, find_account, open_store};
 use crate::config::Config;
 use crate::password::{PASSWORD_BYTES_MAX, Password, Passwords};
 use crate::store::{Account, Actor, Email, Store};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, Output, open_store};
+use super::output::Output;
+use super::shared::{Answer, open_store};
 use crate::config::Config;
 
 #[derive(Args)]

@@ -5,8 +5,8 @@ use std::io;
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
-use super::serve::exposed;
-use super::{Answer, Output};
+use super::output::Output;
+use super::shared::Answer;
 use crate::config::Config;
 use crate::database::{Open, OpenError};
 use crate::mail;
@@ -52,8 +52,8 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answe
 }
 
 fn listen(config: &Config) -> Finding {
-    if config.is_exposed_at(config.listen) {
-        return Finding { what: "listen", ok: false, detail: exposed(config.listen) };
+    if let Err(error) = config.check_exposure(config.listen) {
+        return Finding::bad("listen", &error);
     }
     match config.tls.as_ref().map(tls::check) {
         None => Finding::good("listen", "speaks plain HTTP"),

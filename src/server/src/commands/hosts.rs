@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Answer, Output, open_store};
+use super::output::Output;
+use super::shared::{Answer, open_store};
 use crate::config::Config;
 use crate::store::Propagation;
 

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, Output};
+use super::output::Output;
+use super::shared::Answer;
 use crate::config::Config;
 use crate::database::{DatabaseUrl, Open, TransferError, TransferProgress};
 use crate::store::Store;

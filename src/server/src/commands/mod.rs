@@ -4,7 +4,6 @@
 //! second what they changed.
 
 mod account;
-mod authorized_keys;
 mod backup;
 mod check;
 mod host;
@@ -14,6 +13,7 @@ mod migrate;
 mod output;
 mod revocation;
 mod serve;
+mod shared;
 mod token;
 
 use std::path::PathBuf;
@@ -23,9 +23,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use pushkeys_keys::ErrorReport;
 
 use self::output::Output;
+use self::shared::Answer;
 use crate::config::Config;
-use crate::database::Open;
-use crate::store::{Account, Store};
 
 const DEFAULT_CONFIG: &str = "/etc/pushkeys/server.toml";
 
@@ -80,13 +79,6 @@ enum Command {
     },
 }
 
-/// What a command answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Yes,
-    No,
-}
-
 /// Runs the command of this process's arguments.
 pub(crate) fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -123,20 +115,5 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             // Done above, since it needs no configuration.
             Command::Manual { .. } => Ok(Answer::Yes),
         }
-    })
-}
-
-async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    Ok(Store::open(&config.database, Open::Prepare, config.store_limits()).await?)
-}
-
-/// The account that a sysadmin means by its id or its name.
-async fn find_account(store: &Store, wanted: &str) -> anyhow::Result<Account> {
-    let found = store.find_account(wanted).await?;
-    found.ok_or_else(|| {
-        anyhow::anyhow!(
-            "there is no account `{}`, hint: pushkeys-server account list",
-            pushkeys_keys::escape(wanted)
-        )
     })
 }

@@ -12,7 +12,7 @@ use pushkeys_keys::ErrorReport;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, open_store};
+use super::shared::{Answer, open_store};
 use crate::api::{self, Api};
 use crate::auth::Authenticator;
 use crate::config::Config;
@@ -50,7 +50,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let listener =
         listen::bind(config.listen).await.with_context(|| format!("cannot listen on `{}`", config.listen))?;
     let address = listener.local_addr()?;
-    anyhow::ensure!(!config.is_exposed_at(address), "{}", exposed(address));
+    config.check_exposure(address)?;
     let hub = Hub::start(store.clone(), config.heartbeat, stopping.clone()).await?;
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
@@ -120,13 +120,6 @@ async fn serve_metrics(config: &Config, metrics: Metrics, hub: Hub) -> anyhow::R
         async move { metrics.text(streams).await }
     }));
     Ok(())
-}
-
-/// What is to be said where whoever is on the network could read the credentials that are sent to `address`.
-pub(super) fn exposed(address: SocketAddr) -> String {
-    format!(
-        "tokens would cross the network in plain text at `{address}`, hint: give a certificate in [tls], or name the proxies that speak TLS in `trusted_proxies`"
-    )
 }
 
 /// Reads the files of `[tls]`, and from then on whenever they change or SIGHUP asks for it.

@@ -4,7 +4,8 @@ use clap::Subcommand;
 use pushkeys_keys::Name;
 use serde::Serialize;
 
-use super::{Answer, Output, find_account, open_store};
+use super::output::Output;
+use super::shared::{Answer, find_account, open_store};
 use crate::config::Config;
 use crate::secret::{self, ServiceSecret, Token};
 use crate::store::{Actor, NewToken, Store};

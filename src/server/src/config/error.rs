@@ -1,8 +1,9 @@
 //! Why a configuration cannot be used.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pushkeys_keys::ParseCompromisedListError;
+use pushkeys_keys::{Hint, ParseCompromisedListError};
 use thiserror::Error;
 
 use crate::files::FileError;
@@ -22,4 +23,21 @@ pub(crate) enum ConfigError {
     /// The operator's list of compromised keys.
     #[error("cannot use the list of compromised keys `{}`", path.display())]
     Compromised { path: PathBuf, source: ParseCompromisedListError },
+}
+
+/// Tokens would cross the network in plain text.
+#[derive(Debug, Error)]
+#[error("tokens would cross the network in plain text at `{address}`")]
+pub(crate) struct ExposedError {
+    address: SocketAddr,
+    #[source]
+    hint: Hint,
+}
+
+impl ExposedError {
+    pub(super) fn at(address: SocketAddr) -> Self {
+        let hint =
+            Hint::new("give a certificate in [tls], or name the proxies that speak TLS in `trusted_proxies`");
+        Self { address, hint }
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pushkeys_keys::{CompromisedList, Policy};
 use serde::Deserialize;
 
-pub(crate) use self::error::ConfigError;
+pub(crate) use self::error::{ConfigError, ExposedError};
 use crate::auth::{Consumer, PublicUrl};
 use crate::console::ConsoleConfig;
 use crate::database::DatabaseUrl;
@@ -149,10 +149,13 @@ impl Config {
         Ok(Policy::default().with_compromised(list))
     }
 
-    /// Whether whoever is on the network could read the credentials that are sent to `address`.
-    pub(crate) fn is_exposed_at(&self, address: SocketAddr) -> bool {
+    /// Refuses to serve at `address` where anyone on the network could read the credentials that are sent there.
+    pub(crate) fn check_exposure(&self, address: SocketAddr) -> Result<(), ExposedError> {
         let is_local = address.ip().to_canonical().is_loopback();
-        self.tls.is_none() && self.trusted_proxies.is_empty() && !is_local
+        if self.tls.is_some() || !self.trusted_proxies.is_empty() || is_local {
+            return Ok(());
+        }
+        Err(ExposedError::at(address))
     }
 
     fn wrong_value(&self) -> Option<(&'static str, &'static str)> {

@@ -7,16 +7,15 @@ use axum::response::Response;
 use pushkeys_keys::Name;
 use serde::Deserialize;
 
+use super::confirm;
 use super::messages::fill;
 use super::pages::{self, Cli, Message, Section};
 use super::posted::Posted;
+use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
-use super::{Console, confirm};
 use crate::secret::{TokenDigest, is_cli_token};
 
-/// The page that `clever login` opens.
-pub(super) const CLI_PATH: &str = "/cli-oauth";
 /// Characters of a version that are shown.
 const VERSION_CHARACTERS_MAX: usize = 20;
 const DAY_S: u64 = 24 * 60 * 60;

@@ -9,20 +9,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 
-use super::Console;
 use super::elsewhere::{Here, leave};
 use super::messages::fill;
-use super::oidc::not_signed_in;
 use super::pages::{self, Confirm, Confirmed, Section};
+use super::paths::{self, to_keys};
 use super::posted::{Fields, Posted};
 use super::sign_in::{NotLetIn, check_password, oidc_label};
+use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
 use crate::oidc::{Departure, Oidc};
 use crate::store::StoreError;
-
-/// Where a browser leaves for the OpenID provider to confirm who sits before it.
-pub(super) const OIDC_PATH: &str = "/users/me/confirm/oidc";
 
 /// What needs a sign-in that is not long ago.
 pub(super) struct Action {
@@ -32,14 +29,13 @@ pub(super) struct Action {
     kept: &'static [&'static str],
 }
 
-pub(super) const ADD_KEY: Action = Action { path: super::KEYS_PATH, kept: &["name", "key", "expires_on"] };
+pub(super) const ADD_KEY: Action = Action { path: paths::KEYS, kept: &["name", "key", "expires_on"] };
 pub(super) const PROVE_KEY: Action =
-    Action { path: super::proof::PROOF_PATH, kept: &["name", "fingerprint", "signature"] };
-pub(super) const IMPORT_KEYS: Action = Action { path: super::github::IMPORT_PATH, kept: &["fingerprints"] };
-pub(super) const LINK_GITHUB: Action = Action { path: super::github::LINK_PATH, kept: &[] };
-pub(super) const LINK_OIDC: Action = Action { path: super::oidc::LINK_PATH, kept: &[] };
-pub(super) const APPROVE_CLI: Action =
-    Action { path: super::cli::CLI_PATH, kept: &["cli_token", "cli_version"] };
+    Action { path: paths::PROOF, kept: &["name", "fingerprint", "signature"] };
+pub(super) const IMPORT_KEYS: Action = Action { path: paths::IMPORT_GITHUB, kept: &["fingerprints"] };
+pub(super) const LINK_GITHUB: Action = Action { path: paths::LINK_GITHUB, kept: &[] };
+pub(super) const LINK_OIDC: Action = Action { path: paths::LINK_OIDC, kept: &[] };
+pub(super) const APPROVE_CLI: Action = Action { path: paths::CLI, kept: &["cli_token", "cli_version"] };
 
 const ACTIONS: [&Action; 6] = [&ADD_KEY, &PROVE_KEY, &IMPORT_KEYS, &LINK_GITHUB, &LINK_OIDC, &APPROVE_CLI];
 
@@ -133,7 +129,7 @@ pub(super) async fn leave_for_oidc(
     Posted { by, fields }: Posted,
 ) -> Response {
     let (Some(oidc), Some(action)) = (&console.oidc, Action::of(fields.get("action"))) else {
-        return super::keys::done("gone");
+        return to_keys("gone");
     };
     let context = context(&by.session.id);
     let form: BTreeMap<_, _> = action.kept(&fields).into_iter().collect();
@@ -149,7 +145,7 @@ pub(super) async fn leave_for_oidc(
     let departure = Departure { context: &context, origin: &here.0, next: action.path, is_confirming: true };
     match oidc.begin(&departure).await {
         Ok((url, cookie)) => leave(&console, by.page(Section::Keys), &oidc.settings().label, url, &cookie),
-        Err(error) => not_signed_in(&by.visitor, oidc, &error),
+        Err(error) => by.visitor.not_signed_in(oidc, &error),
     }
 }
 
@@ -167,7 +163,7 @@ pub(super) async fn go_on(
     };
     let form = oidc.open_form(&context(&by.session.id), &sealed).unwrap_or_default();
     let form: BTreeMap<String, String> = serde_json::from_slice(&form).unwrap_or_default();
-    let Some(action) = Action::of(path) else { return super::keys::done("gone") };
+    let Some(action) = Action::of(path) else { return to_keys("gone") };
     let kept = action.kept.iter().filter_map(|name| Some((*name, form.get(*name)?.clone())));
     let page = by.page(Section::Keys);
     pages::render(StatusCode::OK, &Confirmed { page, action: action.path, kept: kept.collect() })

@@ -6,9 +6,9 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum_extra::extract::cookie::CookieJar;
 
-use super::Console;
 use super::messages::fill;
 use super::pages::{self, Leaving, Page};
+use super::state::Console;
 use super::visitor::{Visitor, with_cookie};
 
 /// See [`super::visitor`].

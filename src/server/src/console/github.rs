@@ -6,18 +6,19 @@ use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::time::timeout;
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
-use super::keys::done;
 use super::messages::{Messages, fill};
 use super::pages::{self, GithubPanel, GoneRow, ImportPage, ImportRow, RefusedRow, Section};
+use super::paths::{to_keys, to_profile};
 use super::posted::Posted;
+use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
-use super::{Console, PROFILE_PATH, confirm, refusals};
+use super::{confirm, refusals};
 use crate::api::log_change;
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
@@ -26,14 +27,12 @@ use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError}
 
 /// What people know it as, in either language.
 const GITHUB: &str = "GitHub";
-pub(super) const LINK_PATH: &str = "/users/me/github/link";
-pub(super) const IMPORT_PATH: &str = "/users/me/ssh-keys/github";
 /// How long the page with the keys waits for GitHub.
 const PANEL_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// `POST /users/me/github/link`
 pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
-    let Some(github) = &console.github else { return done("gone") };
+    let Some(github) = &console.github else { return to_keys("gone") };
     if let Err(response) = confirm::check(&console, &posted, &confirm::LINK_GITHUB).await {
         return response;
     }
@@ -51,7 +50,7 @@ pub(super) async fn callback(
     AttemptCookie(cookie): AttemptCookie,
     asked: Result<Query<Callback>, QueryRejection>,
 ) -> Response {
-    let Some(github) = &console.github else { return done("gone") };
+    let Some(github) = &console.github else { return to_keys("gone") };
     let callback = asked.map(|Query(callback)| callback).unwrap_or_default();
     let account = &by.session.account;
     let link = match github.finish(account, &by.session.id, &cookie, &callback).await {
@@ -59,7 +58,7 @@ pub(super) async fn callback(
         Err(error) => return arrived(&console, not_linked(&by, &error)),
     };
     let response = match replace_link(&console, github, &by, &link).await {
-        Ok(()) => done("linked"),
+        Ok(()) => to_keys("linked"),
         Err(error) => by.failed(&error),
     };
     arrived(&console, response)
@@ -105,7 +104,7 @@ pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Po
     if let (Some(link), Some(github)) = (unlinked, &console.github) {
         give_back(github, &by, &link).await;
     }
-    Redirect::to(&format!("{PROFILE_PATH}?done=unlinked")).into_response()
+    to_profile("unlinked")
 }
 
 /// That GitHub is away does not keep somebody from unlinking.
@@ -145,7 +144,7 @@ pub(super) async fn import(
     let Imported { changes, refused } = match import_all(&console, &by, &proposal, &candidates).await {
         Ok(imported) => imported,
         Err(PutKeyError::Store(error)) => return by.failed(&error),
-        Err(_) => return done("gone"),
+        Err(_) => return to_keys("gone"),
     };
     for change in &changes {
         log_change(&by.session.account, change, &request_id);
@@ -156,9 +155,9 @@ pub(super) async fn import(
     });
     let (imported, failed) = (changes.len(), failed.collect::<Vec<_>>());
     match (imported, failed.is_empty()) {
-        (0, true) => done("gone"),
-        (1, true) => done("added"),
-        (_, true) => done("imported"),
+        (0, true) => to_keys("gone"),
+        (1, true) => to_keys("added"),
+        (_, true) => to_keys("imported"),
         // What was imported is no longer proposed.
         (_, false) => match propose(&console, &by).await {
             Ok(proposal) => import_page(&by, StatusCode::BAD_REQUEST, &proposal, failed, imported),
@@ -184,10 +183,10 @@ async fn import_all(
 
 /// What could be done, or the page that says why nothing can.
 async fn propose(console: &Console, by: &SignedIn) -> Result<Proposal, Response> {
-    let Some(github) = &console.github else { return Err(done("gone")) };
+    let Some(github) = &console.github else { return Err(to_keys("gone")) };
     match github.propose(&console.store, &console.policy, &by.session.account).await {
         Ok(Some(proposal)) => Ok(proposal),
-        Ok(None) => Err(done("gone")),
+        Ok(None) => Err(to_keys("gone")),
         Err(ProposeError::Store(error)) => Err(by.failed(&error)),
         Err(ProposeError::Github(error)) => {
             let why = trouble(&error, by.texts());

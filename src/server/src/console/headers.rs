@@ -12,8 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::timeout;
 
-use super::Console;
 use super::messages::fill;
+use super::state::Console;
 use super::visitor::Visitor;
 
 /// The longest that a page may take, waiting for a password's turn included.

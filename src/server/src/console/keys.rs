@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -14,10 +14,12 @@ use serde::Deserialize;
 use super::config::PushHost;
 use super::messages::{Messages, fill};
 use super::pages::{self, AddForm, KeyRow, KeysPage, Push, Section, System, WarningRow};
+use super::paths::to_keys;
 use super::posted::{Fields, Posted};
+use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
-use super::{Console, KEYS_PATH, confirm, github, refusals};
+use super::{confirm, github, refusals};
 use crate::api::log_change;
 use crate::request_id::RequestId;
 use crate::store::{
@@ -76,7 +78,7 @@ pub(super) async fn add(
             for change in changes {
                 log_change(&by.session.account, &change, &request_id);
             }
-            done("added")
+            to_keys("added")
         }
         Err(PutKeyError::Store(error)) => by.failed(&error),
         Err(error) => {
@@ -95,7 +97,7 @@ pub(super) async fn delete(
     Extension(request_id): Extension<RequestId>,
     Posted { by, fields }: Posted,
 ) -> Response {
-    let Ok(name) = Name::parse(fields.get("name")) else { return done("gone") };
+    let Ok(name) = Name::parse(fields.get("name")) else { return to_keys("gone") };
     let (account, actor) = (&by.session.account, by.actor());
     let removed = if fields.get("compromised") == "yes" {
         match console.store.report_key(account, &name, &actor).await {
@@ -110,9 +112,9 @@ pub(super) async fn delete(
     match removed {
         Ok(Some(change)) => {
             log_change(account, &change, &request_id);
-            done("deleted")
+            to_keys("deleted")
         }
-        Ok(None) => done("gone"),
+        Ok(None) => to_keys("gone"),
         Err(error) => by.failed(&error),
     }
 }
@@ -120,14 +122,9 @@ pub(super) async fn delete(
 /// `POST /users/me/warnings/dismiss`
 pub(super) async fn dismiss(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
     match console.store.dismiss_warning(&by.session.account, fields.get("warning")).await {
-        Ok(_) => done("dismissed"),
+        Ok(_) => to_keys("dismissed"),
         Err(error) => by.failed(&error),
     }
-}
-
-/// Back to the page, which says what was done.
-pub(super) fn done(what: &str) -> Response {
-    Redirect::to(&format!("{KEYS_PATH}?done={what}")).into_response()
 }
 
 /// The page, with a form that says what was refused, if anything was.

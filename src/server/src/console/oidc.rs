@@ -4,22 +4,22 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use pushkeys_keys::{ErrorReport, Name};
+use pushkeys_keys::{AccountId, Name};
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
-use super::messages::{Messages, fill};
+use super::messages::fill;
 use super::pages::Section;
+use super::paths::{self, to_profile};
 use super::posted::{Posted, PostedByAnybody};
 use super::sign_in::{NotLetIn, begin_session, safe_next};
+use super::state::Console;
 use super::visitor::{SignedIn, Visitor, with_session};
-use super::{Console, PROFILE_PATH, confirm};
-use crate::code_flow::{Attempt, Callback, CodeFlowError};
-use crate::oidc::{Departure, IdTokenError, Oidc, SignIn, SignInError};
+use super::{confirm, refusals};
+use crate::code_flow::{Attempt, Callback};
+use crate::oidc::{Departure, Oidc, SignIn};
 use crate::rate_limit::whole_seconds;
 use crate::store::{Actor, Identity, TieError};
-use pushkeys_keys::AccountId;
 
-pub(super) const LINK_PATH: &str = "/users/me/oidc/link";
 /// What an attempt of somebody without a session is for.
 const SIGN_IN: &str = "sign in";
 
@@ -31,37 +31,37 @@ fn link_context(session: &str) -> String {
 /// `POST /sign-in/oidc`
 pub(super) async fn sign_in(State(console): State<Console>, here: Here, posted: PostedByAnybody) -> Response {
     let PostedByAnybody { by, fields } = posted;
-    let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
+    let Some(oidc) = &console.oidc else { return Redirect::to(paths::SIGN_IN).into_response() };
     let next = safe_next(fields.get("next"));
     let departure = Departure { context: SIGN_IN, origin: &here.0, next: &next, is_confirming: false };
     match oidc.begin(&departure).await {
         Ok((url, cookie)) => leave(&console, by.page(), &oidc.settings().label, url, &cookie),
-        Err(error) => not_signed_in(&by, oidc, &error),
+        Err(error) => by.not_signed_in(oidc, &error),
     }
 }
 
 /// `POST /users/me/oidc/link`
 pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
-    let Some(oidc) = &console.oidc else { return profile("gone") };
+    let Some(oidc) = &console.oidc else { return to_profile("gone") };
     if let Err(response) = confirm::check(&console, &posted, &confirm::LINK_OIDC).await {
         return response;
     }
     let by = posted.by;
     let context = link_context(&by.session.id);
     let departure =
-        Departure { context: &context, origin: &here.0, next: PROFILE_PATH, is_confirming: false };
+        Departure { context: &context, origin: &here.0, next: paths::PROFILE, is_confirming: false };
     match oidc.begin(&departure).await {
         Ok((url, cookie)) => leave(&console, by.page(Section::Profile), &oidc.settings().label, url, &cookie),
-        Err(error) => not_signed_in(&by.visitor, oidc, &error),
+        Err(error) => by.visitor.not_signed_in(oidc, &error),
     }
 }
 
 /// `POST /users/me/oidc/unlink`
 pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Posted) -> Response {
-    let Some(oidc) = &console.oidc else { return profile("gone") };
+    let Some(oidc) = &console.oidc else { return to_profile("gone") };
     let (account, issuer) = (&by.session.account, oidc.settings().issuer.as_str());
     match console.store.untie_identity(account, issuer, &by.actor()).await {
-        Ok(_) => profile("unlinked"),
+        Ok(_) => to_profile("unlinked"),
         Err(error) => not_tied(&by.visitor, oidc, &error),
     }
 }
@@ -74,7 +74,7 @@ pub(super) async fn callback(
     AttemptCookie(cookie): AttemptCookie,
     asked: Result<Query<Callback>, QueryRejection>,
 ) -> Response {
-    let Some(oidc) = &console.oidc else { return Redirect::to("/sign-in").into_response() };
+    let Some(oidc) = &console.oidc else { return Redirect::to(paths::SIGN_IN).into_response() };
     let callback = asked.map(|Query(callback)| callback).unwrap_or_default();
     let arrival = Arrival { console: &console, oidc, visitor: &visitor, callback: &callback };
     let attempt_of = |context: &str| oidc.attempt(context, &cookie);
@@ -87,7 +87,7 @@ pub(super) async fn callback(
         (None, Some((by, attempt))) => arrival.confirm(by, &attempt).await,
         (None, None) => match attempt_of(SIGN_IN) {
             Ok(attempt) => arrival.sign_in(&attempt).await,
-            Err(error) => not_signed_in(&visitor, oidc, &error.into()),
+            Err(error) => visitor.not_signed_in(oidc, &error.into()),
         },
     };
     arrived(&console, response)
@@ -105,10 +105,10 @@ impl Arrival<'_> {
     async fn link(&self, by: &SignedIn, attempt: &Attempt) -> Response {
         let identity = match self.oidc.finish(attempt, self.callback, false).await {
             Ok(SignIn { identity, .. }) => identity,
-            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+            Err(error) => return self.visitor.not_signed_in(self.oidc, &error),
         };
         match self.console.store.tie_identity(&by.session.account, &identity, &by.actor()).await {
-            Ok(()) => profile("linked"),
+            Ok(()) => to_profile("linked"),
             Err(error) => not_tied(self.visitor, self.oidc, &error),
         }
     }
@@ -117,7 +117,7 @@ impl Arrival<'_> {
     async fn confirm(&self, by: &SignedIn, attempt: &Attempt) -> Response {
         let SignIn { identity, at } = match self.oidc.finish(attempt, self.callback, true).await {
             Ok(sign_in) => sign_in,
-            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+            Err(error) => return self.visitor.not_signed_in(self.oidc, &error),
         };
         match self.console.store.account_of_identity(&identity).await {
             Ok(Some(account)) if account == by.session.account => {
@@ -142,7 +142,7 @@ impl Arrival<'_> {
         }
         let SignIn { identity, at } = match self.oidc.finish(attempt, self.callback, false).await {
             Ok(sign_in) => sign_in,
-            Err(error) => return not_signed_in(self.visitor, self.oidc, &error),
+            Err(error) => return self.visitor.not_signed_in(self.oidc, &error),
         };
         let account = match self.account(&identity).await {
             Ok(account) => account,
@@ -183,50 +183,10 @@ impl Arrival<'_> {
     }
 }
 
-/// Back to the profile, which says what was done.
-fn profile(what: &str) -> Response {
-    Redirect::to(&format!("{PROFILE_PATH}?done={what}")).into_response()
-}
-
-pub(super) fn not_signed_in(visitor: &Visitor, oidc: &Oidc, error: &SignInError) -> Response {
-    tracing::warn!("a sign-in by OpenID Connect was refused: {}", ErrorReport::of(error));
-    let (texts, label) = (visitor.texts(), oidc.settings().label.as_str());
-    let (status, why) = match error {
-        SignInError::Flow(CodeFlowError::NoAttempt) => {
-            (StatusCode::BAD_REQUEST, texts.elsewhere_no_attempt.to_owned())
-        }
-        SignInError::Flow(CodeFlowError::Refused(reason)) => {
-            let values = [("name", label), ("reason", reason.as_str())];
-            (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
-        }
-        SignInError::IdToken(IdTokenError::NoAuthTime | IdTokenError::OldAuthTime { .. }) => {
-            (StatusCode::FORBIDDEN, fill(texts.oidc_not_anew, &[("name", label)]))
-        }
-        SignInError::IdToken(_) | SignInError::Issuer => {
-            (StatusCode::FORBIDDEN, fill(texts.oidc_not_believed, &[("name", label)]))
-        }
-        SignInError::Flow(_) | SignInError::Provider(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.elsewhere_away, &[("name", label)]))
-        }
-    };
-    visitor.refused(status, &why)
-}
-
 fn not_tied(visitor: &Visitor, oidc: &Oidc, error: &TieError) -> Response {
-    let why = match tie_refusal(error, visitor.texts()) {
+    let why = match refusals::tie(error, visitor.texts()) {
         Some(why) => fill(why, &[("name", &oidc.settings().label)]),
         None => return visitor.failed(error),
     };
     visitor.refused(StatusCode::FORBIDDEN, &why)
-}
-
-/// `None`: the database failed.
-fn tie_refusal(error: &TieError, texts: &Messages) -> Option<&'static str> {
-    match error {
-        TieError::OfAnotherAccount => Some(texts.oidc_of_another),
-        TieError::NameTaken { .. } => Some(texts.oidc_name_taken),
-        TieError::AccountGone => Some(texts.account_gone),
-        TieError::OnlyWay => Some(texts.oidc_only_way),
-        TieError::Store(_) => None,
-    }
 }

@@ -3,15 +3,14 @@
 use axum::RequestExt as _;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{HOST, ORIGIN};
+use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use subtle::ConstantTimeEq as _;
 
-use super::Console;
+use super::state::Console;
 use super::visitor::{SignedIn, Visitor};
-use crate::origin::Origin;
 use pushkeys_keys::KEY_TEXT_BYTES_MAX;
 
 /// What browsers say about where a request was begun (Fetch Metadata).
@@ -91,39 +90,4 @@ fn is_from_here(console: &Console, request: &Parts) -> bool {
     let site = headers.get(SEC_FETCH_SITE).map(|site| site == "same-origin");
     let origin = headers.get(ORIGIN).map(|origin| console.site.is_origin(origin, request));
     [site, origin].iter().all(|says| *says != Some(false)) && (site, origin) != (None, None)
-}
-
-/// Where browsers find the console.
-#[derive(Debug, Clone)]
-pub(super) struct Site(pub(super) Option<Origin>);
-
-impl Site {
-    /// Whether cookies can be for TLS alone.
-    pub(super) fn is_https(&self) -> bool {
-        self.0.as_ref().is_some_and(Origin::is_https)
-    }
-
-    /// Without an address of its own, the console is for browsers on this machine.
-    pub(super) fn serves(&self, request: &Parts) -> bool {
-        self.0.is_some() || local_origin(&request.headers, request).is_some()
-    }
-
-    /// Where the browser of `request` finds it.
-    pub(super) fn origin(&self, request: &Parts) -> Option<Origin> {
-        self.0.clone().or_else(|| local_origin(&request.headers, request))
-    }
-
-    fn is_origin(&self, origin: &axum::http::HeaderValue, request: &Parts) -> bool {
-        self.origin(request).is_some_and(|own| own.is(origin))
-    }
-}
-
-/// The origin that a browser on this machine means; a name that only resolves to this machine is not one.
-fn local_origin(headers: &HeaderMap, request: &Parts) -> Option<Origin> {
-    let host = match request.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => headers.get(HOST)?.to_str().ok()?,
-    };
-    let origin: Origin = format!("http://{host}").parse().ok()?;
-    origin.is_loopback().then_some(origin)
 }

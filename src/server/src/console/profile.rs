@@ -3,16 +3,17 @@
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
 use super::pages::{self, AccountFacts, HistoryRow, LinkedRow, Profile, Section, SessionRow, TokenRow};
+use super::paths::{self, to_profile};
 use super::posted::Posted;
 use super::sign_in::{NotLetIn, check_password};
+use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
-use super::{Console, PROFILE_PATH};
 use crate::password::{PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, Password, PasswordRefusal};
 use crate::store::{AuditEvent, AuditRow, Email, SessionInfo, StoreError, TokenInfo, Via};
 
@@ -78,7 +79,7 @@ pub(super) async fn change_password(
     };
     let (account, kept) = (&by.session.account, Some(by.session.id.as_str()));
     match console.store.set_password(account, &hash, kept, &by.actor()).await {
-        Ok(_) => done("password"),
+        Ok(_) => to_profile("password"),
         Err(error) => by.failed(&error),
     }
 }
@@ -94,7 +95,7 @@ pub(super) async fn end_session(State(console): State<Console>, Posted { by, fie
         }
     };
     match ended {
-        Ok(()) => done("session-ended"),
+        Ok(()) => to_profile("session-ended"),
         Err(error) => by.failed(&error),
     }
 }
@@ -103,13 +104,9 @@ pub(super) async fn end_session(State(console): State<Console>, Posted { by, fie
 pub(super) async fn revoke_token(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
     let (account, actor) = (Some(&by.session.account), by.actor());
     match console.store.revoke_token(account, fields.get("token"), &actor).await {
-        Ok(_) => done("token-revoked"),
+        Ok(_) => to_profile("token-revoked"),
         Err(error) => by.failed(&error),
     }
-}
-
-fn done(what: &str) -> Response {
-    Redirect::to(&format!("{PROFILE_PATH}?done={what}")).into_response()
 }
 
 async fn page(
@@ -171,12 +168,12 @@ async fn linked(console: &Console, by: &SignedIn) -> Result<Vec<LinkedRow>, Stor
     let mut rows = Vec::new();
     if console.github.is_some() {
         let shown_as = store.github_link(account).await?.map(|link| link.login);
-        let (link, unlink) = (super::github::LINK_PATH, "/users/me/github/unlink");
+        let (link, unlink) = (paths::LINK_GITHUB, paths::UNLINK_GITHUB);
         rows.push(LinkedRow { service: "GitHub".to_owned(), shown_as, link, unlink });
     }
     if let Some(oidc) = &console.oidc {
         let shown_as = store.identity_at(account, oidc.settings().issuer.as_str()).await?;
-        let (link, unlink) = (super::oidc::LINK_PATH, "/users/me/oidc/unlink");
+        let (link, unlink) = (paths::LINK_OIDC, paths::UNLINK_OIDC);
         rows.push(LinkedRow { service: oidc.settings().label.clone(), shown_as, link, unlink });
     }
     Ok(rows)

@@ -8,20 +8,20 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use pushkeys_keys::{AccountId, Fingerprint, Name, ValidKey};
 use serde::Deserialize;
 
-use super::keys::{done, page as keys_page, read_name};
+use super::keys::{page as keys_page, read_name};
 use super::messages::fill;
 use super::pages::{self, AddForm, ProofPage, Section};
+use super::paths::{self, to_keys};
 use super::posted::{Fields, Posted};
+use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
-use super::{Console, confirm, refusals};
+use super::{confirm, refusals};
 use crate::api::log_proof;
 use crate::percent;
 use crate::proof::{self, Proof};
 use crate::request_id::RequestId;
 use crate::store::{Challenge, PutKeyError, StoreError};
-
-pub(super) const PROOF_PATH: &str = "/users/me/ssh-keys/proof";
 
 /// Which challenge a page is about.
 #[derive(Deserialize, Default)]
@@ -37,7 +37,7 @@ pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: P
         Ok(found) => found,
         Err(error) => return by.failed(&error),
     };
-    let Some((name, text)) = found else { return done("gone") };
+    let Some((name, text)) = found else { return to_keys("gone") };
     let name = match read_name(&name, by.texts()) {
         Ok(name) => name,
         Err(refusal) => return refused(&console, &by, refusal).await,
@@ -56,7 +56,7 @@ pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: P
     match console.store.add_challenge(&by.session.account, fingerprint, text.trim(), &challenge).await {
         Ok(_) => Redirect::to(&path(fingerprint, &name)).into_response(),
         Err(PutKeyError::Store(error)) => by.failed(&error),
-        Err(_) => done("gone"),
+        Err(_) => to_keys("gone"),
     }
 }
 
@@ -85,7 +85,7 @@ async fn refused(console: &Console, by: &SignedIn, refusal: Sentence) -> Respons
 
 fn path(fingerprint: Fingerprint, name: &Name) -> String {
     let fingerprint = percent::encode(&fingerprint.to_string());
-    format!("{PROOF_PATH}?fingerprint={fingerprint}&name={}", percent::encode(name.as_str()))
+    format!("{}?fingerprint={fingerprint}&name={}", paths::PROOF, percent::encode(name.as_str()))
 }
 
 /// `GET /users/me/ssh-keys/proof`
@@ -95,7 +95,9 @@ pub(super) async fn show(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
     let Asked { fingerprint, name } = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), Name::parse(&name)) else { return done("gone") };
+    let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), Name::parse(&name)) else {
+        return to_keys("gone");
+    };
     match console.store.challenge(&by.session.account, fingerprint).await {
         Ok(Some(challenge)) => proof_page(&by, fingerprint, &name, &challenge, None),
         Ok(None) => refused(&console, &by, Sentence::new(by.texts().proof_none)).await,
@@ -161,7 +163,7 @@ pub(super) async fn answer(
     let (Ok(fingerprint), Ok(name)) =
         (fields.get("fingerprint").parse::<Fingerprint>(), read_name(fields.get("name"), texts))
     else {
-        return done("gone");
+        return to_keys("gone");
     };
     let challenge = match console.store.challenge(&by.session.account, fingerprint).await {
         Ok(Some(challenge)) => challenge,
@@ -199,12 +201,12 @@ async fn take(
     match console.store.prove_key(account, name, &key, challenge, false, &by.actor()).await {
         Ok(changes) => {
             log_proof(account, &changes, &key.fingerprint(), request_id);
-            done("proved")
+            to_keys("proved")
         }
         Err(PutKeyError::Store(error)) => by.failed(&error),
         Err(error) => match refusals::put(&error, name.as_str(), by.texts()) {
             Some(refusal) => refused(console, by, refusal).await,
-            None => done("gone"),
+            None => to_keys("gone"),
         },
     }
 }

@@ -1,11 +1,14 @@
 //! Why something was refused, as a sentence with cause and cure in the language of the page.
 
+use axum::http::StatusCode;
 use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, ParseNameError, Refusal};
 
 use super::messages::{Messages, fill};
 use super::text::Sentence;
+use crate::code_flow::CodeFlowError;
 use crate::language::Language;
-use crate::store::PutKeyError;
+use crate::oidc::{IdTokenError, SignInError};
+use crate::store::{PutKeyError, TieError};
 
 /// How to make a key, in the words of the French sentences.
 const NEW_KEY: &str = "créez une nouvelle clé avec `ssh-keygen -t ed25519`";
@@ -45,6 +48,39 @@ pub(super) fn put(error: &PutKeyError, wanted: &str, texts: &Messages) -> Option
         PutKeyError::AccountGone => texts.account_gone.to_owned(),
         PutKeyError::Store(_) => return None,
     }))
+}
+
+/// A sign-in at the OpenID provider that people know as `label`, with the status of the answer.
+pub(super) fn sign_in(error: &SignInError, label: &str, texts: &Messages) -> (StatusCode, String) {
+    match error {
+        SignInError::Flow(CodeFlowError::NoAttempt) => {
+            (StatusCode::BAD_REQUEST, texts.elsewhere_no_attempt.to_owned())
+        }
+        SignInError::Flow(CodeFlowError::Refused(reason)) => {
+            let values = [("name", label), ("reason", reason.as_str())];
+            (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
+        }
+        SignInError::IdToken(IdTokenError::NoAuthTime | IdTokenError::OldAuthTime { .. }) => {
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_anew, &[("name", label)]))
+        }
+        SignInError::IdToken(_) | SignInError::Issuer => {
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_believed, &[("name", label)]))
+        }
+        SignInError::Flow(_) | SignInError::Provider(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.elsewhere_away, &[("name", label)]))
+        }
+    }
+}
+
+/// An identity that is not linked; `None` where the database failed.
+pub(super) fn tie(error: &TieError, texts: &Messages) -> Option<&'static str> {
+    match error {
+        TieError::OfAnotherAccount => Some(texts.oidc_of_another),
+        TieError::NameTaken { .. } => Some(texts.oidc_name_taken),
+        TieError::AccountGone => Some(texts.account_gone),
+        TieError::OnlyWay => Some(texts.oidc_only_way),
+        TieError::Store(_) => None,
+    }
 }
 
 fn french(refusal: &Refusal) -> String {

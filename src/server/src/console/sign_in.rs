@@ -9,10 +9,11 @@ use serde::Deserialize;
 
 use super::messages::{Messages, fill};
 use super::pages::{self, SignIn};
+use super::paths;
 use super::posted::{Posted, PostedByAnybody};
+use super::state::Console;
 use super::text::Sentence;
 use super::visitor::{SignedIn, Visitor, sign_in_path, with_session, without_session};
-use super::{Console, KEYS_PATH};
 use crate::password::HashError;
 use crate::rate_limit::whole_seconds;
 use crate::secret::{self, Token};
@@ -157,7 +158,7 @@ pub(super) async fn sign_out(State(console): State<Console>, Posted { by, .. }: 
     let ended = console.store.end_session(account, session, AuditEvent::SignedOut, &by.actor()).await;
     match ended {
         Ok(_) => {
-            let path = format!("{}&done=signed-out", sign_in_path(KEYS_PATH, false));
+            let path = format!("{}&done=signed-out", sign_in_path(paths::KEYS, false));
             without_session(&console, Redirect::to(&path).into_response())
         }
         Err(error) => by.failed(&error),
@@ -170,7 +171,7 @@ pub(super) fn safe_next(next: &str) -> String {
         && !next.starts_with("//")
         && next.len() <= NEXT_BYTES_MAX
         && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if is_ours { next.to_owned() } else { KEYS_PATH.to_owned() }
+    if is_ours { next.to_owned() } else { paths::KEYS.to_owned() }
 }
 
 #[cfg(test)]
@@ -183,7 +184,7 @@ mod tests {
             assert_eq!(safe_next(next), next);
         }
         for next in ["", "https://a.example", "//a.example", "/\\a.example", "/a\r\nb", "/é", "a"] {
-            assert_eq!(safe_next(next), KEYS_PATH, "{next:?}");
+            assert_eq!(safe_next(next), paths::KEYS, "{next:?}");
         }
     }
 }

@@ -12,9 +12,11 @@ use pushkeys_keys::{ErrorReport, Name};
 
 use super::messages::Messages;
 use super::pages::{self, Page, Section};
+use super::state::Console;
 use super::text::Sentence;
-use super::{Console, KEYS_PATH};
+use super::{paths, refusals};
 use crate::language::Language;
+use crate::oidc::{Oidc, SignInError};
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};
 
@@ -62,9 +64,16 @@ impl Visitor {
         self.said(status, self.texts().not_done, why)
     }
 
+    /// A page that says why the sign-in at the OpenID provider was refused.
+    pub(super) fn not_signed_in(&self, oidc: &Oidc, error: &SignInError) -> Response {
+        tracing::warn!("a sign-in by OpenID Connect was refused: {}", ErrorReport::of(error));
+        let (status, why) = refusals::sign_in(error, &oidc.settings().label, self.texts());
+        self.refused(status, &why)
+    }
+
     fn said(&self, status: StatusCode, title: &'static str, text: &str) -> Response {
         let page = self.page().with_error();
-        let link = Some((KEYS_PATH, page.t.back_to_keys));
+        let link = Some((paths::KEYS, page.t.back_to_keys));
         pages::render(status, &pages::Message { title, text: Sentence::new(text), link, page })
     }
 }
@@ -117,8 +126,7 @@ impl FromRequestParts<Console> for SignedIn {
             // What was posted is gone with the session; the page it came from is where to go on.
             let is_page = request.method == axum::http::Method::GET;
             let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-            Redirect::to(&sign_in_path(if is_page { path } else { "/users/me/ssh-keys" }, true))
-                .into_response()
+            Redirect::to(&sign_in_path(if is_page { path } else { paths::KEYS }, true)).into_response()
         })
     }
 }
@@ -139,7 +147,7 @@ impl OptionalFromRequestParts<Console> for SignedIn {
 /// The sign-in page that leads back to `next`.
 pub(super) fn sign_in_path(next: &str, is_over: bool) -> String {
     let mut path = String::from("/sign-in?");
-    if is_over && next != "/users/me/ssh-keys" {
+    if is_over && next != paths::KEYS {
         path.push_str("done=session-over&");
     }
     path.push_str("next=");

@@ -12,18 +12,12 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use thiserror::Error;
 
-use crate::outbound::{Answer, Outbound, OutboundError, RemoteUrl};
+use super::error::{GithubError, PAGE_KEYS, PAGES_MAX, SCOPE};
+use crate::outbound::{Answer, Outbound, RemoteUrl};
 
-/// The scope without which GitHub does not tell an account's keys.
-pub(crate) const SCOPE: &str = "read:public_key";
 /// Scopes that include it.
 const SCOPES_TOO: [&str; 2] = ["write:public_key", "admin:public_key"];
-/// Keys in one answer, which is the most that GitHub gives.
-const PAGE_KEYS: usize = 100;
-/// The most pages: an account here may hold no more keys than they have.
-const PAGES_MAX: usize = 10;
 /// How long all pages together may take.
 const LISTING_TIME_MAX: Duration = Duration::from_secs(12);
 /// What GitHub says when it should have said how long to wait, and the longest that is believed, in seconds.
@@ -63,38 +57,6 @@ pub(super) struct Listing {
     pub(crate) keys: Vec<GithubKey>,
     /// By which GitHub says that nothing has changed; only where there is one page.
     pub(crate) etag: Option<String>,
-}
-
-/// Why GitHub told nothing.
-#[derive(Debug, Error)]
-pub(crate) enum GithubError {
-    /// The person took the permission back, or never gave it.
-    #[error("GitHub no longer accepts the link to this account: link it again")]
-    LinkAgain,
-    /// For this account, or for the whole app.
-    #[error("GitHub asks to wait: try again in {wait_s} s")]
-    RateLimited {
-        /// As GitHub says, in seconds.
-        wait_s: u64,
-    },
-    /// See [`OutboundError`].
-    #[error("GitHub cannot be reached at the moment: try again in a minute")]
-    Unreachable(#[from] OutboundError),
-    /// See [`LISTING_TIME_MAX`].
-    #[error("GitHub takes too long to list the keys: try again in a minute")]
-    TooSlow,
-    /// Neither of the above.
-    #[error("GitHub failed (status {status}): try again in a minute")]
-    Status { status: u16 },
-    /// Not what its documentation says.
-    #[error("GitHub's answer cannot be read: try again in a minute")]
-    Malformed,
-    /// See [`PAGES_MAX`].
-    #[error("GitHub lists more than {} keys, which is more than can be imported", PAGES_MAX * PAGE_KEYS)]
-    TooMany,
-    /// The next page would be at another service.
-    #[error("GitHub's list of keys goes on at another address, which is not asked")]
-    Elsewhere,
 }
 
 /// The REST API.

@@ -4,6 +4,7 @@
 //! key that comes from there is judged, and refused where another account has it, like any other.
 
 mod api;
+mod error;
 mod listings;
 mod proposal;
 mod settings;
@@ -12,19 +13,19 @@ mod tokens;
 use std::sync::Arc;
 
 use pushkeys_keys::{AccountId, Policy};
-use thiserror::Error;
 
-pub(crate) use self::api::GithubError;
-use self::api::{Api, Listing, SCOPE, suffice};
+use self::api::{Api, Listing, suffice};
+use self::error::SCOPE;
+pub(crate) use self::error::{GithubError, LinkError, ProposeError};
 use self::listings::Listings;
 pub(crate) use self::proposal::{Candidate, Proposal};
 pub(crate) use self::settings::Settings;
 use self::tokens::{Tokens, UserToken};
 use crate::code_flow::{Attempt, Callback, CodeFlowError, Granted, Parties, PrepareError};
 use crate::outbound::Outbound;
-use crate::seal::{SealError, Sealer};
+use crate::seal::Sealer;
 use crate::secret::ServiceSecret;
-use crate::store::{GithubLink, GithubOrigin, Store, StoreError};
+use crate::store::{GithubLink, GithubOrigin, Store};
 
 /// Where GitHub sends browsers back to; beneath the console's address, this is what is registered with the app.
 pub(crate) const CALLBACK_PATH: &str = "/users/me/github/callback";
@@ -38,31 +39,6 @@ pub(crate) struct GitHub {
     attempts: Sealer,
     tokens: Tokens,
     listings: Listings,
-}
-
-/// Why an account was not linked.
-#[derive(Debug, Error)]
-pub(crate) enum LinkError {
-    /// The browser brought nothing.
-    #[error(transparent)]
-    Flow(#[from] CodeFlowError),
-    /// GitHub does not say whose the token is.
-    #[error(transparent)]
-    Github(#[from] GithubError),
-    /// The person unticked it, or the app at GitHub is of the other kind.
-    #[error("GitHub did not give the permission to read the keys ({SCOPE}): link again and grant it")]
-    Scope,
-    #[error(transparent)]
-    Seal(#[from] SealError),
-}
-
-/// Why nothing is proposed.
-#[derive(Debug, Error)]
-pub(crate) enum ProposeError {
-    #[error(transparent)]
-    Github(#[from] GithubError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl GitHub {

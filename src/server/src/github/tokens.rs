@@ -12,8 +12,7 @@ use pushkeys_keys::{AccountId, ErrorReport};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::ProposeError;
-use super::api::GithubError;
+use super::error::{GithubError, ProposeError};
 use crate::code_flow::{Granted, Parties, RenewError};
 use crate::outbound::Outbound;
 use crate::seal::{SealError, Sealer};

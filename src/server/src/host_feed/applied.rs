@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use pushkeys_feed::Cursor;
 use serde::Deserialize;
 
-use super::{FeedError, FromConnection, FromFeed};
+use super::error::FeedError;
+use super::state::{FromConnection, FromFeed};
 
 /// The longest body in bytes: a cursor and its name.
 pub(super) const BODY_BYTES_MAX: usize = 1024;

@@ -18,8 +18,9 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::error::FeedError;
 use super::hub::{Message, encoded};
-use super::{FeedError, FromConnection, FromFeed};
+use super::state::{FromConnection, FromFeed};
 use crate::store::{Changes, FeedState, HostCredentialNumber, HostId, Store};
 use crate::tls::ShownCertificate;
 

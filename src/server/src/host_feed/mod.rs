@@ -12,60 +12,19 @@
 
 mod applied;
 mod changes;
+mod error;
 mod hub;
 mod reports;
 mod snapshot;
+mod state;
 
-use std::sync::Arc;
-
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use axum::{Extension, Router};
-use pushkeys_keys::ErrorReport;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 pub(crate) use self::hub::Hub;
-use crate::auth::{Authenticator, HostAuthError, KnownHost};
-use crate::store::{SNAPSHOTS_MAX, Store, StoreError};
-use crate::tls::ClientCertificate;
-
-/// What the feed needs.
-#[derive(Clone)]
-pub(crate) struct Feed {
-    store: Store,
-    authenticator: Authenticator,
-    hub: Hub,
-    snapshots: Arc<Semaphore>,
-    stopping: CancellationToken,
-}
-
-impl Feed {
-    /// Serves what is in `store`; streams end when `stopping` is cancelled.
-    pub(crate) fn new(
-        store: Store,
-        authenticator: Authenticator,
-        hub: Hub,
-        stopping: CancellationToken,
-    ) -> Self {
-        Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
-    }
-
-    async fn host(
-        &self,
-        headers: &HeaderMap,
-        Extension(ClientCertificate(certificate)): &FromConnection,
-    ) -> Result<KnownHost, FeedError> {
-        self.authenticator.host(headers, certificate.as_ref()).await.map_err(|error| match error {
-            HostAuthError::Store(error) => FeedError::Store(error),
-            error => FeedError::Unauthorized(error),
-        })
-    }
-}
+pub(crate) use self::state::Feed;
 
 /// All paths of the feed.
 pub(crate) fn router(feed: Feed) -> Router {
@@ -82,44 +41,3 @@ pub(crate) fn router(feed: Feed) -> Router {
         )
         .with_state(feed)
 }
-
-/// Why a stream did not begin, or a report was not taken.
-#[derive(Debug)]
-enum FeedError {
-    Unauthorized(HostAuthError),
-    Malformed(String),
-    TooManySnapshots,
-    NewEpoch,
-    Store(StoreError),
-}
-
-impl From<StoreError> for FeedError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl IntoResponse for FeedError {
-    fn into_response(self) -> Response {
-        let text = match self {
-            Self::Unauthorized(error) => {
-                let text = format!("{}\n", ErrorReport::of(&error));
-                return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
-            }
-            Self::Malformed(why) => {
-                let text = format!("the report cannot be read: {}\n", pushkeys_keys::escape(&why));
-                return (StatusCode::BAD_REQUEST, text).into_response();
-            }
-            Self::TooManySnapshots => "too many snapshots are under way\n",
-            Self::NewEpoch => "the database begins a new epoch\n",
-            Self::Store(error) => {
-                tracing::error!("a host was not answered: {}", ErrorReport::of(&error));
-                "the database does not answer\n"
-            }
-        };
-        (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], text).into_response()
-    }
-}
-
-type FromFeed = State<Feed>;
-type FromConnection = Extension<ClientCertificate>;

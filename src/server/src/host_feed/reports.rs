@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{FeedError, FromConnection, FromFeed};
+use super::error::FeedError;
+use super::state::{FromConnection, FromFeed};
 
 /// How long a host may take to send a report.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);

@@ -17,7 +17,8 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::{Feed, FeedError, FromConnection, FromFeed};
+use super::error::FeedError;
+use super::state::{Feed, FromConnection, FromFeed};
 use crate::store::{HostId, Snapshot, StoreError};
 
 /// Entries in one page, which is also what is sent at once: some 300 KiB of Ed25519 keys.

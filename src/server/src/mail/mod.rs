@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::settings::{Settings, Tls};
+pub(crate) use self::settings::Settings;
 use self::text::{Places, Text};
 use self::transport::Transport;
 pub(crate) use self::transport::{PrepareError, check};

@@ -10,7 +10,7 @@ use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
-use super::{Settings, Tls};
+use super::settings::{Settings, Tls};
 use crate::files::{FileError, read_trusted};
 use crate::outbound::{is_about_name, rejected_certificate};
 

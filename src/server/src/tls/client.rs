@@ -7,14 +7,12 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::CertificateError;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use thiserror::Error;
 use webpki::EndEntityCert;
 
-use super::Tls;
+use super::material::Tls;
 
 /// The most names that are looked at: a host has one, or a few aliases.
 const NAMES_MAX: usize = 16;
@@ -95,50 +93,3 @@ impl ShownCertificate {
 /// The certificate that a connection's client showed, whatever it is good for.
 #[derive(Clone)]
 pub(crate) struct ClientCertificate(pub(crate) Option<ShownCertificate>);
-
-/// Takes every certificate whose key the client proves to hold.
-#[derive(Debug)]
-pub(super) struct ProofOfPossession(pub(super) Arc<dyn ClientCertVerifier>);
-
-impl ClientCertVerifier for ProofOfPossession {
-    /// Users have none.
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        // Nothing is opened by this: see `ShownCertificate::names`.
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}

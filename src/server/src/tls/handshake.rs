@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{ShownCertificate, Tls};
+use super::client::ShownCertificate;
+use super::material::Tls;
 
 /// How long a client may take: four packets, over a bad line.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);

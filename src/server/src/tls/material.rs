@@ -11,9 +11,10 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tokio::sync::watch;
 
-use super::Settings;
-use super::client::ProofOfPossession;
+use super::possession::ProofOfPossession;
+use super::settings::Settings;
 use crate::files::{FileError, read_private, read_trusted};
 
 /// The longest file: a bundle of all public authorities has a quarter of a mebibyte.
@@ -50,6 +51,20 @@ pub(super) struct Material {
     pub(super) server: Arc<ServerConfig>,
     /// Who judges the certificates of clients, where they are asked for.
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// What TLS is spoken with at the moment; clones change together.
+#[derive(Clone)]
+pub(crate) struct Tls(watch::Receiver<Arc<Material>>);
+
+impl Tls {
+    pub(super) fn new(material: watch::Receiver<Arc<Material>>) -> Self {
+        Self(material)
+    }
+
+    pub(super) fn material(&self) -> Arc<Material> {
+        Arc::clone(&self.0.borrow())
+    }
 }
 
 /// The files as they were read.

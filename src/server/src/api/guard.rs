@@ -1,4 +1,4 @@
-//! How often an account and an address may use the API.
+//! What holds for every request: how often its address may ask, and how long it may take.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,13 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tokio::time::{Duration, timeout};
 
-use super::ApiError;
+use super::error::ApiError;
 use crate::rate_limit::Limits;
+
+/// The longest that an API request may take, waiting for the database included.
+pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Counts a request of an address before anything is done for it.
 pub(super) async fn check_peer(
@@ -24,4 +28,12 @@ pub(super) async fn check_peer(
             refusal.for_method(request.method()).into_response()
         }
     }
+}
+
+/// Ends a request that takes too long with an answer of its own.
+pub(super) async fn bound_time(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    timeout(REQUEST_TIME_MAX, next.run(request))
+        .await
+        .unwrap_or_else(|_| ApiError::timed_out().for_method(&method).into_response())
 }

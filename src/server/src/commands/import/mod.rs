@@ -1,18 +1,23 @@
 //! `import`
 
+mod authorized_keys;
+mod line;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name, Policy, ValidKey};
-use serde::{Deserialize, Serialize};
+use pushkeys_keys::{Name, Policy, ValidKey};
+use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::authorized_keys::{self, Names};
-use super::{Answer, Output, open_store};
+use self::authorized_keys::Names;
+use self::line::{Wanted, WantedName, read_line, read_object};
+use super::output::Output;
+use super::shared::{Answer, open_store};
 use crate::config::Config;
 use crate::store::{ImportItem, ImportOutcome, Store};
 
@@ -23,8 +28,6 @@ const LINES_PER_BATCH: usize = 40_000;
 const KEYS_JUDGED_AT_ONCE: usize = 512;
 /// Batches that are judged ahead of the database.
 const BATCHES_AHEAD: usize = 1;
-/// The longest line in bytes: a key and two names with every byte of them written as `\u00xx`.
-const LINE_BYTES_MAX: usize = 6 * (KEY_TEXT_BYTES_MAX + 2 * NAME_BYTES_MAX) + 64;
 /// Refused lines that are shown; the rest is counted.
 const REFUSALS_SHOWN_MAX: u64 = 1_000;
 /// How often progress is told.
@@ -47,14 +50,6 @@ pub(super) struct Arguments {
     /// FILE has the lines of sshd's own kind instead, and all of its keys belong to this account
     #[arg(long, value_name = "ACCOUNT", value_parser = Name::parse)]
     authorized_keys_of: Option<Name>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    account: String,
-    name: String,
-    key: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -80,22 +75,6 @@ pub(super) async fn run(config: &Config, arguments: Arguments, output: Output) -
     let text = format!("{stored} stored, {present} present before, {refused} refused");
     output.answer(&progress.totals, &text)?;
     Ok(if refused == 0 { Answer::Yes } else { Answer::No })
-}
-
-/// A line that was read, with a key that is not judged yet.
-pub(super) struct Wanted {
-    pub(super) account: Name,
-    pub(super) name: WantedName,
-    /// The key, one line.
-    pub(super) text: String,
-}
-
-/// What the account is to call a key.
-pub(super) enum WantedName {
-    /// So.
-    Given(Name),
-    /// After the comment of its line, unless another key of the file has taken it.
-    Comment(String),
 }
 
 /// Lines that were read and judged.
@@ -180,31 +159,6 @@ fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -
     batch.judge(&mut wanted, &mut names, policy);
     let _ = batches.blocking_send(batch);
     Ok(())
-}
-
-/// The next line without its newline; of a line that is too long, the beginning. `false` at the end.
-fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    let bytes_max = LINE_BYTES_MAX as u64 + 1;
-    if input.take(bytes_max).read_until(b'\n', line)? == 0 {
-        return Ok(false);
-    }
-    if line.pop_if(|byte| *byte == b'\n').is_none() && line.len() > LINE_BYTES_MAX {
-        input.skip_until(b'\n')?;
-    }
-    Ok(true)
-}
-
-fn read_object(line: &[u8]) -> Result<Wanted, String> {
-    if line.len() > LINE_BYTES_MAX {
-        return Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"));
-    }
-    // The parser would repeat what it read, which may be a private key.
-    let line: Line = serde_json::from_slice(line)
-        .map_err(|_| "the line is not an object of the strings `account`, `name` and `key`".to_owned())?;
-    let account = Name::parse(&line.account).map_err(|error| format!("account: {error}"))?;
-    let name = Name::parse(&line.name).map_err(|error| format!("key: {error}"))?;
-    Ok(Wanted { account, name: WantedName::Given(name), text: line.key.trim().to_owned() })
 }
 
 async fn write(store: &Store, mut batch: Batch, progress: &mut Progress) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pushkeys_keys::Name;
 
-use super::import::{Wanted, WantedName};
+use super::line::{Wanted, WantedName};
 
 /// What key types begin with; another first word is options.
 const TYPES: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];

@@ -1,0 +1,95 @@
+//! From a credential to an account.
+
+use axum::http::request::Parts;
+use base64ct::{Base64, Encoding as _};
+use hmac::{Hmac, Mac as _};
+use jiff::Timestamp;
+use sha2::Sha512;
+use subtle::ConstantTimeEq as _;
+
+use super::base_string::base_string;
+use super::base_url::{PublicUrl, candidates};
+use super::credential::Credential;
+use super::error::AuthError;
+use super::nonces::Nonces;
+use super::oauth::{Consumer, OauthCredential, SignatureMethod, Signed};
+use crate::secret::{ServiceSecret, TokenDigest};
+use crate::store::{Store, TokenUse};
+
+/// What it takes to recognise an account.
+#[derive(Clone)]
+pub(crate) struct Authenticator {
+    pub(super) store: Store,
+    secret: ServiceSecret,
+    consumers: Vec<Consumer>,
+    public_url: Option<PublicUrl>,
+    nonces: Nonces,
+}
+
+impl Authenticator {
+    /// Recognises the accounts of `store` and clients that speak for one of `consumers`, who reach the service
+    /// at `public_url`, or else at the host that their requests name.
+    pub(crate) fn new(
+        store: Store,
+        secret: ServiceSecret,
+        consumers: Vec<Consumer>,
+        public_url: Option<PublicUrl>,
+    ) -> Self {
+        let nonces = Nonces::of(&store);
+        Self { store, secret, consumers, public_url, nonces }
+    }
+
+    /// The credential in `request`, and whose it is.
+    pub(crate) async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
+        let shown = match Credential::of(&request.headers)? {
+            Credential::Bearer(token) => self.store.use_of_bearer(TokenDigest::of(token)).await?,
+            Credential::Oauth(sent) => self.use_of_oauth(&sent, request).await?,
+        };
+        shown.ok_or(AuthError::Unknown)
+    }
+
+    /// The secret half of an OAuth token that was just made.
+    pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
+        self.secret.oauth_secret(oauth_token)
+    }
+
+    async fn use_of_oauth(
+        &self,
+        sent: &OauthCredential,
+        request: &Parts,
+    ) -> Result<Option<TokenUse>, AuthError> {
+        let consumer = self.consumers.iter().find(|consumer| consumer.key == sent.consumer_key);
+        let shown = self.store.use_of_oauth_token(&sent.token).await?;
+        let (Some(consumer), Some(shown)) = (consumer, shown) else { return Ok(None) };
+        // Both are made of characters that percent-encoding leaves as they are.
+        let key = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
+        let is_right = match &sent.method {
+            SignatureMethod::Plaintext => bool::from(key.as_bytes().ct_eq(sent.signature.as_bytes())),
+            SignatureMethod::HmacSha512(signed) => self.is_signed(&key, &sent.signature, signed, request),
+        };
+        if !is_right {
+            return Ok(None);
+        }
+        // Only now: a stranger could otherwise use up the nonces of others.
+        if let SignatureMethod::HmacSha512(signed) = &sent.method {
+            let now_s = Timestamp::now().as_second();
+            self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s).await?;
+        }
+        Ok(Some(shown))
+    }
+
+    fn is_signed(&self, key: &str, signature: &str, signed: &Signed, request: &Parts) -> bool {
+        let Ok(signature) = Base64::decode_vec(signature) else { return false };
+        let query = request.uri.query().unwrap_or_default();
+        candidates(self.public_url.as_ref(), request).iter().any(|url| {
+            base_string(&request.method, url, query, &signed.parameters)
+                .is_some_and(|text| is_digest(key, &text, &signature))
+        })
+    }
+}
+
+fn is_digest(key: &str, text: &str, signature: &[u8]) -> bool {
+    // HMAC takes keys of every length.
+    let Ok(hmac) = Hmac::<Sha512>::new_from_slice(key.as_bytes()) else { return false };
+    hmac.chain_update(text).verify_slice(signature).is_ok()
+}

@@ -1,0 +1,36 @@
+//! What a client shows in its `Authorization` header.
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+
+use super::error::AuthError;
+use super::oauth::{self, OauthCredential};
+
+/// The longest `Authorization` header that is looked at, in bytes.
+const AUTHORIZATION_BYTES_MAX: usize = 4096;
+
+/// What a client shows.
+pub(super) enum Credential<'a> {
+    Bearer(&'a str),
+    Oauth(OauthCredential),
+}
+
+impl<'a> Credential<'a> {
+    pub(super) fn of(headers: &'a HeaderMap) -> Result<Self, AuthError> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        // Of two credentials, a proxy may have checked the other one.
+        let (Some(value), None) = (values.next(), values.next()) else { return Err(AuthError::Unreadable) };
+        if value.len() > AUTHORIZATION_BYTES_MAX {
+            return Err(AuthError::Unreadable);
+        }
+        let text = value.to_str().map_err(|_| AuthError::Unreadable)?;
+        let (scheme, rest) = text.trim().split_once(' ').ok_or(AuthError::Unreadable)?;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            Ok(Self::Bearer(rest.trim()))
+        } else if scheme.eq_ignore_ascii_case("oauth") {
+            oauth::parse(rest).map(Self::Oauth)
+        } else {
+            Err(AuthError::Unreadable)
+        }
+    }
+}

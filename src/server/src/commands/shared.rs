@@ -1,0 +1,27 @@
+//! What commands share.
+
+use crate::config::Config;
+use crate::database::Open;
+use crate::store::{Account, Store};
+
+/// What a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+}
+
+pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    Ok(Store::open(&config.database, Open::Prepare, config.store_limits()).await?)
+}
+
+/// The account that a sysadmin means by its id or its name.
+pub(super) async fn find_account(store: &Store, wanted: &str) -> anyhow::Result<Account> {
+    let found = store.find_account(wanted).await?;
+    found.ok_or_else(|| {
+        anyhow::anyhow!(
+            "there is no account `{}`, hint: pushkeys-server account list",
+            pushkeys_keys::escape(wanted)
+        )
+    })
+}

@@ -1,0 +1,51 @@
+//! What handlers of the feed share.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::error::FeedError;
+use super::hub::Hub;
+use crate::auth::{Authenticator, HostAuthError, KnownHost};
+use crate::store::{SNAPSHOTS_MAX, Store};
+use crate::tls::ClientCertificate;
+
+/// What the feed needs.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    pub(super) store: Store,
+    authenticator: Authenticator,
+    pub(super) hub: Hub,
+    pub(super) snapshots: Arc<Semaphore>,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Feed {
+    /// Serves what is in `store`; streams end when `stopping` is cancelled.
+    pub(crate) fn new(
+        store: Store,
+        authenticator: Authenticator,
+        hub: Hub,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
+    }
+
+    pub(super) async fn host(
+        &self,
+        headers: &HeaderMap,
+        Extension(ClientCertificate(certificate)): &FromConnection,
+    ) -> Result<KnownHost, FeedError> {
+        self.authenticator.host(headers, certificate.as_ref()).await.map_err(|error| match error {
+            HostAuthError::Store(error) => FeedError::Store(error),
+            error => FeedError::Unauthorized(error),
+        })
+    }
+}
+
+pub(super) type FromFeed = State<Feed>;
+pub(super) type FromConnection = Extension<ClientCertificate>;
