@@ -13,7 +13,7 @@ use crate::secret;
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The request's name. It is always ours: one that a client sent could be another request's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestId(String);
 
 impl fmt::Display for RequestId {

@@ -10,6 +10,7 @@ use pushkeys_keys::AccountId;
 use super::error::ApiError;
 use super::state::Api;
 use crate::auth::AuthError;
+use crate::request_id::RequestId;
 use crate::store::{Actor, Via};
 
 /// The account whose credential the request carries. A handler that takes one serves nobody else.
@@ -40,7 +41,8 @@ impl Caller {
         checked.map_err(|wait_s| ApiError::too_many("this account sends too many requests", wait_s))?;
         let connection = request.extensions.get::<SocketAddr>();
         let address = connection.map(|connection| api.limits.address(*connection, &request.headers));
-        let actor = Actor { via: Via::Token(shown.label), address };
+        let request = request.extensions.get::<RequestId>().cloned();
+        let actor = Actor { via: Via::Token(shown.label), address, request };
         Ok(Self { account: shown.account, actor, expires_at: shown.expires_at })
     }
 }

@@ -1,10 +1,10 @@
 //! The keys of the account that asks.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::Uri;
-use axum::{Extension, Json};
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, ErrorReport, Expiry, Fingerprint, ParseExpiryError};
+use pushkeys_keys::{ErrorReport, Expiry, ParseExpiryError};
 use serde::Serialize;
 use tokio::time::Duration;
 
@@ -14,8 +14,7 @@ use super::guard::REQUEST_TIME_MAX;
 use super::key_request::{BODY_TIME_MAX, check_key, json_string, name_in_path};
 use super::state::Api;
 use crate::percent;
-use crate::request_id::RequestId;
-use crate::store::{AccountRevocation, KeyChange, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
+use crate::store::{AccountRevocation, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
 
 #[derive(Serialize)]
 pub(super) struct Row {
@@ -99,20 +98,14 @@ fn reported(key: &StoredKey, revocations: &[AccountRevocation]) -> Reported {
 /// `PUT /v2/self/keys/{name}`, or with `?expires_at=` and an instant of RFC 3339
 pub(super) async fn put_key(
     State(api): State<Api>,
-    Extension(request_id): Extension<RequestId>,
     caller: Caller,
     request: Request,
 ) -> Result<Json<Done>, ApiError> {
     let method = request.method().clone();
-    store_key(&api, &request_id, &caller, request).await.map_err(|error| error.for_method(&method))
+    store_key(&api, &caller, request).await.map_err(|error| error.for_method(&method))
 }
 
-async fn store_key(
-    api: &Api,
-    request_id: &RequestId,
-    caller: &Caller,
-    request: Request,
-) -> Result<Json<Done>, ApiError> {
+async fn store_key(api: &Api, caller: &Caller, request: Request) -> Result<Json<Done>, ApiError> {
     let name = name_in_path(request.uri().path())?;
     let (wait, query) = wait_in(request.uri()).map_err(ApiError::refused_put)?;
     let expires_at = expiry(&query)?;
@@ -121,9 +114,6 @@ async fn store_key(
     let key = check_key(api, text)?;
     let wanted = KeyToPut { name: &name, key: &key, text, expires_at, may_replace: true };
     let changes = api.store.put_key(&caller.account, &wanted, &caller.actor).await?;
-    for change in &changes {
-        log_change(&caller.account, change, request_id);
-    }
     let sequence = changes.iter().map(|change| change.sequence).max();
     Ok(Json(Done { hosts: propagation(api, wait, sequence).await, ..STORED }))
 }
@@ -131,7 +121,6 @@ async fn store_key(
 /// `DELETE /v2/self/keys/{name}`, or with `?compromised=true` so that nobody can register it again.
 pub(super) async fn delete_key(
     State(api): State<Api>,
-    Extension(request_id): Extension<RequestId>,
     Caller { account, actor, .. }: Caller,
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
@@ -144,7 +133,6 @@ pub(super) async fn delete_key(
         let removed = api.store.delete_key(&account, &name, &actor).await;
         removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
     };
-    log_change(&account, &change, &request_id);
     Ok(Json(Done { hosts: propagation(&api, wait, Some(change.sequence)).await, ..REMOVED }))
 }
 
@@ -216,30 +204,4 @@ fn is_compromised(query: &str) -> Result<bool, ApiError> {
         "compromised=true" => Ok(true),
         _ => Err(ApiError::refused("the query of a removal is `compromised=true` or nothing")),
     }
-}
-
-pub(crate) fn log_change(account: &AccountId, change: &KeyChange, request_id: &RequestId) {
-    tracing::info!(
-        %account,
-        key = %change.key_id,
-        fingerprint = %change.fingerprint,
-        sequence = change.sequence,
-        request = %request_id,
-        "{}: `{}` of `{account}`",
-        change.event.as_str(),
-        change.fingerprint,
-    );
-}
-
-/// The account has proved to hold the key of `fingerprint`, which made `changes`.
-pub(crate) fn log_proof(
-    account: &AccountId,
-    changes: &[KeyChange],
-    fingerprint: &Fingerprint,
-    request_id: &RequestId,
-) {
-    for change in changes {
-        log_change(account, change, request_id);
-    }
-    tracing::info!(%account, %fingerprint, request = %request_id, "proved: `{fingerprint}` of `{account}`");
 }

@@ -39,7 +39,6 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use self::error::ApiError;
-pub(crate) use self::keys::{log_change, log_proof};
 pub(crate) use self::state::Api;
 
 /// All paths of the API.

@@ -1,17 +1,15 @@
 //! Proof that a key is the account's, and what becomes of contests.
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::{Extension, Json};
 use pushkeys_keys::AccountId;
 use serde::Serialize;
 
 use super::caller::Caller;
 use super::error::ApiError;
 use super::key_request::{check_key, json_string, name_in_path};
-use super::keys::log_proof;
 use super::state::Api;
 use crate::proof::{self, Proof};
-use crate::request_id::RequestId;
 use crate::store::PutKeyError;
 
 const CHALLENGE: &str = "challenge";
@@ -40,7 +38,6 @@ const PROVED: Answer =
 /// `POST /v2/self/keys/{name}/challenge` with the key, and `POST /v2/self/keys/{name}/proof` with the signature.
 pub(super) async fn post(
     State(api): State<Api>,
-    Extension(request_id): Extension<RequestId>,
     caller: Caller,
     request: Request,
 ) -> Result<Json<Answer>, ApiError> {
@@ -48,7 +45,7 @@ pub(super) async fn post(
     let path = request.uri().path().to_owned();
     match path.rsplit_once('/') {
         Some((_, CHALLENGE)) => ask(&api, &caller.account, request).await,
-        Some((key_path, PROOF)) => answer(&api, &request_id, &caller, key_path, request).await,
+        Some((key_path, PROOF)) => answer(&api, &caller, key_path, request).await,
         _ => Err(ApiError::unknown_method()),
     }
     .map(Json)
@@ -70,7 +67,6 @@ async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer,
 
 async fn answer(
     api: &Api,
-    request_id: &RequestId,
     Caller { account, actor, .. }: &Caller,
     key_path: &str,
     request: Request,
@@ -88,8 +84,7 @@ async fn answer(
         )));
     }
     let key = check_key(api, &challenge.key_text)?;
-    let changes = api.store.prove_key(account, &name, &key, &challenge, true, actor).await?;
-    log_proof(account, &changes, &key.fingerprint(), request_id);
+    api.store.prove_key(account, &name, &key, &challenge, true, actor).await?;
     Ok(PROVED)
 }
 

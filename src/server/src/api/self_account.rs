@@ -13,8 +13,9 @@ use super::error::ApiError;
 use super::state::Api;
 use crate::auth::AuthError;
 use crate::percent;
+use crate::request_id::RequestId;
 use crate::secret::{self, Token, TokenDigest, is_cli_token};
-use crate::store::{Actor, Email, NewToken, Via};
+use crate::store::{Actor, Email, NewToken};
 
 #[derive(Serialize)]
 pub(super) struct SelfAccount {
@@ -71,6 +72,7 @@ pub(super) struct CliToken {
 pub(super) async fn cli_token(
     State(api): State<Api>,
     Extension(connection): Extension<SocketAddr>,
+    Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<CliToken>, ApiError> {
@@ -88,7 +90,7 @@ pub(super) async fn cli_token(
     let bearer = Token::new("pkt").map_err(|error| ApiError::failed(&error))?.digest();
     let expires_at = Timestamp::now().saturating_add(api.cli_token_max).unwrap_or(Timestamp::MAX);
     let token = NewToken { id: &id, bearer, oauth_token: &oauth_token, expires_at: Some(expires_at) };
-    let actor = Actor { via: Via::Console, address: Some(api.limits.address(connection, &headers)) };
+    let actor = Actor::console(Some(api.limits.address(connection, &headers)), Some(request_id));
     let fetched = api.store.fetch_cli_login(digest, &token, &actor).await;
     if !fetched.map_err(|error| ApiError::unavailable(&error))? {
         return Err(ApiError::not_approved());

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -19,10 +18,8 @@ use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
 use super::{confirm, refusals};
-use crate::api::log_change;
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
-use crate::request_id::RequestId;
 use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
 /// What people know it as, in either language.
@@ -124,11 +121,7 @@ pub(super) async fn preview(State(console): State<Console>, by: SignedIn) -> Res
 }
 
 /// `POST /users/me/ssh-keys/github`: imports the keys of these fingerprints, as far as GitHub still lists them.
-pub(super) async fn import(
-    State(console): State<Console>,
-    Extension(request_id): Extension<RequestId>,
-    posted: Posted,
-) -> Response {
+pub(super) async fn import(State(console): State<Console>, posted: Posted) -> Response {
     if let Err(response) = confirm::check(&console, &posted, &confirm::IMPORT_KEYS).await {
         return response;
     }
@@ -146,9 +139,6 @@ pub(super) async fn import(
         Err(PutKeyError::Store(error)) => return by.failed(&error),
         Err(_) => return to_keys("gone"),
     };
-    for change in &changes {
-        log_change(&by.session.account, change, &request_id);
-    }
     let failed = refused.iter().filter_map(|(place, error)| {
         let candidate = candidates.get(*place)?;
         Some(failed_row(&by, candidate, error))

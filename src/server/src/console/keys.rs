@@ -1,6 +1,5 @@
 //! The page with the keys: list, add, delete, and what the account is warned of.
 
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -20,8 +19,6 @@ use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{confirm, github, refusals};
-use crate::api::log_change;
-use crate::request_id::RequestId;
 use crate::store::{
     AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, StoreError, StoredKey,
     Warning, WarningKind,
@@ -56,11 +53,7 @@ pub(super) async fn show(
 }
 
 /// `POST /users/me/ssh-keys`
-pub(super) async fn add(
-    State(console): State<Console>,
-    Extension(request_id): Extension<RequestId>,
-    posted: Posted,
-) -> Response {
+pub(super) async fn add(State(console): State<Console>, posted: Posted) -> Response {
     let wanted = match Wanted::read(&console, &posted.fields, posted.by.texts(), &posted.by) {
         Ok(wanted) => wanted,
         Err(form) => return page(&console, &posted.by, form, None).await,
@@ -74,12 +67,7 @@ pub(super) async fn add(
     let to_put = KeyToPut { name, key, text, expires_at: *expires_at, may_replace: false };
     let put = console.store.put_key(&by.session.account, &to_put, &by.actor()).await;
     match put {
-        Ok(changes) => {
-            for change in changes {
-                log_change(&by.session.account, &change, &request_id);
-            }
-            to_keys("added")
-        }
+        Ok(_) => to_keys("added"),
         Err(PutKeyError::Store(error)) => by.failed(&error),
         Err(error) => {
             let field = if matches!(error, PutKeyError::NameTaken) { "name" } else { "key" };
@@ -92,11 +80,7 @@ pub(super) async fn add(
 }
 
 /// `POST /users/me/ssh-keys/delete`
-pub(super) async fn delete(
-    State(console): State<Console>,
-    Extension(request_id): Extension<RequestId>,
-    Posted { by, fields }: Posted,
-) -> Response {
+pub(super) async fn delete(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
     let Ok(name) = Name::parse(fields.get("name")) else { return to_keys("gone") };
     let (account, actor) = (&by.session.account, by.actor());
     let removed = if fields.get("compromised") == "yes" {
@@ -110,10 +94,7 @@ pub(super) async fn delete(
         console.store.delete_key(account, &name, &actor).await
     };
     match removed {
-        Ok(Some(change)) => {
-            log_change(account, &change, &request_id);
-            to_keys("deleted")
-        }
+        Ok(Some(_)) => to_keys("deleted"),
         Ok(None) => to_keys("gone"),
         Err(error) => by.failed(&error),
     }

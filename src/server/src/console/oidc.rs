@@ -18,7 +18,7 @@ use super::{confirm, refusals};
 use crate::code_flow::{Attempt, Callback};
 use crate::oidc::{Departure, Oidc, SignIn};
 use crate::rate_limit::whole_seconds;
-use crate::store::{Actor, Identity, TieError};
+use crate::store::{Identity, TieError};
 
 /// What an attempt of somebody without a session is for.
 const SIGN_IN: &str = "sign in";
@@ -176,7 +176,7 @@ impl Arrival<'_> {
         }
         let name = identity.name.as_deref().and_then(|name| Name::parse(name).ok());
         let name = name.ok_or_else(|| refused(texts.oidc_no_name))?;
-        let added = store.add_account_of_identity(&name, identity, &Actor::console(visitor.address)).await;
+        let added = store.add_account_of_identity(&name, identity, &visitor.actor()).await;
         let account = added.map_err(|error| not_tied(visitor, self.oidc, &error))?;
         tracing::info!(%account, "`{account}` was added at its first sign-in by OpenID Connect");
         Ok(account)

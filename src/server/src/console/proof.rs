@@ -1,6 +1,5 @@
 //! Proving that a key is the account's: the challenge with its command, and the signature.
 
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -17,10 +16,8 @@ use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{confirm, refusals};
-use crate::api::log_proof;
 use crate::percent;
 use crate::proof::{self, Proof};
-use crate::request_id::RequestId;
 use crate::store::{Challenge, PutKeyError, StoreError};
 
 /// Which challenge a page is about.
@@ -150,11 +147,7 @@ fn usual_file(algorithm: &str) -> &'static str {
 }
 
 /// `POST /users/me/ssh-keys/proof`
-pub(super) async fn answer(
-    State(console): State<Console>,
-    Extension(request_id): Extension<RequestId>,
-    posted: Posted,
-) -> Response {
+pub(super) async fn answer(State(console): State<Console>, posted: Posted) -> Response {
     if let Err(response) = confirm::check(&console, &posted, &confirm::PROVE_KEY).await {
         return response;
     }
@@ -182,27 +175,18 @@ pub(super) async fn answer(
             NoProof { signature: fields.get("signature").to_owned(), refusal: Sentence::new(refusal) };
         return proof_page(&by, fingerprint, &name, &challenge, Some(no_proof));
     }
-    take(&console, &by, &request_id, &name, &challenge).await
+    take(&console, &by, &name, &challenge).await
 }
 
 /// Gives the account the key that it proved to hold.
-async fn take(
-    console: &Console,
-    by: &SignedIn,
-    request_id: &RequestId,
-    name: &Name,
-    challenge: &Challenge,
-) -> Response {
+async fn take(console: &Console, by: &SignedIn, name: &Name, challenge: &Challenge) -> Response {
     let key = match ValidKey::check(&challenge.key_text, &console.policy) {
         Ok(key) => key,
         Err(refusal) => return refused(console, by, refusals::key(&refusal, by.visitor.language)).await,
     };
     let account = &by.session.account;
     match console.store.prove_key(account, name, &key, challenge, false, &by.actor()).await {
-        Ok(changes) => {
-            log_proof(account, &changes, &key.fingerprint(), request_id);
-            to_keys("proved")
-        }
+        Ok(_) => to_keys("proved"),
         Err(PutKeyError::Store(error)) => by.failed(&error),
         Err(error) => match refusals::put(&error, name.as_str(), by.texts()) {
             Some(refusal) => refused(console, by, refusal).await,

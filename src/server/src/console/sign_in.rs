@@ -17,7 +17,7 @@ use super::visitor::{SignedIn, Visitor, sign_in_path, with_session, without_sess
 use crate::password::HashError;
 use crate::rate_limit::whole_seconds;
 use crate::secret::{self, Token};
-use crate::store::{Actor, AuditEvent, NewSession};
+use crate::store::{AuditEvent, NewSession};
 use pushkeys_keys::AccountId;
 
 /// The longest path that somebody comes back to after signing in, in bytes.
@@ -141,8 +141,7 @@ pub(super) async fn begin_session(
     let token = Token::new("pks").map_err(|error| failed(&error))?;
     let id = secret::random_id("sess").map_err(|error| failed(&error))?;
     let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password, signed_in_at };
-    let actor = Actor::console(by.address);
-    let begun = console.store.add_session(account, &session, console.lifetimes(), &actor).await;
+    let begun = console.store.add_session(account, &session, console.lifetimes(), &by.actor()).await;
     if !begun.map_err(|error| failed(&error))? {
         return Err(NotLetIn::Wrong);
     }

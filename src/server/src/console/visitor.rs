@@ -17,6 +17,7 @@ use super::text::Sentence;
 use super::{paths, refusals};
 use crate::language::Language;
 use crate::oidc::{Oidc, SignInError};
+use crate::request_id::RequestId;
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};
 
@@ -33,6 +34,7 @@ pub(super) struct Visitor {
     pub(super) language: Language,
     pub(super) address: Option<IpAddr>,
     pub(super) agent: String,
+    pub(super) request: Option<RequestId>,
 }
 
 /// Somebody with a session. A handler that takes one sends everybody else to the sign-in page.
@@ -46,6 +48,11 @@ pub(super) struct SignedIn {
 impl Visitor {
     pub(super) fn texts(&self) -> &'static Messages {
         Messages::of(self.language)
+    }
+
+    /// Who is written into the trail.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::console(self.address, self.request.clone())
     }
 
     /// A page for somebody who is not signed in.
@@ -94,9 +101,8 @@ impl SignedIn {
         Page::new(self.visitor.language, Some(account), self.csrf.clone(), section)
     }
 
-    /// Who is written into the trail.
     pub(super) fn actor(&self) -> Actor {
-        Actor::console(self.visitor.address)
+        self.visitor.actor()
     }
 
     pub(super) fn failed(&self, error: &StoreError) -> Response {
@@ -113,7 +119,8 @@ impl FromRequestParts<Console> for Visitor {
         let agent = request.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let agent: String = agent.chars().take(AGENT_CHARACTERS_MAX).collect();
         let agent = Name::nearest(&agent).map(|agent| agent.as_str().to_owned()).unwrap_or_default();
-        Ok(Self { language: Language::of(&request.headers), address, agent })
+        let request_id = request.extensions.get::<RequestId>().cloned();
+        Ok(Self { language: Language::of(&request.headers), address, agent, request: request_id })
     }
 }
 

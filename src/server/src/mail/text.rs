@@ -205,7 +205,11 @@ mod tests {
     use crate::store::Actor;
 
     fn mail(language: Option<&str>, event: AuditEvent, subject: &str) -> WaitingMail {
-        let actor = Actor { via: Via::Token(Some("ci".into())), address: Some("192.0.2.7".parse().unwrap()) };
+        let actor = Actor {
+            via: Via::Token(Some("ci".into())),
+            address: Some("192.0.2.7".parse().unwrap()),
+            request: None,
+        };
         let at = "2027-01-31T12:00:00Z".parse().unwrap();
         WaitingMail {
             id: "mail_1".into(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Name};
 use thiserror::Error;
 
+use super::audit::Actor;
 use super::changes::{KeyChange, Numbering};
 use super::columns::{account_id, account_name, fingerprint, from_sql, instant, key_id, now_ms};
 use super::error::{StoreError, is_taken};
@@ -145,12 +146,10 @@ impl Store {
             .await
             .map_err(StoreError::of("remove an account"))?;
         let mut numbering = Numbering::default();
-        for (id, digest) in rows {
-            numbering.remove(key_id(&id)?, fingerprint(&digest)?);
+        for (key, digest) in rows {
+            numbering.remove(id.clone(), key_id(&key)?, fingerprint(&digest)?);
         }
-        let removals = numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
-        Ok(Some(removals))
+        Ok(Some(self.commit_changes(transaction, numbering, &Actor::operator()).await?))
     }
 }
 

@@ -9,6 +9,7 @@ use super::columns::{from_sql, instant, ms_before, now_ms, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::database::{Transaction, Value, many, sql};
+use crate::request_id::RequestId;
 
 /// The most rows of an account; the oldest go first.
 const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
@@ -32,8 +33,8 @@ pub(crate) enum Via {
 }
 
 impl Via {
-    /// The name in the database.
-    fn as_str(&self) -> &'static str {
+    /// The name in the database and in the log.
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Console => "console",
             Self::Token(_) => "token",
@@ -50,22 +51,24 @@ pub(crate) struct Actor {
     pub(crate) via: Via,
     /// From where, as far as that is known.
     pub(crate) address: Option<IpAddr>,
+    /// In which request; only the log says it.
+    pub(crate) request: Option<RequestId>,
 }
 
 impl Actor {
     /// Whoever sits before a page of the console.
-    pub(crate) fn console(address: Option<IpAddr>) -> Self {
-        Self { via: Via::Console, address }
+    pub(crate) fn console(address: Option<IpAddr>, request: Option<RequestId>) -> Self {
+        Self { via: Via::Console, address, request }
     }
 
     /// A command on the service's machine.
     pub(crate) fn operator() -> Self {
-        Self { via: Via::Operator, address: None }
+        Self { via: Via::Operator, address: None, request: None }
     }
 
     /// The service itself.
     pub(crate) fn service() -> Self {
-        Self { via: Via::Service, address: None }
+        Self { via: Via::Service, address: None, request: None }
     }
 
     /// As the database keeps it: by what, the token's label, and from where.
@@ -296,6 +299,6 @@ pub(super) fn row((number, at, event, subject, via, label, address): Row) -> Res
         at: instant(at)?,
         event: event.ok_or_else(|| StoreError::malformed("an event"))?,
         subject,
-        actor: Actor { via, address: address.and_then(|address| address.parse().ok()) },
+        actor: Actor { via, address: address.and_then(|address| address.parse().ok()), request: None },
     })
 }

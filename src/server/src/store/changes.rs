@@ -1,8 +1,9 @@
 //! The numbered changes that hosts follow.
 
 use pushkeys_feed::{Cursor, Event, EventKind};
-use pushkeys_keys::{Fingerprint, KeyId};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId};
 
+use super::audit::Actor;
 use super::columns::{cursor, from_sql, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
@@ -18,6 +19,8 @@ pub(crate) struct KeyChange {
     pub(crate) sequence: u64,
     /// [`EventKind::Put`] or [`EventKind::Remove`].
     pub(crate) event: EventKind,
+    /// Whose key it is, or was.
+    pub(crate) account: AccountId,
     /// Which registration it was.
     pub(crate) key_id: KeyId,
     /// Which key it was.
@@ -97,6 +100,39 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Commits `transaction` with what `numbering` holds, and logs each change to a key: every one goes through here.
+    pub(super) async fn commit_changes(
+        &self,
+        mut transaction: Transaction,
+        numbering: Numbering,
+        actor: &Actor,
+    ) -> Result<Vec<KeyChange>, StoreError> {
+        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        self.commit(transaction).await?;
+        for change in &changes {
+            log(change, actor);
+        }
+        Ok(changes)
+    }
+}
+
+/// A key's name is its user's text, and is not logged.
+fn log(change: &KeyChange, actor: &Actor) {
+    let KeyChange { sequence, event, account, key_id, fingerprint } = change;
+    tracing::info!(
+        %account,
+        key = %key_id,
+        %fingerprint,
+        sequence,
+        by = actor.via.as_str(),
+        address = actor.address.map(tracing::field::display),
+        request = actor.request.as_ref().map(tracing::field::display),
+        "{}: `{fingerprint}` of `{account}`",
+        event.as_str(),
+    );
+}
+
 fn change((sequence, event, data): (i64, String, String)) -> Result<Change, StoreError> {
     let event = event.parse().map_err(|()| StoreError::malformed("a change"))?;
     Ok(Change { sequence: from_sql(sequence)?, event, data })
@@ -110,27 +146,28 @@ pub(super) struct Numbering {
 
 struct Unnumbered {
     event: EventKind,
+    account: AccountId,
     key_id: KeyId,
     fingerprint: Fingerprint,
     data: String,
 }
 
 impl Numbering {
-    /// A key is now as `entry`, its JSON object, says.
-    pub(super) fn put(&mut self, key_id: KeyId, fingerprint: Fingerprint, entry: String) {
-        self.changes.push(Unnumbered { event: EventKind::Put, key_id, fingerprint, data: entry });
+    /// A key of `account` is now as `entry`, its JSON object, says.
+    pub(super) fn put(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint, entry: String) {
+        self.changes.push(Unnumbered { event: EventKind::Put, account, key_id, fingerprint, data: entry });
     }
 
-    /// A key is gone.
-    pub(super) fn remove(&mut self, key_id: KeyId, fingerprint: Fingerprint) {
+    /// A key of `account` is gone.
+    pub(super) fn remove(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint) {
         let mut data = Vec::new();
         Event::Remove(fingerprint).append_data(&mut data);
         let data = String::from_utf8_lossy(&data).into_owned();
-        self.changes.push(Unnumbered { event: EventKind::Remove, key_id, fingerprint, data });
+        self.changes.push(Unnumbered { event: EventKind::Remove, account, key_id, fingerprint, data });
     }
 
     /// Numbers the changes, writes them, and drops those that are older than the last `changes_max`.
-    pub(super) async fn write(
+    async fn write(
         self,
         transaction: &mut Transaction,
         changes_max: u64,
@@ -148,6 +185,7 @@ impl Numbering {
             written.extend(rows.iter().zip(first..).map(|(row, sequence)| KeyChange {
                 sequence,
                 event: row.event,
+                account: row.account.clone(),
                 key_id: row.key_id.clone(),
                 fingerprint: row.fingerprint,
             }));

@@ -190,8 +190,7 @@ impl Store {
             }
         }
         self.tell_of_import(&mut transaction, owner.number, actor, &names, Some(&origin.login)).await?;
-        imported.changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
+        imported.changes = self.commit_changes(transaction, numbering, actor).await?;
         Ok(imported)
     }
 

@@ -95,7 +95,7 @@ impl Store {
                     outcome(&mut transaction, &row).await?
                 };
                 if outcome == ImportOutcome::Stored {
-                    numbering.put(row.new.id, row.new.fingerprint, row.new.entry);
+                    numbering.put(row.account.id.clone(), row.new.id, row.new.fingerprint, row.new.entry);
                     stored.push((row.account.number, AuditEvent::KeyAdded, row.item.name.as_str()));
                     if row.account.has_address {
                         told.entry(row.account.number).or_default().push(row.item.name.as_str());
@@ -108,8 +108,7 @@ impl Store {
         for (account, names) in told {
             self.tell_of_import(&mut transaction, account, &Actor::operator(), &names, None).await?;
         }
-        numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
+        self.commit_changes(transaction, numbering, &Actor::operator()).await?;
         Ok(outcomes)
     }
 }

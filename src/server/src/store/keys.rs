@@ -82,11 +82,10 @@ impl Store {
             return Ok(None);
         };
         let mut numbering = Numbering::default();
-        numbering.remove(key_id, fingerprint);
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        numbering.remove(account.clone(), key_id, fingerprint);
         let event = AuditEvent::KeyRemoved;
         self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
-        self.commit(transaction).await?;
+        let changes = self.commit_changes(transaction, numbering, actor).await?;
         Ok(changes.into_iter().next())
     }
 }

@@ -47,7 +47,7 @@ mod warnings;
 
 pub(crate) use self::accounts::{Account, Email};
 pub(crate) use self::audit::{Actor, AuditEvent, AuditRow, Via};
-pub(crate) use self::changes::{Change, Changes, FeedState, KeyChange};
+pub(crate) use self::changes::{Change, Changes, FeedState};
 pub(crate) use self::error::{StoreError, errors};
 pub(crate) use self::github::{GithubLink, GithubOrigin, Imported, KeyFromGithub};
 pub(crate) use self::handle::{Store, StoreLimits};

@@ -134,6 +134,7 @@ impl Store {
                 let event = AuditEvent::KeyProved;
                 self.record(&mut transaction, owner.number, actor, event, &held).await?;
                 self.commit(transaction).await?;
+                log_proof(account, fingerprint, actor);
                 return Ok(Vec::new());
             }
             Holder::Owner { name, .. } => return Err(PutKeyError::UnderAnotherName { name }),
@@ -144,8 +145,8 @@ impl Store {
         let new = Registration { verified_at, ..Registration::of(account, &wanted, actor) };
         let mut numbering = Numbering::default();
         self.register(&mut transaction, &owner, &new, &mut numbering).await?;
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
+        let changes = self.commit_changes(transaction, numbering, actor).await?;
+        log_proof(account, fingerprint, actor);
         Ok(changes)
     }
 
@@ -170,13 +171,18 @@ impl Store {
         let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
         add_compromised(&mut transaction, fingerprint).await?;
         let mut numbering = Numbering::default();
-        numbering.remove(key_id, fingerprint);
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        numbering.remove(account.clone(), key_id, fingerprint);
         let event = AuditEvent::KeyReported;
         self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
-        self.commit(transaction).await?;
+        let changes = self.commit_changes(transaction, numbering, actor).await?;
         changes.into_iter().next().ok_or(ReportKeyError::NoSuchKey)
     }
+}
+
+/// `account` has proved that it holds the key of `fingerprint`.
+fn log_proof(account: &AccountId, fingerprint: Fingerprint, actor: &Actor) {
+    let request = actor.request.as_ref().map(tracing::field::display);
+    tracing::info!(%account, %fingerprint, request, "proved: `{fingerprint}` of `{account}`");
 }
 
 /// Makes room for one more: what is too old, what the new one replaces, and the oldest of too many.

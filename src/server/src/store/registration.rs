@@ -92,9 +92,7 @@ impl Store {
             }
             return Err(error);
         }
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
-        Ok(changes)
+        Ok(self.commit_changes(transaction, numbering, actor).await?)
     }
 
     /// Stores what is wanted, or warns of it, and gives the key's id. Of what is refused nothing is stored.
@@ -140,14 +138,14 @@ impl Store {
         match take_key(transaction, owner, wanted.name).await? {
             Some((key_id, fingerprint)) => {
                 self.note(transaction, owner, wanted, AuditEvent::KeyRemoved).await?;
-                numbering.remove(key_id, fingerprint);
+                numbering.remove(wanted.account.clone(), key_id, fingerprint);
             }
             None => self.check_room(transaction, owner).await?,
         }
         let id = secret::new_key_id().map_err(StoreError::from)?;
         let new = wanted.entry(id.clone(), &owner.name)?;
         new.insert(transaction, owner, wanted).await?;
-        numbering.put(new.id, new.fingerprint, new.entry);
+        numbering.put(wanted.account.clone(), new.id, new.fingerprint, new.entry);
         let is_proved = wanted.verified_at.is_some();
         let event = if is_proved { AuditEvent::KeyProved } else { AuditEvent::KeyAdded };
         self.note(transaction, owner, wanted, event).await?;
@@ -167,7 +165,7 @@ impl Store {
         // Of another comment, hosts need not be told.
         if new.replace(transaction, wanted).await? {
             self.note(transaction, owner, wanted, AuditEvent::KeyChanged).await?;
-            numbering.put(new.id, new.fingerprint, new.entry);
+            numbering.put(wanted.account.clone(), new.id, new.fingerprint, new.entry);
         }
         Ok(key_id)
     }

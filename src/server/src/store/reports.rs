@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 use pushkeys_feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
-use pushkeys_keys::{AccountId, Fingerprint, UseKind};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, UseKind};
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::{KeyChange, Numbering};
@@ -139,17 +139,16 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let Some(what) = revocation(&mut transaction, id).await? else { return Ok(None) };
         let mut numbering = Numbering::default();
-        for (account, name, id, digest) in take_keys(&mut transaction, &what).await? {
-            let fingerprint = fingerprint(&digest)?;
-            let event = AuditEvent::KeyReported;
-            self.record(&mut transaction, account, &Actor::operator(), event, &name).await?;
+        let actor = Actor::operator();
+        for RevokedKey { number, account, name, key_id, fingerprint } in
+            take_keys(&mut transaction, &what).await?
+        {
+            self.record(&mut transaction, number, &actor, AuditEvent::KeyReported, &name).await?;
             add_compromised(&mut transaction, fingerprint).await?;
-            numbering.remove(key_id(&id)?, fingerprint);
+            numbering.remove(account, key_id, fingerprint);
         }
         drop_revocation(&mut transaction, id).await?;
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
-        self.commit(transaction).await?;
-        Ok(Some(changes))
+        Ok(Some(self.commit_changes(transaction, numbering, &actor).await?))
     }
 
     /// Keeps what a host has revoked; there it stays revoked until its own sysadmin takes that back.
@@ -304,21 +303,39 @@ async fn revocation(transaction: &mut Transaction, id: &str) -> Result<Option<Re
     row.map(|(digest, account)| thing(digest, account)).transpose()
 }
 
-/// Removes the keys of `what`; gives of each the account's number, its name, id and fingerprint.
+/// A key that is removed since a host has revoked it.
+struct RevokedKey {
+    /// Of its account.
+    number: i64,
+    account: AccountId,
+    name: String,
+    key_id: KeyId,
+    fingerprint: Fingerprint,
+}
+
+/// Removes the keys of `what`, and gives them.
 async fn take_keys(
     transaction: &mut Transaction,
     what: &RevokedThing,
-) -> Result<Vec<(i64, String, String, Vec<u8>)>, StoreError> {
+) -> Result<Vec<RevokedKey>, StoreError> {
     let query = match what {
-        RevokedThing::Fingerprint(fingerprint) => {
-            sql("DELETE FROM keys WHERE fingerprint = $1 RETURNING account, name, id, fingerprint")
-                .bind(fingerprint.as_bytes().as_slice())
-        }
+        RevokedThing::Fingerprint(fingerprint) => sql("DELETE FROM keys WHERE fingerprint = $1
+             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint")
+        .bind(fingerprint.as_bytes().as_slice()),
         RevokedThing::Account(account) => sql("DELETE FROM keys
-             WHERE account = (SELECT number FROM accounts WHERE id = $1) RETURNING account, name, id, fingerprint")
+             WHERE account = (SELECT number FROM accounts WHERE id = $1)
+             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint")
         .bind(account.as_str()),
     };
-    query.fetch_all(transaction).await.map_err(StoreError::of("remove revoked keys"))
+    let rows: Vec<(i64, String, String, String, Vec<u8>)> =
+        query.fetch_all(transaction).await.map_err(StoreError::of("remove revoked keys"))?;
+    rows.into_iter()
+        .map(|(number, account, name, key, digest)| {
+            let (account, key_id, fingerprint) =
+                (account_id(&account)?, key_id(&key)?, fingerprint(&digest)?);
+            Ok(RevokedKey { number, account, name, key_id, fingerprint })
+        })
+        .collect()
 }
 
 fn reported_revocation(row: RevocationRow) -> Result<ReportedRevocation, StoreError> {

@@ -312,8 +312,11 @@ async fn every_change_is_one_line_in_the_log() {
         let lines: Vec<_> =
             log.lines().filter(|line| line.contains(&format!(" {event}: `{FINGERPRINT}`"))).collect();
         let [line] = lines.as_slice() else { panic!("{log}") };
-        for part in [&format!("account={}", ana.id), "key=key_", FINGERPRINT, "sequence=", "request=req_"] {
-            assert!(line.contains(part), "{line}");
+        let account = format!("account={}", ana.id);
+        let parts =
+            ["key=key_", FINGERPRINT, "sequence=", "by=\"token\"", "address=127.0.0.1", "request=req_"];
+        for part in parts.into_iter().chain([account.as_str()]) {
+            assert!(line.contains(part), "{line} has no {part}");
         }
     }
     assert!(!log.contains("AAAAC3NzaC1lZDI1NTE5"));

@@ -7,7 +7,8 @@ use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
 use tokio::task::JoinSet;
 
 use super::{KEY, LIMITS, TestDatabase, on_both_databases};
-use crate::store::{Actor, Changes, KeyChange, KeyToPut, PutKeyError, Store, StoreLimits};
+use crate::store::changes::KeyChange;
+use crate::store::{Actor, Changes, KeyToPut, PutKeyError, Store, StoreLimits};
 
 async fn account(store: &Store, name: &str) -> AccountId {
     store.add_account(&Name::parse(name).unwrap(), None, None).await.unwrap()

@@ -107,7 +107,7 @@ async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped(databas
     let store = database.open(SENDING).await;
     let (ana, bob) =
         (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
-    let actor = Actor::console(Some("192.0.2.7".parse().unwrap()));
+    let actor = Actor::console(Some("192.0.2.7".parse().unwrap()), None);
     store.remember_language(&ana, "fr").await.unwrap();
     store.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
     store.set_password(&bob, "$argon2id$", None, &actor).await.unwrap();
@@ -148,7 +148,7 @@ async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail(datab
     let texts: Vec<_> = pushkeys_tests::SyntheticKeys::new(3).take(4).map(|key| key.text).collect();
     let keys: Vec<_> = texts.iter().map(|text| ValidKey::check(text, &Policy::default()).unwrap()).collect();
     let names = ["a", "b", "c", "d"].map(name);
-    let actor = Actor::console(None);
+    let actor = Actor::console(None, None);
     let taken =
         KeyToPut { name: &names[3], key: &keys[3], text: &texts[3], expires_at: None, may_replace: false };
     store.put_key(&bob, &taken, &actor).await.unwrap();
