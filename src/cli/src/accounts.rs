@@ -14,7 +14,7 @@ pub(crate) struct User {
     pub(crate) shell: String,
 }
 
-/// What of a line of shadow(5) decides about a login without a password.
+/// The fields of a line of shadow(5) that decide about a login without a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shadow {
     pub(crate) password: String,

@@ -1,4 +1,4 @@
-//! The command line. What is a name is parsed to its type at once, so no word typed here becomes part of a path unchecked.
+//! The command line. Names are parsed to their types at once, so nothing typed here becomes part of a path unchecked.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::commands::sshd::SshdCommand;
 const EXIT_STATUS: &str =
     "Exit status: 0 is yes, 1 is no (something is wrong, missing or refused), 2 is misuse.";
 
-/// Shows, explains and verifies what a push host knows of its users' keys.
+/// Shows, explains and verifies which SSH keys open a push host.
 #[derive(Debug, Parser)]
 #[command(name = "pushkeys", version, max_term_width = 100, after_help = EXIT_STATUS, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = pushkeys_cache::CACHE_DIRECTORY, global = true, display_order = 90)]
     pub(crate) cache: PathBuf,
 
-    /// Print JSON for programs in place of text for people
+    /// Print JSON instead of text
     #[arg(long, global = true, display_order = 91)]
     pub(crate) json: bool,
 
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Tell what is in force, since when, what is wrong and what to do about it
+    /// Show what is in force, since when, what is wrong and what to do about it
     #[command(after_help = "Examples:\n  pushkeys status\n  pushkeys status --json | jq .problems\n\n\
         Exits 0 when nothing is wrong.")]
     Status,
@@ -40,10 +40,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  pushkeys list --account acct_7\n  \
         pushkeys list --fingerprint SHA256:DyN4\n  pushkeys list --expires-within 14d\n  pushkeys list --json | jq -r .fingerprint\n\n\
         With --json, every key is an object on a line of its own.\n\
-        Exits 0 when all that matches could be read, also when that is nothing.")]
+        Exits 0 when everything that matches could be read, even if nothing matches.")]
     List(ListFilter),
 
-    /// Show everything that is known of one key
+    /// Show everything that is known about one key
     #[command(
         after_help = "Examples:\n  pushkeys show SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
         pushkeys show ~/.ssh/id_ed25519.pub\n\nExits 0 when some source has the key."
@@ -54,7 +54,7 @@ pub(crate) enum Command {
         key: String,
     },
 
-    /// Tell step by step what sshd would be told of a key that wants to log in, and why
+    /// Explain step by step what sshd is told when a key is offered for a login
     #[command(after_help = "Examples:\n  \
         pushkeys explain git SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
         pushkeys explain git ~/.ssh/id_ed25519.pub\n  \
@@ -90,25 +90,25 @@ pub(crate) enum Command {
     /// Watch logins and changes as they happen
     #[command(after_help = "Examples:\n  sudo pushkeys top\n  sudo pushkeys top --once\n  \
         sudo pushkeys top --json | jq -r 'select(.kind == \"refused\") | .what'\n\n\
-        Ends on q or Ctrl-C. Where stdout is no terminal, each event is one line.\n\
-        Exits 0 when it was ended, and 1 when no log can be read.")]
+        Ends on q or Ctrl-C. If stdout is not a terminal, each event is printed as one line.\n\
+        Exits 0 when it is ended, and 1 when no log can be read.")]
     Top {
         /// Read logins from this file [default: the journal, or else the file of syslog]
         #[arg(long, value_name = "FILE")]
         log: Option<PathBuf>,
-        /// Show what there is now, and exit
+        /// Show the present state, and exit
         #[arg(long)]
         once: bool,
     },
 
-    /// Examine sshd, users, files, sources and the cache, and name the command that cures each fault
+    /// Check sshd, users, files, sources and the cache, and name the command that fixes each fault
     #[command(after_help = "Examples:\n  sudo pushkeys doctor\n  \
         sudo pushkeys doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .cure'\n\n\
-        Changes nothing. sshd's settings are those of `sshd -T -C user=LOGIN,...`.\n\
-        Exits 0 when nothing is wrong, 1 after an error, and 3 when there are only warnings.")]
+        Changes nothing. sshd's settings are read with `sshd -T -C user=LOGIN,...`.\n\
+        Exits 0 when nothing is wrong, 1 if there is an error, and 3 if there are only warnings.")]
     Doctor(DoctorOptions),
 
-    /// Have sshd ask for this host's keys when somebody logs in as git, or no longer
+    /// Put the keys of this host in force in sshd for the login git, or take them out of force
     #[command(after_help = "Examples:\n  pushkeys sshd enable\n  pushkeys sshd disable\n\n\
         `pushkeys-sshd` is the same. Whatever goes wrong leaves everything as it was.\n\
         Exits 0 when it is done, or was before.")]
@@ -117,16 +117,17 @@ pub(crate) enum Command {
         command: SshdCommand,
     },
 
-    /// Refuse a key, or all keys of an account, on this host from now on, with the service and syncd up or down
+    /// Refuse a key, or all keys of an account, on this host at once, even while the service or syncd is down
     #[command(
         after_help = "Examples:\n  pushkeys revoke SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww\n  \
         pushkeys revoke --account acct_7\n  pushkeys revoke --list\n  pushkeys revoke --account acct_7 --undo\n\n\
-        Running sessions end within a second. It holds over restarts and syncs until the key service, which is told,\n\
-        has no such key any more, or until --undo. Exits 0 when it is revoked, or was listed, or is revoked no longer."
+        Running sessions end within a second. The revocation survives restarts and syncs. It is reported\n\
+        to the key service, and ends when the service no longer has the key, or with --undo.\n\
+        Exits 0 when the command has done what it says."
     )]
     Revoke(RevokeOptions),
 
-    /// Let a snapshot be taken that is held back because it removes many keys
+    /// Accept a snapshot that is held back because it removes many keys
     #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\
         Exits 0 when the snapshot was accepted.")]
     Accept {

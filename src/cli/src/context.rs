@@ -1,4 +1,4 @@
-//! What every command is given and how it answers.
+//! What every command is given, and how it answers.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use pushkeys_cache::{Cache, ReadError, Source};
 use pushkeys_keys::SourceName;
 use thiserror::Error;
 
-/// What every command is told.
+/// What every command is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) cache: PathBuf,
@@ -21,7 +21,7 @@ pub(crate) struct Context {
 pub(crate) enum Outcome {
     Yes,
     No,
-    /// Nothing is wrong yet, and something may become so.
+    /// Nothing is wrong now, but something may go wrong.
     Doubtful,
 }
 

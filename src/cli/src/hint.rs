@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use pushkeys_cache::{Damage, REVOKED_FILE, ReadError, WriteError};
 
-use crate::commands::accept::NobodyToAsk;
+use crate::commands::accept::NotATerminal;
 use crate::key::KeyArgumentError;
 
 /// What to do about `error`, if there is something that is not in its text.
@@ -26,13 +26,13 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             Some(KeyArgumentError::Refused(_)) => return None,
             None => {}
         }
-        cause.is::<NobodyToAsk>().then_some("pushkeys accept SOURCE --yes")
+        cause.is::<NotATerminal>().then_some("pushkeys accept SOURCE --yes")
     })
 }
 
 const AS_ROOT: &str = "run it with sudo, or as a member of the group `pushkeys`";
 
-/// What to do about a damaged file. syncd makes a source anew when a file of it is missing at its start.
+/// What to do about a damaged file. A source of which a file is missing at syncd's start is synced again as a whole.
 pub(crate) const HEAL: &str =
     "while its source answers: rm the damaged file, and systemctl restart pushkeys-syncd";
 

@@ -1,4 +1,4 @@
-//! A key as a sysadmin names it: by its fingerprint, its file or its text.
+//! A key as it is named on the command line: by its fingerprint, its file or its text.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use pushkeys_keys::{Fingerprint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey};
 use thiserror::Error;
 
-/// Why a word of the command line names no key. None of them repeats the text of a key: it may be a private one.
+/// Why an argument names no key. No variant repeats the text: it may be a private key.
 #[derive(Debug, Error)]
 pub(crate) enum KeyArgumentError {
-    #[error("the fingerprint is none")]
+    #[error("this is not a fingerprint")]
     Fingerprint(#[from] ParseFingerprintError),
     #[error("cannot read the key file `{}`", pushkeys_keys::escape(&path.to_string_lossy()))]
     Read { path: PathBuf, source: io::Error },
@@ -67,7 +67,7 @@ mod tests {
     fn what_names_no_key_is_not_repeated() {
         let private = error_of("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0");
         assert!(private.contains("private key") && !private.contains("c2VjcmV0"), "{private}");
-        assert!(error_of("MD5:01:0e").starts_with("the fingerprint is none: "));
+        assert!(error_of("MD5:01:0e").starts_with("this is not a fingerprint: "));
         assert!(
             error_of("/nonexistent/\x1b.pub")
                 .starts_with("cannot read the key file `/nonexistent/\\u{1b}.pub`: ")

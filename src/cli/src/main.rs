@@ -1,11 +1,11 @@
-//! `pushkeys`: what a sysadmin asks of the cache of a push host.
+//! `pushkeys`: the sysadmin's tool on a push host.
 //!
-//! It owns how the cache is shown, and decides nothing: what sshd is told is decided in `cache`, for this program as
-//! for the look-up. It reads what the reader reads, opens no socket (what a source says is asked by syncd's own program),
-//! and writes two files, each a person's word: that a held-back snapshot may be taken, and that a key is revoked. `sshd` makes
-//! or removes a link among sshd's files.
+//! It owns how the cache is shown. It decides nothing: what sshd is told is decided in pushkeys-cache, for this program as for the
+//! lookup. It opens no socket (pushkeys-syncd's own program speaks to the sources), and it writes two files of the cache, both on an
+//! operator's command: the acceptance of a held-back snapshot, and the list of revoked keys. `pushkeys sshd` makes or removes a link
+//! in sshd's configuration.
 //!
-//! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse; 3 is a doctor's doubt.
+//! Data goes to stdout and everything else to stderr. Exit status: 0 is yes, 1 is no, 2 is misuse; 3 is `doctor` with warnings only.
 
 #![forbid(unsafe_code)]
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Ok(Outcome::No) => ExitCode::from(1),
         Ok(Outcome::Doubtful) => ExitCode::from(3),
         Err(error) => {
-            // What was found before the error is still worth reading, and nobody is left to be told if that fails.
+            // What was found before the error is still worth reading. If this fails too, there is nowhere to say so.
             let _ = out.flush();
             report(&error)
         }
@@ -96,12 +96,12 @@ fn run_revoke(context: &Context, revoke: &RevokeOptions, out: &mut dyn io::Write
 fn report(error: &anyhow::Error) -> ExitCode {
     let is_closed_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_closed_pipe)) {
-        // The reader has seen enough, as `head` has, and does not want to hear about it.
+        // The reader has seen enough, as `head` has: no message.
         return ExitCode::from(1);
     }
     let mut report = ErrorReport::of(error.as_ref());
     report.hint = report.hint.or_else(|| hint::of(error).map(str::to_owned));
     anstream::eprintln!("{BAD}error:{BAD:#} {}", report.lines());
-    let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NobodyToAsk>();
+    let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NotATerminal>();
     ExitCode::from(if is_misuse { 2 } else { 1 })
 }

@@ -1,4 +1,4 @@
-//! How things look on a terminal. Styles are always written; the stream takes them out where they do not belong.
+//! Styles, numbers, times and JSON. Styles are always written; the stream strips them where they do not belong.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub(crate) fn write_json_line(out: &mut dyn io::Write, value: &impl Serialize) -
     writeln!(out)
 }
 
-/// Writes `value` as JSON for programs, laid out for people who look at it.
+/// Writes `value` as indented JSON.
 pub(crate) fn write_json(out: &mut dyn io::Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)

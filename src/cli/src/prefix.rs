@@ -6,7 +6,7 @@ use std::str::FromStr;
 use pushkeys_keys::Fingerprint;
 use thiserror::Error;
 
-const WORD: &str = "SHA256:";
+const HASH_PREFIX: &str = "SHA256:";
 const CHARACTERS_MAX: usize = 43;
 
 /// The beginning of a fingerprint's text.
@@ -24,11 +24,11 @@ impl FromStr for FingerprintPrefix {
     type Err = ParsePrefixError;
 
     fn from_str(text: &str) -> Result<Self, ParsePrefixError> {
-        let base64 = text.strip_prefix(WORD).unwrap_or(text);
+        let base64 = text.strip_prefix(HASH_PREFIX).unwrap_or(text);
         let is_base64 =
             base64.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
         if is_base64 && (1..=CHARACTERS_MAX).contains(&base64.len()) {
-            Ok(Self(format!("{WORD}{base64}")))
+            Ok(Self(format!("{HASH_PREFIX}{base64}")))
         } else {
             Err(ParsePrefixError)
         }
@@ -36,15 +36,15 @@ impl FromStr for FingerprintPrefix {
 }
 
 impl FingerprintPrefix {
-    /// Whether `fingerprint` begins so.
+    /// Whether `fingerprint` begins with it.
     pub(crate) fn matches(&self, fingerprint: &str) -> bool {
         fingerprint.starts_with(&self.0)
     }
 
-    /// The shards in which such fingerprints stand when shards are chosen by `bits` bits.
+    /// The shards that such fingerprints are in when `bits` bits choose the shard.
     pub(crate) fn shards(&self, bits: u8) -> Range<u32> {
         let filled = |with: &str| {
-            let missing = CHARACTERS_MAX.saturating_sub(self.0.len() - WORD.len());
+            let missing = CHARACTERS_MAX.saturating_sub(self.0.len() - HASH_PREFIX.len());
             Fingerprint::leading_bits_of(&format!("{}{}", self.0, with.repeat(missing)), bits)
         };
         // The lowest and the highest digit of base64.
@@ -77,7 +77,7 @@ mod tests {
         for number in 0..200_u32 {
             let fingerprint = Fingerprint::of(&number.to_be_bytes());
             let text = fingerprint.to_string();
-            for end in WORD.len() + 1..=text.len() {
+            for end in HASH_PREFIX.len() + 1..=text.len() {
                 let prefix: FingerprintPrefix = text.get(..end).unwrap().parse().unwrap();
                 assert!(prefix.matches(&text));
                 for bits in 0..=SHARD_BITS_MAX {

@@ -1,4 +1,4 @@
-//! Other programs, run to their end within bounds.
+//! Other programs, run to their end within bounds of time and output.
 
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-/// No program that is asked here takes seconds, unless something hangs.
+/// No program that is run here takes seconds, unless something hangs.
 const DURATION_MAX: Duration = Duration::from_secs(30);
 /// What a program says is read up to this size, each of stdout and stderr.
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
@@ -33,7 +33,7 @@ pub(crate) enum ProgramError {
 }
 
 /// A command that runs as `user` with the groups that user has, in an environment of nothing but `PATH`, if this
-/// process is root; else it runs as whoever this is.
+/// process is root; otherwise as this process's user.
 pub(crate) fn as_user(user: &str, program: &Path) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
@@ -46,7 +46,7 @@ pub(crate) fn as_user(user: &str, program: &Path) -> Command {
     command
 }
 
-/// Whether this process may become somebody else.
+/// Whether this process may change its user.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

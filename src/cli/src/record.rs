@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// One key of one source.
 #[derive(Debug, Serialize)]
-pub(crate) struct Record<'a> {
+pub(crate) struct KeyRecord<'a> {
     source: &'a str,
     fingerprint: String,
     #[serde(rename = "type")]
@@ -23,7 +23,7 @@ pub(crate) struct Record<'a> {
     revoked_since: Option<String>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> KeyRecord<'a> {
     pub(crate) fn of(source: &'a SourceName, entry: &'a Entry, revocation: Option<&Revocation>) -> Self {
         Self {
             source: source.as_str(),

@@ -1,4 +1,4 @@
-//! Many shards on all processors, and what came of them in the shards' own order.
+//! Work on many shards on all processors, with the results in the order of the shards.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -7,15 +7,15 @@ use std::thread;
 
 use anyhow::Result;
 
-/// Shards that are one piece of work: so many that handing over what came of them costs nothing beside it.
+/// Shards in one piece of work: enough that handing over the result costs little in comparison.
 const SHARDS_PER_PIECE: usize = 8;
-/// With more threads, whoever takes the results is what all of them wait for.
+/// With more threads, all of them wait for the one that takes the results.
 const THREADS_MAX: usize = 16;
-/// How many results of a thread wait to be taken: with the pieces that are worked at, all that is in memory.
+/// How many results of a thread wait to be taken. With the pieces being worked on, this bounds the memory.
 const RESULTS_WAITING_MAX: usize = 2;
 
-/// Has workers, of which `start` makes one for each thread, look at `shards` piece by piece, and hands what came of
-/// each piece to `take`, in order. An error of `take` ends it.
+/// Works through `shards` piece by piece with one worker per thread, made by `start`, and hands the result of each piece to `take`,
+/// in order. An error of `take` ends the work.
 pub(crate) fn in_order<T: Send, W: FnMut(Range<u32>) -> T>(
     shards: Range<u32>,
     start: impl Fn() -> W + Sync,
@@ -35,7 +35,7 @@ pub(crate) fn in_order<T: Send, W: FnMut(Range<u32>) -> T>(
                 let (sender, receiver) = sync_channel(RESULTS_WAITING_MAX);
                 scope.spawn(move || {
                     let mut work = start();
-                    // It is nobody's loss if the receiver has gone: `take` has failed.
+                    // Sending fails if the receiver has gone, which means that `take` has failed.
                     let _ = pieces
                         .iter()
                         .skip(thread)
@@ -46,7 +46,7 @@ pub(crate) fn in_order<T: Send, W: FnMut(Range<u32>) -> T>(
             })
             .collect();
         for receiver in receivers.iter().cycle() {
-            // Pieces are dealt in turn, so the first thread that has none left is the one after the last piece's.
+            // Pieces are dealt in turn, so the first thread without a piece is the one after the last piece's.
             let Ok(result) = receiver.recv() else { break };
             take(result)?;
         }

@@ -1,4 +1,4 @@
-//! Spans of time as people write them.
+//! Durations as they are written on the command line.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 

@@ -1,4 +1,4 @@
-//! Rows of cells under a header. Cells stand in one text: of ten million keys none should cost an allocation.
+//! Rows of cells under a header. All cells are in one string: with ten million keys, none should cost an allocation.
 
 use std::fmt::{Display, Write as _};
 use std::io;

@@ -1,4 +1,4 @@
-//! A terminal that is drawn upon as a whole.
+//! A terminal that is redrawn as a whole.
 
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -65,7 +65,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Waits for `pause`; `true` when somebody wants to leave.
+    /// Waits for `pause`; `true` if the user asks to leave.
     pub(crate) fn is_left_within(&self, pause: Duration) -> bool {
         match self.keys.recv_timeout(pause) {
             Ok(key) => matches!(key, b'q' | b'Q' | CTRL_C),

@@ -1,4 +1,4 @@
-//! `pushkeys accept`: a person's word that a held-back snapshot may be taken.
+//! `pushkeys accept`: confirms that a held-back snapshot may be applied.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
 
@@ -11,16 +11,16 @@ use thiserror::Error;
 use crate::context::{Context, Outcome};
 use crate::output::{count, distance, write_json};
 
-/// At most so many bytes of an answer are read; `yes` is the longest that counts.
+/// How much of the answer is read; `yes` is the longest that counts.
 const ANSWER_BYTES_MAX: u64 = 64;
 
-/// The question has to be answered by a person, and there is none.
+/// The question needs an answer, and standard input is not a terminal.
 #[derive(Debug, Error)]
-#[error("nobody can be asked, because standard input is not a terminal")]
-pub(crate) struct NobodyToAsk;
+#[error("this needs a confirmation, and standard input is not a terminal")]
+pub(crate) struct NotATerminal;
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct AcceptAnswer<'a> {
     source: &'a str,
     held: Option<HeldRecord>,
     accepted: bool,
@@ -43,13 +43,13 @@ impl From<&Held> for HeldRecord {
     }
 }
 
-/// Accepts what is held back of `source`, after asking unless `yes` has answered.
+/// Accepts the snapshot of `source` that is held back; asks first unless `yes` is given.
 pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut dyn Write) -> Result<Outcome> {
     let Some(held) = pushkeys_cache::held(&context.cache, source)? else {
         if context.json {
             write_answer(source, None, None, out)?;
         } else {
-            writeln!(out, "nothing is held back of source `{source}`")?;
+            writeln!(out, "nothing of source `{source}` is held back")?;
         }
         return Ok(Outcome::No);
     };
@@ -68,7 +68,10 @@ pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut d
     } else {
         let Acceptance { removed_max, until } = acceptance;
         let removed = count(removed_max, "key", "keys");
-        writeln!(out, "accepted until {until}: syncd takes a snapshot that removes no more than {removed}")?;
+        writeln!(
+            out,
+            "accepted until {until}: syncd applies a snapshot that removes no more than {removed}"
+        )?;
     }
     Ok(Outcome::Yes)
 }
@@ -89,7 +92,7 @@ fn describe(context: &Context, source: &SourceName, held: &Held) -> String {
 
 fn ask(held: &Held) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        return Err(NobodyToAsk.into());
+        return Err(NotATerminal.into());
     }
     anstream::eprint!("Accept that {} lose access? [y/N] ", count(held.removed, "key", "keys"));
     io::stderr().flush()?;
@@ -104,7 +107,7 @@ fn write_answer(
     acceptance: Option<&Acceptance>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let answer = Answer {
+    let answer = AcceptAnswer {
         source: source.as_str(),
         held: held.map(HeldRecord::from),
         accepted: acceptance.is_some(),

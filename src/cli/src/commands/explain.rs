@@ -1,6 +1,6 @@
-//! `pushkeys explain`: what sshd would be told of a key, and why.
+//! `pushkeys explain`: what sshd is told about a key, and why.
 //!
-//! The steps show what the look-up finds on its way. The conclusion is the look-up's own decision.
+//! The steps show what the lookup finds. The conclusion is the lookup's own decision.
 
 use std::io;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::log::{Dropped, Event, Kind, dropped, last_lines, refused};
 use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_json};
 use crate::record;
 
-/// How many refusals of the past are told.
+/// How many past refusals are shown.
 const REFUSALS_MAX: usize = 10;
 /// How many addresses that sshd dropped connections of.
 const ADDRESSES_MAX: usize = 5;
 
-/// How the look-up gets to its answer.
+/// How the lookup comes to its answer.
 #[derive(Debug, Serialize)]
 struct Explanation {
     login: String,
@@ -32,13 +32,13 @@ struct Explanation {
     conclusion: String,
     line: Option<String>,
     hint: Option<&'static str>,
-    log: Past,
+    log: PastRefusals,
 }
 
-/// What the log says of the key's past.
+/// What the log says about the key.
 #[derive(Debug, Serialize)]
-struct Past {
-    /// What was read, unless nothing could be.
+struct PastRefusals {
+    /// The log that was read; absent if none could be.
     read: Option<String>,
     /// The last first, at most [`REFUSALS_MAX`].
     refusals: Vec<Event>,
@@ -60,7 +60,7 @@ struct DroppedConnections {
 struct Step {
     source: String,
     check: &'static str,
-    /// Absent where nothing speaks for or against the key.
+    /// Absent if the step decides nothing.
     holds: Option<bool>,
     text: String,
 }
@@ -113,7 +113,7 @@ fn explain(context: &Context, login: &Login, fingerprint: &Fingerprint, log: Opt
     }
 }
 
-fn past_of(login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> Past {
+fn past_of(login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> PastRefusals {
     let fingerprint = fingerprint.to_string();
     match last_lines(log) {
         Ok((read, lines)) => {
@@ -127,11 +127,16 @@ fn past_of(login: &Login, fingerprint: &Fingerprint, log: Option<&Path>) -> Past
                 })
                 .take(REFUSALS_MAX)
                 .collect();
-            Past { read: Some(read), refusals, dropped: dropped_of(&lines, login, &fingerprint), error: None }
+            PastRefusals {
+                read: Some(read),
+                refusals,
+                dropped: dropped_of(&lines, login, &fingerprint),
+                error: None,
+            }
         }
         Err(error) => {
             let error = Some(ErrorReport::of(&error).to_string());
-            Past { read: None, refusals: Vec::new(), dropped: Vec::new(), error }
+            PastRefusals { read: None, refusals: Vec::new(), dropped: Vec::new(), error }
         }
     }
 }
@@ -154,7 +159,7 @@ fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Consu
     Ok((cache, consulted))
 }
 
-/// What sshd itself holds against a line that it is given.
+/// Whether sshd accepts the line that it is given.
 fn is_accepted_by_sshd(entry: &Entry, fingerprint: &Fingerprint, now: Timestamp) -> Result<(), String> {
     match entry.expires_at() {
         Ok(Some(expires_at)) if expires_at <= now => return Err(format!("the key expired at {expires_at}")),
@@ -181,7 +186,7 @@ fn conclude(
         }
         (Ok(Verdict::UnknownKey), _) => (
             "sshd refuses the key: no source has it".to_owned(),
-            Some("add it at the key service; pushkeys status shows whether this host is in step"),
+            Some("add it at the key service; pushkeys status shows whether this host is in sync"),
         ),
         (Ok(Verdict::OtherLogin), _) => {
             ("sshd refuses the key: it opens other logins".to_owned(), Some("pushkeys show KEY"))
@@ -217,8 +222,7 @@ impl Steps {
                 if let Some(entry) = entry {
                     self.of_entry(name, entry, file, login, now);
                 } else {
-                    let text =
-                        format!("the key is not in `{file}`, and the lines beside its place are right");
+                    let text = format!("the key is not in `{file}`: the lines around its place are intact");
                     self.add(name, "registered", None, text);
                 }
             }
@@ -227,25 +231,20 @@ impl Steps {
 
     fn of_head(&mut self, name: &SourceName, head: &Head, now: Timestamp) {
         let text =
-            format!("HEAD is readable: generation {}, in step at {}", head.generation, head.stamps.synced_at);
+            format!("HEAD is readable: generation {}, in sync at {}", head.generation, head.stamps.synced_at);
         self.add(name, "readable", Some(true), text);
         let text = match head.stamps.valid_until {
-            None => "it is good for ever".to_owned(),
+            None => "it is valid without limit".to_owned(),
             Some(until) if head.is_valid_at(now) => {
-                format!("it is good until {until}, {}", distance(until, now))
+                format!("it is valid until {until}, {}", distance(until, now))
             }
-            Some(until) => format!("it was good until {until}, {}", distance(until, now)),
+            Some(until) => format!("it was valid until {until}, {}", distance(until, now)),
         };
         self.add(name, "valid", Some(head.is_valid_at(now)), text);
     }
 
     fn of_entry(&mut self, name: &SourceName, entry: &Entry, file: &str, login: &Login, now: Timestamp) {
-        self.add(
-            name,
-            "registered",
-            Some(true),
-            format!("the key is in `{file}`, and its checksum is right"),
-        );
+        self.add(name, "registered", Some(true), format!("the key is in `{file}`, and its checksum matches"));
         let text = format!("it belongs to account {}, as key {}", record::account(entry), record::key(entry));
         self.add(name, "account", None, text);
         let logins = record::logins(entry);
@@ -296,15 +295,18 @@ fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<
     write_past(out, log)
 }
 
-fn write_past(out: &mut dyn io::Write, Past { read, refusals, dropped, error }: &Past) -> io::Result<()> {
+fn write_past(
+    out: &mut dyn io::Write,
+    PastRefusals { read, refusals, dropped, error }: &PastRefusals,
+) -> io::Result<()> {
     if let Some(error) = error {
-        return writeln!(out, "\n{FAINT}past refusals are not known: {error}{FAINT:#}");
+        return writeln!(out, "\n{FAINT}past refusals are unknown: {error}{FAINT:#}");
     }
     let read = read.as_deref().unwrap_or_default();
     if refusals.is_empty() {
         writeln!(out, "\n{FAINT}{read} has no refusal of this key{FAINT:#}")?;
     } else {
-        writeln!(out, "\n{STRONG}refused before, by {read}, the last first{STRONG:#}")?;
+        writeln!(out, "\n{STRONG}refused before, from {read}, newest first{STRONG:#}")?;
         refusals.iter().try_for_each(|Event { at, what, .. }| writeln!(out, "  {at}  {what}"))?;
     }
     if dropped.is_empty() {

@@ -1,7 +1,7 @@
-//! `pushkeys revoke`: a sysadmin's word that a key, or an account, opens nothing on this host from now on.
+//! `pushkeys revoke`: a key, or every key of an account, is refused on this host from now on.
 //!
-//! It replaces one file of the cache, which every look-up and every running session reads. It needs neither the service
-//! nor syncd; syncd tells the service when both are there again, and lifts the revocation once the service agrees.
+//! It replaces one file of the cache, which every lookup and every running session reads. It needs neither the service
+//! nor syncd; syncd reports it to the service when both are up again, and lifts the revocation once the service agrees.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,24 +30,24 @@ pub(crate) struct RevokeOptions {
     /// The fingerprint, a .pub file, or the text of a key
     #[arg(value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// All keys of this account, those that it adds later too
+    /// All keys of this account, including those added later
     #[arg(long, value_name = "ID")]
     pub(crate) account: Option<AccountId>,
-    /// Show what is revoked, and what the key service said to it
+    /// List what is revoked, and what the key service answered
     #[arg(long)]
     pub(crate) list: bool,
-    /// Take it back
+    /// Lift the revocation
     #[arg(long, conflicts_with = "list")]
     pub(crate) undo: bool,
 }
 
-/// There is nothing here to revoke.
+/// No source of this host has what should be revoked.
 #[derive(Debug, Error)]
 #[error("no source of this host has the {0}, so nothing was revoked\nhint: pushkeys list")]
 pub(crate) struct NothingToRevoke(Revoked);
 
 #[derive(Serialize)]
-struct Answer {
+struct RevokeAnswer {
     revoked: String,
     changed: bool,
     /// Keys that are in force here and no longer open anything; absent where the cache could not be read.
@@ -55,7 +55,7 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct RevocationRow {
     revoked: String,
     since: String,
     reports: Vec<RevocationReport>,
@@ -67,7 +67,7 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
         Ok(0) => return Err(NothingToRevoke(what).into()),
         Ok(keys) => Some(keys),
         Err(error) => {
-            // What cannot be read may come back any moment, and is revoked then.
+            // A source that cannot be read now may have the key later, and the revocation holds then.
             anstream::eprintln!(
                 "warning: it is not known whether this host has the {what}: {}",
                 ErrorReport::of(error.as_ref())
@@ -78,7 +78,7 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
     let changed =
         pushkeys_cache::change_revocations(&context.cache, |all| all.add(what.clone(), context.now))?;
     if context.json {
-        write_json(out, &Answer { revoked: what.to_string(), changed, keys })?;
+        write_json(out, &RevokeAnswer { revoked: what.to_string(), changed, keys })?;
         return Ok(Outcome::Yes);
     }
     let keys =
@@ -86,29 +86,29 @@ pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> 
     if changed {
         writeln!(
             out,
-            "revoked: {what}{keys}; log-ins are refused from now on, and running sessions end within a second"
+            "revoked: {what}{keys}; logins are refused from now on, and running sessions end within a second"
         )?;
-        writeln!(out, "syncd reports it to the key service; `pushkeys revoke --list` shows what came of it")?;
+        writeln!(out, "syncd reports it to the key service; `pushkeys revoke --list` shows its answer")?;
     } else {
-        writeln!(out, "it was revoked before: {what}{keys}")?;
+        writeln!(out, "already revoked: {what}{keys}")?;
     }
     Ok(Outcome::Yes)
 }
 
-/// Takes the revocation of `what` back.
+/// Lifts the revocation of `what`.
 pub(crate) fn undo(context: &Context, what: &Revoked, out: &mut dyn io::Write) -> Result<Outcome> {
     let changed = pushkeys_cache::change_revocations(&context.cache, |all| all.remove(what))?;
     if context.json {
-        write_json(out, &Answer { revoked: what.to_string(), changed, keys: None })?;
+        write_json(out, &RevokeAnswer { revoked: what.to_string(), changed, keys: None })?;
     } else if changed {
-        writeln!(out, "no longer revoked: {what}; the key service alone decides again")?;
+        writeln!(out, "no longer revoked: {what}; the key service decides again")?;
     } else {
-        writeln!(out, "it is not revoked on this host: {what}")?;
+        writeln!(out, "not revoked on this host: {what}")?;
     }
     Ok(Outcome::yes_if(changed))
 }
 
-/// Writes all that is revoked.
+/// Writes what is revoked.
 pub(crate) fn list(context: &Context, out: &mut dyn io::Write) -> Result<Outcome> {
     let revocations = revocations(&context.cache)?;
     let reports = Status::read(&context.cache).map(|status| status.reports).unwrap_or_default();
@@ -129,31 +129,26 @@ pub(crate) fn list(context: &Context, out: &mut dyn io::Write) -> Result<Outcome
     Ok(Outcome::Yes)
 }
 
-fn rows(revocations: &Revocations, reports: &[RevocationReport]) -> Vec<Row> {
+fn rows(revocations: &Revocations, reports: &[RevocationReport]) -> Vec<RevocationRow> {
     let row = |Revocation { what, since }: &Revocation| {
         let revoked = what.to_string();
         let reports = reports.iter().filter(|report| report.what == revoked).cloned().collect();
-        Row { revoked, since: since.to_string(), reports }
+        RevocationRow { revoked, since: since.to_string(), reports }
     };
     revocations.iter().map(row).collect()
 }
 
 fn told(reports: &[RevocationReport]) -> String {
     if reports.is_empty() {
-        return "not told yet".to_owned();
+        return "not reported yet".to_owned();
     }
     let told = reports.iter().map(|report| {
-        format!(
-            "{} told at {}: {}",
-            report.source,
-            pushkeys_keys::escape(&report.told_at),
-            report.answer.as_str()
-        )
+        format!("{} at {}: {}", report.source, pushkeys_keys::escape(&report.told_at), report.answer.as_str())
     });
     told.collect::<Vec<_>>().join("; ")
 }
 
-/// How many keys that are in force `what` takes away.
+/// How many keys in force `what` removes.
 fn keys_of(context: &Context, what: &Revoked) -> Result<u64> {
     let (cache, _) = context.open()?;
     match what {

@@ -1,4 +1,4 @@
-//! `pushkeys show`: everything that is known of one key.
+//! `pushkeys show`: everything that is known about one key.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::context::{Context, Outcome};
 use crate::hint;
 use crate::output::{BAD, STRONG, write_json};
-use crate::record::{self, Record};
+use crate::record::{self, KeyRecord};
 
-/// What a source has of the key: the file it stands in or would stand in, and the entry.
+/// What a source has: the file that the key is in, or would be in, and its entry.
 struct Found {
     file: PathBuf,
     entry: Option<Entry>,
@@ -30,14 +30,14 @@ struct Shown<'a> {
 struct ShownSource<'a> {
     source: &'a str,
     file: Option<String>,
-    entry: Option<Record<'a>>,
+    entry: Option<KeyRecord<'a>>,
     md5: Option<String>,
     bits: Option<u32>,
     line: Option<&'a str>,
     error: Option<String>,
 }
 
-/// Writes what every source has of `fingerprint`.
+/// Writes what every source has for `fingerprint`.
 pub(crate) fn run(context: &Context, fingerprint: Fingerprint, out: &mut dyn io::Write) -> Result<Outcome> {
     let (cache, names) = context.open()?;
     let answers: Vec<_> = names.iter().map(|name| (name, find(&cache, name, &fingerprint))).collect();
@@ -105,7 +105,7 @@ fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> Show
     ShownSource {
         source: name.as_str(),
         file: entry.and(found).map(|found| found.file.display().to_string()),
-        entry: entry.map(|entry| Record::of(name, entry, revocation)),
+        entry: entry.map(|entry| KeyRecord::of(name, entry, revocation)),
         md5: key.as_ref().map(ValidKey::md5),
         bits: key.as_ref().map(ValidKey::bits),
         line: entry.map(|entry| entry.line.as_str()),
@@ -113,7 +113,7 @@ fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> Show
     }
 }
 
-/// The key in the line of `entry`; whether it is the right one is `pushkeys verify`'s to say.
+/// The key in the line of `entry`; `pushkeys verify` checks whether it is the right one.
 fn valid_key(entry: &Entry) -> Option<ValidKey> {
     ValidKey::check(entry.line.public_key(), &Policy::default()).ok()
 }

@@ -1,4 +1,4 @@
-//! `pushkeys sshd`: has sshd ask for this host's keys when somebody logs in as `git`, or no longer.
+//! `pushkeys sshd`: puts the keys of this host in force in sshd for the login `git`, or takes them out of force.
 //!
 //! The drop-in counts while a link to it is in sshd's own folder. Whatever goes wrong on the way leaves that folder as it was.
 
@@ -55,7 +55,7 @@ struct Place {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct SshdAnswer<'a> {
     login: &'static str,
     drop_in: &'a Path,
     enabled: bool,
@@ -76,7 +76,7 @@ pub(crate) fn run(context: &Context, command: &SshdCommand, out: &mut dyn io::Wr
         SshdCommand::Disable => (false, place.disable()?),
     };
     if context.json {
-        write_json(out, &Answer { login: LOGIN, drop_in: &place.link, enabled, changed })?;
+        write_json(out, &SshdAnswer { login: LOGIN, drop_in: &place.link, enabled, changed })?;
         return Ok(Outcome::Yes);
     }
     let told = match (enabled, changed) {

@@ -16,13 +16,13 @@ use crate::program::run;
 const FILES: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
 /// Present where journald keeps a journal; journalctl answers without one, too, with nothing.
 const JOURNALS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
-/// So much of the end of a file is read for its last lines.
+/// How much of the end of a file is read for its last lines.
 const TAIL_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// So many lines of the journal.
+/// How many lines of the journal are read.
 const JOURNAL_LINES_MAX: &str = "20000";
-/// At most so much is read from a file at one look; the rest waits for the next.
+/// How much is read from a file at once; the rest waits for the next call.
 const PIECE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Lines of the journal that wait to be shown; journalctl waits when there are more.
+/// How many lines of the journal wait to be shown; with more, journalctl waits.
 const WAITING_MAX: usize = 4096;
 /// A longer line of the journal is cut.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -124,7 +124,7 @@ impl Followed {
         }
     }
 
-    /// The lines that have come since the last look.
+    /// The lines that have come since the last call.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         match self {
             Self::Journal { lines, .. } => lines.try_iter().take(WAITING_MAX).collect(),
@@ -188,7 +188,7 @@ fn more(file: &mut File, offset: &mut u64, rest: &mut Vec<u8>) -> Vec<String> {
     *offset += read.unwrap_or_default() as u64;
     rest.append(&mut bytes);
     let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else {
-        // A line without an end is not kept for ever.
+        // A line without an end is not kept without limit.
         rest.truncate(usize::try_from(LINE_BYTES_MAX).unwrap_or(usize::MAX));
         return Vec::new();
     };

@@ -1,7 +1,7 @@
-//! What the system's log says of logins, line by line.
+//! What the system's log says about logins, line by line.
 //!
-//! Users choose names and commands that end up in these lines, so a line counts as a program's only by the place of the
-//! program's tag, and a field only before the first byte of a client's.
+//! These lines contain names and commands that users choose. So a line is taken as a program's only by the place of the program's
+//! tag, and a field only before the first byte that a client chose.
 
 mod addresses;
 mod follow;
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     Session,
     /// A key or a session that was not.
     Refused,
-    /// A look-up that could not be answered.
+    /// A lookup without an answer.
     Failed,
     /// The cache has changed.
     Change,
@@ -44,7 +44,7 @@ pub(crate) const TAGS: [&str; 4] = ["pushkeys-lookup", "pushkeys-shell", "sshd",
 const LET_IN: [&str; 4] = ["greeted", "served", "client-left", "ended-by-signal"];
 
 impl Event {
-    /// The event that `line` tells of, if it does.
+    /// The event in `line`, if there is one.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (at, tag, message) = split(line)?;
         let at = pushkeys_keys::escape(at).into_owned();
@@ -98,7 +98,7 @@ fn of_shell(at: String, message: &str) -> Option<Event> {
     Some(Event { at, kind, login: Some(login), account: Some(account), fingerprint: Some(fingerprint), what })
 }
 
-/// Refusals alone, of a key or of a connection: who is let in is told by the forced command.
+/// Refusals only, of a key or of a connection: the forced command logs who is let in.
 fn of_sshd(at: String, message: &str) -> Option<Event> {
     if addresses::drop_in(message).is_some() {
         let what = format!("sshd: {}", pushkeys_keys::escape(message));

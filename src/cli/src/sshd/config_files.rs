@@ -1,4 +1,4 @@
-//! The files that sshd reads, line by line: to tell where a setting comes from, and to name the line that cures it.
+//! The files that sshd reads, line by line: to show where a setting comes from, and to name the line to change.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -46,7 +46,7 @@ pub(crate) fn read(config: &Path) -> Vec<Setting> {
 }
 
 impl Setting {
-    /// Whether it holds whoever logs in from wherever.
+    /// Whether it holds for every connection.
     pub(crate) fn is_global(&self) -> bool {
         self.blocks.iter().all(Criteria::is_all)
     }

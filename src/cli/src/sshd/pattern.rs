@@ -2,8 +2,8 @@
 
 use pushkeys_keys::Login;
 
-/// Whether `login` is in a list of `AllowUsers` or `DenyUsers`. The host after an `@` is not looked at: whoever comes from
-/// there is listed. sshd knows no negation here.
+/// Whether `login` is in a list of `AllowUsers` or `DenyUsers`. The host after an `@` is ignored: a user from any host
+/// counts as listed. sshd knows no negation here.
 pub(crate) fn is_listed<'a>(login: &Login, mut patterns: impl Iterator<Item = &'a str>) -> bool {
     patterns.any(|pattern| matches_pattern(login.as_str(), pattern.split('@').next().unwrap_or_default()))
 }

@@ -18,12 +18,12 @@ fn host_that_holds() -> Host {
 }
 
 #[test]
-fn what_is_held_back_is_accepted_by_a_person() {
+fn what_is_held_back_is_accepted_with_yes() {
     let host = host_that_holds();
     let answer = host.pushkeys(&["accept", "api", "--yes"]);
     assert_eq!(answer.status, Some(0));
     assert!(answer.stdout.starts_with("accepted until 2"), "{}", answer.stdout);
-    assert!(answer.stdout.ends_with("Z: syncd takes a snapshot that removes no more than 900 keys\n"));
+    assert!(answer.stdout.ends_with("Z: syncd applies a snapshot that removes no more than 900 keys\n"));
     assert!(
         answer
             .stderr
@@ -37,18 +37,18 @@ fn what_is_held_back_is_accepted_by_a_person() {
 }
 
 #[test]
-fn nothing_is_accepted_that_nobody_was_asked_about() {
+fn nothing_is_accepted_without_a_confirmation() {
     let host = host_that_holds();
     let answer = host.pushkeys(&["accept", "api"]);
     assert_eq!((answer.status, answer.stdout.as_str()), (Some(2), ""));
-    let expected = "error: nobody can be asked, because standard input is not a terminal\n\
+    let expected = "error: this needs a confirmation, and standard input is not a terminal\n\
                     hint: pushkeys accept SOURCE --yes\n";
     assert!(answer.stderr.ends_with(expected), "{}", answer.stderr);
     assert_eq!(host.writer("api").acceptance(jiff::Timestamp::now()).unwrap(), None);
 }
 
 #[test]
-fn a_person_at_a_terminal_is_asked() {
+fn at_a_terminal_the_question_is_asked() {
     let check = |answer: &str, is_accepted: bool| {
         let host = host_that_holds();
         let accept = host.command(&["accept", "api"]);
@@ -77,7 +77,7 @@ fn a_person_at_a_terminal_is_asked() {
 #[test]
 fn where_nothing_is_held_back_nothing_is_accepted() {
     let host = Host::with_keys();
-    assert_eq!(host.pushkeys(&["accept", "api", "--yes"]).is(1), "nothing is held back of source `api`\n");
+    assert_eq!(host.pushkeys(&["accept", "api", "--yes"]).is(1), "nothing of source `api` is held back\n");
     assert_eq!(host.writer("api").acceptance(jiff::Timestamp::now()).unwrap(), None);
     let answer = host.pushkeys(&["accept", "api", "--yes", "--json"]).is(1);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use pushkeys_cache::Entry;
 
-use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, fingerprint_of, spoil};
+use crate::fixture::{ANA, BEN, CY, Host, UNKNOWN, entry, fingerprint_of, spoil};
 
 #[test]
 fn the_way_to_an_answer_is_told_step_by_step() {
@@ -18,7 +18,7 @@ fn the_way_to_an_answer_is_told_step_by_step() {
     );
     insta::assert_snapshot!(
         "explain_unknown",
-        host.pushkeys(&["explain", "git", STRANGER, "--log", "/dev/null"]).is(1)
+        host.pushkeys(&["explain", "git", UNKNOWN, "--log", "/dev/null"]).is(1)
     );
 }
 
@@ -141,7 +141,7 @@ fn refusals_of_the_past_are_told_with_what_was_read() {
         host.pushkeys(&[&["explain", "git", ANA, "--log", log.to_str().unwrap()], more].concat()).is(0)
     };
     let text = explain(&[]);
-    let (_, past) = text.split_once("refused before, by `[cache]/auth.log`, the last first\n").unwrap();
+    let (_, past) = text.split_once("refused before, from `[cache]/auth.log`, newest first\n").unwrap();
     let past: Vec<&str> = past.lines().collect();
     assert_eq!(past.len(), 2, "{text}");
     assert!(
@@ -153,7 +153,7 @@ fn refusals_of_the_past_are_told_with_what_was_read() {
     assert_eq!(json["log"]["refusals"].as_array().unwrap().len(), 2);
     let missing = host.pushkeys(&["explain", "git", ANA, "--log", "/nonexistent/log"]).is(0);
     assert!(
-        missing.contains("past refusals are not known: cannot read the log `/nonexistent/log`"),
+        missing.contains("past refusals are unknown: cannot read the log `/nonexistent/log`"),
         "{missing}"
     );
 }

@@ -11,7 +11,7 @@ pub(crate) const ANA: &str =
 pub(crate) const BEN: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID17RZdCZryGPnnbvX9+dJEtTPPb8vhANizEKaLnNBhN";
 pub(crate) const CY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBFpyfw/BORzAyKqBnEfutRkOJgwfI31j+krB3lX9qQQihKkgNrGHa3q+4aK4R34o2v4SvTSmTmLAsSywum/mYqo=";
-pub(crate) const STRANGER: &str =
+pub(crate) const UNKNOWN: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMOB+ymjP+LdYACnnmQSw8yC1RznD6Tvp1yEhUDXBMsj";
 
 pub(crate) const SYNCED_AT: &str = "2026-11-23T16:54:00Z";
@@ -21,7 +21,7 @@ pub(crate) struct Host {
     folder: tempfile::TempDir,
 }
 
-/// What the program said. The cache's folder is `[cache]` in it.
+/// What the program printed. The cache's folder is `[cache]` in it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: Option<i32>,
@@ -67,7 +67,7 @@ impl Host {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A host with what most tests look at: three keys from `api`, of which one has expired, and one from `local`.
+    /// A host with what most tests need: three keys from `api`, of which one has expired, and one from `local`.
     pub(crate) fn with_keys() -> Self {
         let host = Self::new();
         let ana = named(entry(ANA, "acct_1", "key_1"), "ana", "work laptop");
@@ -85,7 +85,7 @@ impl Host {
         self.folder.path().join("cache")
     }
 
-    /// The one file in which the few keys of a source stand.
+    /// The one file that holds the few keys of a source.
     pub(crate) fn shard(&self, source: &str) -> PathBuf {
         self.cache().join(source).join("g1/0")
     }
@@ -95,7 +95,7 @@ impl Host {
         Writer::open(&self.cache(), &source).unwrap()
     }
 
-    /// Puts `entries` in force, for ever.
+    /// Puts `entries` in force, without a limit of validity.
     pub(crate) fn put(&self, source: &str, entries: impl IntoIterator<Item = Entry>) {
         self.put_until(source, entries, None);
     }

@@ -15,7 +15,7 @@ fn help_says_what_every_command_does() {
 }
 
 #[test]
-fn a_word_that_is_no_name_never_becomes_part_of_a_path() {
+fn what_is_not_a_name_never_becomes_part_of_a_path() {
     let host = Host::with_keys();
     let check = |arguments: &[&str], expected: &str| {
         let answer = host.pushkeys(arguments);
@@ -64,7 +64,7 @@ fn colours_are_for_terminals() {
 }
 
 #[test]
-fn a_reader_that_has_left_is_no_panic() {
+fn a_closed_pipe_is_no_panic() {
     let host = Host::with_keys();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-use crate::fixture::{ANA, BEN, CY, Host, STRANGER, entry, expiring_entry, fingerprint_of, spoil};
+use crate::fixture::{ANA, BEN, CY, Host, UNKNOWN, entry, expiring_entry, fingerprint_of, spoil};
 
 #[test]
 fn keys_are_listed_for_people_and_for_programs() {
@@ -40,12 +40,8 @@ fn keys_are_listed_by_their_expiry() {
         let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
         jiff::Timestamp::from_second(at.as_second()).unwrap().to_string()
     };
-    let keys = [
-        (ANA, "past", Some(-1)),
-        (BEN, "soon", Some(10)),
-        (CY, "later", Some(20)),
-        (STRANGER, "never", None),
-    ];
+    let keys =
+        [(ANA, "past", Some(-1)), (BEN, "soon", Some(10)), (CY, "later", Some(20)), (UNKNOWN, "never", None)];
     host.put(
         "api",
         keys.map(|(key, id, days)| expiring_entry(key, "acct_1", id, days.map(in_days).as_deref())),

@@ -1,5 +1,5 @@
-//! The program as a sysadmin meets it, on real caches. What it prints is in `snapshots/`; `INSTA_UPDATE=always` with
-//! `cargo test` writes them anew.
+//! The program as a sysadmin uses it, on real caches. What it prints is in `snapshots/`; `INSTA_UPDATE=always` with
+//! `cargo test` rewrites them.
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 

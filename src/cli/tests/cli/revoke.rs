@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, Verdict};
 
-use crate::fixture::{ANA, BEN, CY, Host, STRANGER, fingerprint_of, spoil};
+use crate::fixture::{ANA, BEN, CY, Host, UNKNOWN, fingerprint_of, spoil};
 
 /// What sshd is told of `key` and the login `git`.
 fn verdict(host: &Host, key: &str) -> String {
@@ -28,13 +28,13 @@ fn a_revoked_key_opens_nothing_until_that_is_taken_back() {
     assert_eq!(verdict(&host, ANA), format!("revoked by key {fingerprint}"));
     assert_eq!(verdict(&host, CY), "known");
     let again = host.pushkeys(&["revoke", ANA]).is(0);
-    assert!(again.starts_with("it was revoked before: key SHA256:"), "{again}");
+    assert!(again.starts_with("already revoked: key SHA256:"), "{again}");
 
     let said = host.pushkeys(&["revoke", ANA, "--undo"]).is(0);
     assert!(said.starts_with("no longer revoked: key SHA256:"), "{said}");
     assert_eq!(verdict(&host, ANA), "known");
     assert!(!host.cache().join("REVOKED").exists());
-    assert!(host.pushkeys(&["revoke", ANA, "--undo"]).is(1).starts_with("it is not revoked on this host: "));
+    assert!(host.pushkeys(&["revoke", ANA, "--undo"]).is(1).starts_with("not revoked on this host: "));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_is_revoked_is_shown_by_every_command() {
         let said = host.pushkeys(arguments).stdout;
         assert!(said.contains(expected), "{arguments:?}: {said}");
     };
-    check(&["revoke", "--list"], "not told yet");
+    check(&["revoke", "--list"], "not reported yet");
     check(&["revoke", "--list", "--json"], "\"reports\": []");
     check(&["explain", "git", ANA], "\nsshd refuses the key: the key SHA256:");
     check(&["show", ANA], "  revoked  on this host, by the key SHA256:");
@@ -72,7 +72,7 @@ fn what_is_revoked_is_shown_by_every_command() {
 #[test]
 fn a_slip_of_the_pen_revokes_nothing() {
     let host = Host::with_keys();
-    for arguments in [&["revoke", STRANGER][..], &["revoke", "--account", "acct_12"]] {
+    for arguments in [&["revoke", UNKNOWN][..], &["revoke", "--account", "acct_12"]] {
         let answer = host.pushkeys(arguments);
         assert_eq!((answer.status, answer.stdout.as_str()), (Some(1), ""), "{arguments:?}");
         assert!(answer.stderr.contains("so nothing was revoked\nhint: pushkeys list\n"), "{}", answer.stderr);

@@ -1,4 +1,4 @@
-use crate::fixture::{ANA, CY, Host, STRANGER, entry};
+use crate::fixture::{ANA, CY, Host, UNKNOWN, entry};
 
 #[test]
 fn everything_known_of_a_key_is_shown() {
@@ -18,7 +18,7 @@ fn both_sources_of_a_key_are_shown() {
 #[test]
 fn an_unknown_key_is_a_no() {
     let host = Host::with_keys();
-    let shown = host.pushkeys(&["show", STRANGER]).is(1);
+    let shown = host.pushkeys(&["show", UNKNOWN]).is(1);
     assert!(shown.ends_with("source `api` does not have it\n\nsource `local` does not have it\n"), "{shown}");
 }
 

@@ -27,7 +27,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A source that has so many `keys` and is in step.
+/// A source with this number of `keys`, in sync.
 pub(crate) fn say_in_step(host: &Host, keys: u64) {
     say_keys(host, 1, State::InStep, keys);
 }
@@ -70,7 +70,7 @@ fn say_keys(host: &Host, pid: u32, state: State, keys: u64) {
 }
 
 #[test]
-fn nothing_is_wrong_while_the_daemon_runs_and_its_source_is_in_step() {
+fn nothing_is_wrong_while_the_daemon_runs_and_its_source_is_in_sync() {
     let host = Host::new();
     host.put("api", [entry(ANA, "acct_1", "key_1")]);
     let daemon = Daemon::start();
@@ -83,14 +83,14 @@ fn nothing_is_wrong_while_the_daemon_runs_and_its_source_is_in_step() {
     assert_eq!(json["sources"][0]["last_change"], "SHA256:x is key_42 of acct_7");
     assert_eq!(json["sources"][0]["last_change_at"], SYNCED_AT);
     assert!(
-        text.contains("source `api` changed last") && text.contains(": SHA256:x is key_42 of acct_7\n"),
+        text.contains("source `api`: last change") && text.contains(": SHA256:x is key_42 of acct_7\n"),
         "{text}"
     );
 
     say(&host, daemon.process.id(), State::Unreachable);
     let text = host.pushkeys(&["status"]).is(1);
     assert!(
-        text.contains("wrong: source `api`: it has been out of reach since 2026-11-23T16:54:00Z\n"),
+        text.contains("wrong: source `api`: it has been unreachable since 2026-11-23T16:54:00Z\n"),
         "{text}"
     );
 }
@@ -102,7 +102,7 @@ fn a_process_of_another_name_is_not_the_daemon() {
     say(&host, std::process::id(), State::InStep);
     let text = host.pushkeys(&["status"]).is(1);
     assert!(
-        text.contains("wrong: syncd is not running: its last word is of 2026-11-23T16:54:00Z\n"),
+        text.contains("wrong: syncd is not running: its last report is of 2026-11-23T16:54:00Z\n"),
         "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! Whom sshd lets in before any key is looked up, which keys it takes at all, and how many at once.
+//! Which users sshd refuses before any key is looked up, which keys it accepts at all, and how many connections at once.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const RSA_BESIDES: &str = "rsa-sha2-256";
 
 const REFUSED: &str = "sshd refuses the login before any key is looked up";
 
-/// Everything that keeps users out whose keys are known. `lines` are those of sshd's log; `config` is its main file.
+/// Everything that keeps out users whose keys are known. `lines` are those of sshd's log; `config` is its main file.
 pub(super) fn check(sshd: &Sshd<'_>, lines: &[String], config: &Path) -> Vec<Finding> {
     let mut findings = check_users(sshd);
     findings.extend(check_groups(sshd));

@@ -32,7 +32,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(9, 2, 1),
         debian: &[],
         severity: Severity::Warning,
-        what: "a stranger can make sshd free memory twice",
+        what: "an unauthenticated client can make sshd free memory twice",
         is_open: |_| true,
     },
     Advisory {
@@ -41,7 +41,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(9, 6, 1),
         debian: &[(12, 2)],
         severity: Severity::Warning,
-        what: "whoever is on the network's path can drop the first messages of a connection (Terrapin)",
+        what: "an attacker on the network's path can drop the first messages of a connection (Terrapin)",
         is_open: |_| true,
     },
     Advisory {
@@ -51,7 +51,7 @@ const ADVISORIES: &[Advisory] = &[
         // Its changelog names the function, and not the number.
         debian: &[(12, 3)],
         severity: Severity::Error,
-        what: "a stranger can win a race that runs code as root (regreSSHion)",
+        what: "an unauthenticated client can win a race that runs code as root (regreSSHion)",
         is_open: |effective| effective.value("LoginGraceTime") != Some("0"),
     },
     Advisory {
@@ -60,7 +60,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(9, 9, 2),
         debian: &[],
         severity: Severity::Warning,
-        what: "a stranger can use up sshd's memory and processor time before logging in",
+        what: "an unauthenticated client can use up sshd's memory and processor time before logging in",
         is_open: |_| true,
     },
     Advisory {
@@ -82,7 +82,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(10, 3, 1),
         debian: &[(12, 9), (13, 2)],
         severity: Severity::Warning,
-        what: "a stranger can crash sshd's child by its distribution's GSSAPI key exchange",
+        what: "an unauthenticated client can crash sshd's child by its distribution's GSSAPI key exchange",
         is_open: |effective| effective.is("GSSAPIKeyExchange", "yes") == Some(true),
     },
     Advisory {
@@ -109,7 +109,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(10, 4, 1),
         debian: &[],
         severity: Severity::Warning,
-        what: "a stranger can keep sshd busy by GSSAPI authentication, whatever `MaxAuthTries` says",
+        what: "an unauthenticated client can keep sshd busy by GSSAPI authentication, whatever `MaxAuthTries` says",
         is_open: |effective| effective.is("GSSAPIAuthentication", "yes") == Some(true),
     },
     Advisory {
@@ -118,7 +118,7 @@ const ADVISORIES: &[Advisory] = &[
         fixed: Version(10, 4, 1),
         debian: &[],
         severity: Severity::Note,
-        what: "a stranger can tell by the time of a refusal which logins there are",
+        what: "an unauthenticated client can tell by the time of a refusal which logins there are",
         is_open: |_| true,
     },
     Advisory {

@@ -26,12 +26,12 @@ const OTHERS: u32 = 0o007;
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 /// Of stat(2), whatever the file system's blocks are.
 const BYTES_PER_BLOCK: u64 = 512;
-/// So many shards tell what the others take.
+/// How many shards are measured to estimate the size of all.
 const SHARDS_SAMPLED_MAX: u32 = 16;
 /// HEAD holds whole seconds.
 const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_secs(2);
 
-/// What is wrong with the cache, as `pushkeys status` tells it.
+/// What is wrong with the cache, as `pushkeys status` shows it.
 pub(super) fn check_status(context: &Context) -> Vec<Finding> {
     match status::problems(context) {
         Ok(problems) => problems.into_iter().map(of_problem).collect(),
@@ -48,7 +48,8 @@ pub(super) fn check_status(context: &Context) -> Vec<Finding> {
 
 fn of_problem(problem: status::Problem) -> Finding {
     let of = problem.source.map(|source| format!("source `{source}`: ")).unwrap_or_default();
-    let why = "what is in force serves until it is too old; changes, removals above all, do not arrive";
+    let why =
+        "what is in force is served until it is too old, and changes, above all removals, do not arrive";
     Finding::error("cache", format!("{of}{}", problem.what), why).cured_by(problem.hint)
 }
 
@@ -64,11 +65,11 @@ pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding>
             folder.display(),
             metadata.mode() & 0o7777
         );
-        let why = "whoever has a process on this host can read every user's keys and names";
+        let why = "any process on this host can read every user's keys and names";
         findings.push(Finding::warning("cache-access", what, why).cured_by(format!("chmod o-rwx {shown}")));
     }
     let group = group_name(metadata.gid());
-    // Root reads whatever it likes; that something runs as root is told elsewhere.
+    // Root can read everything. That something runs as root is another finding.
     for user in readers.iter().filter(|user| user.uid != 0) {
         if metadata.uid() == user.uid {
             let what = format!("the cache belongs to `{}`", user.name);
@@ -88,20 +89,20 @@ pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding>
 
 /// What a generation of a source takes on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Room {
+struct DiskSpace {
     bytes: u64,
     files: u64,
 }
 
-/// Whether a whole generation has room beside the one in force, which a full sync or a great burst writes.
+/// Whether there is room for a second generation, which a full sync or a large burst writes.
 pub(super) fn check_room(context: &Context) -> Option<Finding> {
     let cache = Cache::open(&context.cache).ok()?;
     let sources = cache.sources().ok()?;
     let room_of = |name| room_of(&cache.source(name).ok()?);
     let needed = sources.iter().filter_map(room_of).max()?;
     let disk = rustix::fs::statvfs(&context.cache).ok()?;
-    let left = Room { bytes: disk.f_bavail.saturating_mul(disk.f_frsize), files: disk.f_favail };
-    // Some file systems make inodes as they go, and say that they have none.
+    let left = DiskSpace { bytes: disk.f_bavail.saturating_mul(disk.f_frsize), files: disk.f_favail };
+    // Some file systems allocate inodes on demand, and report that they have none.
     let has_files = disk.f_files == 0 || left.files >= needed.files;
     (left.bytes < needed.bytes || !has_files).then(|| {
         let what = format!(
@@ -118,16 +119,16 @@ pub(super) fn check_room(context: &Context) -> Option<Finding> {
     })
 }
 
-/// Keys are spread evenly, so the first shards tell of all.
-fn room_of(source: &Source) -> Option<Room> {
+/// Keys are spread evenly over the shards, so the first ones are like all others.
+fn room_of(source: &Source) -> Option<DiskSpace> {
     let shards = u64::from(source.shard_count());
     let sampled = source.shard_count().min(SHARDS_SAMPLED_MAX);
     let blocks = |index| fs::metadata(source.path_of(index)).map(|metadata| metadata.blocks());
     let blocks = (0..sampled).map(blocks).sum::<io::Result<u64>>().ok()?;
-    Some(Room { bytes: blocks * BYTES_PER_BLOCK * shards / u64::from(sampled), files: shards })
+    Some(DiskSpace { bytes: blocks * BYTES_PER_BLOCK * shards / u64::from(sampled), files: shards })
 }
 
-/// Whether the clock has gone back behind what syncd last wrote.
+/// Whether the clock is behind what syncd last wrote.
 pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
     let Ok(cache) = Cache::open(&context.cache) else { return Vec::new() };
     let latest: Option<Timestamp> = cache
@@ -138,8 +139,8 @@ pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
         .max();
     let ahead = latest.filter(|latest| latest.duration_since(Timestamp::now()) > CLOCK_DIFFERENCE_MAX);
     let finding = ahead.map(|latest| {
-        let what = format!("the cache was in step at {latest}, which this host's clock has not reached");
-        let why = "by a clock that is wrong, keys expire and the cache becomes too old at the wrong time";
+        let what = format!("the cache was in sync at {latest}, which is in the future by this host's clock");
+        let why = "with a wrong clock, keys expire and the cache becomes too old at the wrong time";
         Finding::error("clock", what, why).cured_by("timedatectl set-ntp true")
     });
     finding.into_iter().collect()
@@ -147,10 +148,10 @@ pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
 
 /// What `pushkeys-syncd check --contact` prints.
 #[derive(Deserialize)]
-struct Said {
+struct SourceCheck {
     level: Level,
     what: String,
-    sample: Option<SaidSample>,
+    sample: Option<SampleRecord>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -162,14 +163,14 @@ enum Level {
 }
 
 #[derive(Deserialize)]
-struct SaidSample {
+struct SampleRecord {
     source: String,
     fingerprint: String,
     account: String,
     key_id: String,
 }
 
-/// The configuration that the daemon runs by, as far as it has said.
+/// The configuration that the daemon uses, by its own status if it has written one.
 pub(crate) fn config(context: &Context, asked_for: Option<&PathBuf>) -> PathBuf {
     let said = || Status::read(&context.cache).ok().map(|status| status.config);
     asked_for.cloned().or_else(said).unwrap_or_else(|| CONFIG.into())
@@ -182,7 +183,7 @@ pub(crate) fn user(context: &Context) -> String {
     user.map_or_else(|| "pushkeys".to_owned(), |user| user.name)
 }
 
-/// Lets the daemon's own program judge its configuration and speak with every source. Gives a key of each, too.
+/// Has the daemon's own program check its configuration and contact every source. Gives a key of each source too.
 pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<Finding>, Vec<Sample>) {
     let config = config(context, options.syncd.config.as_ref());
     let mut command = as_user(&user(context), &options.syncd.program);
@@ -194,7 +195,7 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
             return (vec![Finding::error("syncd", ErrorReport::of(&error).to_string(), why)], Vec::new());
         }
     };
-    let Ok(said) = serde_json::from_str::<Vec<Said>>(&finished.stdout) else {
+    let Ok(said) = serde_json::from_str::<Vec<SourceCheck>>(&finished.stdout) else {
         let first = finished.stderr.lines().next().unwrap_or_default();
         let what = format!(
             "`{} check` ended with {}: {}",
@@ -209,7 +210,7 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
     (findings, samples)
 }
 
-fn of_said(said: &Said) -> Finding {
+fn of_said(said: &SourceCheck) -> Finding {
     let (what, cure) = said
         .what
         .split_once("; hint: ")
@@ -225,12 +226,12 @@ fn of_said(said: &Said) -> Finding {
     }
 }
 
-fn sample(said: SaidSample) -> Option<Sample> {
+fn sample(said: SampleRecord) -> Option<Sample> {
     let service = (said.source, said.account, said.key_id);
     Some(Sample { fingerprint: said.fingerprint.parse().ok()?, service: Some(service) })
 }
 
-/// Some key of the cache, where no service could be asked for one.
+/// Some key of the cache, for when no service could be asked for one.
 pub(super) fn any_key(context: &Context) -> Option<Sample> {
     let cache = Cache::open(&context.cache).ok()?;
     let sources = cache.sources().ok()?;

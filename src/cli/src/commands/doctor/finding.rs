@@ -1,4 +1,4 @@
-//! What the doctor says.
+//! What `pushkeys doctor` reports.
 
 use serde::Serialize;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(in crate::commands) severity: Severity,
-    /// A word that stays the same over releases, for programs.
+    /// A name for programs, which stays the same over releases.
     pub(super) check: &'static str,
     pub(in crate::commands) what: String,
     pub(in crate::commands) why: String,
-    /// A command that a shell takes, or nothing where only a person can decide.
+    /// A shell command that fixes it; absent if the operator has to decide.
     pub(super) cure: Option<String>,
 }
 
@@ -20,9 +20,9 @@ pub(crate) struct Finding {
 pub(crate) enum Severity {
     /// Worth knowing; nothing is wrong.
     Note,
-    /// It works, and something may bite.
+    /// It works now, but may fail.
     Warning,
-    /// Logins fail, or let in whom they should not.
+    /// Logins fail, or let in users they should not.
     Error,
 }
 
@@ -39,13 +39,13 @@ impl Finding {
         Self { severity: Severity::Note, ..Self::error(check, what, why) }
     }
 
-    /// The same with the command that cures it.
+    /// The same with the command that fixes it.
     pub(super) fn cured_by(self, cure: impl Into<String>) -> Self {
         Self { cure: Some(cure.into()), ..self }
     }
 }
 
-/// `text` as one word of a shell's.
+/// `text` quoted as one word for a shell.
 pub(super) fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+=@%,".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::program::{Finished, ProgramError, as_user, run};
 use crate::sshd::{Effective, Version, words};
 
-/// The helper's file name, by which it is told from another's helper.
+/// The helper's file name, by which it is recognised.
 const HELPER: &str = "pushkeys-lookup";
 /// What sshd gives the helper.
 const TOKENS: [&str; 2] = ["%u", "%f"];
@@ -23,11 +23,11 @@ const TOKENS: [&str; 2] = ["%u", "%f"];
 const TOKENS_KNOWN: &str = "%uUhtkf";
 /// Since when there are `%C` and `%D` (see `sshd_config(5)`).
 const MORE_TOKENS: Version = Version(9, 4, 1);
-/// A change that is on its way arrives within milliseconds; after so long the answers differ for good.
+/// A change arrives within milliseconds. If the answers still differ after this time, they differ for good.
 const AGREEMENT_WAIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
-const SILENT: &str = "sshd asks somebody else, or nobody, so no key of the service opens the login";
+const SILENT: &str = "sshd does not ask pushkeys-lookup, so no key of the service opens the login";
 
 /// The command by which sshd asks.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Helper {
         self.words.first().map(PathBuf::from).unwrap_or_default()
     }
 
-    /// What it answers of `fingerprint`, asked as sshd asks it.
+    /// What it answers for `fingerprint`, asked as sshd asks it.
     fn ask(&self, login: &str, fingerprint: &Fingerprint) -> Result<Finished, ProgramError> {
         let text = fingerprint.to_string();
         let arguments = self.words.iter().skip(1).map(|word| word.replace("%u", login).replace("%f", &text));
@@ -121,7 +121,7 @@ fn check_words(sshd: &Sshd<'_>, helper: &Helper) -> Vec<Finding> {
         [.., login, fingerprint] if [login.as_str(), fingerprint.as_str()] == TOKENS => Vec::new(),
         words @ [.., login] if login == "%u" && !words.iter().any(|word| word == "%f") => {
             let what = format!("`{shown}` does not give the helper the key's fingerprint, `%f`");
-            let why = "it prints every line of the login for every key that anybody offers, and sshd reads them all";
+            let why = "it prints every line of the login for every key that a client offers, and sshd reads them all";
             vec![cured(Finding::warning("command-tokens", what, why))]
         }
         _ => {
@@ -170,7 +170,7 @@ fn check_user(sshd: &Sshd<'_>, helper: &Helper) -> Option<Finding> {
     None
 }
 
-/// Whether the helper is also asked for root, of whom no key service should decide.
+/// Whether sshd also asks the helper for root, whose logins no key service should decide.
 pub(super) fn check_root(root: &Effective, sshd: &Sshd<'_>) -> Option<Finding> {
     Helper::of(root)?;
     let place = sshd.place("AuthorizedKeysCommand");
@@ -192,7 +192,7 @@ pub(super) fn check_root(root: &Effective, sshd: &Sshd<'_>) -> Option<Finding> {
     }
 }
 
-/// A key, and whose it is at the service, where the service was asked.
+/// A key, and its account at the service, if the service was asked.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) fingerprint: Fingerprint,
@@ -200,17 +200,17 @@ pub(super) struct Sample {
     pub(super) service: Option<(String, String, String)>,
 }
 
-/// Whether helper, cache and service say the same of `samples`, and whether the helper keeps silent about a stranger.
+/// Whether helper, cache and service agree about `samples`, and whether the helper prints nothing for an unknown key.
 pub(super) fn check_answers(
     context: &Context,
     options: &DoctorOptions,
     helper: &Helper,
     samples: &[Sample],
 ) -> Vec<Finding> {
-    let stranger = Sample { fingerprint: Fingerprint::from_bytes([0; 32]), service: None };
+    let unknown = Sample { fingerprint: Fingerprint::from_bytes([0; 32]), service: None };
     samples
         .iter()
-        .chain([&stranger])
+        .chain([&unknown])
         .filter_map(|sample| check_answer(context, options, helper, sample))
         .collect()
 }
@@ -233,7 +233,7 @@ fn check_answer(
 
 fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: &Sample) -> Option<Finding> {
     let (login, fingerprint) = (options.login.as_str(), &sample.fingerprint);
-    let why = "this is what sshd meets at every login";
+    let why = "this happens at every login";
     let answer = match helper.ask(login, fingerprint) {
         Ok(answer) => answer,
         Err(error) => return Some(Finding::error("helper-answer", ErrorReport::of(&error).to_string(), why)),
@@ -255,7 +255,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         .and_then(|cache| cache.consult(fingerprint))
         .map_err(pushkeys_cache::NoAnswer::from)
         .and_then(|consulted| Verdict::of(consulted, &options.login, jiff::Timestamp::now()));
-    // What a sysadmin revoked here is meant to differ from what the service says; `pushkeys status` tells of it.
+    // What is revoked on this host is meant to differ from the service; `pushkeys status` shows it.
     let is_revoked = matches!(verdict, Ok(Verdict::Revoked(_)));
     let entry = match verdict {
         Ok(Verdict::Known { entry, .. }) => Some(entry),
@@ -270,7 +270,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
     let expected = entry.as_ref().map(|entry| format!("{}\n", entry.line)).unwrap_or_default();
     if answer.stdout != expected {
         let what = format!(
-            "of {fingerprint} the helper says something else than the cache in `{}`",
+            "about {fingerprint} the helper says something else than the cache in `{}`",
             context.cache.display()
         );
         let cure =
@@ -282,7 +282,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         entry.is_some_and(|entry| entry.account.as_str() == account && entry.key_id.as_str() == key_id);
     (!agrees).then(|| {
         let what = format!("source `{source}` has {fingerprint} as key `{key_id}` of `{account}`, and this host says otherwise");
-        let why = "the host is not in step with its service, or a key of it is left out or opens other logins";
+        let why = "the host is behind its service, or the key was left out or opens other logins";
         Finding::error("agreement", what, why).cured_by("pushkeys verify --against-source")
     })
 }

@@ -1,7 +1,7 @@
-//! `pushkeys doctor`: whether this host is set up so that logins work, and let in nobody else.
+//! `pushkeys doctor`: whether this host is set up so that logins work, and only for accounts.
 //!
-//! It asks sshd itself for the settings in force, the helper itself for answers, and the daemon's own `check` about its
-//! sources. It changes nothing: each finding says what, why it matters, and the command that cures it.
+//! It asks sshd for the settings in force, the helper for answers, and the daemon's own `check` about its sources. It changes
+//! nothing: each finding says what is wrong, why it matters, and which command fixes it.
 
 mod access;
 mod advisories;
@@ -34,14 +34,14 @@ use crate::sshd::{Effective, Package, Setting, Version, read_config_files};
 use finding::Finding;
 pub(crate) use options::{DoctorOptions, SyncdOptions};
 
-/// The drop-in as it is shipped.
+/// The drop-in as packages install it.
 const DROP_IN: &str = include_str!("../../../../../packaging/sshd_config.d/50-pushkeys.conf");
 /// The forced command, beside the helper.
 const SHELL: &str = "pushkeys-shell";
 
 /// What the doctor found.
 #[derive(Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     ok: bool,
     login: &'a str,
     sshd: Option<String>,
@@ -61,7 +61,7 @@ pub(crate) fn run(context: &Context, options: &DoctorOptions, out: &mut dyn io::
     if context.json {
         let sshd = version.map(|version| version.to_string());
         let ok = worst.is_none_or(|worst| worst == Severity::Note);
-        write_json(out, &Report { ok, login: options.login.as_str(), sshd, findings: &findings })?;
+        write_json(out, &DoctorReport { ok, login: options.login.as_str(), sshd, findings: &findings })?;
     } else {
         write_text(out, options, version, &findings)?;
     }
@@ -103,7 +103,7 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
     findings.extend(daemon::check_clock(context));
     findings.extend(daemon::check_room(context));
     findings.extend(of_daemon);
-    // A helper that is started wrongly answers wrongly, and saying so twice helps nobody.
+    // A helper that is started wrongly answers wrongly: one finding is enough.
     let is_startable =
         !findings.iter().any(|finding| matches!(finding.check, "command-tokens" | "command-user"));
     if let Some(helper) = helper.filter(|_| is_startable) {

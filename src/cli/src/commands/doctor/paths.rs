@@ -1,4 +1,4 @@
-//! The rule by which sshd runs a helper: root alone can have written it, and whatever leads to it.
+//! The rule by which sshd runs a helper: only root can have written it and the folders above it.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use super::finding::{Finding, quoted};
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const EXECUTABLE_BY_ALL: u32 = 0o111;
 
-const WHY: &str = "sshd does not run a program that others than root could replace, and then every login fails; where \
-                   it forgives it, whoever can write there decides who logs in";
+const WHY: &str = "sshd does not run a program that other users than root could replace, and then every login fails; where \
+                   it does run it, any user who can write there decides who logs in";
 
-/// What is wrong with `path`, which root alone should be able to replace. Links are resolved.
+/// What is wrong with `path`, which only root should be able to replace. Links are resolved.
 pub(super) fn check_program(check: &'static str, path: &Path) -> Vec<Finding> {
     let resolved = match resolve(check, path) {
         Ok(resolved) => resolved,

@@ -25,7 +25,7 @@ const RULES: &[Rule] = &[
         keyword: "TrustedUserCAKeys",
         wanted: "none",
         severity: Severity::Error,
-        why: "a certificate of that authority lets somebody in before the helper is asked, as no account",
+        why: "a certificate of that CA opens the login without the helper, and belongs to no account",
     },
     Rule {
         keyword: "AuthorizedPrincipalsCommand",
@@ -43,13 +43,13 @@ const RULES: &[Rule] = &[
         keyword: "AuthenticationMethods",
         wanted: "publickey",
         severity: Severity::Warning,
-        why: "whatever else can log somebody in does so without an account",
+        why: "any other method opens the login without an account",
     },
     Rule {
         keyword: "PasswordAuthentication",
         wanted: "no",
         severity: Severity::Warning,
-        why: "whoever guesses the login's password gets its shell; users are asked for a password that nobody has",
+        why: "a guessed password opens the login's shell, and users are asked for a password that does not exist",
     },
     Rule {
         keyword: "KbdInteractiveAuthentication",
@@ -61,7 +61,7 @@ const RULES: &[Rule] = &[
         keyword: "HostbasedAuthentication",
         wanted: "no",
         severity: Severity::Warning,
-        why: "it lets other machines say who somebody is",
+        why: "it lets other machines say which user logs in",
     },
     Rule {
         keyword: "GSSAPIAuthentication",
@@ -288,7 +288,7 @@ pub(super) fn of_version(version: Option<Version>) -> Vec<Finding> {
         findings.push(Finding::note(
             "version",
             format!("OpenSSH {version} keeps the options of a key after a wrong signature with it"),
-            "every line of pushkeys has a command of its own, which OpenSSH refuses to mix; a line of anybody else's with \
+            "every line of pushkeys has a command of its own, which OpenSSH refuses to mix; another program's line with \
              `environment=` would lend its identity to strangers",
         ));
     }

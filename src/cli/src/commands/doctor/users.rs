@@ -11,12 +11,12 @@ use crate::accounts::{Shadow, User};
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Shells that run a forced command and nothing else before it.
+/// Shells that run a forced command and nothing before it.
 const SHELLS: &[&str] = &["sh", "dash"];
 /// Shells that run none.
 const NO_SHELLS: &[&str] = &["nologin", "false", "git-shell"];
 
-/// While one of these is there, nobody but root logs in: sshd asks for the first, `pam_nologin` for both.
+/// While one of these exists, only root can log in: sshd asks for the first, `pam_nologin` for both.
 pub(super) const NO_LOGINS: [&str; 2] = ["/etc/nologin", "/run/nologin"];
 
 /// What is wrong with the user that sessions run as.
@@ -91,7 +91,7 @@ fn check_shadow(user: &User, shadow: &Shadow, uses_pam: bool, now: Timestamp) ->
 
 /// Whether the host is closed for everybody but root.
 pub(super) fn check_nologin(paths: &[&Path]) -> Vec<Finding> {
-    let why = "nobody but root is let in while it is there, and users see what is written in it";
+    let why = "while it exists only root can log in, and other users are shown what is in it";
     let closed = paths.iter().filter(|path| path.exists()).map(|path| {
         Finding::error("nologin", format!("there is a `{}`", path.display()), why)
             .cured_by(format!("rm {}", quoted(&path.to_string_lossy())))

@@ -1,4 +1,4 @@
-//! The filter of `pushkeys list`, as it is given.
+//! The options of `pushkeys list`.
 
 use clap::Args;
 use jiff::SignedDuration;
@@ -6,7 +6,7 @@ use pushkeys_keys::{AccountId, Login, SourceName};
 
 use crate::prefix::FingerprintPrefix;
 
-/// Which keys to list; a key must match everything that is given.
+/// Which keys to list; a key must match every option.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ListFilter {
     /// Only keys of this account
@@ -18,10 +18,10 @@ pub(crate) struct ListFilter {
     /// Only keys from this source
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<SourceName>,
-    /// Only keys whose fingerprint begins so
+    /// Only keys whose fingerprint begins with this
     #[arg(long, value_name = "PREFIX")]
     pub(crate) fingerprint: Option<FingerprintPrefix>,
-    /// Only keys in whose name, or in whose account's name, this stands, in capitals or not
+    /// Only keys whose name, or whose account's name, contains this, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
     /// Only keys that expire within this time, such as 14d or 36h, or have expired

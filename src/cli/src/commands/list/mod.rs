@@ -14,26 +14,26 @@ use pushkeys_keys::{ErrorReport, SourceName};
 use crate::context::{Context, Outcome, check_replaced};
 use crate::hint;
 use crate::output::{count, write_json_line};
-use crate::record::{self, Record};
+use crate::record::{self, KeyRecord};
 use crate::shards::in_order;
 use crate::table::Table;
 pub(crate) use filter::ListFilter;
 use query::Query;
 
-/// Columns are aligned over so many rows, and then anew: ten million keys must not be held to align them.
+/// Columns are aligned over this many rows at a time: ten million keys must not be held in memory to align them.
 const ROWS_ALIGNED_MAX: usize = 1000;
 
 const HEADER: [&str; 7] = ["LOGIN", "ACCOUNT", "NAME", "TYPE", "FINGERPRINT", "SOURCE", "EXPIRES"];
 
-/// Writes the keys that match `filter`, and tells on stderr what could not be read.
+/// Writes the keys that match `filter`, and warns on stderr about what could not be read.
 pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Write) -> Result<Outcome> {
     let (cache, mut names) = context.open()?;
     if let Some(wanted) = &filter.source {
-        // Whether there is such a source is told by opening it.
+        // If there is no such source, opening it says so.
         names = vec![wanted.clone()];
     }
     let revocations = cache.revocations()?;
-    let look = Look { json: context.json, now: context.now, revocations: &revocations };
+    let display = Display { json: context.json, now: context.now, revocations: &revocations };
     let query = Query::new(filter, context.now);
     let mut outcome = Outcome::Yes;
     let mut rows = Table::new(HEADER);
@@ -41,12 +41,12 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
         match cache.source(&name) {
             Ok(source) => {
                 let shards = shards(&source, filter);
-                if list_source(&cache, &source, shards, &query, &look, &mut rows, out)? > 0 {
+                if list_source(&cache, &source, shards, &query, &display, &mut rows, out)? > 0 {
                     outcome = Outcome::No;
                 }
             }
             Err(error) => {
-                complain(&error);
+                warn(&error);
                 outcome = Outcome::No;
             }
         }
@@ -61,19 +61,19 @@ fn list_source(
     source: &Source,
     shards: Range<u32>,
     query: &Query<'_>,
-    look: &Look<'_>,
+    display: &Display<'_>,
     rows: &mut Table<{ HEADER.len() }>,
     out: &mut dyn io::Write,
 ) -> Result<u64> {
     let start = || {
         let mut buffer = Vec::new();
-        move |shards| list_piece(source, shards, query, look, &mut buffer)
+        move |shards| list_piece(source, shards, query, display, &mut buffer)
     };
     let mut faults = 0;
     in_order(shards, start, |listed| {
         for error in &listed.unreadable {
             check_replaced(cache, source, error)?;
-            complain(error);
+            warn(error);
         }
         faults += listed.faults;
         out.write_all(&listed.json)?;
@@ -98,7 +98,7 @@ fn write_rows(rows: &mut Table<{ HEADER.len() }>, out: &mut dyn io::Write) -> io
     Ok(())
 }
 
-fn complain(error: &ReadError) {
+fn warn(error: &ReadError) {
     anstream::eprintln!("warning: {}\nhint: {}", ErrorReport::of(error).text(), hint::of_read(error));
 }
 
@@ -108,7 +108,7 @@ fn shards(source: &Source, filter: &ListFilter) -> Range<u32> {
 }
 
 /// How keys are shown.
-struct Look<'a> {
+struct Display<'a> {
     json: bool,
     now: Timestamp,
     revocations: &'a Revocations,
@@ -126,14 +126,14 @@ fn list_piece(
     source: &Source,
     shards: Range<u32>,
     query: &Query<'_>,
-    look: &Look<'_>,
+    display: &Display<'_>,
     buffer: &mut Vec<u8>,
 ) -> Listed {
     let mut listed = Listed { json: Vec::new(), rows: Table::new(HEADER), faults: 0, unreadable: Vec::new() };
     for index in shards {
         let report = source.scan_shard(index, buffer, |_, line| {
             if query.matches(line) {
-                listed.add(source.name(), &line.entry()?, look);
+                listed.add(source.name(), &line.entry()?, display);
             }
             Ok(())
         });
@@ -144,16 +144,19 @@ fn list_piece(
 }
 
 impl Listed {
-    fn add(&mut self, source: &SourceName, entry: &Entry, look: &Look<'_>) {
-        let revocation = look.revocations.of_key(&entry.fingerprint, &entry.account);
-        if look.json {
-            // Memory takes whatever is written.
-            let _ = write_json_line(&mut self.json, &Record::of(source, entry, revocation));
+    fn add(&mut self, source: &SourceName, entry: &Entry, display: &Display<'_>) {
+        let revocation = display.revocations.of_key(&entry.fingerprint, &entry.account);
+        if display.json {
+            // Writing to memory cannot fail.
+            let _ = write_json_line(&mut self.json, &KeyRecord::of(source, entry, revocation));
             return;
         }
         let name = entry.key_name.as_ref().map_or(entry.key_id.as_str(), pushkeys_keys::Name::as_str);
-        let expires =
-            if revocation.is_some() { "revoked on this host".to_owned() } else { expires(entry, look.now) };
+        let expires = if revocation.is_some() {
+            "revoked on this host".to_owned()
+        } else {
+            expires(entry, display.now)
+        };
         self.rows.row([
             &record::logins(entry),
             &record::account(entry),

@@ -1,4 +1,4 @@
-//! Which keys are asked for. What is asked of every line of the cache is asked without making anything of the line.
+//! Which keys match. Every line of the cache is tested, so the tests work on the line as it is, without allocating.
 
 use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::EntryLine;
@@ -9,9 +9,9 @@ use super::filter::ListFilter;
 /// What a key has to match.
 pub(super) struct Query<'a> {
     filter: &'a ListFilter,
-    /// The text that stands in a name, in lower case.
+    /// The text to find in a name, in lower case.
     name: Option<String>,
-    /// The last instant by which a key that is asked for expires.
+    /// Keys that expire later than this do not match.
     last_expiry: Option<Timestamp>,
 }
 
@@ -36,7 +36,7 @@ fn is_named(line: &EntryLine<'_>, text: &str) -> bool {
     [line.key_name, line.account_name].into_iter().any(|name| !name.is_empty() && contains(name, text))
 }
 
-/// Whether `text`, in lower case, stands in `escaped`, in capitals or not.
+/// Whether `escaped` contains `text`, which is in lower case, in any case.
 fn contains(escaped: &str, text: &str) -> bool {
     if escaped.is_ascii() && !escaped.contains('\\') {
         return text.is_empty()

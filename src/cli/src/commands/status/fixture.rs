@@ -1,4 +1,4 @@
-//! An overview of a host on which nothing is wrong.
+//! The overview of a host on which nothing is wrong.
 
 use pushkeys_cache::status::{Skipped, SourceStatus, State, Status};
 use pushkeys_cache::{Head, Stamps};

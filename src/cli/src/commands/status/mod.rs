@@ -1,7 +1,7 @@
 //! `pushkeys status`: what is in force, since when, what is wrong, and what to do about it.
 //!
-//! What is in force is read from each HEAD, as the look-up reads it. What syncd says of itself explains it, and
-//! is missing where syncd never ran.
+//! What is in force is read from each HEAD, as the lookup reads it. status.json, which syncd writes, explains it; it is missing
+//! where syncd has never run.
 
 #[cfg(test)]
 mod fixture;
@@ -18,7 +18,7 @@ use crate::context::{Context, Outcome};
 use overview::Overview;
 pub(crate) use problem::Problem;
 
-/// Writes the overview. The answer is yes when nothing is wrong.
+/// Writes the overview. The answer is yes if nothing is wrong.
 pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome> {
     let overview = Overview::gather(context)?;
     let problems = problem::all(&overview);
@@ -30,12 +30,12 @@ pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome>
     Ok(Outcome::yes_if(problems.is_empty()))
 }
 
-/// All that is wrong with the cache and its daemon.
+/// Everything that is wrong with the cache and its daemon.
 pub(crate) fn problems(context: &Context) -> Result<Vec<Problem>, ReadError> {
     Ok(problem::all(&Overview::gather(context)?))
 }
 
-/// The sources and all that is wrong with them, as lines for a terminal.
+/// The sources and everything that is wrong with them, as lines for a terminal.
 pub(crate) fn lines(context: &Context) -> Result<Vec<String>> {
     let overview = Overview::gather(context)?;
     let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! Everything that `pushkeys status` tells of: each HEAD, what is revoked, and what syncd says of itself.
+//! What `pushkeys status` shows: each HEAD, what is revoked, and syncd's status.json.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::context::Context;
 /// The name under which the kernel lists the daemon, which it cuts after 15 characters.
 const DAEMON: &str = "pushkeys-syncd";
 
-/// Everything there is to tell.
+/// Everything that `pushkeys status` shows.
 #[derive(Debug)]
 pub(super) struct Overview {
     pub(super) now: Timestamp,
@@ -24,7 +24,7 @@ pub(super) struct Overview {
     pub(super) is_syncd_running: bool,
 }
 
-/// One source, in force or only configured.
+/// One source, whether in force or only configured.
 #[derive(Debug)]
 pub(super) struct SourceView {
     pub(super) name: SourceName,
@@ -60,7 +60,7 @@ impl Overview {
 }
 
 impl SourceView {
-    /// How many changes the source is known to be ahead, where it numbers them.
+    /// How many changes the cache is known to be behind, if the source numbers them.
     pub(super) fn lag(&self) -> Option<u64> {
         let cursor = self.head.as_ref().ok()?.cursor.as_deref()?;
         let sequence: u64 = cursor.rsplit_once('-')?.1.parse().ok()?;

@@ -19,7 +19,7 @@ pub(crate) struct Problem {
 
 const LOG: &str = "journalctl -u pushkeys-syncd";
 
-/// All that is wrong, the daemon's own first.
+/// Everything that is wrong, the daemon's own problems first.
 pub(super) fn all(overview: &Overview) -> Vec<Problem> {
     let mut problems = of_syncd(overview);
     if overview.sources.is_empty() {
@@ -62,12 +62,12 @@ fn of_syncd(overview: &Overview) -> Vec<Problem> {
 fn of_status(status: &Status, is_running: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !is_running {
-        let what = format!("syncd is not running: its last word is of {}", safe(&status.written_at));
+        let what = format!("syncd is not running: its last report is of {}", safe(&status.written_at));
         problems.push(general(what, "systemctl start pushkeys-syncd"));
     }
     if let Some(error) = &status.config_error {
         let what = format!(
-            "the configuration of {} is refused, and the one before it in force: {}",
+            "the configuration of {} was refused, so the one before it is in force: {}",
             safe(&error.at),
             safe(&error.what)
         );
@@ -76,7 +76,7 @@ fn of_status(status: &Status, is_running: bool) -> Vec<Problem> {
     if let Some(first) = status.conflicts.first() {
         let conflicts = count(status.conflicts_count, "key is", "keys are");
         let what = format!(
-            "{conflicts} given to different accounts by two sources, and refused; the first is {}",
+            "{conflicts} given to different accounts by two sources, so refused; the first is {}",
             safe(&first.fingerprint)
         );
         problems.push(general(what, "pushkeys verify names them all"));
@@ -95,7 +95,10 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
         Ok(head) if !head.is_valid_at(overview.now) => {
             let until = head.stamps.valid_until.unwrap_or(overview.now);
             let ago = distance(until, overview.now);
-            add(format!("it was good until {until} ({ago}), so look-ups are refused"), LOG.to_owned());
+            add(
+                format!("it was valid until {until} ({ago}), so lookups refuse every key of it"),
+                LOG.to_owned(),
+            );
         }
         Ok(_) => {}
     }
@@ -109,7 +112,7 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
             ),
             format!("pushkeys accept {}", source.name),
         ),
-        // A source without a folder has no HEAD either, which was told.
+        // A source without a folder has no HEAD either, which is reported above.
         Ok(None) | Err(ReadError::Missing(_)) => {}
         Err(error) => add(ErrorReport::of(error).text(), hint::of_read(error).to_owned()),
     }
@@ -121,8 +124,8 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
 
 fn of_state(status: &SourceStatus) -> Option<(String, String)> {
     let (what, hint) = match status.state {
-        State::Unreachable => ("it has been out of reach", LOG),
-        State::Refused => ("its answer has been of no use", LOG),
+        State::Unreachable => ("it has been unreachable", LOG),
+        State::Refused => ("its answers have been refused", LOG),
         State::Failed => {
             ("its cache could not be written", "df -h /var/lib/pushkeys; journalctl -u pushkeys-syncd")
         }
@@ -171,7 +174,7 @@ mod tests {
         check(
             |overview| overview.is_syncd_running = false,
             &[(
-                "syncd is not running: its last word is of 2026-11-23T16:54:59Z",
+                "syncd is not running: its last report is of 2026-11-23T16:54:59Z",
                 "systemctl start pushkeys-syncd",
             )],
         );
@@ -187,7 +190,7 @@ mod tests {
         check(
             |overview| status(overview).config_error = Some(error),
             &[(
-                "the configuration of 2026-11-23T16:54:00Z is refused, and the one before it in force: unknown key `x\\u{1b}`",
+                "the configuration of 2026-11-23T16:54:00Z was refused, so the one before it is in force: unknown key `x\\u{1b}`",
                 "pushkeys-syncd --config /etc/pushkeys/syncd.toml check",
             )],
         );
@@ -202,7 +205,7 @@ mod tests {
                 status(overview).conflicts = vec![conflict];
             },
             &[(
-                "2 keys are given to different accounts by two sources, and refused; the first is SHA256:x",
+                "2 keys are given to different accounts by two sources, so refused; the first is SHA256:x",
                 "pushkeys verify names them all",
             )],
         );
@@ -213,7 +216,7 @@ mod tests {
         let until: Timestamp = "2026-11-23T15:55:00Z".parse().unwrap();
         check(
             |overview| overview.sources[0].head.as_mut().unwrap().stamps.valid_until = Some(until),
-            &[("it was good until 2026-11-23T15:55:00Z (1 h ago), so look-ups are refused", LOG)],
+            &[("it was valid until 2026-11-23T15:55:00Z (1 h ago), so lookups refuse every key of it", LOG)],
         );
         let mut overview = overview();
         overview.sources[0].head.as_mut().unwrap().stamps.valid_until = Some(NOW.parse().unwrap());
@@ -257,7 +260,7 @@ mod tests {
                 status.state = State::Refused;
                 status.last_error = Some(error);
             },
-            &[("its answer has been of no use since 2026-11-23T16:00:00Z: the answer is cut short", LOG)],
+            &[("its answers have been refused since 2026-11-23T16:00:00Z: the answer is cut short", LOG)],
         );
         for (state, is_wrong) in [
             (State::Starting, false),

@@ -1,4 +1,4 @@
-//! How the overview looks, to people and to programs.
+//! The overview as text and as JSON.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use crate::table::Table;
 const CURSOR_SHOWN_CHARACTERS_MAX: usize = 24;
 
 const HEADER: [&str; 9] =
-    ["SOURCE", "KIND", "STATE", "SINCE", "KEYS", "GENERATION", "IN STEP", "GOOD UNTIL", "CURSOR, LAG"];
+    ["SOURCE", "KIND", "STATE", "SINCE", "KEYS", "GENERATION", "IN SYNC", "VALID UNTIL", "CURSOR, LAG"];
 
 pub(super) fn write_as_text(
     out: &mut dyn io::Write,
@@ -74,7 +74,7 @@ fn row(source: &SourceView, now: Timestamp) -> [String; HEADER.len()] {
         head.map_or_else(none, |head| distance(head.stamps.synced_at, now)),
         head.map_or_else(none, |head| {
             let until = head.stamps.valid_until;
-            until.map_or_else(|| "for ever".to_owned(), |until| format!("{until} ({})", distance(until, now)))
+            until.map_or_else(|| "no limit".to_owned(), |until| format!("{until} ({})", distance(until, now)))
         }),
         format!("{cursor}{lag}"),
     ]
@@ -94,10 +94,10 @@ fn write_last_change(out: &mut dyn io::Write, source: &SourceView, now: Timestam
     let Some(at) = at.map(|at| distance(at, now)) else { return Ok(()) };
     let what = status.last_change.as_ref().map(|what| format!(": {}", pushkeys_keys::escape(what)));
     let what = what.unwrap_or_default();
-    writeln!(out, "{FAINT}source `{}` changed last {at}{what}{FAINT:#}", source.name)
+    writeln!(out, "{FAINT}source `{}`: last change {at}{what}{FAINT:#}", source.name)
 }
 
-/// Entries that are left out are the source's affair: they are told, and wrong only there.
+/// Entries that are left out are wrong at the source, not on this host: a note, not a problem.
 fn write_skipped(out: &mut dyn io::Write, source: &SourceView) -> io::Result<()> {
     let Some(skipped) = source.status.as_ref().map(|status| &status.skipped) else { return Ok(()) };
     if skipped.count == 0 {
@@ -123,7 +123,7 @@ struct OverviewRecord<'a> {
     syncd_error: Option<String>,
 }
 
-/// What is in force; what syncd says of the source is in `syncd`.
+/// What is in force; what syncd reports about the source is in `syncd`.
 #[derive(Serialize)]
 struct SourceRecord<'a> {
     source: &'a str,
@@ -182,7 +182,7 @@ mod tests {
     use crate::commands::status::fixture::overview;
 
     #[test]
-    fn one_look_tells_what_is_in_force() {
+    fn the_text_shows_what_is_in_force() {
         let mut overview = overview();
         let status = overview.sources[0].status.as_mut().unwrap();
         status.skipped.count = 3;

@@ -1,7 +1,7 @@
 //! `pushkeys top`: logins and changes as they happen.
 //!
-//! It follows the system's log and reads what syncd says of itself once a second. Nothing is asked of anybody who serves
-//! logins, so looking costs them nothing.
+//! It follows the system's log, and reads syncd's status.json once a second. It asks nothing of the programs that serve logins, so
+//! watching costs them nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -33,11 +33,11 @@ struct Top {
     sessions: u64,
     refused: u64,
     failed: u64,
-    /// Each source's keys and cursor at the last look.
-    places: BTreeMap<String, (u64, Option<String>)>,
+    /// Each source's keys and cursor when the status was last read.
+    sources: BTreeMap<String, (u64, Option<String>)>,
 }
 
-/// Shows events until somebody leaves.
+/// Shows events until the user leaves.
 pub(crate) fn run(context: &Context, log: Option<&Path>, once: bool, out: &mut dyn Write) -> Result<Outcome> {
     let mut top = Top::default();
     if once {
@@ -45,7 +45,7 @@ pub(crate) fn run(context: &Context, log: Option<&Path>, once: bool, out: &mut d
         for event in lines.iter().filter_map(|line| Event::parse(line)) {
             top.add(event);
         }
-        top.look_at_cache(context);
+        top.read_status(context);
         if context.json {
             top.events.iter().try_for_each(|event| write_json_line(out, event))?;
         } else {
@@ -55,13 +55,13 @@ pub(crate) fn run(context: &Context, log: Option<&Path>, once: bool, out: &mut d
         return Ok(Outcome::Yes);
     }
     let mut followed = Followed::begin(log)?;
-    top.look_at_cache(context);
+    top.read_status(context);
     let screen = if context.json { None } else { Screen::open() };
     loop {
         let mut events: Vec<Event> = followed.lines().iter().filter_map(|line| Event::parse(line)).collect();
-        events.extend(top.look_at_cache(context));
+        events.extend(top.read_status(context));
         if screen.is_none() {
-            // Whoever reads lines is to have them at once, and ends it by closing the pipe.
+            // A reader of lines gets them at once, and ends this by closing the pipe.
             events.iter().try_for_each(|event| write_event(out, event, context.json))?;
             out.flush()?;
         }
@@ -100,22 +100,22 @@ impl Top {
         self.events.push_back(event);
     }
 
-    /// What has changed in the cache since the last look.
-    fn look_at_cache(&mut self, context: &Context) -> Vec<Event> {
+    /// What has changed in the cache since the last call.
+    fn read_status(&mut self, context: &Context) -> Vec<Event> {
         let Ok(status) = Status::read(&context.cache) else { return Vec::new() };
-        let places: BTreeMap<String, (u64, Option<String>)> = status
+        let sources: BTreeMap<String, (u64, Option<String>)> = status
             .sources
             .iter()
             .map(|source| (source.name.clone(), (source.keys, source.cursor.clone())))
             .collect();
-        let events = places
+        let events = sources
             .iter()
             .filter_map(|(name, (keys, cursor))| {
-                let (keys_before, cursor_before) = self.places.get(name)?;
+                let (keys_before, cursor_before) = self.sources.get(name)?;
                 if (keys_before, cursor_before) == (keys, cursor) {
                     return None;
                 }
-                let cursor = cursor.as_deref().unwrap_or("no change that is numbered");
+                let cursor = cursor.as_deref().unwrap_or("no cursor");
                 let what = format!(
                     "source {}: {}, {} before; at {}",
                     pushkeys_keys::escape(name),
@@ -127,7 +127,7 @@ impl Top {
                 Some(Event { at, kind: Kind::Change, login: None, account: None, fingerprint: None, what })
             })
             .collect();
-        self.places = places;
+        self.sources = sources;
         events
     }
 

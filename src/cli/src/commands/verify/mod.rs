@@ -18,19 +18,19 @@ use crate::context::{Context, Outcome, check_replaced};
 use crate::output::count;
 use crate::shards::in_order;
 use piece::{Examiner, Fault, Piece};
-use report::Report;
+use report::Verification;
 pub(crate) use source::against_source;
 
-/// Fewer shards are read before a bar could be looked at.
+/// Fewer shards are read before anyone could see a progress bar.
 const SHARDS_WITH_PROGRESS_MIN: u64 = 256;
 
-/// Whoever is neither the owner nor in the group of the cache may do nothing with it.
+/// Permissions of users who are neither the owner nor in the group of the cache: they need none.
 const OTHERS: u32 = 0o007;
 
-/// Writes every fault of the cache, and how much was looked at.
+/// Writes every fault of the cache, and how much was checked.
 pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome> {
     let (cache, names) = context.open()?;
-    let mut report = Report::new(out, context.json);
+    let mut report = Verification::new(out, context.json);
     let mut sources = Vec::new();
     for name in &names {
         report.sources += 1;
@@ -52,15 +52,15 @@ pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome>
         };
         in_order(0..source.shard_count(), start, |piece| {
             progress.inc(piece.shards);
-            progress.suspend(|| tell(&cache, source, &piece, &mut report))
+            progress.suspend(|| report_piece(&cache, source, &piece, &mut report))
         })?;
-        progress.suspend(|| tell_of_count(&cache, source, report.keys - keys_before));
+        progress.suspend(|| compare_count(&cache, source, report.keys - keys_before));
     }
     progress.finish_and_clear();
     report.finish()
 }
 
-fn tell(cache: &Cache, source: &Source, piece: &Piece, report: &mut Report<'_>) -> Result<()> {
+fn report_piece(cache: &Cache, source: &Source, piece: &Piece, report: &mut Verification<'_>) -> Result<()> {
     report.shards += piece.shards;
     report.keys += piece.keys;
     for error in &piece.unreadable {
@@ -81,8 +81,8 @@ fn progress(shards: u64) -> ProgressBar {
     bar
 }
 
-/// The reader has refused what others could have written; this is about what they could read.
-fn check_modes(folder: &Path, source: &Source, report: &mut Report<'_>) -> Result<()> {
+/// The reader refuses what others could have written. This is about what others can read.
+fn check_modes(folder: &Path, source: &Source, report: &mut Verification<'_>) -> Result<()> {
     let shard = source.shard_path(&Fingerprint::from_bytes([0; 32]));
     let generation = shard.parent().unwrap_or(folder);
     for path in [folder, &folder.join("HEAD"), generation] {
@@ -90,7 +90,7 @@ fn check_modes(folder: &Path, source: &Source, report: &mut Report<'_>) -> Resul
             Ok(metadata) if metadata.mode() & OTHERS == 0 => {}
             Ok(metadata) => {
                 let mode = metadata.mode() & 0o777;
-                report.fault(path, None, &format!("its mode {mode:03o} lets everybody read it"))?;
+                report.fault(path, None, &format!("its mode {mode:03o} lets every user read it"))?;
             }
             Err(error) => report.fault(path, None, &ErrorReport::of(&error).to_string())?,
         }
@@ -98,8 +98,8 @@ fn check_modes(folder: &Path, source: &Source, report: &mut Report<'_>) -> Resul
     Ok(())
 }
 
-/// HEAD's number of keys is for people. It lags behind its shards after syncd was killed, until the next change.
-fn tell_of_count(cache: &Cache, source: &Source, keys: u64) {
+/// HEAD's number of keys decides nothing. After syncd was killed it is behind the shards until the next change.
+fn compare_count(cache: &Cache, source: &Source, keys: u64) {
     let head = source.head();
     let is_in_force = cache.source(source.name()).is_ok_and(|now| now.head() == head);
     if is_in_force && head.keys != keys {

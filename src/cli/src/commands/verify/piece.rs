@@ -1,4 +1,4 @@
-//! Some shards of one source: what is wrong with them, and where other sources say something else of their keys.
+//! Some shards of one source: what is wrong with them, and which of their keys another source gives to another account.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +16,7 @@ pub(super) struct Fault {
     pub(super) what: String,
 }
 
-/// What came of some shards.
+/// The result for some shards.
 #[derive(Default)]
 pub(super) struct Piece {
     pub(super) shards: u64,
@@ -25,7 +25,7 @@ pub(super) struct Piece {
     pub(super) unreadable: Vec<ReadError>,
 }
 
-/// Looks at shards of one source, piece by piece.
+/// Checks the shards of one source, piece by piece.
 pub(super) struct Examiner<'a> {
     source: &'a Source,
     /// The sources that are compared with this one.
@@ -34,7 +34,7 @@ pub(super) struct Examiner<'a> {
     buffer: Vec<u8>,
 }
 
-/// Lines whose checksums are right and whose fields can be read: of millions of them, as little as is asked for later.
+/// Lines with matching checksums and readable fields. There can be millions, so only what is needed later is kept.
 #[derive(Default)]
 struct Lines {
     paths: Vec<PathBuf>,
@@ -50,13 +50,13 @@ struct Line {
     fingerprint: Fingerprint,
     /// Where its public key ends; it begins where the one before ends.
     key_end: usize,
-    /// Whose it is, where another source is asked, too.
+    /// Its account, if another source is to be compared.
     account: Option<AccountId>,
 }
 
 impl<'a> Examiner<'a> {
-    /// Of two sources, the one with fewer keys is compared with the other: of that one, the shards are read in which
-    /// these keys could stand.
+    /// Of two sources, the one with fewer keys is compared with the other, of which only the shards that its keys could be in are
+    /// read.
     pub(super) fn new(source: &'a Source, all: &'a [Source], policy: &'a Policy) -> Self {
         let size = |source: &Source| (source.head().keys, Reverse(source.name().clone()));
         let larger = all.iter().filter(|other| size(other) > size(source)).collect();
@@ -88,7 +88,7 @@ impl<'a> Examiner<'a> {
             piece.faults.append(&mut faults);
             piece.unreadable.extend(report.unreadable);
         }
-        // Some hundred keys are judged in less time together.
+        // Validating some hundred keys at once takes less time.
         let keys = ValidKey::check_all(lines.keys(), self.policy);
         for (line, key) in lines.all.iter().zip(keys) {
             if let Err(what) = check_key(&line.fingerprint, key) {
@@ -125,7 +125,7 @@ impl Lines {
     }
 }
 
-/// Whether the key in a line is the one of its fingerprint, and a good one.
+/// Whether the key in a line is the one of its fingerprint, and passes the policy.
 fn check_key(fingerprint: &Fingerprint, key: Result<ValidKey, Refusal>) -> Result<(), String> {
     let key =
         key.map_err(|refusal| format!("the key policy refuses the key: {}", ErrorReport::of(&refusal)))?;
@@ -148,7 +148,7 @@ fn check_options(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines of `source` whose keys `other` gives to somebody else.
+/// The lines of `source` whose keys `other` gives to another account.
 fn conflicts(source: &Source, other: &Source, lines: &Lines, buffer: &mut Vec<u8>) -> Vec<Fault> {
     let holders: HashMap<Fingerprint, (&Line, &AccountId)> = lines
         .all
@@ -159,7 +159,7 @@ fn conflicts(source: &Source, other: &Source, lines: &Lines, buffer: &mut Vec<u8
         holders.keys().map(|fingerprint| fingerprint.leading_bits(other.head().bits)).collect();
     let mut faults = Vec::new();
     for index in shards {
-        // What is wrong with the other source is told where that one is looked at.
+        // What is wrong with the other source is reported where that one is checked.
         let _ = other.scan_shard(index, buffer, |_, found| {
             let fingerprint: Fingerprint = found.fingerprint.parse().map_err(|_| Damage::Fields)?;
             if let Some((line, account)) = holders.get(&fingerprint)

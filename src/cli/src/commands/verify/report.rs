@@ -13,8 +13,8 @@ use crate::context::Outcome;
 use crate::hint::HEAL;
 use crate::output::{BAD, GOOD, count, write_json_line};
 
-/// What was looked at so far, and where faults are written.
-pub(super) struct Report<'a> {
+/// What was checked so far, and where faults are written.
+pub(super) struct Verification<'a> {
     out: &'a mut dyn io::Write,
     json: bool,
     pub(super) sources: u64,
@@ -24,7 +24,7 @@ pub(super) struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct Fault<'a> {
+struct FaultRecord<'a> {
     file: String,
     line: Option<u64>,
     what: &'a str,
@@ -38,7 +38,7 @@ struct Summary {
     faults: u64,
 }
 
-impl<'a> Report<'a> {
+impl<'a> Verification<'a> {
     pub(super) fn new(out: &'a mut dyn io::Write, json: bool) -> Self {
         Self { out, json, sources: 0, shards: 0, keys: 0, faults: 0 }
     }
@@ -48,7 +48,7 @@ impl<'a> Report<'a> {
         self.faults += 1;
         let file = file.display().to_string();
         if self.json {
-            return Ok(write_json_line(self.out, &Fault { file, line, what })?);
+            return Ok(write_json_line(self.out, &FaultRecord { file, line, what })?);
         }
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         Ok(writeln!(self.out, "{file}{line}: {BAD}{what}{BAD:#}")?)
@@ -64,13 +64,13 @@ impl<'a> Report<'a> {
         self.fault(path, None, &ErrorReport::of(error).to_string())
     }
 
-    /// Writes how much was looked at, and gives the answer.
+    /// Writes how much was checked, and gives the answer.
     pub(super) fn finish(self) -> Result<Outcome> {
         let Self { out, json, sources, shards, keys, faults } = self;
         if json {
             write_json_line(out, &Summary { sources, shards, keys, faults })?;
         } else {
-            let looked_at = format!(
+            let checked = format!(
                 "{} in {} of {}",
                 count(keys, "key", "keys"),
                 count(shards, "shard", "shards"),
@@ -80,7 +80,7 @@ impl<'a> Report<'a> {
                 0 => (GOOD, "no fault".to_owned()),
                 _ => (BAD, count(faults, "fault", "faults")),
             };
-            writeln!(out, "{looked_at}: {style}{result}{style:#}")?;
+            writeln!(out, "{checked}: {style}{result}{style:#}")?;
             if faults > 0 {
                 writeln!(out, "hint: {HEAL}")?;
             }

@@ -1,5 +1,5 @@
-//! `--against-source`: the cache beside its sources. The daemon's own program compares them: it alone reads tokens, judges keys
-//! and renders lines, so nothing here can have another idea of what is right.
+//! `--against-source`: the cache compared with its sources. The daemon's own program compares them: only it reads tokens, validates
+//! keys and renders lines, so this program cannot come to another result.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::commands::doctor::{SyncdOptions, daemon};
 use crate::context::{Context, Outcome};
 use crate::program::as_user;
 
-/// The longest line of JSON that the daemon's program prints: two lines of the cache and what is around them.
+/// The longest line of JSON that the daemon's program prints: two lines of the cache with names around them.
 const LINE_BYTES_MAX: u64 = 128 * 1024;
 
 /// Compares every source with its part of the cache, and writes each key that differs.
@@ -41,6 +41,6 @@ pub(crate) fn against_source(
     match child.wait()?.code() {
         Some(0) => Ok(Outcome::Yes),
         Some(1) => Ok(Outcome::No),
-        _ => bail!("`{} compare` did not end as it should", syncd.program.display()),
+        _ => bail!("`{} compare` ended unexpectedly", syncd.program.display()),
     }
 }
