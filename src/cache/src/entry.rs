@@ -178,7 +178,7 @@ mod tests {
             logins: vec!["git".parse().unwrap(), "deploy".parse().unwrap()],
             account: "acct_7".parse().unwrap(),
             key_id: "key_42".parse().unwrap(),
-            account_name: Name::nearest(name),
+            account_name: Name::parse(name).ok(),
             key_name: None,
             line: "restrict,command=\"/x --account acct_7\" ssh-ed25519 AAAA".parse().unwrap(),
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use pushkeys_keys::{
-    AccountId, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, KeyId, Login, ParseExpiryError,
+    AccountId, AccountName, Expiry, Fingerprint, KEY_TEXT_BYTES_MAX, KeyId, KeyName, Login, ParseExpiryError,
     ParseFingerprintError, ParseIdError,
 };
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,11 @@ pub struct Entry {
     pub account: AccountId,
     /// This registration of the key.
     pub key_id: KeyId,
-    /// What the account goes by: arbitrary text.
-    pub account_name: Option<String>,
-    /// What the key is called: arbitrary text.
-    pub name: Option<String>,
+    /// What the account goes by. Of a text that is no name, the [nearest](AccountName::nearest): a key must work whatever
+    /// it is called.
+    pub account_name: Option<AccountName>,
+    /// What the key is called, likewise.
+    pub name: Option<KeyName>,
     /// The logins that the key opens; `None` leaves it to the host's own configuration. Never empty,
     /// at most [`LOGINS_MAX`].
     pub logins: Option<Vec<Login>>,
@@ -110,8 +111,8 @@ impl Entry {
             key: &self.key,
             account: self.account.as_str(),
             key_id: self.key_id.as_str(),
-            account_name: self.account_name.as_deref(),
-            name: self.name.as_deref(),
+            account_name: self.account_name.as_ref().map(AccountName::as_str),
+            name: self.name.as_ref().map(KeyName::as_str),
             logins: self.logins.as_ref().map(|logins| logins.iter().map(Login::as_str).collect()),
             expires_at: self.expires_at.map(|expiry| expiry.to_string()),
         };
@@ -202,8 +203,8 @@ impl<'a> WireLine<'a> {
             account: required(self.account.as_ref(), "account")?.parse().map_err(EntryFault::Account)?,
             key_id: required(self.key_id.as_ref(), "key_id")?.parse().map_err(EntryFault::KeyId)?,
             key: key.to_owned(),
-            account_name: self.account_name.map(|text| text.0.into_owned()),
-            name: self.name.map(|text| text.0.into_owned()),
+            account_name: self.account_name.and_then(|text| AccountName::nearest(&text.0)),
+            name: self.name.and_then(|text| KeyName::nearest(&text.0)),
             logins: self.logins.map(|logins| parse_logins(&logins)).transpose()?,
             expires_at: self
                 .expires_at
@@ -271,10 +272,10 @@ mod tests {
         assert_eq!((entry.logins, entry.expires_at, entry.name), (None, None, None));
 
         let full = format!(
-            r#"{{"fingerprint":"{FINGERPRINT}","key":"ssh-ed25519 AAAA","account":"acct_7","key_id":"key_42","account_name":"ana","name":"lap\ntop","logins":["git"],"expires_at":"2027-01-31T12:00:00Z"}}"#
+            r#"{{"fingerprint":"{FINGERPRINT}","key":"ssh-ed25519 AAAA","account":"acct_7","key_id":"key_42","account_name":"ana","name":"my \"laptop\"","logins":["git"],"expires_at":"2027-01-31T12:00:00Z"}}"#
         );
         let entry = Entry::from_json(full.as_bytes()).unwrap();
-        assert_eq!(entry.name.as_deref(), Some("lap\ntop"));
+        assert_eq!(entry.name.as_ref().map(KeyName::as_str), Some("my \"laptop\""));
         assert_eq!(String::from_utf8(entry.to_json()).unwrap(), full);
     }
 
@@ -282,6 +283,18 @@ mod tests {
     fn what_a_later_version_adds_is_passed_over() {
         let text = minimal().replace("\"key\":", "\"colour\":{\"r\":[1,2]},\"name\":null,\"key\":");
         assert!(Entry::from_json(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_read_whatever_it_is_called() {
+        let names = |account: &str, key: &str| {
+            let text =
+                minimal().replace("\"key\":", &format!("\"account_name\":{account},\"name\":{key},\"key\":"));
+            let Entry { account_name, name, .. } = Entry::from_json(text.as_bytes()).unwrap();
+            (account_name.map(|name| name.to_string()), name.map(|name| name.to_string()))
+        };
+        assert_eq!(names(r#""\u001b[2J""#, r#""lap\ntop""#), (Some("[2J".into()), Some("laptop".into())));
+        assert_eq!(names(r#""\u3164""#, r#"".""#), (None, None));
     }
 
     #[test]
@@ -329,8 +342,8 @@ mod tests {
                 key,
                 account: account.parse().unwrap(),
                 key_id: key_id.parse().unwrap(),
-                account_name,
-                name,
+                account_name: account_name.as_deref().and_then(AccountName::nearest),
+                name: name.as_deref().and_then(KeyName::nearest),
                 logins: logins.map(|logins| logins.iter().map(|login| login.parse().unwrap()).collect()),
                 expires_at: expiry.map(|second| instant(second).parse().unwrap()),
             },

@@ -1,8 +1,8 @@
 //! The wire types of the host feed: the snapshot (NDJSON), the changes (server-sent events), and what hosts report.
 //!
 //! Server and syncd share this crate, so that one reads what the other writes. It takes bytes and gives
-//! values, without I/O and without a clock, and it judges form alone: whether a key may be trusted is
-//! the affair of [`pushkeys_keys::ValidKey`], and a user's names stay the arbitrary text that they are on the wire.
+//! values, without I/O and without a clock, and it checks form alone: whether a key may be trusted is
+//! decided by [`pushkeys_keys::ValidKey`].
 
 #![forbid(unsafe_code)]
 

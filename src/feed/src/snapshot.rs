@@ -276,6 +276,8 @@ fn hex(digest: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pushkeys_keys::KeyName;
+
     use super::*;
 
     fn entry(first_byte: u8) -> Entry {
@@ -287,7 +289,7 @@ mod tests {
             account: "acct_7".parse().unwrap(),
             key_id: "key_42".parse().unwrap(),
             account_name: None,
-            name: Some("lap\ntop".to_owned()),
+            name: KeyName::parse("my \"laptop\"").ok(),
             logins: None,
             expires_at: None,
         }

@@ -57,11 +57,11 @@ pub fn unescape(escaped: &str) -> Option<String> {
 /// Characters that act on a terminal or on the text around them instead of being seen: the controls
 /// C0, DEL and C1, line and paragraph separator, and Unicode's bidirectional and invisible formatting marks
 /// (Unicode 15, general categories Cc, Zl, Zp and those of Cf that reorder or hide).
-/// ZERO WIDTH JOINER stays: emoji are made with it.
+/// The zero-width joiners stay: emoji and the words of some scripts are made with them.
 pub(crate) fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}'
+            '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "policy")]
+mod characters;
+#[cfg(feature = "policy")]
+mod chosen_name;
 mod error_report;
 mod escape;
 #[cfg(feature = "policy")]
@@ -20,6 +24,8 @@ mod policy;
 mod template;
 mod use_kind;
 
+#[cfg(feature = "policy")]
+pub use chosen_name::{AccountName, KeyName};
 pub use error_report::{ErrorReport, Hint, Hinted, shell_word};
 pub use escape::{escape, unescape};
 #[cfg(feature = "policy")]

@@ -1,4 +1,7 @@
-//! Names that users choose. They are shown, never interpreted, and never part of an `authorized_keys` line.
+//! Names as hosts and pages show them. They are never interpreted, and never part of an `authorized_keys` line.
+//!
+//! What may be registered as the name of a key or an account is decided by `KeyName` and `AccountName`, of the feature
+//! `policy`; what is read back may be older than their rules.
 
 use thiserror::Error;
 
@@ -10,8 +13,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// The longest [escaped](crate::escape) form of a name: every byte can grow to the ten of `\u{10ffff}` at most.
 pub const NAME_ESCAPED_BYTES_MAX: usize = NAME_BYTES_MAX * 10;
 
-/// A name that a user gave to a key, or that an account goes by: 1 to [`NAME_BYTES_MAX`] bytes of
-/// UTF-8 that can be shown on a terminal as it is.
+/// A text that is shown: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 that can be written to a terminal as they are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
@@ -24,46 +26,66 @@ pub enum ParseNameError {
     /// Longer than [`NAME_BYTES_MAX`].
     #[error("the name is {0} bytes long, and at most {NAME_BYTES_MAX} are accepted")]
     TooLong(usize),
-    /// A character that could move a cursor, hide text or turn its direction.
-    #[error("the name contains the invisible or control character U+{0:04X}")]
-    Control(u32),
+    /// A character that could move a cursor, hide text or turn its direction, or that is not seen where it stands.
+    #[error(
+        "the name contains the invisible or control character U+{:04X} (character {place} of it)",
+        u32::from(*character)
+    )]
+    Character {
+        /// The first one.
+        character: char,
+        /// Its place in the text that was refused, from 1.
+        place: usize,
+    },
+    /// Only characters that leave a blank, of which `character` is the first that is not a space.
+    #[error(
+        "the name has nothing in it that can be seen: character {place} of it is U+{:04X}",
+        u32::from(*character)
+    )]
+    Unseen {
+        /// The first one.
+        character: char,
+        /// Its place in the text that was refused, from 1.
+        place: usize,
+    },
+    /// `.` or `..`, alone or between slashes, which clients and proxies resolve as steps of a path.
+    #[error("a name cannot be `.` or `..`, or have one of them between slashes")]
+    PathStep,
 }
 
 impl Name {
     /// The name of `text`, without blanks around it.
     pub fn parse(text: &str) -> Result<Self, ParseNameError> {
-        let text = text.trim();
-        if text.is_empty() {
+        let name = text.trim();
+        if name.is_empty() {
             return Err(ParseNameError::Empty);
         }
-        if text.len() > NAME_BYTES_MAX {
-            return Err(ParseNameError::TooLong(text.len()));
+        let acts = |character: char| is_unprintable(character) && !is_tag(character);
+        if let Some((place, character)) = (1..)
+            .zip(text.trim_end().chars())
+            .skip_while(|(_, character)| character.is_whitespace())
+            .find(|(_, character)| acts(*character))
+        {
+            return Err(ParseNameError::Character { character, place });
         }
-        match text.chars().find(|&character| is_unprintable(character)) {
-            Some(character) => Err(ParseNameError::Control(character.into())),
-            None => Ok(Self(text.into())),
-        }
+        Self::bounded(name.into())
     }
 
-    /// The nearest name to `text`, for entries of a feed whose key must work whatever its title is:
-    /// what [`Name::parse`] refuses is left out, and what is too long is cut.
-    #[must_use]
-    pub fn nearest(text: &str) -> Option<Self> {
-        let mut kept = String::new();
-        for character in text.trim().chars().filter(|&character| !is_unprintable(character)) {
-            if kept.len() + character.len_utf8() > NAME_BYTES_MAX {
-                break;
-            }
-            kept.push(character);
-        }
-        Self::parse(&kept).ok()
+    /// The name of `text`, in which nothing but its length is in doubt.
+    pub(crate) fn bounded(text: Box<str>) -> Result<Self, ParseNameError> {
+        if text.len() > NAME_BYTES_MAX { Err(ParseNameError::TooLong(text.len())) } else { Ok(Self(text)) }
     }
 
-    /// The name as the user wrote it.
+    /// The name as it is shown.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Tags move no cursor. Where they make no flag of a region, no name is registered with them.
+fn is_tag(character: char) -> bool {
+    matches!(character, '\u{e0020}'..='\u{e007f}')
 }
 
 impl std::fmt::Display for Name {
@@ -81,9 +103,17 @@ mod tests {
 
     #[test]
     fn names_seen_on_the_wire_are_names() {
-        for text in
-            ["my key/é+1", "a?b#c", "%2e%2e", "it's(*)", "🔑", "x;y", "👩\u{200d}💻", "`id` $(id) \"q\""]
-        {
+        for text in [
+            "my key/é+1",
+            "a?b#c",
+            "%2e%2e",
+            "it's(*)",
+            "🔑",
+            "x;y",
+            "👩\u{200d}💻",
+            "لپ\u{200c}تاپ",
+            "`id` $(id) \"q\"",
+        ] {
             assert_eq!(Name::parse(text).unwrap().as_str(), text);
         }
         assert_eq!(Name::parse("  laptop \n").unwrap().as_str(), "laptop");
@@ -92,24 +122,20 @@ mod tests {
     #[test]
     fn names_that_act_instead_of_being_seen_are_refused() {
         assert_eq!(Name::parse(" \t "), Err(ParseNameError::Empty));
-        assert_eq!(Name::parse("a\nb"), Err(ParseNameError::Control(0x0a)));
-        assert_eq!(Name::parse("a\x1b[31m"), Err(ParseNameError::Control(0x1b)));
-        assert_eq!(Name::parse("a\u{202e}b"), Err(ParseNameError::Control(0x202e)));
+        let check = |text: &str, character: char, place: usize| {
+            assert_eq!(Name::parse(text), Err(ParseNameError::Character { character, place }), "{text:?}");
+        };
+        check("a\nb", '\n', 2);
+        check("  a\x1b[31m", '\x1b', 4);
+        check("a\u{202e}b\u{202c}", '\u{202e}', 2);
         assert_eq!(Name::parse(&"é".repeat(128)), Err(ParseNameError::TooLong(256)));
         assert!(Name::parse(&"é".repeat(127)).is_ok());
-    }
-
-    #[test]
-    fn the_nearest_name_keeps_what_can_be_shown() {
-        assert_eq!(Name::nearest("a\nb\u{202e}").unwrap().as_str(), "ab");
-        assert_eq!(Name::nearest("\u{7}"), None);
-        assert_eq!(Name::nearest(&"é".repeat(500)).unwrap().as_str().len(), 254);
     }
 
     proptest! {
         #[test]
         fn an_escaped_name_is_bounded(text in any::<String>()) {
-            if let Some(name) = Name::nearest(&text) {
+            if let Ok(name) = Name::parse(&text) {
                 prop_assert!(escape(name.as_str()).len() <= NAME_ESCAPED_BYTES_MAX);
             }
         }

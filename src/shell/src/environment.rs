@@ -168,7 +168,7 @@ mod tests {
             account: "acct_7".parse().unwrap(),
             key_id: "key_42".parse().unwrap(),
             account_name: None,
-            key_name: Name::nearest("my \"key\" \\ 🔑"),
+            key_name: Name::parse("my \"key\" \\ 🔑").ok(),
             line: "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap(),
         };
         let command = GitCommand::parse(b"git-receive-pack 'team/app.git'").unwrap().unwrap();
@@ -178,7 +178,7 @@ mod tests {
         );
         assert_eq!(session(&entry, &command), expected);
         entry.key_name = None;
-        entry.account_name = Name::nearest("ana");
+        entry.account_name = Name::parse("ana").ok();
         let expected =
             format!("{{\"account\":\"acct_7\",\"account_name\":\"ana\",\"key_id\":\"key_42\",{rest}");
         assert_eq!(session(&entry, &command), expected);

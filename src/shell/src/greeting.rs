@@ -72,8 +72,8 @@ mod tests {
             logins: vec!["git".parse().unwrap()],
             account: "acct_7".parse().unwrap(),
             key_id: "key_42".parse().unwrap(),
-            account_name: Name::nearest("ana"),
-            key_name: Name::nearest("work \"laptop\" 🔑"),
+            account_name: Name::parse("ana").ok(),
+            key_name: Name::parse("work \"laptop\" 🔑").ok(),
             line: "restrict,command=\"/x\",expiry-time=\"20270131120000Z\" ssh-ed25519 AAAA".parse().unwrap(),
         }
     }

@@ -25,8 +25,8 @@ fn host() -> Host {
         logins: vec!["git".parse().unwrap()],
         account: "acct_7".parse().unwrap(),
         key_id: "key_42".parse().unwrap(),
-        account_name: Name::nearest("ana"),
-        key_name: Name::nearest("laptop"),
+        account_name: Name::parse("ana").ok(),
+        key_name: Name::parse("laptop").ok(),
         line: "restrict,command=\"/x --account acct_7\" ssh-ed25519 AAAA".parse().unwrap(),
     })
     .unwrap();

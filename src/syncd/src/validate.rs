@@ -5,8 +5,8 @@ use std::fmt;
 
 use pushkeys_cache::Entry;
 use pushkeys_keys::{
-    AccountId, CommandTemplate, ErrorReport, Expiry, Fingerprint, KeyId, Login, Name, Policy, Refusal,
-    RenderError, ValidKey,
+    AccountId, AccountName, CommandTemplate, ErrorReport, Expiry, Fingerprint, KeyId, KeyName, Login, Name,
+    Policy, Refusal, RenderError, ValidKey,
 };
 use thiserror::Error;
 
@@ -29,10 +29,8 @@ pub(crate) struct Validator {
 pub(crate) struct Registration {
     pub(crate) account: AccountId,
     pub(crate) key_id: KeyId,
-    /// Any text.
-    pub(crate) account_name: Option<String>,
-    /// Any text.
-    pub(crate) key_name: Option<String>,
+    pub(crate) account_name: Option<AccountName>,
+    pub(crate) key_name: Option<KeyName>,
     pub(crate) logins: Option<Vec<Login>>,
     pub(crate) expires_at: Option<Expiry>,
 }
@@ -112,8 +110,8 @@ impl Validator {
             logins: logins.unwrap_or_else(|| self.logins.clone()),
             account,
             key_id,
-            account_name: account_name.as_deref().and_then(Name::nearest),
-            key_name: key_name.as_deref().and_then(Name::nearest),
+            account_name: account_name.map(Name::from),
+            key_name: key_name.map(Name::from),
             line,
         })
     }
@@ -189,20 +187,20 @@ mod tests {
             key: key.to_owned(),
             account: "acct_7".parse().unwrap(),
             key_id: "key_42".parse().unwrap(),
-            account_name: Some("\u{1b}[2J".to_owned()),
-            name: Some("lap\ntop".to_owned()),
+            account_name: AccountName::parse("ana").ok(),
+            name: KeyName::parse("laptop").ok(),
             logins: None,
             expires_at: None,
         }
     }
 
     #[test]
-    fn a_valid_key_becomes_a_line_and_its_names_what_can_be_shown() {
+    fn a_valid_key_becomes_a_line() {
         let valid = validated(entry(KEY)).unwrap();
         assert_eq!(valid.line.as_str(), format!("restrict,command=\"/bin/shell --account acct_7\" {KEY}"));
         assert_eq!(valid.logins, vec!["git".parse().unwrap()]);
         assert_eq!(valid.key_name.unwrap().as_str(), "laptop");
-        assert_eq!(valid.account_name.unwrap().as_str(), "[2J");
+        assert_eq!(valid.account_name.unwrap().as_str(), "ana");
     }
 
     #[test]

@@ -29,8 +29,8 @@ fn entry(number: u8, content: &Content) -> Entry {
         logins: vec!["git".parse().unwrap()],
         account: format!("acct_{}", content.holder).parse().unwrap(),
         key_id: format!("key_{number}").parse().unwrap(),
-        account_name: Name::nearest(&content.name),
-        key_name: Name::nearest(&content.name),
+        account_name: Name::parse(&content.name).ok(),
+        key_name: Name::parse(&content.name).ok(),
         line: format!("restrict,command=\"/x\" ssh-rsa {}", "A".repeat(usize::from(content.padding) * 20))
             .parse()
             .unwrap(),

@@ -58,7 +58,7 @@ pub(crate) fn expiring_entry(key: &str, account: &str, key_id: &str, expires_at:
 
 /// The same entry with names for people.
 pub(crate) fn named(entry: Entry, account: &str, key: &str) -> Entry {
-    Entry { account_name: Name::nearest(account), key_name: Name::nearest(key), ..entry }
+    Entry { account_name: Name::parse(account).ok(), key_name: Name::parse(key).ok(), ..entry }
 }
 
 impl Host {

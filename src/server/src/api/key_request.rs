@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use futures_util::StreamExt as _;
-use pushkeys_keys::{KEY_TEXT_BYTES_MAX, Name, Refusal, ValidKey};
+use pushkeys_keys::{KEY_TEXT_BYTES_MAX, KeyName, Refusal, ValidKey};
 use tokio::time::{Duration, timeout};
 
 use super::error::ApiError;
@@ -33,23 +33,21 @@ pub(super) fn check_key(api: &Api, text: &str) -> Result<ValidKey, ApiError> {
 }
 
 /// The name at the end of the raw path, percent-decoded once.
-pub(super) fn name_in_path(path: &str) -> Result<Name, ApiError> {
-    let encoded = path.strip_prefix(KEYS_PATH).unwrap_or_default();
-    if encoded.is_empty() {
+pub(super) fn name_in_path(path: &str) -> Result<KeyName, ApiError> {
+    let decoded = text_in_path(path)
+        .ok_or_else(|| ApiError::refused_put("the name in the path is not percent-encoded UTF-8"))?;
+    if decoded.is_empty() {
+        // Clients resolve `.` and `..` as steps of a path, of which this is left.
         return Err(ApiError::refused_put(
             "the name of a key cannot be empty, `.` or `..`: choose another name for this key",
         ));
     }
-    let decoded = percent::decode(encoded)
-        .ok_or_else(|| ApiError::refused_put("the name in the path is not percent-encoded UTF-8"))?;
-    let name = Name::parse(&decoded)?;
-    if matches!(name.as_str(), "." | "..") {
-        // Clients resolve them as steps of a path, so such a key could never be removed.
-        return Err(ApiError::refused_put(
-            "a key cannot be called `.` or `..`: choose another name for this key",
-        ));
-    }
-    Ok(name)
+    Ok(KeyName::parse(&decoded)?)
+}
+
+/// The same as text, for a key whose name may be older than the rules of names.
+pub(super) fn text_in_path(path: &str) -> Option<String> {
+    percent::decode(path.strip_prefix(KEYS_PATH).unwrap_or_default())
 }
 
 /// The body, which is a JSON string and nothing else.

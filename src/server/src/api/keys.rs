@@ -11,7 +11,7 @@ use tokio::time::Duration;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::guard::REQUEST_TIME_MAX;
-use super::key_request::{BODY_TIME_MAX, check_key, json_string, name_in_path};
+use super::key_request::{BODY_TIME_MAX, check_key, json_string, name_in_path, text_in_path};
 use super::state::Api;
 use crate::percent;
 use crate::store::{AccountRevocation, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
@@ -124,8 +124,7 @@ pub(super) async fn delete_key(
     Caller { account, actor, .. }: Caller,
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
-    // No key has a name that cannot be read.
-    let name = name_in_path(uri.path()).map_err(|_| ApiError::no_such_key())?;
+    let name = text_in_path(uri.path()).ok_or_else(ApiError::no_such_key)?;
     let (wait, query) = wait_in(&uri).map_err(ApiError::refused)?;
     let change = if is_compromised(&query)? {
         api.store.report_key(&account, &name, &actor).await?

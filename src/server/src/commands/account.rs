@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use pushkeys_keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, AccountName};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde::Serialize;
 
@@ -24,8 +24,8 @@ pub(super) enum Command {
     /// Add an account and print its id
     Add {
         /// What the account goes by; no two share a name
-        #[arg(value_parser = Name::parse)]
-        name: Name,
+        #[arg(value_parser = AccountName::parse)]
+        name: AccountName,
         /// Its mail address
         #[arg(long)]
         email: Option<Email>,

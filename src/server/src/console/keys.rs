@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use pushkeys_keys::{Expiry, Name, ParseNameError, Refusal, ValidKey};
+use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey};
 use serde::Deserialize;
 
 use super::config::PushHost;
@@ -81,17 +81,18 @@ pub(super) async fn add(State(console): State<Console>, posted: Posted) -> Respo
 
 /// `POST /users/me/ssh-keys/delete`
 pub(super) async fn delete(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
-    let Ok(name) = Name::parse(fields.get("name")) else { return to_keys("gone") };
+    // As it is stored, which may be older than the rules of names.
+    let name = fields.get("name");
     let (account, actor) = (&by.session.account, by.actor());
     let removed = if fields.get("compromised") == "yes" {
-        match console.store.report_key(account, &name, &actor).await {
+        match console.store.report_key(account, name, &actor).await {
             Ok(change) => Ok(Some(change)),
             // The page offers it for verified keys alone.
             Err(ReportKeyError::NoSuchKey | ReportKeyError::NotVerified) => Ok(None),
             Err(ReportKeyError::Store(error)) => Err(error),
         }
     } else {
-        console.store.delete_key(account, &name, &actor).await
+        console.store.delete_key(account, name, &actor).await
     };
     match removed {
         Ok(Some(_)) => to_keys("deleted"),
@@ -242,7 +243,7 @@ fn last_check(keys: &[StoredKey], texts: &Messages) -> String {
 
 /// A key that may be registered, as far as it tells by itself.
 struct Wanted {
-    name: Name,
+    name: KeyName,
     key: ValidKey,
     text: String,
     expires_at: Option<Expiry>,
@@ -281,10 +282,9 @@ fn typed(fields: &Fields) -> AddForm {
     }
 }
 
-/// A name that also paths of the API can carry.
-pub(super) fn read_name(text: &str, texts: &Messages) -> Result<Name, Sentence> {
-    let name = Name::parse(text).map_err(|error: ParseNameError| refusals::name(error, texts))?;
-    if matches!(name.as_str(), "." | "..") { Err(Sentence::new(texts.name_dots)) } else { Ok(name) }
+/// What a key is to be called.
+pub(super) fn read_name(text: &str, texts: &Messages) -> Result<KeyName, Sentence> {
+    KeyName::parse(text).map_err(|error: ParseNameError| refusals::name(error, texts))
 }
 
 /// The end of a day, in UTC: the key works on that day.

@@ -4,7 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use pushkeys_keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, AccountName};
 
 use super::elsewhere::{AttemptCookie, Here, arrived, leave};
 use super::messages::fill;
@@ -174,7 +174,7 @@ impl Arrival<'_> {
         if !settings.create_accounts {
             return Err(refused(texts.oidc_unknown));
         }
-        let name = identity.name.as_deref().and_then(|name| Name::parse(name).ok());
+        let name = identity.name.as_deref().and_then(|name| AccountName::parse(name).ok());
         let name = name.ok_or_else(|| refused(texts.oidc_no_name))?;
         let added = store.add_account_of_identity(&name, identity, &visitor.actor()).await;
         let account = added.map_err(|error| not_tied(visitor, self.oidc, &error))?;

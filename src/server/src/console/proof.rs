@@ -4,7 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use pushkeys_keys::{AccountId, Fingerprint, Name, ValidKey};
+use pushkeys_keys::{AccountId, Fingerprint, KeyName, ValidKey};
 use serde::Deserialize;
 
 use super::keys::{page as keys_page, read_name};
@@ -80,7 +80,7 @@ async fn refused(console: &Console, by: &SignedIn, refusal: Sentence) -> Respons
     keys_page(console, by, AddForm { refusal: Some(refusal), ..AddForm::default() }, None).await
 }
 
-fn path(fingerprint: Fingerprint, name: &Name) -> String {
+fn path(fingerprint: Fingerprint, name: &KeyName) -> String {
     let fingerprint = percent::encode(&fingerprint.to_string());
     format!("{}?fingerprint={fingerprint}&name={}", paths::PROOF, percent::encode(name.as_str()))
 }
@@ -92,7 +92,7 @@ pub(super) async fn show(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
     let Asked { fingerprint, name } = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), Name::parse(&name)) else {
+    let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), KeyName::parse(&name)) else {
         return to_keys("gone");
     };
     match console.store.challenge(&by.session.account, fingerprint).await {
@@ -111,7 +111,7 @@ struct NoProof {
 fn proof_page(
     by: &SignedIn,
     fingerprint: Fingerprint,
-    name: &Name,
+    name: &KeyName,
     challenge: &Challenge,
     no_proof: Option<NoProof>,
 ) -> Response {
@@ -179,7 +179,7 @@ pub(super) async fn answer(State(console): State<Console>, posted: Posted) -> Re
 }
 
 /// Gives the account the key that it proved to hold.
-async fn take(console: &Console, by: &SignedIn, name: &Name, challenge: &Challenge) -> Response {
+async fn take(console: &Console, by: &SignedIn, name: &KeyName, challenge: &Challenge) -> Response {
     let key = match ValidKey::check(&challenge.key_text, &console.policy) {
         Ok(key) => key,
         Err(refusal) => return refused(console, by, refusals::key(&refusal, by.visitor.language)).await,

@@ -25,14 +25,18 @@ pub(super) fn key(refusal: &Refusal, language: Language) -> Sentence {
 /// A text that is no name.
 pub(super) fn name(error: ParseNameError, texts: &Messages) -> Sentence {
     let max = NAME_BYTES_MAX.to_string();
+    let named = |text: &str, character: char, place: usize| {
+        let character = format!("U+{:04X}", u32::from(character));
+        fill(text, &[("character", &character), ("place", &place.to_string())])
+    };
     Sentence::new(&match error {
         ParseNameError::Empty => texts.name_empty.to_owned(),
         ParseNameError::TooLong(bytes) => {
             fill(texts.name_long, &[("bytes", &bytes.to_string()), ("max", &max)])
         }
-        ParseNameError::Control(character) => {
-            fill(texts.name_control, &[("character", &format!("U+{character:04X}"))])
-        }
+        ParseNameError::Character { character, place } => named(texts.name_character, character, place),
+        ParseNameError::Unseen { character, place } => named(texts.name_unseen, character, place),
+        ParseNameError::PathStep => texts.name_path_step.to_owned(),
     })
 }
 

@@ -18,7 +18,7 @@ use crate::password::HashError;
 use crate::rate_limit::whole_seconds;
 use crate::secret::{self, Token};
 use crate::store::{AuditEvent, NewSession};
-use pushkeys_keys::AccountId;
+use pushkeys_keys::{AccountId, AccountName};
 
 /// The longest path that somebody comes back to after signing in, in bytes.
 const NEXT_BYTES_MAX: usize = 1_024;
@@ -112,7 +112,8 @@ pub(super) async fn check_password(
     if let Some(address) = by.address {
         console.address_attempts.check(&address.into()).map_err(too_often)?;
     }
-    console.account_attempts.check(&name.to_owned()).map_err(too_often)?;
+    // Another spelling of the name is no further attempt.
+    console.account_attempts.check(&AccountName::spelling(name)).map_err(too_often)?;
     let found = console.store.password(name).await.map_err(|error| NotLetIn::Failed(by.failed(&error)))?;
     let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
     let is_right = console.passwords.verify(password.to_owned(), hash.clone()).await;

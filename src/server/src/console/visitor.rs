@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use pushkeys_keys::{ErrorReport, Name};
+use pushkeys_keys::ErrorReport;
 
 use super::messages::Messages;
 use super::pages::{self, Page, Section};
@@ -117,8 +117,8 @@ impl FromRequestParts<Console> for Visitor {
         let connection = request.extensions.get::<SocketAddr>();
         let address = connection.map(|connection| console.limits.address(*connection, &request.headers));
         let agent = request.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let agent: String = agent.chars().take(AGENT_CHARACTERS_MAX).collect();
-        let agent = Name::nearest(&agent).map(|agent| agent.as_str().to_owned()).unwrap_or_default();
+        let agent = agent.trim().chars().filter(|character| !character.is_control());
+        let agent = agent.take(AGENT_CHARACTERS_MAX).collect();
         let request_id = request.extensions.get::<RequestId>().cloned();
         Ok(Self { language: Language::of(&request.headers), address, agent, request: request_id })
     }

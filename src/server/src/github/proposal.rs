@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use pushkeys_keys::{Fingerprint, Name, Policy, Refusal, ValidKey};
+use pushkeys_keys::{Fingerprint, KeyName, Policy, Refusal, ValidKey};
 
 use super::api::GithubKey;
 use crate::store::{GithubOrigin, StoredKey};
@@ -30,7 +30,7 @@ pub(crate) struct Proposal {
 #[derive(Debug)]
 pub(crate) struct Candidate {
     /// A name that no key of the account has.
-    pub(crate) name: Name,
+    pub(crate) name: KeyName,
     /// The key, judged.
     pub(crate) key: ValidKey,
     /// GitHub's number for it.
@@ -86,7 +86,7 @@ impl Proposal {
 
 /// The key's title, or the nearest to it that is a name and that none of `taken` is: `laptop`, `laptop (GitHub)`,
 /// `laptop (GitHub 2)`. A name that is taken would replace the key that has it.
-fn free_name(key: &GithubKey, taken: &HashSet<String>) -> Option<Name> {
+fn free_name(key: &GithubKey, taken: &HashSet<String>) -> Option<KeyName> {
     let title = base_name(key);
     let suffixes = [String::new(), " (GitHub)".to_owned()].into_iter();
     let suffixes = suffixes.chain((2..NUMBERS_MAX).map(|number| format!(" (GitHub {number})")));
@@ -94,20 +94,19 @@ fn free_name(key: &GithubKey, taken: &HashSet<String>) -> Option<Name> {
 }
 
 fn base_name(key: &GithubKey) -> String {
-    let name = Name::nearest(&key.title).map(|name| name.as_str().to_owned());
-    // Clients resolve `.` and `..` as steps of a path, so a key cannot be called so.
-    let name = name.filter(|name| !matches!(name.as_str(), "." | ".."));
-    name.unwrap_or_else(|| format!("GitHub key {}", key.id))
+    let name = KeyName::nearest(&key.title);
+    name.map_or_else(|| format!("GitHub key {}", key.id), |name| name.as_str().to_owned())
 }
 
 /// `title` and `suffix`, with so much cut from the title that both fit.
-fn with_suffix(title: &str, suffix: &str) -> Option<Name> {
+fn with_suffix(title: &str, suffix: &str) -> Option<KeyName> {
     let room = pushkeys_keys::NAME_BYTES_MAX.checked_sub(suffix.len())?;
     let mut end = title.len().min(room);
     while !title.is_char_boundary(end) {
         end -= 1;
     }
-    Name::parse(&format!("{}{suffix}", title.get(..end)?.trim_end())).ok()
+    // What is cut may have given its neighbour an effect.
+    KeyName::nearest(&format!("{}{suffix}", title.get(..end)?.trim_end()))
 }
 
 fn shown_title(key: &GithubKey) -> String {

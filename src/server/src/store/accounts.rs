@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, AccountName, Name};
 use thiserror::Error;
 
 use super::audit::Actor;
@@ -72,7 +72,7 @@ impl fmt::Display for Email {
 pub(crate) enum AddAccountError {
     /// Another account has the id or the name.
     #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", pushkeys_keys::escape(name.as_str()))]
-    Taken { name: Name },
+    Taken { name: AccountName },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -83,7 +83,7 @@ impl Store {
     /// Adds an account; without `id` it gets a new one.
     pub(crate) async fn add_account(
         &self,
-        name: &Name,
+        name: &AccountName,
         email: Option<&Email>,
         id: Option<AccountId>,
     ) -> Result<AccountId, AddAccountError> {
@@ -116,13 +116,15 @@ impl Store {
         rows.into_iter().map(account).collect()
     }
 
-    /// The account with the id `wanted`, or else with that name.
+    /// The account with the id `wanted`, or else with that name, in whichever spelling.
     pub(crate) async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
         let row: Option<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
-             FROM accounts a WHERE a.id = $1 OR a.name = $1 ORDER BY (a.id = $1) DESC LIMIT 1",
+             FROM accounts a WHERE a.id = $1 OR a.name = $1 OR a.name = $2
+             ORDER BY (a.id = $1) DESC, (a.name = $1) DESC LIMIT 1",
         )
         .bind(wanted)
+        .bind(AccountName::spelling(wanted))
         .fetch_optional(&self.database)
         .await
         .map_err(StoreError::of("find an account"))?;

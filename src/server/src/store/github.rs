@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name, ValidKey};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName, ValidKey};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
@@ -38,7 +38,7 @@ pub(crate) struct GithubOrigin {
 /// A key that GitHub lists, to be registered. It takes the place of none.
 pub(crate) struct KeyFromGithub<'a> {
     /// What the account is to call it.
-    pub(crate) name: &'a Name,
+    pub(crate) name: &'a KeyName,
     /// The key.
     pub(crate) key: &'a ValidKey,
     /// GitHub's number for it.

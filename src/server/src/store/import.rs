@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use pushkeys_keys::{AccountId, Name, ValidKey};
+use pushkeys_keys::{AccountId, AccountName, KeyName, ValidKey};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
@@ -10,7 +10,7 @@ use super::changes::Numbering;
 use super::columns::{account_id, now_ms};
 use super::error::StoreError;
 use super::handle::Store;
-use super::registration::NewKey;
+use super::registration::{NewKey, is_called};
 use crate::database::{Database, Transaction, Value, many, sql};
 use crate::secret;
 
@@ -20,9 +20,9 @@ const ROWS_PER_STATEMENT: usize = 500;
 /// One key to import.
 pub(crate) struct ImportItem {
     /// The account's name; an account is made when it is missing.
-    pub(crate) account: Name,
+    pub(crate) account: AccountName,
     /// What the account calls the key.
-    pub(crate) name: Name,
+    pub(crate) name: KeyName,
     /// The key, already judged.
     pub(crate) key: ValidKey,
     /// Its text, one line, comment included.
@@ -239,7 +239,7 @@ async fn outcome(transaction: &mut Transaction, row: &Row<'_>) -> Result<ImportO
         Some((_, account, _)) if account != row.account.number => {
             ImportOutcome::Refused(ImportRefusal::OfAnotherAccount)
         }
-        Some((.., name)) if name != row.item.name.as_str() => {
+        Some((.., name)) if !is_called(&name, &row.item.name) => {
             ImportOutcome::Refused(ImportRefusal::UnderAnotherName(name))
         }
         Some(_) => ImportOutcome::Present,

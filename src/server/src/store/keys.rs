@@ -1,7 +1,7 @@
 //! The keys of accounts.
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName};
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::{KeyChange, Numbering};
@@ -69,22 +69,23 @@ impl Store {
         rows.into_iter().map(stored_key).collect()
     }
 
-    /// Removes the key that `account` calls `name`. `None`: it has no such key.
+    /// Removes the key that `account` calls `name`, in whichever spelling. `None`: it has no such key.
     pub(crate) async fn delete_key(
         &self,
         account: &AccountId,
-        name: &Name,
+        name: &str,
         actor: &Actor,
     ) -> Result<Option<KeyChange>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(owner) = owner(&mut transaction, account).await? else { return Ok(None) };
-        let Some((key_id, fingerprint)) = take_key(&mut transaction, &owner, name).await? else {
+        let Some(name) = name_held(&mut transaction, &owner, name).await? else { return Ok(None) };
+        let Some((key_id, fingerprint)) = take_key(&mut transaction, &owner, &name).await? else {
             return Ok(None);
         };
         let mut numbering = Numbering::default();
         numbering.remove(account.clone(), key_id, fingerprint);
         let event = AuditEvent::KeyRemoved;
-        self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
+        self.record(&mut transaction, owner.number, actor, event, &name).await?;
         let changes = self.commit_changes(transaction, numbering, actor).await?;
         Ok(changes.into_iter().next())
     }
@@ -136,15 +137,31 @@ pub(super) async fn owner(
     Ok(row.map(|(number, name)| Owner { number, name }))
 }
 
+/// The name of the key that its owner means by `name`: the one that is stored so, or else the one that it spells.
+pub(super) async fn name_held(
+    transaction: &mut Transaction,
+    owner: &Owner,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    sql("SELECT name FROM keys WHERE account = $1 AND (name = $2 OR name = $3) ORDER BY (name = $2) DESC LIMIT 1")
+        .bind(owner.number)
+        .bind(name)
+        .bind(KeyName::spelling(name))
+        .fetch_optional_value(transaction)
+        .await
+        .map_err(StoreError::of("look up a name"))
+}
+
+/// Removes the key that is stored under exactly `name`.
 pub(super) async fn take_key(
     transaction: &mut Transaction,
     owner: &Owner,
-    name: &Name,
+    name: &str,
 ) -> Result<Option<(KeyId, Fingerprint)>, StoreError> {
     let row: Option<(String, Vec<u8>)> =
         sql("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint")
             .bind(owner.number)
-            .bind(name.as_str())
+            .bind(name)
             .fetch_optional(transaction)
             .await
             .map_err(StoreError::of("remove a key"))?;

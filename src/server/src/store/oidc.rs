@@ -1,6 +1,6 @@
 //! Who at which OpenID provider is which account.
 
-use pushkeys_keys::{AccountId, Name};
+use pushkeys_keys::{AccountId, AccountName};
 use thiserror::Error;
 
 use super::accounts::{Email, account_number};
@@ -35,7 +35,7 @@ pub(crate) enum TieError {
     OfAnotherAccount,
     /// Never adopted: the provider's names are not ours, and people may choose them.
     #[error("an account named `{}` exists already: sign in to it with its password and link it on its profile page", pushkeys_keys::escape(name.as_str()))]
-    NameTaken { name: Name },
+    NameTaken { name: AccountName },
     /// It was removed meanwhile.
     #[error("this account no longer exists")]
     AccountGone,
@@ -100,7 +100,7 @@ impl Store {
     /// A new account for `identity`, called `name`.
     pub(crate) async fn add_account_of_identity(
         &self,
-        name: &Name,
+        name: &AccountName,
         identity: &Identity,
         actor: &Actor,
     ) -> Result<AccountId, TieError> {

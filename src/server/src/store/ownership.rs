@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Fingerprint, Name, ValidKey};
+use pushkeys_keys::{AccountId, Fingerprint, KeyName, ValidKey};
 use thiserror::Error;
 
 use super::accounts::account_number;
@@ -13,8 +13,8 @@ use super::columns::{instant, now_ms};
 use super::compromised::{add_compromised, is_compromised};
 use super::error::StoreError;
 use super::handle::Store;
-use super::keys::{owner, take_key};
-use super::registration::{Holder, KeyToPut, PutKeyError, Registration, holder};
+use super::keys::{name_held, owner, take_key};
+use super::registration::{Holder, KeyToPut, PutKeyError, Registration, holder, is_called};
 use super::warnings::{WarningKind, settle, warn};
 use crate::database::{Transaction, sql};
 
@@ -103,7 +103,7 @@ impl Store {
     pub(crate) async fn prove_key(
         &self,
         account: &AccountId,
-        name: &Name,
+        name: &KeyName,
         key: &ValidKey,
         challenge: &Challenge,
         may_replace: bool,
@@ -129,7 +129,7 @@ impl Store {
                 let (event, actor) = (AuditEvent::KeyTakenOver, Actor::service());
                 self.record(&mut transaction, former, &actor, event, &name).await?;
             }
-            Holder::Owner { name: held, .. } if held == name.as_str() => {
+            Holder::Owner { name: held, .. } if is_called(&held, name) => {
                 verify(&mut transaction, fingerprint).await?;
                 let event = AuditEvent::KeyProved;
                 self.record(&mut transaction, owner.number, actor, event, &held).await?;
@@ -154,26 +154,27 @@ impl Store {
     pub(crate) async fn report_key(
         &self,
         account: &AccountId,
-        name: &Name,
+        name: &str,
         actor: &Actor,
     ) -> Result<KeyChange, ReportKeyError> {
         let mut transaction = self.begin_write().await?;
         let owner = owner(&mut transaction, account).await?.ok_or(ReportKeyError::NoSuchKey)?;
+        let name = name_held(&mut transaction, &owner, name).await?.ok_or(ReportKeyError::NoSuchKey)?;
         let verified_at: Option<Option<i64>> =
             sql("SELECT verified_at FROM keys WHERE account = $1 AND name = $2")
                 .bind(owner.number)
-                .bind(name.as_str())
+                .bind(&name)
                 .fetch_optional_value(&mut transaction)
                 .await
                 .map_err(StoreError::of("look up a key"))?;
         verified_at.ok_or(ReportKeyError::NoSuchKey)?.ok_or(ReportKeyError::NotVerified)?;
-        let taken = take_key(&mut transaction, &owner, name).await?;
+        let taken = take_key(&mut transaction, &owner, &name).await?;
         let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
         add_compromised(&mut transaction, fingerprint).await?;
         let mut numbering = Numbering::default();
         numbering.remove(account.clone(), key_id, fingerprint);
         let event = AuditEvent::KeyReported;
-        self.record(&mut transaction, owner.number, actor, event, name.as_str()).await?;
+        self.record(&mut transaction, owner.number, actor, event, &name).await?;
         let changes = self.commit_changes(transaction, numbering, actor).await?;
         changes.into_iter().next().ok_or(ReportKeyError::NoSuchKey)
     }

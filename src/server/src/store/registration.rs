@@ -1,7 +1,7 @@
 //! Registering keys: who holds a key, whether there is room for it, and what the trail and hosts are told.
 
 use pushkeys_feed::Entry;
-use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyId, Name, ValidKey};
+use pushkeys_keys::{AccountId, AccountName, Expiry, Fingerprint, KeyId, KeyName, ValidKey};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
@@ -18,7 +18,7 @@ use crate::secret;
 /// A key to be registered.
 pub(crate) struct KeyToPut<'a> {
     /// What the account calls it.
-    pub(crate) name: &'a Name,
+    pub(crate) name: &'a KeyName,
     /// The key.
     pub(crate) key: &'a ValidKey,
     /// The text it was given, one line.
@@ -109,7 +109,7 @@ impl Store {
         }
         match holder(transaction, owner, fingerprint).await? {
             Holder::Nobody => self.register(transaction, owner, wanted, numbering).await,
-            Holder::Owner { name: held, key_id } if held == wanted.name.as_str() => {
+            Holder::Owner { name: held, key_id } if is_called(&held, wanted.name) => {
                 Ok(self.renew(transaction, owner, key_id, wanted, numbering).await?)
             }
             Holder::Owner { name, .. } => Err(PutKeyError::UnderAnotherName { name }),
@@ -135,7 +135,7 @@ impl Store {
         if !wanted.may_replace {
             check_name(transaction, owner, wanted.name).await?;
         }
-        match take_key(transaction, owner, wanted.name).await? {
+        match take_key(transaction, owner, wanted.name.as_str()).await? {
             Some((key_id, fingerprint)) => {
                 self.note(transaction, owner, wanted, AuditEvent::KeyRemoved).await?;
                 numbering.remove(wanted.account.clone(), key_id, fingerprint);
@@ -195,7 +195,7 @@ impl Store {
     }
 }
 
-async fn check_name(transaction: &mut Transaction, owner: &Owner, name: &Name) -> Result<(), PutKeyError> {
+async fn check_name(transaction: &mut Transaction, owner: &Owner, name: &KeyName) -> Result<(), PutKeyError> {
     let found: Option<i64> = sql("SELECT number FROM keys WHERE account = $1 AND name = $2")
         .bind(owner.number)
         .bind(name.as_str())
@@ -208,7 +208,7 @@ async fn check_name(transaction: &mut Transaction, owner: &Owner, name: &Name) -
 /// What is stored of a key beside what hosts are told.
 pub(super) struct Registration<'a> {
     pub(super) account: &'a AccountId,
-    pub(super) name: &'a Name,
+    pub(super) name: &'a KeyName,
     pub(super) key: &'a ValidKey,
     pub(super) text: &'a str,
     pub(super) expires_at: Option<Expiry>,
@@ -232,6 +232,11 @@ impl<'a> Registration<'a> {
     fn expires_at_ms(&self) -> Option<i64> {
         self.expires_at.map(|expiry| expiry.instant().as_millisecond())
     }
+}
+
+/// Whether a key that is stored under the name `held`, which may be older than the rules, is called `name`.
+pub(super) fn is_called(held: &str, name: &KeyName) -> bool {
+    held == name.as_str() || KeyName::spelling(held) == name.as_str()
 }
 
 /// Who has a key, and under which name.
@@ -271,7 +276,7 @@ impl NewKey {
         id: KeyId,
         account: &AccountId,
         account_name: &str,
-        name: &Name,
+        name: &KeyName,
         key: &ValidKey,
         expires_at: Option<Expiry>,
     ) -> Result<Self, StoreError> {
@@ -281,8 +286,8 @@ impl NewKey {
             key: key.canonical_text().to_owned(),
             account: account.clone(),
             key_id: id.clone(),
-            account_name: Some(account_name.to_owned()),
-            name: Some(name.as_str().to_owned()),
+            account_name: AccountName::nearest(account_name),
+            name: Some(name.clone()),
             logins: None,
             expires_at,
         };

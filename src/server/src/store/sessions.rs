@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_keys::AccountId;
+use pushkeys_keys::{AccountId, AccountName};
 
 use super::accounts::account_number;
 use super::audit::{Actor, AuditEvent};
@@ -70,13 +70,14 @@ pub(crate) struct SessionInfo {
 }
 
 impl Store {
-    /// The account that goes by `name`, and the hash of its password if it has one.
+    /// The account that goes by `name`, in whichever spelling, and the hash of its password if it has one.
     pub(crate) async fn password(
         &self,
         name: &str,
     ) -> Result<Option<(AccountId, Option<String>)>, StoreError> {
-        let row: Option<(String, Option<String>)> = sql("SELECT id, password FROM accounts WHERE name = $1")
+        let row: Option<(String, Option<String>)> = sql("SELECT id, password FROM accounts WHERE name = $1 OR name = $2 ORDER BY (name = $1) DESC LIMIT 1")
             .bind(name)
+            .bind(AccountName::spelling(name))
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a password"))?;

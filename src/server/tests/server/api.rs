@@ -124,6 +124,59 @@ async fn a_name_that_no_client_could_name_again_is_refused() {
 }
 
 #[tokio::test]
+async fn a_name_can_be_seen_and_has_one_spelling() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    check_refused(&service.put(&ana, "%E3%85%A4", KEY).await, "U+3164 (character 1 of it)");
+    check_refused(&service.put(&ana, "%E2%A0%80", KEY).await, "character 1 of it is U+2800");
+    check_refused(&service.put(&ana, "lap%E2%80%8Ctop", KEY).await, "U+200C (character 4 of it)");
+    check_refused(&service.put(&ana, "a%2F..%2Fb", KEY).await, "cannot be `.` or `..`");
+    let persian = "%D9%84%D9%BE%E2%80%8C%D8%AA%D8%A7%D9%BE";
+    check_stored(&service.put(&ana, persian, KEY).await);
+    assert_eq!(service.keys(&ana).await[0].0, "لپ\u{200c}تاپ");
+    assert_eq!(service.delete(&ana, persian).await.0, StatusCode::OK);
+
+    check_stored(&service.put(&ana, "my%C2%A0cafe%CC%81", KEY).await);
+    check_stored(&service.put(&ana, "my%20caf%C3%A9", KEY).await);
+    assert_eq!(service.keys(&ana).await, [("my caf\u{e9}".to_owned(), FINGERPRINT.to_owned())]);
+    assert_eq!(service.delete(&ana, "my%20cafe%CC%81").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_name_that_is_older_than_the_rules_is_listed_and_removed() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    for (stored, rename, encoded) in [
+        ("\u{3164}", "UPDATE keys SET name = '\u{3164}'", "%E3%85%A4"),
+        ("a/..", "UPDATE keys SET name = 'a/..'", "a%2F.."),
+        ("cafe\u{301}", "UPDATE keys SET name = 'cafe\u{301}'", "cafe%CC%81"),
+    ] {
+        check_stored(&service.put(&ana, "laptop", KEY).await);
+        let _ = service.database().ask(rename).await;
+        assert_eq!(service.keys(&ana).await[0].0, stored);
+        assert_eq!(service.delete(&ana, encoded).await.0, StatusCode::OK, "{encoded}");
+        assert_eq!(service.keys(&ana).await, []);
+    }
+    check_stored(&service.put(&ana, "caf%C3%A9", KEY).await);
+    let _ = service.database().ask("UPDATE keys SET name = 'cafe\u{301}'").await;
+    check_stored(&service.put(&ana, "caf%C3%A9", KEY).await);
+    assert_eq!(service.delete(&ana, "other").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn an_account_goes_by_one_spelling() {
+    let service = Service::start();
+    let jose = service.ask(&["account", "add", "jos\u{e9}"]);
+    for taken in ["jos\u{e9}", "jose\u{301}", " jose\u{301}"] {
+        let output = service.command(&["account", "add", taken]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("exists"), "{taken:?}");
+    }
+    let output = service.command(&["account", "add", "\u{3164}"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("U+3164 (character 1 of it)"));
+    assert_eq!(service.ask(&["account", "remove", "jose\u{301}"])["id"], jose["id"]);
+}
+
+#[tokio::test]
 async fn what_is_not_one_public_key_is_refused_by_name() {
     let service = Service::start();
     let ana = service.account("ana");

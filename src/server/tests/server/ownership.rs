@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pushkeys_feed::Event;
+use pushkeys_keys::KeyName;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -147,7 +148,10 @@ async fn hosts_are_told_of_a_moved_key_by_one_put_with_its_new_account() {
     assert!(matches!(changes.next().await.unwrap().event, Ok(Event::Reset)));
     assert_eq!(prove(&service, &ana, &key).await.0, StatusCode::OK);
     let Ok(Event::Put(entry)) = changes.next().await.unwrap().event else { panic!("no put") };
-    assert_eq!((entry.account.as_str(), entry.name.as_deref()), (ana.id.as_str(), Some("mine")));
+    assert_eq!(
+        (entry.account.as_str(), entry.name.as_ref().map(KeyName::as_str)),
+        (ana.id.as_str(), Some("mine"))
+    );
 }
 
 #[tokio::test]

@@ -220,8 +220,8 @@ fn entry(user: &str, account: &str) -> Entry {
         logins: vec!["git".parse().unwrap()],
         account: account.parse().unwrap(),
         key_id: "key_42".parse().unwrap(),
-        account_name: Name::nearest(user),
-        key_name: Name::nearest("my \"work\" laptop"),
+        account_name: Name::parse(user).ok(),
+        key_name: Name::parse("my \"work\" laptop").ok(),
         line: "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap(),
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, ParseIdError, Refusal, RenderError, ValidKey};
+use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName, ParseIdError, Refusal, RenderError, ValidKey};
 use thiserror::Error;
 
 use crate::config::{UnsafeFile, check_trusted, hex};
@@ -157,7 +157,7 @@ impl Claims<'_> {
                     account: account.clone(),
                     key_id,
                     account_name: None,
-                    key_name: key.comment().map(str::to_owned),
+                    key_name: key.comment().and_then(KeyName::nearest),
                     logins: None,
                     expires_at: None,
                 };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pushkeys_keys::Name;
+use pushkeys_keys::{AccountName, KeyName};
 
 use super::line::{Wanted, WantedName};
 
@@ -10,7 +10,7 @@ use super::line::{Wanted, WantedName};
 const TYPES: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];
 
 /// The key in a line of the file of `account`, not judged yet; nothing where there is none.
-pub(super) fn read(line: &[u8], account: &Name) -> Result<Option<Wanted>, String> {
+pub(super) fn read(line: &[u8], account: &AccountName) -> Result<Option<Wanted>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not text".to_owned())?.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
@@ -28,15 +28,15 @@ pub(super) fn read(line: &[u8], account: &Name) -> Result<Option<Wanted>, String
 
 /// The names that are taken by lines before: many files have one comment on every key.
 #[derive(Default)]
-pub(super) struct Names(HashSet<Name>);
+pub(super) struct Names(HashSet<KeyName>);
 
 impl Names {
     /// What the key in line `number` is called.
-    pub(super) fn name(&mut self, comment: &str, number: u64) -> Result<Name, String> {
-        let wanted = Name::parse(comment).ok().filter(|name| !self.0.contains(name));
+    pub(super) fn name(&mut self, comment: &str, number: u64) -> Result<KeyName, String> {
+        let wanted = KeyName::parse(comment).ok().filter(|name| !self.0.contains(name));
         let name = match wanted {
             Some(name) => name,
-            None => Name::parse(&format!("line {number}")).map_err(|error| error.to_string())?,
+            None => KeyName::parse(&format!("line {number}")).map_err(|error| error.to_string())?,
         };
         self.0.insert(name.clone());
         Ok(name)
@@ -51,14 +51,16 @@ mod tests {
 
     #[test]
     fn lines_become_keys_named_after_their_comments_and_options_are_refused() {
-        let (ana, mut names) = (Name::parse("ana").unwrap(), Names::default());
+        let (ana, mut names) = (AccountName::parse("ana").unwrap(), Names::default());
         let mut check = |line: &str, number: u64, expected: Result<Option<&str>, &str>| {
             let read = read(line.as_bytes(), &ana).map(|wanted| {
                 let WantedName::Comment(comment) = wanted?.name else { return None };
                 Some(names.name(&comment, number).unwrap())
             });
             match (read, expected) {
-                (Ok(name), Ok(expected)) => assert_eq!(name.as_ref().map(Name::as_str), expected, "{line}"),
+                (Ok(name), Ok(expected)) => {
+                    assert_eq!(name.as_ref().map(KeyName::as_str), expected, "{line}");
+                }
                 (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason}"),
                 (read, expected) => panic!("{line}: {read:?} instead of {expected:?}"),
             }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, Name};
+use pushkeys_keys::{AccountName, KEY_TEXT_BYTES_MAX, KeyName, NAME_BYTES_MAX};
 use serde::Deserialize;
 
 /// The longest line in bytes: a key and two names with every byte of them written as `\u00xx`.
@@ -10,7 +10,7 @@ const LINE_BYTES_MAX: usize = 6 * (KEY_TEXT_BYTES_MAX + 2 * NAME_BYTES_MAX) + 64
 
 /// A line that was read, with a key that is not judged yet.
 pub(super) struct Wanted {
-    pub(super) account: Name,
+    pub(super) account: AccountName,
     pub(super) name: WantedName,
     /// The key, one line.
     pub(super) text: String,
@@ -19,7 +19,7 @@ pub(super) struct Wanted {
 /// What the account is to call a key.
 pub(super) enum WantedName {
     /// So.
-    Given(Name),
+    Given(KeyName),
     /// After the comment of its line, unless another key of the file has taken it.
     Comment(String),
 }
@@ -52,7 +52,7 @@ pub(super) fn read_object(line: &[u8]) -> Result<Wanted, String> {
     // The parser would repeat what it read, which may be a private key.
     let line: Line = serde_json::from_slice(line)
         .map_err(|_| "the line is not an object of the strings `account`, `name` and `key`".to_owned())?;
-    let account = Name::parse(&line.account).map_err(|error| format!("account: {error}"))?;
-    let name = Name::parse(&line.name).map_err(|error| format!("key: {error}"))?;
+    let account = AccountName::parse(&line.account).map_err(|error| format!("account: {error}"))?;
+    let name = KeyName::parse(&line.name).map_err(|error| format!("key: {error}"))?;
     Ok(Wanted { account, name: WantedName::Given(name), text: line.key.trim().to_owned() })
 }

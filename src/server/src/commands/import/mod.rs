@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use pushkeys_keys::{Name, Policy, ValidKey};
+use pushkeys_keys::{AccountName, Policy, ValidKey};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -48,8 +48,8 @@ pub(super) struct Arguments {
     /// The file; `-` is standard input
     file: PathBuf,
     /// FILE has the lines of sshd's own kind instead, and all of its keys belong to this account
-    #[arg(long, value_name = "ACCOUNT", value_parser = Name::parse)]
-    authorized_keys_of: Option<Name>,
+    #[arg(long, value_name = "ACCOUNT", value_parser = AccountName::parse)]
+    authorized_keys_of: Option<AccountName>,
 }
 
 #[derive(Debug, Default, Serialize)]

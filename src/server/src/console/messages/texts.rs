@@ -312,10 +312,12 @@ messages! {
     name_empty: "The name is empty. Choose one for this key.", "Le nom est vide. Choisissez-en un pour cette clé.";
     name_long: "The name is {bytes} bytes long, and at most {max} are accepted. Choose a shorter one.",
         "Le nom fait {bytes} octets, et au plus {max} sont acceptés. Choisissez-en un plus court.";
-    name_control: "The name contains the invisible or control character {character}. Type it anew.",
-        "Le nom contient le caractère invisible ou de contrôle {character}. Saisissez-le à nouveau.";
-    name_dots: "A key cannot be called `.` or `..`. Choose another name.",
-        "Une clé ne peut s’appeler ni `.` ni `..`. Choisissez un autre nom.";
+    name_character: "The name contains the invisible or control character {character} (character {place} of it). Type the name again.",
+        "Le nom contient le caractère invisible ou de contrôle {character} (en position {place}). Saisissez-le à nouveau.";
+    name_unseen: "The name has nothing in it that can be seen: character {place} of it is {character}. Choose another one.",
+        "Le nom ne contient rien de visible : son caractère {place} est {character}. Choisissez-en un autre.";
+    name_path_step: "A key cannot be called `.` or `..`, nor have one of them between slashes. Choose another name.",
+        "Une clé ne peut s’appeler ni `.` ni `..`, ni les contenir entre des barres obliques. Choisissez un autre nom.";
     name_taken: "You already have another key named “{name}”. Choose another name, or delete that key first.",
         "Vous avez déjà une autre clé nommée « {name} ». Choisissez un autre nom, ou supprimez d’abord cette clé.";
     expiry_format: "This is not a day such as `2027-01-31`. Choose one, or leave the field empty.",

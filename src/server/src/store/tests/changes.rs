@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_keys::{AccountId, AccountName, KeyName, Policy, ValidKey};
 use tokio::task::JoinSet;
 
 use super::{KEY, LIMITS, TestDatabase, on_both_databases};
@@ -11,14 +11,14 @@ use crate::store::changes::KeyChange;
 use crate::store::{Actor, Changes, KeyToPut, PutKeyError, Store, StoreLimits};
 
 async fn account(store: &Store, name: &str) -> AccountId {
-    store.add_account(&Name::parse(name).unwrap(), None, None).await.unwrap()
+    store.add_account(&AccountName::parse(name).unwrap(), None, None).await.unwrap()
 }
 
 fn key() -> ValidKey {
     ValidKey::check(KEY, &Policy::default()).unwrap()
 }
 
-async fn put(store: &Store, account: &AccountId, name: &Name) -> Result<Vec<KeyChange>, PutKeyError> {
+async fn put(store: &Store, account: &AccountId, name: &KeyName) -> Result<Vec<KeyChange>, PutKeyError> {
     let wanted = KeyToPut { name, key: &key(), text: KEY, expires_at: None, may_replace: true };
     store.put_key(account, &wanted, &Actor::operator()).await
 }
@@ -39,7 +39,7 @@ async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it(data
         let store = stores[number % 2].clone();
         let id = account(&store, &format!("account{number}")).await;
         attempts.spawn(async move {
-            let name = Name::parse("laptop").unwrap();
+            let name = KeyName::parse("laptop").unwrap();
             (put(&store, &id, &name).await, id)
         });
     }
@@ -67,7 +67,7 @@ async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatab
         let store = stores[number % 2].clone();
         let id = account(&store, &format!("account{number}")).await;
         writers.spawn(async move {
-            let name = Name::parse("laptop").unwrap();
+            let name = KeyName::parse("laptop").unwrap();
             let mut sequences = Vec::new();
             for _ in 0..10 {
                 // All of them fight for one key, so that refusals and rollbacks come in between.
@@ -75,7 +75,7 @@ async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatab
                     sequences.extend(changes.iter().map(|change| change.sequence));
                     sequences.extend(
                         store
-                            .delete_key(&id, &name, &Actor::operator())
+                            .delete_key(&id, name.as_str(), &Actor::operator())
                             .await
                             .unwrap()
                             .map(|change| change.sequence),
@@ -97,10 +97,10 @@ async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatab
 async fn a_snapshot_does_not_see_what_is_written_after_it_began(database: TestDatabase) {
     let store = database.open(LIMITS).await;
     let id = account(&store, "ana").await;
-    let name = Name::parse("laptop").unwrap();
+    let name = KeyName::parse("laptop").unwrap();
     put(&store, &id, &name).await.unwrap();
     let mut before = store.snapshot().await.unwrap();
-    store.delete_key(&id, &name, &Actor::operator()).await.unwrap();
+    store.delete_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
     let mut after = store.snapshot().await.unwrap();
     assert_eq!((before.cursor().sequence, after.cursor().sequence), (1, 2));
     assert_eq!(before.next_page(10).await.unwrap().unwrap().count, 1);
@@ -110,10 +110,10 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began(database: TestDa
 async fn old_changes_are_dropped_and_a_reader_is_told_so(database: TestDatabase) {
     let store = database.open(StoreLimits { changes_max: 3, ..LIMITS }).await;
     let id = account(&store, "ana").await;
-    let name = Name::parse("laptop").unwrap();
+    let name = KeyName::parse("laptop").unwrap();
     for _ in 0..3 {
         put(&store, &id, &name).await.unwrap();
-        store.delete_key(&id, &name, &Actor::operator()).await.unwrap();
+        store.delete_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
     }
     let state = store.feed_state().await.unwrap();
     assert_eq!((state.pruned, state.head.sequence), (3, 6));
@@ -127,7 +127,7 @@ async fn names_that_are_sql_are_names(database: TestDatabase) {
     let store = database.open(LIMITS).await;
     let hostile = "x'); DROP TABLE keys; --\"`";
     let id = account(&store, hostile).await;
-    let name = Name::parse(hostile).unwrap();
+    let name = KeyName::parse(hostile).unwrap();
     put(&store, &id, &name).await.unwrap();
     assert_eq!(store.keys(&id).await.unwrap()[0].name, hostile);
     assert_eq!(store.find_account(hostile).await.unwrap().unwrap().id, id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushkeys_keys::{AccountId, Name, Policy, ValidKey};
+use pushkeys_keys::{AccountId, AccountName, KeyName, Policy, ValidKey};
 
 use super::{KEY, LIMITS, TestDatabase, on_both_databases};
 use crate::store::{
@@ -13,13 +13,17 @@ use crate::store::{
 const SENDING: StoreLimits = StoreLimits { sends_mail: true, ..LIMITS };
 const LEASE: Duration = Duration::from_mins(1);
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
+fn name(text: &str) -> KeyName {
+    KeyName::parse(text).unwrap()
+}
+
+fn account_name(text: &str) -> AccountName {
+    AccountName::parse(text).unwrap()
 }
 
 async fn account(store: &Store, called: &str, email: Option<&str>) -> AccountId {
     let email = email.map(|email| email.parse::<Email>().unwrap());
-    store.add_account(&name(called), email.as_ref(), None).await.unwrap()
+    store.add_account(&account_name(called), email.as_ref(), None).await.unwrap()
 }
 
 fn link(user: i64, login: &str) -> GithubLink {
@@ -62,11 +66,11 @@ async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_cam
     import().await;
     assert_eq!((imported(8).await, imported(7).await), (1, 0));
     // Registered again by hand, it is another key.
-    store.delete_key(&ana, &laptop, &actor).await.unwrap();
+    store.delete_key(&ana, laptop.as_str(), &actor).await.unwrap();
     let wanted = KeyToPut { name: &laptop, key: &key, text: KEY, expires_at: None, may_replace: false };
     store.put_key(&ana, &wanted, &actor).await.unwrap();
     assert_eq!(imported(8).await, 0);
-    store.delete_key(&ana, &laptop, &actor).await.unwrap();
+    store.delete_key(&ana, laptop.as_str(), &actor).await.unwrap();
     import().await;
     assert_eq!(imported(8).await, 1);
 
@@ -93,9 +97,10 @@ async fn an_identity_opens_one_account_and_no_other_gets_it(database: TestDataba
     store.tie_identity(&ana, &identity("u-8"), &actor).await.unwrap();
     assert_eq!(store.account_of_identity(&identity("u-7")).await.unwrap(), None);
 
-    let taken = store.add_account_of_identity(&name("bob"), &identity("u-9"), &actor).await;
+    let taken = store.add_account_of_identity(&account_name("bob"), &identity("u-9"), &actor).await;
     assert!(matches!(taken, Err(TieError::NameTaken { .. })), "{taken:?}");
-    let carol = store.add_account_of_identity(&name("carol"), &identity("u-9"), &actor).await.unwrap();
+    let carol =
+        store.add_account_of_identity(&account_name("carol"), &identity("u-9"), &actor).await.unwrap();
     assert_eq!(store.account_of_identity(&identity("u-9")).await.unwrap(), Some(carol.clone()));
     let only = store.untie_identity(&carol, "https://id.example.com", &actor).await;
     assert!(matches!(only, Err(TieError::OnlyWay)), "{only:?}");
@@ -192,7 +197,7 @@ async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_addres
         .zip(["a", "b", "c", "a", "d"])
         .map(|((key, owner), called)| {
             let valid = ValidKey::check(&key.text, &Policy::default()).unwrap();
-            ImportItem { account: name(owner), name: name(called), key: valid, text: key.text }
+            ImportItem { account: account_name(owner), name: name(called), key: valid, text: key.text }
         })
         .collect();
     let outcomes = store.import(&items).await.unwrap();
