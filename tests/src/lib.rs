@@ -77,7 +77,7 @@ pub use npm::{axe_core, clever_tools, clever_tools_if_installed};
 pub use openid::{Forgery, OPENID_CLIENT_SECRET, OpenId};
 pub use postgres::{PostgresDatabase, PostgresServer};
 pub use process::{Finished, Process, run, run_within, try_run_within};
-pub use programs::{Program, as_user, program};
+pub use programs::{Clock, Program, as_user, program};
 pub use room::Room;
 pub use service::Service;
 pub use smtp::{Mail, MailServer, Smtp};

@@ -91,3 +91,27 @@ pub fn as_user(user: &str, program: impl AsRef<OsStr>) -> Command {
     command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
     command
 }
+
+/// The clock of a program, against that of everybody else. Debian's libfaketime makes it.
+#[derive(Debug, Clone, Copy)]
+pub enum Clock<'a> {
+    /// Off by so much, such as `-25h`.
+    Off(&'a str),
+    /// Off by what the file says at each moment; `+0d` is right.
+    AsIn(&'a Path),
+}
+
+/// What `env` is told for a program with such a clock.
+pub(crate) fn environment_of(clock: Clock<'_>) -> Vec<String> {
+    // The loader puts the architecture's folder in the place of `$LIB`.
+    let library = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1".to_owned();
+    let mut environment = vec![library, "DONT_FAKE_MONOTONIC=1".to_owned()];
+    match clock {
+        Clock::Off(offset) => environment.push(format!("FAKETIME={offset}")),
+        Clock::AsIn(file) => {
+            environment.push(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
+            environment.push("FAKETIME_NO_CACHE=1".to_owned());
+        }
+    }
+    environment
+}

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::{Daemon, Finished, run_within};
+use crate::programs::environment_of;
 use crate::{
-    Account, Authority, Client, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user, eventually,
-    program,
+    Account, Authority, Client, Clock, PATIENCE, PostgresDatabase, Program, Registration, Room, as_user,
+    eventually, program,
 };
 
 /// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
@@ -134,6 +135,14 @@ impl Service {
     pub fn launch(&mut self) {
         let mut command = self.command();
         command.arg("serve");
+        let _ = self.daemon.start(command);
+    }
+
+    /// The same with a clock of its own.
+    pub fn launch_with_clock(&mut self, clock: Clock<'_>) {
+        let mut command = as_user("root", "env");
+        command.args(environment_of(clock));
+        command.arg(program(Program::Server)).arg("--config").arg(self.room.join("server.toml")).arg("serve");
         let _ = self.daemon.start(command);
     }
 

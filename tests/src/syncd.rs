@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use crate::process::Daemon;
-use crate::{Program, Room, as_user, program};
+use crate::programs::environment_of;
+use crate::{Clock, Program, Room, as_user, program};
 
 /// The user who owns the cache.
 const USER: &str = "pushkeys";
-/// From Debian's libfaketime; the loader puts the architecture's folder in the place of `$LIB`.
-const CLOCK: &str = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1";
 
 /// A daemon with its configuration, running or not.
 #[derive(Debug)]
@@ -36,11 +35,11 @@ impl Syncd {
         self.start_as(&["sync-once"]);
     }
 
-    /// Starts it with a clock that is off by `offset`, such as `-25h`, against that of everybody else.
-    pub fn start_with_clock(&mut self, offset: &str) {
+    /// Starts it with a clock of its own.
+    pub fn start_with_clock(&mut self, clock: Clock<'_>) {
         // What becomes another user first would leave behind what that user cannot open.
         let mut command = as_user(USER, "env");
-        command.args([CLOCK, &format!("FAKETIME={offset}"), "DONT_FAKE_MONOTONIC=1"]);
+        command.args(environment_of(clock));
         command.arg(program(Program::Syncd)).arg("--config").arg(&self.configuration);
         self.daemon.start(command);
     }

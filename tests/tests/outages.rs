@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pushkeys_tests::{
-    Account, Balancer, HostFiles, Key, PostgresServer, PushHost, Service, give_to_syncd, until,
+    Account, Balancer, Clock, HostFiles, Key, PostgresServer, PushHost, Service, give_to_syncd, until,
 };
 
 /// Waits until `pushkeys status` on the host tells that something is wrong, and what.
@@ -133,7 +133,7 @@ fn a_clock_that_is_ahead_refuses_and_a_right_one_lets_in_again() {
     let mut host = PushHost::start(&service);
     let (ana, laptop) = ana_with_a_key(&service, &host);
     host.syncd.stop();
-    host.syncd.start_with_clock("-25h");
+    host.syncd.start_with_clock(Clock::Off("-25h"));
     let answer = || host.lookup("git", &laptop.fingerprint());
     until("what was vouched for is long past", || answer().code != Some(0));
     assert!(answer().code == Some(7) && answer().stdout.is_empty(), "{:?}", answer());

@@ -226,6 +226,7 @@ impl Pair {
     }
 }
 
-fn address(server: &PostgresServer) -> String {
+/// Where the server is reached.
+pub(crate) fn address(server: &PostgresServer) -> String {
     format!("127.0.0.1:{}", server.port())
 }

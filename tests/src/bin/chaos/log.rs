@@ -7,10 +7,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many of the last faults a violation names.
 const FAULTS_NAMED: usize = 5;
+/// What comes and goes is told at most so often.
+const SOMETIMES: Duration = Duration::from_secs(5);
 /// Violations that are printed; more of them say nothing new.
 const PRINTED_MAX: usize = 20;
 
@@ -28,6 +30,8 @@ struct Inner {
     file: File,
     faults: VecDeque<String>,
     violations: Vec<String>,
+    /// When something was told last that comes and goes.
+    sometimes: Option<Instant>,
     /// What was told of, without its time.
     seen: BTreeSet<String>,
     /// Logs of programs, copied into the folder when something was wrong.
@@ -44,6 +48,7 @@ impl Log {
             file,
             faults: VecDeque::new(),
             violations: Vec::new(),
+            sometimes: None,
             seen: BTreeSet::new(),
             programs: Vec::new(),
         };
@@ -60,7 +65,20 @@ impl Log {
         println!("{}", self.note(actor, what));
     }
 
-    /// The same in the file alone. Gives the line.
+    /// Tells what comes and goes, unless it was told a moment ago; sets `is_told` where it is told.
+    pub(crate) fn say_sometimes(&self, actor: &str, what: &str, is_told: &AtomicBool) {
+        {
+            let mut inner = self.inner();
+            if inner.sometimes.is_some_and(|last| last.elapsed() < SOMETIMES) {
+                return;
+            }
+            inner.sometimes = Some(Instant::now());
+        }
+        is_told.store(true, Ordering::Relaxed);
+        self.say(actor, what);
+    }
+
+    /// Writes to the file alone. Gives the line.
     pub(crate) fn note(&self, actor: &str, what: &str) -> String {
         let line = format!("[{:8.3}] {actor:<10} {what}", self.began.elapsed().as_secs_f64());
         let _ = writeln!(self.inner().file, "{line}");
@@ -73,6 +91,7 @@ impl Log {
         let line = format!("{:.1} s: {what}", self.began.elapsed().as_secs_f64());
         let mut inner = self.inner();
         inner.seen.clear();
+        inner.sometimes = None;
         inner.faults.push_back(line);
         if inner.faults.len() > FAULTS_NAMED {
             inner.faults.pop_front();

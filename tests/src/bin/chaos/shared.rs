@@ -28,6 +28,8 @@ pub(crate) struct Counts {
     pub(crate) failed: AtomicU64,
     /// Users whose last change was not taken.
     pub(crate) unserved: AtomicU64,
+    /// Whether it was told that there are any.
+    pub(crate) is_told: AtomicBool,
     pub(crate) lookups: AtomicU64,
     pub(crate) logins: AtomicU64,
 }

@@ -128,6 +128,7 @@ impl User {
         shared.log.note(&self.name, &format!("{what}: confirmed after {millis} ms"));
         if let Some(since) = self.failing_since.take()
             && shared.counts.unserved.fetch_sub(1, Ordering::Relaxed) == 1
+            && shared.counts.is_told.swap(false, Ordering::Relaxed)
         {
             let seconds = since.elapsed().as_secs_f64();
             shared.log.say("users", &format!("all are served again, {} after {seconds:.1} s", self.name));
@@ -142,7 +143,7 @@ impl User {
         if self.failing_since.is_none() {
             self.failing_since = Some(sent);
             if shared.counts.unserved.fetch_add(1, Ordering::Relaxed) == 0 {
-                shared.log.say("users", &format!("{} {text}", self.name));
+                shared.log.say_sometimes("users", &format!("{} {text}", self.name), &shared.counts.is_told);
             }
         }
         if !self.shared.conditions.excuses_write(sent) {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use pushkeys_tests::{
-    Account, Balancer, Client, Dice, HostFiles, Key, PushHost, Service, SmallDisk, SyntheticKeys,
-    give_to_syncd,
+    Account, Balancer, Client, Clock, Dice, HostFiles, Key, PushHost, Room, Service, SmallDisk,
+    SyntheticKeys, give_to_syncd,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -113,6 +113,8 @@ pub(crate) struct World {
     pub(crate) stolen_token: String,
     /// Private keys of users.
     _keys: Vec<Key>,
+    /// Files that programs read as long as they live.
+    pub(crate) rooms: Vec<Room>,
     /// What is to be seen while a fault lasts.
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) shared: Arc<Shared>,
@@ -210,6 +212,7 @@ impl World {
             eve_key,
             stolen_token,
             _keys: private,
+            rooms: Vec::new(),
             expectations: Vec::new(),
             shared,
             kind,
@@ -349,6 +352,12 @@ impl Replica {
         (self.state, self.launched) = (State::Running, Instant::now());
     }
 
+    /// The same with a clock of its own.
+    pub(crate) fn launch_with_clock(&mut self, clock: Clock<'_>) {
+        self.service.launch_with_clock(clock);
+        (self.state, self.launched) = (State::Running, Instant::now());
+    }
+
     pub(crate) fn freeze(&mut self) {
         self.state = State::Frozen;
         self.service.freeze();
@@ -409,9 +418,9 @@ impl Host {
         self.state = State::Running;
     }
 
-    /// The daemon with a clock that is off by `offset`.
-    pub(crate) fn start_syncd_with_clock(&mut self, offset: &str) {
-        self.push.syncd.start_with_clock(offset);
+    /// The daemon with a clock of its own.
+    pub(crate) fn start_syncd_with_clock(&mut self, clock: Clock<'_>) {
+        self.push.syncd.start_with_clock(clock);
         self.state = State::Running;
     }
 

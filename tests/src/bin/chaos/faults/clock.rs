@@ -1,13 +1,19 @@
 //! Clocks that are wrong, and become right.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Fault, USUAL, Victim};
+use pushkeys_tests::{Clock, Room};
+
+use super::{Choice, End, Fault, USUAL, Victim};
 use crate::conditions::Excuses;
+use crate::world::World;
 
 /// What a clock is off by. Lookups have the machine's own clock.
 const OFFSETS: &[&str] = &["+365d", "+2h", "-2h", "-365d"];
 
+/// What a clock that is right is off by.
+const RIGHT: &str = "+0d";
 /// A daemon that starts has synced after this time.
 const SYNC_TIME: Duration = Duration::from_secs(3);
 
@@ -25,7 +31,7 @@ pub(super) const FAULTS: &[Fault] = &[
             let victim = choice.victim;
             let host = world.host(victim);
             host.kill_syncd();
-            host.start_syncd_with_clock(choice.variant);
+            host.start_syncd_with_clock(Clock::Off(choice.variant));
             world.shared.rest(SYNC_TIME);
             world.host(victim).kill_syncd();
             super::network::refuses(world, victim);
@@ -44,7 +50,7 @@ pub(super) const FAULTS: &[Fault] = &[
         begin: |world, choice| {
             let host = world.host(choice.victim);
             host.kill_syncd();
-            host.start_syncd_with_clock(choice.variant);
+            host.start_syncd_with_clock(Clock::Off(choice.variant));
             let victim = choice.victim;
             Box::new(move |world| {
                 let host = world.host(victim);
@@ -54,4 +60,51 @@ pub(super) const FAULTS: &[Fault] = &[
         },
         ..USUAL
     },
+    Fault {
+        name: "clock-jump-syncd",
+        about: "the clock of a running daemon jumps, ahead or back, and jumps to the right time again",
+        victim: Victim::Host,
+        variants: OFFSETS,
+        seconds: (4, 8),
+        excuses: Excuses { silent: true, ..Excuses::HOST },
+        begin: |world, choice| {
+            jump(world, choice, |world, victim, file| {
+                let host = world.host(victim);
+                host.kill_syncd();
+                host.start_syncd_with_clock(Clock::AsIn(file));
+            })
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "clock-jump-replica",
+        about: "the clock of a running replica jumps, ahead or back, and jumps to the right time again",
+        victim: Victim::Replica,
+        variants: OFFSETS,
+        seconds: (4, 8),
+        excuses: Excuses::SERVICE,
+        begin: |world, choice| {
+            jump(world, choice, |world, victim, file| {
+                let replica = world.replica(victim);
+                replica.kill();
+                replica.launch_with_clock(Clock::AsIn(file));
+            })
+        },
+        ..USUAL
+    },
 ];
+
+/// Starts a program with a clock that is right, by `start`, and lets it jump.
+fn jump(world: &mut World, choice: &Choice, start: fn(&mut World, usize, &Path)) -> End {
+    let room = Room::temporary();
+    let file = room.write_with_mode("clock", RIGHT, 0o644);
+    start(world, choice.victim, &file);
+    world.shared.rest(SYNC_TIME);
+    let _ = room.write_with_mode("clock", choice.variant, 0o644);
+    Box::new(move |world| {
+        let file = room.write_with_mode("clock", RIGHT, 0o644);
+        world.shared.log.say("clock", &format!("is right again, as `{}` says", file.display()));
+        // The program reads it as long as it lives.
+        world.rooms.push(room);
+    })
+}

@@ -3,16 +3,20 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pushkeys_tests::{Weather, until};
+use serde_json::Value;
+use tokio::runtime::Builder;
 
-use super::{Choice, End, Fault, POSTGRES, SQLITE, USUAL, ends_by_itself};
-use crate::conditions::Excuses;
+use super::{Choice, End, Fault, POSTGRES, SQLITE, USUAL, Victim, ends_by_itself};
+use crate::conditions::{Excuses, Hosts};
+use crate::database::address;
 use crate::users::change_by_hand;
-use crate::world::World;
+use crate::world::{Replica, World};
 
 /// How long the address leads to nothing, or to a standby that is not promoted yet.
 const LATE: Duration = Duration::from_secs(4);
@@ -24,6 +28,11 @@ const TELLING_TIME: Duration = Duration::from_millis(500);
 const ASKING_TIME: Duration = Duration::from_secs(1);
 /// Changes that are lost where they are many.
 const MANY: u64 = 60;
+/// A promoted database is found within five seconds; the rest is for a machine that does much else.
+const SERVING_TIME_MAX: Duration = Duration::from_secs(8);
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
+/// Changes after which the numbers of those that were lost are taken.
+const CAUGHT_UP: u64 = 8;
 /// How long the primary confirms what its standby does not get, at most.
 const LOSING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longer than the service's lock and idle timeouts.
@@ -56,13 +65,68 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "pg-lossy-promotion",
-        about: "the primary confirms changes that its standby does not get (one, three, many), and then the standby takes over",
+        about: "the primary confirms changes that its standby does not get (one, three, many), and then the standby takes \
+                over; with `restarted`, hosts alone have seen what is lost: replicas are killed meanwhile, and hosts come \
+                back when the numbers have caught up",
         worlds: POSTGRES,
-        variants: &["one", "three", "many"],
+        variants: &["one", "three", "many", "restarted"],
         seconds: (4, 8),
         excuses: Excuses::SERVICE,
         weight: 4,
         begin: lossy_promotion,
+        ..USUAL
+    },
+    Fault {
+        name: "pg-standby",
+        about: "a replica's way leads to the standby, which takes no changes; later, new connections lead to the primary",
+        worlds: POSTGRES,
+        victim: Victim::Replica,
+        seconds: (4, 12),
+        excuses: Excuses::SERVICE,
+        begin: |world, choice| {
+            let victim = choice.victim;
+            let pair = world.database.pair();
+            let (primary, standby) = (address(pair.primary()), address(pair.standby()));
+            let way = pair.ways.get(victim).expect("a way of the replica");
+            way.leads_to(vec![standby]);
+            way.closes_connections();
+            Box::new(move |world| {
+                let way = world.database.pair().ways.get(victim).expect("a way of the replica");
+                way.leads_to(vec![primary]);
+            })
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-lost-then-stop",
+        about: "the database vanishes without a word, and a replica is told to end: it does within the time of its unit",
+        worlds: POSTGRES,
+        victim: Victim::Replica,
+        seconds: (1, 2),
+        excuses: Excuses::SERVICE,
+        weight: 1,
+        begin: |world, choice| {
+            let victim = choice.victim;
+            world.database.pair().ways.get(victim).expect("a way of the replica").turns(Weather::Lost);
+            // Requests wait for what will never come.
+            world.shared.rest(LATE);
+            super::process::stop(world, victim);
+            world.database.pair().ways.get(victim).expect("a way of the replica").turns(Weather::Clear);
+            Box::new(move |world| world.replica(victim).launch())
+        },
+        ..USUAL
+    },
+    Fault {
+        name: "new-epoch",
+        about: "the operator makes every host take a snapshot",
+        seconds: (1, 2),
+        excuses: Excuses { behind: Hosts::Everybody, ..Excuses::NONE },
+        is_companion: true,
+        begin: |world, _| {
+            // While the database is away, the command fails, as it should.
+            let _ = world.replica(0).service.administers(&["new-epoch"]);
+            ends_by_itself()
+        },
         ..USUAL
     },
     Fault {
@@ -119,13 +183,13 @@ pub(super) const FAULTS: &[Fault] = &[
             world.shared.rest(choice.hold);
             let is_stopped = choice.variant == "stopped";
             if is_stopped {
-                world.replicas.iter_mut().for_each(crate::world::Replica::kill);
+                world.replicas.iter_mut().for_each(Replica::kill);
             }
             let restored = world.database.pair().restore(&dump);
             assert!(restored.status.success(), "a dump is restored: {}", restored.stderr);
             world.shared.conditions.has_lost();
             if is_stopped {
-                world.replicas.iter_mut().for_each(crate::world::Replica::launch);
+                world.replicas.iter_mut().for_each(Replica::launch);
             }
             ends_by_itself()
         },
@@ -202,13 +266,45 @@ fn promotion(world: &mut World, choice: &Choice) -> End {
         lead_to_promoted(world);
     }
     shared.log.say("database", "the standby is promoted");
+    serve_soon(world);
     Box::new(|world| world.database.pair().rebuild_standby())
+}
+
+/// Expects that each replica takes changes soon: it is asked again and again, whatever became of what was asked before.
+fn serve_soon(world: &mut World) {
+    for number in 0..world.replicas.len() {
+        let first = Arc::new(OnceLock::new());
+        let url = format!("{}/v2/self/keys/a", world.replica(number).service.url());
+        let (token, key) = (world.eve.token().to_owned(), Value::from(world.eve_key.as_str()).to_string());
+        let (began, served) = (Instant::now(), Arc::clone(&first));
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+                while served.get().is_none() && began.elapsed() < SERVING_TIME_MAX {
+                    let request =
+                        client.put(&url).bearer_auth(&token).header("Content-Type", "application/json");
+                    let (request, served) = (request.body(key.clone()), Arc::clone(&served));
+                    tokio::spawn(async move {
+                        if request.send().await.is_ok_and(|reply| reply.status() == 200) {
+                            let _ = served.set(());
+                        }
+                    });
+                    tokio::time::sleep(ATTEMPT_PAUSE).await;
+                }
+            });
+        });
+        let what = format!("replica {} takes changes soon after the promotion", number + 1);
+        world.expects(&what, SERVING_TIME_MAX, move |_| {
+            first.get().copied().ok_or_else(|| "it takes none".to_owned())
+        });
+    }
 }
 
 fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     let shared = Arc::clone(&world.shared);
     let count = match choice.variant {
-        "one" => Some(1),
+        "one" | "restarted" => Some(1),
         "three" => Some(3),
         _ => None,
     };
@@ -228,7 +324,7 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     } else {
         let (begun, before) = (Instant::now(), confirmed());
         while confirmed() < before + MANY && begun.elapsed() < LOSING_TIME_MAX {
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
         shared.log.say("database", &format!("{} changes or more will be lost", confirmed() - before));
     }
@@ -239,12 +335,26 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     shared.conditions.has_lost();
     shared.turns.go_on();
     shared.log.say("database", "the primary is gone");
+    let is_restarted = choice.variant == "restarted";
+    if is_restarted {
+        world.hosts.iter().for_each(|host| host.way.turns(Weather::Refused));
+        world.replicas.iter_mut().for_each(Replica::kill);
+    }
     // Everybody who wants something changed asks again and again by now.
     shared.rest(ASKING_TIME);
     let pair = world.database.pair();
     pair.promote();
     lead_to_promoted(world);
     shared.log.say("database", "the standby is promoted");
+    if is_restarted {
+        world.replicas.iter_mut().for_each(Replica::launch);
+        let (begun, before) = (Instant::now(), confirmed());
+        while confirmed() < before + CAUGHT_UP && begun.elapsed() < LOSING_TIME_MAX {
+            thread::sleep(Duration::from_millis(2));
+        }
+        shared.log.say("database", "the numbers have caught up, and hosts come back");
+        world.hosts.iter().for_each(|host| host.way.turns(Weather::Clear));
+    }
     Box::new(|world| world.database.pair().rebuild_standby())
 }
 

@@ -1,6 +1,6 @@
 //! Processes that are killed, stopped and started.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Choice, End, Fault, USUAL, Victim, ends_by_itself};
 use crate::conditions::Excuses;
@@ -92,15 +92,18 @@ pub(super) const FAULTS: &[Fault] = &[
 ];
 
 fn restart_replica(world: &mut World, choice: &Choice) -> End {
-    let replica = world.replica(choice.victim);
-    let ended = replica.stop(STOP_TIME_MAX);
-    replica.launch();
-    if !ended {
-        let text = format!("does not end within {} s of SIGTERM", STOP_TIME_MAX.as_secs());
-        let actor = format!("replica {}", choice.victim + 1);
-        world.shared.log.violation(&actor, &text, std::time::Instant::now());
-    }
+    stop(world, choice.victim);
+    world.replica(choice.victim).launch();
     ends_by_itself()
+}
+
+/// Tells a replica to end, and waits until it has.
+pub(super) fn stop(world: &mut World, victim: usize) {
+    let began = Instant::now();
+    if !world.replica(victim).stop(STOP_TIME_MAX) {
+        let text = format!("does not end within {} s of SIGTERM", STOP_TIME_MAX.as_secs());
+        world.shared.log.violation(&format!("replica {}", victim + 1), &text, began);
+    }
 }
 
 fn kill_syncd(world: &mut World, choice: &Choice) -> End {
