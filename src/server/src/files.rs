@@ -1,36 +1,24 @@
-//! Files that decide what the service does, or hold a secret: who may have written them, and who may read them.
+//! Files that decide what the service does, or hold a secret, as this program reads them.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use pushkeys_files::{ReadFileError, Trust};
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 /// The longest file with the secret of another service, in bytes.
-const SECRET_BYTES_MAX: u64 = 4096;
+const SECRET_BYTES_MAX: usize = 4096;
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
-    /// Missing, or not for us.
-    #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// Somebody else could decide what the service does.
-    #[error("`{}` can be written by others than its owner (mode {mode:04o}), hint: chmod go-w {}", path.display(), path.display())]
-    Mode { path: PathBuf, mode: u32 },
-    /// Others could have read a secret.
-    #[error("`{}` holds a secret and can be read by everybody (mode {mode:04o}), hint: chmod o= {}", path.display(), path.display())]
-    Readable { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Read(#[from] ReadFileError),
     /// Empty, or not one word.
     #[error("`{}` is to hold a secret: one line, without blanks", path.display())]
     Secret { path: PathBuf },
-    /// Somebody who is neither root nor the service's user could decide what it does.
-    #[error("`{}` belongs to user {owner}, who is neither root nor the user of this process, hint: chown root {}", path.display(), path.display())]
-    Owner { path: PathBuf, owner: u32 },
-    /// More than it can sensibly hold.
-    #[error("`{}` is longer than {max} bytes", path.display())]
-    TooLong { path: PathBuf, max: u64 },
 }
 
 /// The secret that another service gave us, in a file that only root, we and a group of ours may read.
@@ -44,47 +32,31 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, FileError> {
 }
 
 /// The text of a file that only root, we and a group of ours may read.
-pub(crate) fn read_private(path: &Path, bytes_max: u64) -> Result<String, FileError> {
-    let (text, mode) = read_with_mode(path, bytes_max)?;
-    if mode & 0o007 != 0 {
-        return Err(FileError::Readable { path: path.to_owned(), mode });
-    }
-    Ok(text)
+pub(crate) fn read_private(path: &Path, bytes_max: usize) -> Result<String, FileError> {
+    Ok(pushkeys_files::read_text(path, Trust::ROOT_OR_SELF.secret(), bytes_max)?)
 }
 
 /// The text of a file that nobody but root and we ourselves could have written.
-pub(crate) fn read_trusted(path: &Path, bytes_max: u64) -> Result<String, FileError> {
-    read_with_mode(path, bytes_max).map(|(text, _)| text)
+pub(crate) fn read_trusted(path: &Path, bytes_max: usize) -> Result<String, FileError> {
+    Ok(pushkeys_files::read_text(path, Trust::ROOT_OR_SELF, bytes_max)?)
 }
 
-/// The same with the file's permission bits.
-fn read_with_mode(path: &Path, bytes_max: u64) -> Result<(String, u32), FileError> {
-    let failed = |source| FileError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mode = check_trusted(path, &file.metadata().map_err(failed)?)?;
-    let mut text = String::new();
-    file.take(bytes_max + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > bytes_max {
-        return Err(FileError::TooLong { path: path.to_owned(), max: bytes_max });
+/// `error` of a file that only the service's user may open, with what to do where another user tried.
+pub(crate) fn of_service_user(error: ReadFileError) -> Box<dyn Error + Send + Sync> {
+    let is_denied = matches!(&error, ReadFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
+    if is_denied {
+        Hint::because("run this command as the service's user", error).into()
+    } else {
+        error.into()
     }
-    Ok((text, mode))
-}
-
-fn check_trusted(path: &Path, metadata: &fs::Metadata) -> Result<u32, FileError> {
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(FileError::Mode { path: path.to_owned(), mode });
-    }
-    let owner = metadata.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(FileError::Owner { path: path.to_owned(), owner });
-    }
-    Ok(mode)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use pushkeys_files::{Distrust, Untrusted};
 
     use super::*;
 
@@ -98,8 +70,15 @@ mod tests {
             read_secret(&path)
         };
         assert_eq!(read("hush\n", 0o640).unwrap(), "hush");
-        assert!(matches!(read("hush", 0o644), Err(FileError::Readable { mode: 0o644, .. })));
-        assert!(matches!(read("hush", 0o660), Err(FileError::Mode { .. })));
+        let check_refused = |mode: u32, expected: Distrust| {
+            let Err(FileError::Read(ReadFileError::Untrusted(Untrusted { why, .. }))) = read("hush", mode)
+            else {
+                panic!("{mode:o} is trusted")
+            };
+            assert_eq!(why, expected);
+        };
+        check_refused(0o644, Distrust::Open { mode: 0o644 });
+        check_refused(0o660, Distrust::Writable { mode: 0o660 });
         for text in ["", "\n", "two words", "two\nlines"] {
             assert!(matches!(read(text, 0o600), Err(FileError::Secret { .. })), "{text:?}");
         }

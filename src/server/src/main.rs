@@ -19,7 +19,6 @@ mod github;
 mod host_feed;
 mod language;
 mod listen;
-mod log;
 mod mail;
 mod metrics;
 mod oidc;

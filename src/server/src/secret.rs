@@ -2,17 +2,17 @@
 //!
 //! A token has 256 random bits, so a plain SHA-256 of it cannot be searched and needs no salt.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
-use pushkeys_keys::{AccountId, KeyId, ParseIdError};
+use pushkeys_files::{Attributes, Trust, WriteFileError};
+use pushkeys_keys::{AccountId, Hint, KeyId, ParseIdError};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::files::of_service_user;
 use crate::seal::{SealError, Sealer};
 
 /// Random characters of an identifier: 36^20 is more than 2^103.
@@ -32,7 +32,8 @@ const CLI_TOKEN_BYTES_MIN: usize = 20;
 const CLI_TOKEN_BYTES_MAX: usize = 256;
 const SHA256_BLOCK_BYTES: usize = 64;
 /// The secret file: hexadecimal and a newline. A longer file is something else.
-const SECRET_FILE_BYTES_MAX: u64 = 2 * SECRET_BYTES as u64 + 1;
+const SECRET_FILE_BYTES_MAX: usize = 2 * SECRET_BYTES + 1;
+const SECRET_FILE_MODE: u32 = 0o600;
 
 /// The system gave no random bytes.
 #[derive(Debug, Error)]
@@ -146,18 +147,21 @@ pub(crate) struct ServiceSecret([u8; SECRET_BYTES]);
 /// Why the secret file cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum SecretFileError {
-    /// It exists, but not for us; or its directory does not exist.
-    #[error("cannot read the secret file `{}`, hint: run this command as the service's user", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("there is no secret file `{}`", .0.display())]
+    Missing(PathBuf),
+    /// It is not ours to read; or others could have read it, so every OAuth token must count as known.
+    #[error("cannot use the secret file")]
+    Read(#[source] Box<dyn Error + Send + Sync>),
     /// It did not exist and cannot be made.
-    #[error("cannot make the secret file `{}`", path.display())]
-    Make { path: PathBuf, source: io::Error },
-    /// Others could have read it, so every OAuth token must count as known.
-    #[error("the secret file `{}` can be read by others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
-    Mode { path: PathBuf, mode: u32 },
+    #[error("cannot make the secret file")]
+    Make(#[source] WriteFileError),
     /// Cut short or edited.
-    #[error("the secret file `{}` does not hold 64 hexadecimal digits, hint: restore it from a backup, or remove it and issue all OAuth tokens anew", path.display())]
-    Content { path: PathBuf },
+    #[error("the secret file `{}` does not hold {} hexadecimal digits", path.display(), 2 * SECRET_BYTES)]
+    Content {
+        path: PathBuf,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
     Random(#[from] RandomError),
 }
@@ -166,10 +170,11 @@ impl ServiceSecret {
     /// The secret in the file at `path`, which is made, for its owner alone, when it does not exist.
     pub(crate) fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
         match Self::load(path) {
-            Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let text = hex(&random_bytes::<SECRET_BYTES>()?);
-                make_file(path, &text)
-                    .map_err(|source| SecretFileError::Make { path: path.to_owned(), source })?;
+            Err(SecretFileError::Missing(_)) => {
+                let text = hex(&random_bytes::<SECRET_BYTES>()?) + "\n";
+                // Of processes that start at the same moment, whoever comes second uses the first one's.
+                pushkeys_files::create(path, text.as_bytes(), Attributes::mode(SECRET_FILE_MODE))
+                    .map_err(SecretFileError::Make)?;
                 Self::load(path)
             }
             loaded => loaded,
@@ -178,16 +183,16 @@ impl ServiceSecret {
 
     /// The secret in the file at `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, SecretFileError> {
-        let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(SecretFileError::Mode { path: path.to_owned(), mode });
-        }
-        let mut text = String::new();
-        file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-        let secret = unhex(text.trim_end()).ok_or_else(|| SecretFileError::Content { path: path.to_owned() });
-        secret.map(Self)
+        let text = match pushkeys_files::read_text(path, Trust::PRIVATE, SECRET_FILE_BYTES_MAX) {
+            Ok(text) => text,
+            Err(error) if error.is_missing() => return Err(SecretFileError::Missing(path.to_owned())),
+            Err(error) => return Err(SecretFileError::Read(of_service_user(error))),
+        };
+        let content = || SecretFileError::Content {
+            path: path.to_owned(),
+            hint: Hint::new("restore it from a backup, or remove it and issue all OAuth tokens again"),
+        };
+        unhex(text.trim_end()).ok_or_else(content).map(Self)
     }
 
     /// The secret that belongs to the OAuth token `oauth_token`: 64 hexadecimal digits.
@@ -216,24 +221,6 @@ impl ServiceSecret {
     }
 }
 
-/// Writes beside `path` and links, so that a process that starts at the same moment sees the whole
-/// secret or none, and whoever comes second uses the first one's.
-fn make_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&draft, path);
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| DIGITS.get(usize::from(value)).copied().map_or('0', char::from);
@@ -253,7 +240,8 @@ fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
@@ -284,7 +272,8 @@ mod tests {
         let path = directory.path().join("secret");
         ServiceSecret::load_or_make(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(ServiceSecret::load(&path), Err(SecretFileError::Mode { mode: 0o640, .. })));
+        let Err(SecretFileError::Read(refused)) = ServiceSecret::load(&path) else { panic!("it is trusted") };
+        assert!(refused.to_string().ends_with("is open to others than its owner (mode 0640)"), "{refused}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(ServiceSecret::load(&path).is_ok());
         fs::write(&path, "abc").unwrap();

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use jiff::Timestamp;
+use pushkeys_daemon::Period;
 use pushkeys_keys::{ErrorReport, Expiry, ParseExpiryError};
 use serde::Serialize;
 use tokio::time::Duration;
@@ -142,7 +143,8 @@ fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
     for part in uri.query().unwrap_or_default().split('&') {
         match part.strip_prefix("wait=") {
             Some(text) => {
-                let limit = parse_wait(text).filter(|limit| wait.is_none() && *limit <= WAIT_MAX);
+                let limit = text.parse().ok().map(|Period(limit)| limit);
+                let limit = limit.filter(|limit| wait.is_none() && *limit <= WAIT_MAX);
                 wait =
                     Some(limit.ok_or("`wait` is one time of at most 5s, such as `wait=2s` or `wait=500ms`")?);
             }
@@ -150,13 +152,6 @@ fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
         }
     }
     Ok((wait, rest.join("&")))
-}
-
-fn parse_wait(text: &str) -> Option<Duration> {
-    match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok().map(Duration::from_millis),
-        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
-    }
 }
 
 /// Waits for the hosts, if somebody asked for it. The change is done, whatever comes of this.

@@ -1,7 +1,5 @@
 //! `check`
 
-use std::io;
-
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
@@ -72,7 +70,7 @@ fn policy(config: &Config) -> Finding {
 fn secret(config: &Config) -> Finding {
     match ServiceSecret::load(&config.secret_file) {
         Ok(_) => Finding::good("secret file", "can be used"),
-        Err(SecretFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(SecretFileError::Missing(_)) => {
             Finding::good("secret file", "does not exist yet: `serve` makes it")
         }
         Err(error) => Finding::bad("secret file", &error),
@@ -89,9 +87,7 @@ async fn mail_server(settings: &mail::Settings) -> Finding {
 async fn database(config: &Config) -> Finding {
     let store = match Store::open(&config.database, Open::Examine, config.store_limits()).await {
         Ok(store) => store,
-        Err(OpenStoreError::Database(OpenError::File { source, .. }))
-            if source.kind() == io::ErrorKind::NotFound =>
-        {
+        Err(OpenStoreError::Database(OpenError::Missing(_))) => {
             return Finding::good("database", "does not exist yet: `serve` makes it");
         }
         Err(error) => return Finding::bad("database", &error),

@@ -1,13 +1,13 @@
 //! `serve`
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::middleware;
+use pushkeys_daemon::service_manager;
+use pushkeys_files::Attributes;
 use pushkeys_keys::ErrorReport;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,6 @@ use crate::console::{self, Console, Elsewhere};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
 use crate::listen::{self, Door};
-use crate::log;
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
@@ -30,13 +29,17 @@ use crate::secret::ServiceSecret;
 use crate::store::Store;
 use crate::tls::{self, Tls};
 
+/// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
+const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
+/// Whoever waits for the address may read it.
+const ADDRESS_FILE_MODE: u32 = 0o644;
 /// Signs of life in the time after which systemd restarts the service: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
 /// How often it is written what hosts have applied.
 const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
-    log::start()?;
+    pushkeys_daemon::log::start(LOG_FILTER_VARIABLE)?;
     let policy = Arc::new(config.policy()?);
     let secret = ServiceSecret::load_or_make(&config.secret_file)?;
     let github = config.github.as_ref().map(|settings| GitHub::new(settings, &secret)).transpose()?;
@@ -132,11 +135,11 @@ fn start_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
             tokio::select! {
                 _ = hangup.recv() => {
                     // Without TLS files there is nothing to read anew; without a handler the signal would end the service.
-                    tell_reloading();
+                    service_manager::reloading();
                     if let Some(keeper) = &mut keeper {
                         keeper.reload();
                     }
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                    service_manager::ready();
                 }
                 () = tokio::time::sleep(tls::LOOK_INTERVAL), if keeper.is_some() => {
                     if let Some(keeper) = &mut keeper {
@@ -147,12 +150,6 @@ fn start_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
         }
     });
     Ok(tls)
-}
-
-fn tell_reloading() {
-    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
-    }
 }
 
 fn mail_sender(config: &Config, store: &Store) -> anyhow::Result<Option<Sender>> {
@@ -170,8 +167,7 @@ fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        // Outside systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service_manager::stopping();
         stopping.cancel();
     });
     Ok(())
@@ -180,10 +176,11 @@ fn stop_on_signal(stopping: CancellationToken) -> anyhow::Result<()> {
 fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
     tracing::info!(%address, tls = config.tls.is_some(), database = %config.database, "listening at {address}");
     if let Some(path) = &config.address_file {
-        write_address(path, address).with_context(|| format!("cannot write `{}`", path.display()))?;
+        let text = format!("{address}\n");
+        pushkeys_files::replace(path, text.as_bytes(), Attributes::mode(ADDRESS_FILE_MODE))?;
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    if let Some(limit) = sd_notify::watchdog_enabled() {
+    service_manager::ready();
+    if let Some(limit) = service_manager::watchdog() {
         tokio::spawn(feed_watchdog(limit / WATCHDOG_SHARE));
     }
     Ok(())
@@ -195,14 +192,6 @@ async fn feed_watchdog(interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     loop {
         ticks.tick().await;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        service_manager::alive();
     }
-}
-
-/// Whoever waits for the file finds the whole address in it.
-fn write_address(path: &Path, address: SocketAddr) -> std::io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    fs::write(&draft, format!("{address}\n"))?;
-    fs::rename(&draft, path)
 }

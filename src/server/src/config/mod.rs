@@ -25,9 +25,9 @@ use crate::values::{duration, optional, parsed};
 use crate::{github, mail, oidc, tls};
 
 /// The longest configuration file in bytes.
-const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// The longest list of compromised keys in bytes: about a million fingerprints.
-const COMPROMISED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const COMPROMISED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The shortest and the longest time between two heartbeats.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 const HEARTBEAT_MAX: Duration = Duration::from_mins(1);

@@ -1,10 +1,11 @@
 //! A copy of a SQLite database while it is served.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use pushkeys_files::WriteFileError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use thiserror::Error;
@@ -25,6 +26,9 @@ pub(crate) enum BackUpError {
     /// It exists, or cannot be made or written.
     #[error("cannot write the copy `{}`", file.display())]
     File { file: PathBuf, source: io::Error },
+    /// It cannot be made to survive a power cut.
+    #[error(transparent)]
+    Sync(#[from] WriteFileError),
     /// The copy failed half-way, and was removed.
     #[error("cannot copy the database to `{}`", file.display())]
     Copy { file: PathBuf, source: sqlx::Error },
@@ -45,7 +49,7 @@ impl Database {
             let _ = fs::remove_file(file);
             return Err(BackUpError::Copy { file: file.to_owned(), source });
         }
-        make_lasting(file).map_err(failed)
+        Ok(pushkeys_files::sync(file)?)
     }
 }
 
@@ -54,10 +58,4 @@ async fn copy(pool: &sqlx::SqlitePool, file: &Path) -> sqlx::Result<()> {
     let mut copy = SqliteConnectOptions::new().filename(file).connect().await?;
     sqlx::query("UPDATE service SET origin = $1").bind(BACKUP).execute(&mut copy).await?;
     copy.close().await
-}
-
-fn make_lasting(file: &Path) -> io::Result<()> {
-    File::open(file)?.sync_all()?;
-    let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }

@@ -1,8 +1,9 @@
 //! Why a database cannot be used.
 
-use std::io;
+use std::error::Error;
 use std::path::PathBuf;
 
+use pushkeys_files::Untrusted;
 use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
@@ -12,12 +13,15 @@ use crate::files::FileError;
 /// Why the database cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
-    /// The file or its directory is missing, or is not ours to open.
-    #[error("cannot open the database file `{}`, hint: run this command as the service's user", path.display())]
-    File { path: PathBuf, source: io::Error },
+    /// The file, or the folder that it is to be made in.
+    #[error("there is no database file `{}`", .0.display())]
+    Missing(PathBuf),
+    /// It is not ours to open.
+    #[error("cannot open the database file")]
+    File(#[source] Box<dyn Error + Send + Sync>),
     /// Others could read or change the keys.
-    #[error("the database file `{}` is open to others than its owner (mode {mode:04o}), hint: chmod 0600 {}", path.display(), path.display())]
-    Mode { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// Not a database, one that is damaged, or a server that does not answer or let us in.
     #[error("cannot open the database `{url}`")]
     Connect { url: DatabaseUrl, source: sqlx::Error },

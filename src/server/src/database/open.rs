@@ -61,6 +61,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+    use pushkeys_files::Distrust;
+
     use super::*;
 
     #[tokio::test]
@@ -68,7 +70,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
         let url = DatabaseUrl::Sqlite(path.clone());
-        assert!(matches!(Database::open(&url, Open::Examine).await, Err(OpenError::File { .. })));
+        assert!(matches!(Database::open(&url, Open::Examine).await, Err(OpenError::Missing(_))));
         let database = Database::open(&url, Open::Prepare).await.unwrap();
         for file in fs::read_dir(directory.path()).unwrap() {
             assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
@@ -77,6 +79,7 @@ mod tests {
         assert!(Database::open(&url, Open::Examine).await.is_ok());
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
         let refused = Database::open(&url, Open::Prepare).await;
-        assert!(matches!(refused, Err(OpenError::Mode { mode: 0o644, .. })));
+        let Err(OpenError::Untrusted(refused)) = refused else { panic!("it is trusted") };
+        assert_eq!(refused.why, Distrust::Shared { mode: 0o644 });
     }
 }

@@ -21,7 +21,7 @@ const OWN_KEY: [&str; 2] = ["sslkey", "ssl-key"];
 /// What sqlx takes a root certificate from when the URL names none.
 const AUTHORITY_VARIABLE: &str = "PGSSLROOTCERT";
 /// The longest file of certificates in bytes.
-const CERTIFICATES_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const CERTIFICATES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connections that write, most of which wait for the lock that puts writers in order.
 const WRITE_CONNECTIONS: u32 = 4;
 /// How long a connection that nobody needs is kept.

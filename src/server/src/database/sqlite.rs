@@ -1,10 +1,12 @@
 //! SQLite: the file, its modes and its settings.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use pushkeys_files::{ReadFileError, Trust};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
@@ -13,6 +15,7 @@ use sqlx::sqlite::{
 
 use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
 use super::error::OpenError;
+use crate::files::of_service_user;
 
 /// How long a writer waits for one of another process, such as a command or an import's batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +41,10 @@ pub(super) async fn connect_alone(path: &Path) -> sqlx::Result<SqliteConnection>
 /// Makes the file at `path` if it is missing and `is_made`. The write-ahead log and the shared memory beside it take
 /// over its mode.
 pub(super) fn prepare_file(path: &Path, is_made: bool) -> Result<(), OpenError> {
-    let failed = |source| OpenError::File { path: path.to_owned(), source };
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::Missing(path.to_owned()),
+        _ => OpenError::File(of_service_user(ReadFileError::Io { path: path.to_owned(), source })),
+    };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -47,11 +53,8 @@ pub(super) fn prepare_file(path: &Path, is_made: bool) -> Result<(), OpenError> 
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(OpenError::Mode { path: path.to_owned(), mode });
-    }
-    Ok(())
+    let stat = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
+    Ok(Trust::PRIVATE.check(path, &stat)?)
 }
 
 fn connect_options(path: &Path) -> SqliteConnectOptions {

@@ -19,7 +19,7 @@ const WORD_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a server that is only looked at may take.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(30);
 /// The longest file of authorities in bytes.
-const AUTHORITIES_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const AUTHORITIES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(super) type Transport = AsyncSmtpTransport<Tokio1Executor>;
 

@@ -18,7 +18,7 @@ use super::settings::Settings;
 use crate::files::{FileError, read_private, read_trusted};
 
 /// The longest file: a bundle of all public authorities has a quarter of a mebibyte.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What is offered to clients, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
