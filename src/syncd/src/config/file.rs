@@ -14,7 +14,7 @@ use toml::Spanned;
 use super::modes::{UnsafeFile, check_program, check_trusted};
 use super::removal_limit::RemovalLimit;
 use super::settings::{Config, Remote, SourceKind, SourceSettings, is_loopback};
-use super::values::{Command, Parsed, ShareOrNever, Span, SpanOrNever};
+use super::values::{ForcedCommand, Parsed, ShareOrNever, Span, SpanOrNever};
 
 /// A configuration is read up to this size.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -134,7 +134,7 @@ struct RawConfig {
     cache: Option<PathBuf>,
     revoked_keys_file: Option<PathBuf>,
     logins: Option<Vec<Parsed<Login>>>,
-    command: Option<Parsed<Command>>,
+    command: Option<Parsed<ForcedCommand>>,
     max_stale: Option<Parsed<SpanOrNever>>,
     metrics: Option<pushkeys_daemon::metrics::Address>,
     #[serde(default)]
@@ -155,7 +155,7 @@ struct RawSource {
     interval: Option<Parsed<Span>>,
     silence_max: Option<Parsed<Span>>,
     logins: Option<Vec<Parsed<Login>>>,
-    command: Option<Parsed<Command>>,
+    command: Option<Parsed<ForcedCommand>>,
     max_stale: Option<Parsed<SpanOrNever>>,
     shrink_max: Option<Parsed<ShareOrNever>>,
 }
@@ -171,7 +171,7 @@ enum RawKind {
 /// The settings of every source that does not have its own.
 struct Common {
     logins: Vec<Login>,
-    command: Command,
+    command: ForcedCommand,
     max_stale: SpanOrNever,
 }
 

@@ -33,9 +33,9 @@ pub(super) struct SpanOrNever(pub(super) Option<Duration>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ShareOrNever(pub(super) Option<RemovalLimit>);
 
-/// The command, and the text it was made of.
+/// A template of the forced command, and the text it was made of.
 #[derive(Debug, Clone)]
-pub(super) struct Command {
+pub(super) struct ForcedCommand {
     pub(super) template: pushkeys_keys::CommandTemplate,
     pub(super) text: String,
 }
@@ -99,7 +99,7 @@ impl FromStr for ShareOrNever {
     }
 }
 
-impl FromStr for Command {
+impl FromStr for ForcedCommand {
     type Err = pushkeys_keys::ParseTemplateError;
 
     fn from_str(text: &str) -> Result<Self, pushkeys_keys::ParseTemplateError> {

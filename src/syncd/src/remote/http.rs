@@ -61,15 +61,7 @@ pub(crate) async fn post_json(
     body: Vec<u8>,
     bytes_max: u64,
 ) -> Result<Vec<u8>, RequestError> {
-    let request = Request {
-        remote,
-        url,
-        header: None,
-        body: Some(body),
-        compressed: false,
-        media_type: REPORT_MEDIA_TYPE,
-        media_types_too: &[],
-    };
+    let request = Request { body: Some(body), ..Request::get(remote, url, REPORT_MEDIA_TYPE) };
     let mut body = request.send(Some(Bounds { bytes_max, duration_max: REPLY_TIME_MAX })).await?;
     let mut answer = Vec::new();
     while let Some(chunk) = body.chunk().await? {
@@ -85,7 +77,12 @@ pub(crate) fn below(base: &Url, path: &str) -> Url {
     url
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// Asks for what is at `url`, of the content type `media_type`, as it is.
+    pub(crate) fn get(remote: &'a Remote, url: Url, media_type: &'static str) -> Self {
+        Self { remote, url, header: None, body: None, compressed: false, media_type, media_types_too: &[] }
+    }
+
     /// Sends the request. Without `bounds` the answer has no end.
     pub(crate) async fn send(self, bounds: Option<Bounds>) -> Result<Body, RequestError> {
         let response = self.respond().await?;

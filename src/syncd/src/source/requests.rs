@@ -29,39 +29,23 @@ pub(crate) fn snapshot_of(settings: &SourceSettings) -> Option<Request<'_>> {
 
 /// The whole snapshot of a host feed.
 pub(super) fn feed_snapshot(remote: &Remote) -> Request<'_> {
-    Request {
-        remote,
-        url: below(&remote.url, SNAPSHOT_PATH),
-        header: None,
-        body: None,
-        compressed: !remote.is_loopback(),
-        media_type: SNAPSHOT_MEDIA_TYPE,
-        media_types_too: &[],
-    }
+    let url = below(&remote.url, SNAPSHOT_PATH);
+    Request { compressed: !remote.is_loopback(), ..Request::get(remote, url, SNAPSHOT_MEDIA_TYPE) }
 }
 
 /// The changes of a host feed after `cursor`, without an end.
 pub(super) fn feed_changes<'a>(remote: &'a Remote, cursor: &Cursor) -> Request<'a> {
-    Request {
-        remote,
-        url: below(&remote.url, CHANGES_PATH),
-        header: Some((HeaderName::from_static(LAST_EVENT_ID), cursor.to_string())),
-        body: None,
-        compressed: false,
-        media_type: CHANGES_MEDIA_TYPE,
-        media_types_too: &[],
-    }
+    let url = below(&remote.url, CHANGES_PATH);
+    let header = Some((HeaderName::from_static(LAST_EVENT_ID), cursor.to_string()));
+    Request { header, ..Request::get(remote, url, CHANGES_MEDIA_TYPE) }
 }
 
 /// The snapshot at a URL of its own, unless it is still the one with `etag`.
 pub(super) fn polled_snapshot(remote: &Remote, etag: Option<String>) -> Request<'_> {
     Request {
-        remote,
-        url: remote.url.clone(),
         header: etag.map(|etag| (IF_NONE_MATCH, etag)),
-        body: None,
         compressed: !remote.is_loopback(),
-        media_type: SNAPSHOT_MEDIA_TYPE,
         media_types_too: MEDIA_TYPES_TOO,
+        ..Request::get(remote, remote.url.clone(), SNAPSHOT_MEDIA_TYPE)
     }
 }

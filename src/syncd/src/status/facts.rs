@@ -107,17 +107,6 @@ impl SourceFacts {
         }
     }
 
-    pub(super) fn failed(&mut self, state: State, what: &str) {
-        self.failures += 1;
-        self.last_error = Some(LastError::now(what));
-        self.enter(state);
-    }
-
-    pub(super) fn changed(&mut self, keys: u64, what: Option<String>) {
-        self.changes += keys;
-        self.last_change = Some(LastChange { at: Timestamp::now(), what });
-    }
-
     /// How many keys are in force.
     pub(crate) fn keys(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.keys)

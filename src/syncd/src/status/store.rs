@@ -165,7 +165,11 @@ impl StatusWriter {
 
     /// What went wrong, in one line that is safe to print.
     pub(crate) fn failed(&self, state: State, what: &str) {
-        self.update(|source| source.failed(state, what));
+        self.update(|source| {
+            source.failures += 1;
+            source.last_error = Some(LastError::now(what));
+            source.enter(state);
+        });
     }
 
     /// What HEAD says now, with `cursor` in the source's own words.
@@ -175,7 +179,10 @@ impl StatusWriter {
 
     /// This number of keys has changed; `last` says how the last of them did.
     pub(crate) fn changed(&self, keys: u64, last: Option<String>) {
-        self.update(|source| source.changed(keys, last));
+        self.update(|source| {
+            source.changes += keys;
+            source.last_change = Some(LastChange { at: Timestamp::now(), what: last });
+        });
     }
 
     pub(crate) fn sequence_at_source(&self, sequence: u64) {

@@ -99,7 +99,10 @@ impl Sources {
         let before = std::mem::replace(&mut self.files, digests);
         for Running { source, .. } in self.running.values() {
             let files = source.settings.files();
-            let is_changed = files.iter().any(|file| before.get(*file) != self.files.get(*file));
+            // The files of a source that was just started are not known from before.
+            let is_changed = files
+                .iter()
+                .any(|file| before.get(*file).is_some_and(|digest| self.files.get(*file) != Some(digest)));
             if is_changed {
                 source.credentials_changed();
             }
