@@ -44,6 +44,14 @@ impl Syncd {
         self.daemon.start(command);
     }
 
+    /// Starts it as a service manager does that wants to hear from it at `socket` at least every 30 s.
+    pub fn start_watched(&mut self, socket: &Path) {
+        let mut command = as_user(USER, "env");
+        command.arg(format!("NOTIFY_SOCKET={}", socket.display())).arg("WATCHDOG_USEC=30000000");
+        command.arg(program(Program::Syncd)).arg("--config").arg(&self.configuration);
+        self.daemon.start(command);
+    }
+
     fn start_as(&mut self, arguments: &[&str]) {
         let mut command = as_user(USER, program(Program::Syncd));
         command.arg("--config").arg(&self.configuration).args(arguments);

@@ -44,15 +44,52 @@ pub(crate) struct Pair {
 impl Database {
     /// All keys that it has, asked of itself.
     pub(crate) fn keys(&self) -> Result<Vec<Registered>, String> {
-        const ALL: &str = "SELECT entry FROM keys";
-        let finished = match self {
-            Self::Sqlite(sqlite) => sqlite.ask(ALL),
-            Self::Postgres(pair) => pair.ask(ALL),
-        };
+        let finished = self.ask("SELECT entry FROM keys");
         if !finished.status.success() {
             return Err(format!("the database does not answer: {}", finished.stderr.trim_end()));
         }
         finished.stdout.lines().map(registered).collect()
+    }
+
+    /// Registers `count` hosts that are there and have never applied a change: commands for so many take minutes.
+    pub(crate) fn add_silent_hosts(&self, count: u32) {
+        let numbers = match self {
+            Self::Sqlite(_) => format!(
+                "(WITH RECURSIVE one(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM one WHERE n < {count}) SELECT n FROM one)"
+            ),
+            Self::Postgres(_) => format!("generate_series(1, {count}) AS numbers(n)"),
+        };
+        let soon = jiff::Timestamp::now().as_millisecond() + 3_600_000;
+        self.change(&format!(
+            "INSERT INTO hosts (id, name, created_at) SELECT 'silent_' || n, 'silent-' || n, 0 FROM {numbers};
+             INSERT INTO receipts (host_id, epoch, sequence, seen_at)
+                SELECT hosts.id, service.epoch, 0, {soon} FROM hosts, service WHERE hosts.id LIKE 'silent_%'"
+        ));
+    }
+
+    /// Removes them again.
+    pub(crate) fn remove_silent_hosts(&self) {
+        self.change(
+            "DELETE FROM receipts WHERE host_id LIKE 'silent_%'; DELETE FROM hosts WHERE id LIKE 'silent_%'",
+        );
+    }
+
+    /// Whether an account's history tells of something that was done to the key `name`.
+    pub(crate) fn has_trace(&self, name: &str) -> bool {
+        let finished = self.ask(&format!("SELECT count(*) FROM audit WHERE subject = '{name}'"));
+        finished.status.success() && finished.stdout.trim() != "0"
+    }
+
+    fn ask(&self, statements: &str) -> Finished {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.ask(statements),
+            Self::Postgres(pair) => pair.ask(statements),
+        }
+    }
+
+    fn change(&self, statements: &str) {
+        let finished = self.ask(statements);
+        assert!(finished.status.success(), "the tables are as this program knows them: {}", finished.stderr);
     }
 
     pub(crate) fn sqlite(&self) -> &Sqlite {

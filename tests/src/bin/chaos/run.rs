@@ -9,20 +9,22 @@ use std::time::{Duration, Instant};
 use crate::checks::health::Served;
 use crate::checks::resources::{Peaks, Processes};
 use crate::checks::{health, hosts, logins, resources};
-use crate::conditions::RECOVERY;
+use crate::conditions::{Excuses, RECOVERY};
 use crate::database::Registered;
 use crate::faults::{Choice, Fault, Victim};
 use crate::log::Log;
 use crate::plan::{Companion, Plan, Step};
 use crate::shared::Shared;
 use crate::users;
-use crate::world::{Kind, World, cursor_at};
+use crate::world::{Host, Kind, Replica, World, standing_at};
 
 const TICK: Duration = Duration::from_millis(50);
 /// `pushkeys status` is asked at most so often.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
 /// What a host's status says of a fault is said within this time.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(20);
+/// Half of the changes take no longer, on a machine that does much else: alone, they take some milliseconds.
+const SLOWNESS_MS_MAX: u64 = 1_500;
 /// Changes that a replica takes one after the other before it counts as serving again.
 const SERVED_MIN: u64 = 4;
 /// Requests that are on their way end within this time.
@@ -42,11 +44,11 @@ pub(crate) struct Run {
 /// Runs the steps of `plan` until they, or the time, have run out, or something was wrong.
 pub(crate) fn run(run: &Run, plan: Plan, log: &Arc<Log>) {
     let world = World::start(run.kind, run.seed, log);
-    let mut fleet = Fleet::watch(world, run.seed);
+    let mut fleet = Fleet::watch(world, run);
     let began = Instant::now();
     fleet.settle("the fleet is started", FIRST_CALM);
     for (number, step) in (1..).zip(plan) {
-        if began.elapsed() > run.time || (log.has_violation() && !run.keep_going) {
+        if began.elapsed() > run.time || fleet.is_lost || (log.has_violation() && !run.keep_going) {
             break;
         }
         fleet.step(number, &step);
@@ -62,10 +64,14 @@ struct Fleet {
     processes: Processes,
     peaks: Peaks,
     threads: Vec<JoinHandle<()>>,
+    keep_going: bool,
+    /// Whether not even a restart made everything right.
+    is_lost: bool,
 }
 
 impl Fleet {
-    fn watch(world: World, seed: u64) -> Self {
+    fn watch(world: World, run: &Run) -> Self {
+        let seed = run.seed;
         let (processes, peaks) = (Processes::default(), Peaks::default());
         let mut threads = users::start(&world, seed);
         let (served, probes) = health::start(&world);
@@ -74,7 +80,8 @@ impl Fleet {
         threads.push(logins::start(&world, seed));
         threads.push(resources::start(&world, &processes, &peaks));
         let shared = Arc::clone(&world.shared);
-        Self { world, shared, served, processes, peaks, threads }
+        let keep_going = run.keep_going;
+        Self { world, shared, served, processes, peaks, threads, keep_going, is_lost: false }
     }
 
     fn step(&mut self, number: usize, step: &Step) {
@@ -85,6 +92,8 @@ impl Fleet {
         let end = (fault.begin)(&mut self.world, choice);
         self.expect_status(fault, choice);
         let mut other = None;
+        // What was asked for before it began is not its affair.
+        let _ = self.shared.counts.median_ms();
         let began = Instant::now();
         let mut companion = companion.as_ref();
         while began.elapsed() < choice.hold && !self.shared.is_over() {
@@ -96,6 +105,7 @@ impl Fleet {
             thread::sleep(TICK);
         }
         self.await_expectations();
+        self.check_slowness(fault);
         if let Some((spell, end)) = other {
             end(&mut self.world);
             self.shared.conditions.end(spell);
@@ -105,6 +115,16 @@ impl Fleet {
         self.shared.conditions.end(spell);
         self.shared.log.say("fault", &format!("{number}: {} is over", fault.name));
         self.settle(fault.name, RECOVERY);
+    }
+
+    /// Where nothing excuses that changes fail, nothing excuses either that everybody waits for them.
+    fn check_slowness(&self, fault: &Fault) {
+        let Some(median) = self.shared.counts.median_ms() else { return };
+        self.shared.log.note("users", &format!("half of the changes took {median} ms or less"));
+        if !fault.excuses.writes && median > SLOWNESS_MS_MAX {
+            let text = format!("half of the changes take {median} ms or longer during {}", fault.name);
+            self.shared.log.violation("users", &text, Instant::now());
+        }
     }
 
     fn begin_companion(&mut self, companion: &Companion) -> (u64, crate::faults::End) {
@@ -178,26 +198,46 @@ impl Fleet {
     /// holds, and say that nothing is wrong.
     fn settle(&mut self, after: &str, limit: Duration) {
         let began = Instant::now();
-        self.served.iter().for_each(|served| served.forget());
-        let mut wrong = String::new();
-        while began.elapsed() < limit {
-            self.look();
-            wrong = match self.is_served().and_then(|()| self.agrees()) {
-                Ok(()) => {
-                    let seconds = began.elapsed().as_secs_f64();
-                    self.shared
-                        .log
-                        .say("settled", &format!("after {seconds:.1} s: hosts hold what the database holds"));
-                    return;
-                }
-                Err(wrong) => wrong,
-            };
-            thread::sleep(TICK);
-        }
+        let Err(wrong) = self.is_right_within(limit) else { return };
         let text = format!("{} s after {after}, all is not right: {wrong}", limit.as_secs());
         self.shared.log.violation("settled", &text, began);
-        // A run that goes on begins again from what is there.
+        if self.keep_going {
+            self.restart_all();
+        }
         self.shared.conditions.is_right();
+    }
+
+    /// What a person would do, so that a run can go on after what did not become right by itself.
+    fn restart_all(&mut self) {
+        self.shared.log.say("person", "restarts everything");
+        let spell = self.shared.conditions.begin(Excuses { silent: true, ..Excuses::SERVICE }, 0);
+        self.world.replicas.iter_mut().for_each(Replica::kill);
+        self.world.replicas.iter_mut().for_each(Replica::launch);
+        for host in &mut self.world.hosts {
+            host.kill_syncd();
+            host.start_syncd();
+        }
+        self.shared.conditions.end(spell);
+        if let Err(wrong) = self.is_right_within(RECOVERY) {
+            self.shared.log.violation("settled", &format!("after a restart too: {wrong}"), Instant::now());
+            self.is_lost = true;
+        }
+    }
+
+    fn is_right_within(&mut self, limit: Duration) -> Result<(), String> {
+        let began = Instant::now();
+        self.served.iter().for_each(|served| served.forget());
+        loop {
+            self.look();
+            match self.is_served().and_then(|()| self.agrees()) {
+                Ok(()) => break,
+                Err(wrong) if began.elapsed() > limit => return Err(wrong),
+                Err(_) => thread::sleep(TICK),
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        self.shared.log.say("settled", &format!("after {seconds:.1} s: hosts hold what the database holds"));
+        Ok(())
     }
 
     fn is_served(&self) -> Result<(), String> {
@@ -256,7 +296,7 @@ impl Fleet {
                 return Err(format!("push-{number} and the database differ: {}", difference(&here, held)));
             }
         }
-        self.cursors_agree()?;
+        self.standings_agree()?;
         for (number, host) in (1..).zip(&self.world.hosts) {
             let finished = host.push.pushkeys(&["status"]);
             if !finished.status.success() {
@@ -270,16 +310,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// Every replica is where every host is.
-    fn cursors_agree(&self) -> Result<(), String> {
-        let Some(token) = self.world.hosts.first().map(crate::world::Host::token) else { return Ok(()) };
+    /// Every host is where every replica is, and holds the same where that is told.
+    fn standings_agree(&self) -> Result<(), String> {
+        let Some(token) = self.world.hosts.first().map(Host::token) else { return Ok(()) };
         for (number, replica) in (1..).zip(&self.world.replicas) {
-            let there = cursor_at(&replica.service.url(), &token)?;
+            let there = standing_at(&replica.service.url(), &token)?;
             for (name, host) in (1..).zip(&self.world.hosts) {
-                // HEAD keeps it behind how the entries are rendered.
-                let here = host.cursor().unwrap_or_default();
-                if here.rsplit(':').next() != Some(there.as_str()) {
-                    return Err(format!("push-{name} is at `{here}`, and replica {number} at `{there}`"));
+                let here = host.standing();
+                let is_same_digest =
+                    here.digest.is_none() || there.digest.is_none() || here.digest == there.digest;
+                if here.cursor != there.cursor || !is_same_digest {
+                    return Err(format!("push-{name} is at {here:?}, and replica {number} at {there:?}"));
                 }
             }
         }

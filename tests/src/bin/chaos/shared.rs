@@ -32,6 +32,18 @@ pub(crate) struct Counts {
     pub(crate) is_told: AtomicBool,
     pub(crate) lookups: AtomicU64,
     pub(crate) logins: AtomicU64,
+    /// How long each of the changes took that were confirmed since this was emptied, in milliseconds.
+    pub(crate) times: Mutex<Vec<u64>>,
+}
+
+impl Counts {
+    /// The median of the times since it was last asked for, where there are enough of them to tell.
+    pub(crate) fn median_ms(&self) -> Option<u64> {
+        const ENOUGH: usize = 8;
+        let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
+        times.sort_unstable();
+        if times.len() < ENOUGH { None } else { times.get(times.len() / 2).copied() }
+    }
 }
 
 impl Shared {

@@ -1,7 +1,7 @@
 //! Users who add and remove their keys all the time, as fast as one who waits for answers and thinks for a moment.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -123,7 +123,8 @@ impl User {
 
     fn is_served(&mut self, what: &str, sent: Instant) {
         let shared = &self.shared;
-        let millis = sent.elapsed().as_millis();
+        let millis = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        shared.counts.times.lock().unwrap_or_else(PoisonError::into_inner).push(millis);
         shared.counts.confirmed.fetch_add(1, Ordering::Relaxed);
         shared.log.note(&self.name, &format!("{what}: confirmed after {millis} ms"));
         if let Some(since) = self.failing_since.take()

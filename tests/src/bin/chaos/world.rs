@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,9 +106,10 @@ pub(crate) struct World {
     pub(crate) residents: Vec<UserKey>,
     /// Their registrations, by their fingerprints.
     pub(crate) resident_ids: BTreeMap<String, String>,
-    /// An account that abuses what it may, and the text of a key of its own.
+    /// An account that abuses what it may, and two keys of its own.
     pub(crate) eve: Account,
     pub(crate) eve_key: String,
+    pub(crate) eve_other_key: String,
     /// The token of a host that was taken over.
     pub(crate) stolen_token: String,
     /// Private keys of users.
@@ -180,7 +181,8 @@ impl World {
             replicas.iter().map(|replica| replica.service.address().to_owned()).collect();
         let (residents, resident_ids) = import_residents(first, seed, kind.residents());
         let (eve, stolen_token) = (first.account("eve"), first.host_token("stolen"));
-        let eve_key = SyntheticKeys::new(EVE_SEED).next().expect("keys without end").text;
+        let mut eves = SyntheticKeys::new(EVE_SEED).map(|key| key.text);
+        let [eve_key, eve_other_key] = [(); 2].map(|()| eves.next().expect("keys without end"));
         let users: Vec<Account> =
             (1..=USERS).map(|number| first.account(&format!("user-{number}"))).collect();
         let probes = replicas.iter().zip(1..).map(|(replica, number)| {
@@ -210,6 +212,7 @@ impl World {
             resident_ids,
             eve,
             eve_key,
+            eve_other_key,
             stolen_token,
             _keys: private,
             rooms: Vec::new(),
@@ -424,6 +427,12 @@ impl Host {
         self.state = State::Running;
     }
 
+    /// The daemon, watched at `socket`.
+    pub(crate) fn start_syncd_watched(&mut self, socket: &Path) {
+        self.push.syncd.start_watched(socket);
+        self.state = State::Running;
+    }
+
     pub(crate) fn freeze_syncd(&mut self) {
         self.state = State::Frozen;
         self.push.syncd.freeze();
@@ -451,13 +460,16 @@ impl Host {
         Ok(keys)
     }
 
-    /// The cursor of what is in force.
-    pub(crate) fn cursor(&self) -> Option<String> {
-        let head = fs::read_to_string(self.push.cache().join("api/HEAD")).ok()?;
-        head.lines().find_map(|line| line.strip_prefix("cursor=")).map(str::to_owned)
+    /// Where what is in force stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let head = fs::read_to_string(self.push.cache().join("api/HEAD")).unwrap_or_default();
+        let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        // The cursor stands behind how the entries are rendered.
+        let cursor = value("cursor").and_then(|cursor| cursor.rsplit(':').next());
+        Standing { cursor: cursor.unwrap_or_default().to_owned(), digest: value("digest").map(str::to_owned) }
     }
 
-    /// Waits until its lookups refuse to answer, as past `max_stale`.
+    /// Whether its lookups refuse to answer, as past `max_stale`.
     pub(crate) fn refuses(&self, key: &UserKey) -> Result<(), String> {
         let answer = self.push.lookup("git", &key.fingerprint);
         if answer.code == Some(0) { Err(format!("a lookup answers: {answer:?}")) } else { Ok(()) }
@@ -465,7 +477,7 @@ impl Host {
 }
 
 /// Writes the file of a local account, so that the daemon sees it whole.
-pub(crate) fn write_local_key(folder: &std::path::Path, account: &str, key: &Key) {
+pub(crate) fn write_local_key(folder: &Path, account: &str, key: &Key) {
     let new = folder.join(format!(".{account}"));
     fs::write(&new, format!("{}\n", key.text())).expect("own file");
     fs::rename(new, folder.join(format!("{account}.pub"))).expect("own file");
@@ -551,17 +563,26 @@ fn keys_of_users(users: &[Account], seed: u64) -> (Vec<Key>, Vec<UserKey>) {
     (private, keys)
 }
 
-/// The cursor of the snapshot that the service hands out at `url` now, as it stands in HEAD.
-pub(crate) fn cursor_at(url: &str, token: &str) -> Result<String, String> {
+/// Where a service, or a cache, stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) cursor: String,
+    /// The digest over all keys, where it is told.
+    pub(crate) digest: Option<String>,
+}
+
+/// Where the snapshot stands that the service hands out at `url` now.
+pub(crate) fn standing_at(url: &str, token: &str) -> Result<Standing, String> {
     let snapshot = snapshot_at(url, token, Duration::from_secs(5))?;
     let header = snapshot.lines().next().unwrap_or_default();
     let header: Value = serde_json::from_str(header).map_err(|error| format!("{error}: {header}"))?;
-    let parts = ["epoch", "sequence", "chain"].iter().filter_map(|field| match header.get(*field)? {
+    let text = |field: &str| match header.get(field)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    });
-    Ok(parts.collect::<Vec<_>>().join("-"))
+    };
+    let parts = ["epoch", "sequence", "chain"].into_iter().filter_map(text);
+    Ok(Standing { cursor: parts.collect::<Vec<_>>().join("-"), digest: text("digest") })
 }
 
 /// The snapshot that the service at `url` gives to the host of `token`.

@@ -1,4 +1,4 @@
-//! One address, account or host that does as much as it can of what it may. Nobody else notices: all this excuses nothing.
+//! An address or a host that does as much as it can of what it may. Nobody else notices: all this excuses nothing.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,15 +18,13 @@ use super::{Choice, End, Fault, LARGE, USUAL, Victim};
 use crate::world::{World, snapshot_at};
 
 /// Where the abuser sits: an address of its own on this machine.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 66, 1);
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 66, 1);
 const SILENT: u32 = 300;
 const SIGN_INS: u32 = 300;
 const REPORTING: u32 = 32;
 const HELD_SNAPSHOTS: u32 = 8;
 /// Shorter than any deadline of the service.
 const HELD_TIME: Duration = Duration::from_mins(1);
-const WAITING: u32 = 100;
-const ASKING: u32 = 16;
 /// As many uses as one report may tell of.
 const USES: usize = 1_024;
 /// A connection that says nothing ends within ten seconds, and this is how long it takes to be seen.
@@ -76,30 +74,21 @@ pub(super) const FAULTS: &[Fault] = &[
         begin: untaken_snapshots,
         ..USUAL
     },
-    Fault {
-        name: "abuse-account",
-        about: "one account: changes that wait for all hosts on many connections, or lists as fast as they come",
-        victim: Victim::Replica,
-        variants: &["waits", "lists"],
-        seconds: (8, 12),
-        begin: account,
-        ..USUAL
-    },
 ];
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Answers = Arc<Mutex<BTreeMap<String, u64>>>;
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Answers = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// What an abuser does until it is dropped.
-struct Flood {
+pub(super) struct Flood {
     is_over: Arc<AtomicBool>,
-    answers: Answers,
+    pub(super) answers: Answers,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Flood {
     /// Starts `count` tasks, each of which does what `task` says once more whenever it has done it.
-    fn start(count: u32, task: impl Fn(u32, Answers) -> Task + Send + Sync + 'static) -> Self {
+    pub(super) fn start(count: u32, task: impl Fn(u32, Answers) -> Task + Send + Sync + 'static) -> Self {
         let (is_over, answers) = (Arc::<AtomicBool>::default(), Answers::default());
         let (over, told) = (Arc::clone(&is_over), Arc::clone(&answers));
         let thread = thread::spawn(move || {
@@ -130,7 +119,7 @@ impl Flood {
     }
 
     /// What ends it, and says what it was answered.
-    fn end(self) -> End {
+    pub(super) fn end(self) -> End {
         Box::new(move |world| world.shared.log.say("abuser", &format!("was answered {}", self.told())))
     }
 }
@@ -142,7 +131,7 @@ impl Drop for Flood {
     }
 }
 
-fn count(answers: &Answers, answer: String) {
+pub(super) fn count(answers: &Answers, answer: String) {
     *answers.lock().unwrap_or_else(PoisonError::into_inner).entry(answer).or_default() += 1;
 }
 
@@ -152,12 +141,12 @@ fn address(number: u32) -> Ipv4Addr {
 }
 
 /// A client that comes from `address`.
-fn client(address: Ipv4Addr) -> Client {
+pub(super) fn client(address: Ipv4Addr) -> Client {
     let builder = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).local_address(IpAddr::V4(address));
     builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client")
 }
 
-async fn ask(request: RequestBuilder, answers: Answers) {
+pub(super) async fn ask(request: RequestBuilder, answers: Answers) {
     match request.send().await {
         Ok(reply) => {
             let status = reply.status().as_u16();
@@ -172,6 +161,14 @@ async fn ask(request: RequestBuilder, answers: Answers) {
     }
 }
 
+/// The status that a request for `url` with this credential is answered with, if it is.
+pub(super) fn blocking_status(url: &str, authorization: &str) -> Option<u16> {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).build().expect("a client");
+    let request = client.get(url).header("Authorization", authorization);
+    runtime.block_on(async { request.send().await.ok().map(|reply| reply.status().as_u16()) })
+}
+
 async fn connect(to: SocketAddr, receive_bytes: Option<u32>) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = receive_bytes {
@@ -181,7 +178,7 @@ async fn connect(to: SocketAddr, receive_bytes: Option<u32>) -> std::io::Result<
     socket.connect(to).await
 }
 
-fn replica(world: &mut World, choice: &Choice) -> (String, SocketAddr) {
+pub(super) fn replica(world: &mut World, choice: &Choice) -> (String, SocketAddr) {
     let service = &world.replica(choice.victim).service;
     (service.url(), service.address().parse().expect("an address and a port"))
 }
@@ -301,24 +298,4 @@ fn report(world: &World, is_usage: bool) -> (&'static str, String) {
     let revoked = keys
         .map(|key| json!({"what": {"fingerprint": key.fingerprint.to_string()}, "since": at.to_string()}));
     ("/v1/feed/revoked", json!({"revoked": revoked.collect::<Vec<_>>()}).to_string())
-}
-
-fn account(world: &mut World, choice: &Choice) -> End {
-    let (url, _) = replica(world, choice);
-    let token = world.eve.token().to_owned();
-    let key = serde_json::Value::from(world.eve_key.clone()).to_string();
-    let client = client(ADDRESS);
-    let flood = if choice.variant == "waits" {
-        Flood::start(WAITING, move |_, answers| {
-            let request = client.put(format!("{url}/v2/self/keys/a?wait=5s")).bearer_auth(&token);
-            let request = request.header("Content-Type", "application/json").body(key.clone());
-            Box::pin(ask(request, answers))
-        })
-    } else {
-        Flood::start(ASKING, move |_, answers| {
-            let request = client.get(format!("{url}/v2/self/keys")).bearer_auth(&token);
-            Box::pin(ask(request, answers))
-        })
-    };
-    flood.end()
 }

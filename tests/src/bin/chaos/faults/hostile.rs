@@ -1,12 +1,16 @@
 //! A key service of somebody else's that answers what it likes. Nothing of it empties a cache, brings back what was
 //! removed, or makes a host ask for more and more.
 
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pushkeys_tests::Room;
 use serde_json::json;
 
 use super::{Choice, End, Fault, USUAL, Victim};
@@ -20,6 +24,13 @@ const SNAPSHOTS_MAX: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 /// The pause between two bytes of an answer that crawls.
 const CRAWL: Duration = Duration::from_millis(500);
+/// A snapshot that is slow and moves: some bytes, and a pause below the silence that a host takes.
+const DRIP_BYTES: usize = 80;
+const DRIP_PAUSE: Duration = Duration::from_secs(2);
+/// Longer than a daemon's own patience with a task that is stuck.
+const DRIP_TIME: Duration = Duration::from_secs(340);
+/// `WatchdogSec` of the unit.
+const WATCHDOG: Duration = Duration::from_secs(30);
 const ENDLESS_BYTES: usize = 64 * 1024;
 /// Entries that are missing from each snapshot of an erosion: each alone is below `shrink_max`.
 const ERODED: usize = 9;
@@ -86,6 +97,18 @@ pub(super) const FAULTS: &[Fault] = &[
         ..USUAL
     },
     Fault {
+        name: "hostile-drip",
+        about: "a foreign service's snapshot comes some bytes every two seconds: slow is not stuck, so the daemon goes on \
+                telling the service manager that it lives. Takes minutes: only by name",
+        victim: Victim::Host,
+        variants: &["drip"],
+        seconds: (1, 2),
+        excuses: Excuses::HOST,
+        weight: 0,
+        begin: drip_and_watch,
+        ..USUAL
+    },
+    Fault {
         name: "replayed-snapshot",
         about: "something between a host and the service asks for a snapshot, and answers with one of 20 s before",
         victim: Victim::Host,
@@ -121,6 +144,7 @@ const EVILS: &[Evil] = &[
     Evil { name: "endless-body", snapshot: Some(endless_body), changes: None },
     Evil { name: "crawling", snapshot: Some(crawling), changes: None },
     Evil { name: "error", snapshot: Some(error), changes: Some(error) },
+    Evil { name: "drip", snapshot: Some(drip), changes: None },
     Evil { name: "after-heartbeat", snapshot: None, changes: Some(heartbeat_and_reset) },
     Evil { name: "after-change", snapshot: None, changes: Some(change_and_reset) },
     Evil { name: "at-once", snapshot: None, changes: None },
@@ -149,6 +173,40 @@ fn turn(world: &mut World, choice: &Choice) -> End {
         if asked.0 > SNAPSHOTS_MAX {
             shared.log.violation(&actor, &told, Instant::now());
         }
+    })
+}
+
+fn drip_and_watch(world: &mut World, choice: &Choice) -> End {
+    let victim = choice.victim;
+    let room = Room::temporary();
+    let path = room.join("notify");
+    let socket = UnixDatagram::bind(&path).expect("own directory");
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("own socket");
+    socket.set_nonblocking(true).expect("own socket");
+    world.host(victim).kill_syncd();
+    // What it has of the foreign service is to be brought up to date.
+    let end = turn(world, choice);
+    world.host(victim).start_syncd_watched(&path);
+    let (began, mut heard, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    world.expects("the daemon goes on saying that it lives", DRIP_TIME + WATCHDOG, move |_| {
+        longest = longest.max(heard.elapsed());
+        let mut message = [0; 4096];
+        while let Ok(length) = socket.recv(&mut message) {
+            if String::from_utf8_lossy(message.get(..length).unwrap_or_default()).contains("WATCHDOG=1") {
+                heard = Instant::now();
+            }
+        }
+        if longest <= WATCHDOG && began.elapsed() > DRIP_TIME {
+            return Ok(());
+        }
+        Err(format!("at its longest, it said nothing for {} s", longest.as_secs()))
+    });
+    Box::new(move |world| {
+        end(world);
+        let host = world.host(victim);
+        host.kill_syncd();
+        host.start_syncd();
+        drop(room);
     })
 }
 
@@ -326,6 +384,20 @@ fn crawling(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
         }
         stream.write_all(&[byte])?;
         thread::sleep(CRAWL);
+    }
+    Ok(())
+}
+
+fn drip(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {NDJSON}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let text = foreign.state().snapshot();
+    for piece in text.as_bytes().chunks(DRIP_BYTES) {
+        if !foreign.is_evil() {
+            break;
+        }
+        stream.write_all(&chunk(&String::from_utf8_lossy(piece)))?;
+        thread::sleep(DRIP_PAUSE);
     }
     Ok(())
 }

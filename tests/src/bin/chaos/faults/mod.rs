@@ -2,9 +2,30 @@
 //!
 //! A fault is one entry of a table: a name, where it can happen, to whom, how long it lasts, what it excuses, what
 //! `pushkeys status` must say meanwhile, and a function that begins it and gives what ends it. To add one, write such a
-//! function and its entry; the plan draws it from then on, `--faults NAME` runs it alone, and all checks watch it.
+//! function and its entry; the plan draws it from then on, `--faults NAME` runs it alone, and all checks watch it:
+//!
+//! ```ignore
+//! Fault {
+//!     name: "full-cache",
+//!     about: "the disk of a host's cache is full, and has room again",
+//!     victim: Victim::Host,                  // `choice.victim` is its number
+//!     seconds: (6, 12),                      // drawn between these, and held before the function's answer is called
+//!     excuses: Excuses::HOST,                // the victim may be behind; everything else must go on
+//!     status: &["no space", "disk", "full"], // `pushkeys status` there exits with 1, and says one of these
+//!     begin: |world, choice| {
+//!         let victim = choice.victim;
+//!         world.host(victim).disk.fill();
+//!         Box::new(move |world| world.host(victim).disk.make_room())
+//!     },
+//!     ..USUAL
+//! }
+//! ```
+//!
+//! What else is to be seen while it lasts is said by [`World::expects`]. What is lost with a database is bracketed by
+//! `conditions.loses()` and `has_lost()`; the database itself is asked afterwards.
 
 mod abuse;
+mod account;
 mod clock;
 mod database;
 mod host;
@@ -94,6 +115,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
         clock::FAULTS,
         hostile::FAULTS,
         abuse::FAULTS,
+        account::FAULTS,
     ]
     .into_iter()
     .flatten()
