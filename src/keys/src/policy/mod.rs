@@ -22,4 +22,4 @@ pub use algorithm::Algorithm;
 pub use compromised::{CompromisedList, ParseCompromisedListError};
 pub use limits::{KEY_TEXT_BYTES_MAX, RSA_MODULUS_BITS_MIN};
 pub use refusal::Refusal;
-pub use valid_key::{Policy, ValidKey};
+pub use valid_key::{Policy, ValidKey, md5_fingerprint};

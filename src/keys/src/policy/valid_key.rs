@@ -116,16 +116,8 @@ impl ValidKey {
     /// collisions, so nothing may be decided by it.
     #[must_use]
     pub fn md5(&self) -> String {
-        let base64 = self.canonical_text.rsplit(' ').next().unwrap_or_default();
-        // The invariant says that this decodes.
-        let blob = Base64::decode_vec(base64).unwrap_or_default();
-        let mut text = String::with_capacity(3 * 16);
-        for byte in Md5::digest(blob) {
-            let separator = if text.is_empty() { "" } else { ":" };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{separator}{byte:02x}");
-        }
-        text
+        // The invariant says that there is one.
+        md5_fingerprint(&self.canonical_text).unwrap_or_default()
     }
 
     /// The key as `type base64`, in the canonical encoding, without a comment.
@@ -139,6 +131,20 @@ impl ValidKey {
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
     }
+}
+
+/// The MD5 fingerprint, as [`ValidKey::md5`] gives it, of the key in `text`, which was a valid key once and need not be
+/// validated again to be shown. `None`: there is nothing in base64 after the type.
+#[must_use]
+pub fn md5_fingerprint(text: &str) -> Option<String> {
+    let blob = Base64::decode_vec(text.split_ascii_whitespace().nth(1)?).ok()?;
+    let mut shown = String::with_capacity(3 * 16);
+    for byte in Md5::digest(blob) {
+        let separator = if shown.is_empty() { "" } else { ":" };
+        // Writing to a String cannot fail.
+        let _ = write!(shown, "{separator}{byte:02x}");
+    }
+    Some(shown)
 }
 
 fn canonical_text(algorithm: Algorithm, base64: &str) -> Box<str> {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use axum::middleware;
 use pushkeys_daemon::service_manager;
 use pushkeys_files::Attributes;
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, Policy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,8 @@ const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 const ADDRESS_FILE_MODE: u32 = 0o644;
 /// Signs of life in the time after which systemd restarts the service: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
+/// How long a batch of old keys waits for the one before it.
+const FACTS_PAUSE: Duration = Duration::from_millis(20);
 /// How often it is written what hosts have applied.
 const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -66,7 +68,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let api = Api {
         store: store.clone(),
         authenticator,
-        policy,
+        policy: policy.clone(),
         allowed_origins: config.allowed_origins.clone().into(),
         limits,
         github,
@@ -77,6 +79,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let router = with_request_ids(counted);
     serve_metrics(config, metrics.clone(), hub.clone()).await?;
 
+    tokio::spawn(fill_key_facts(store.clone(), policy, stopping.clone()));
     let acknowledgements = tokio::spawn(write_acknowledgements(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
@@ -108,6 +111,28 @@ async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
     }
     if let Err(error) = store.write_acknowledgements().await {
         tracing::warn!("{}", ErrorReport::of(&error));
+    }
+}
+
+/// Fills in what the key page shows of keys that were stored by an older version, beside all else that is served.
+async fn fill_key_facts(store: Store, policy: Arc<Policy>, stopping: CancellationToken) {
+    let filling = async {
+        let mut filled = 0;
+        loop {
+            match store.fill_key_facts(&policy).await {
+                Ok(0) => return filled,
+                Ok(count) => filled += count,
+                Err(error) => {
+                    tracing::warn!("the next start goes on: {}", ErrorReport::of(&error));
+                    return filled;
+                }
+            }
+            // Others write in between.
+            tokio::time::sleep(FACTS_PAUSE).await;
+        }
+    };
+    if let Some(filled @ 1..) = stopping.run_until_cancelled(filling).await {
+        tracing::info!(keys = filled, "type and size of {filled} keys are stored now");
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey};
+use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey, md5_fingerprint};
 use serde::Deserialize;
 
 use super::config::PushHost;
@@ -147,10 +147,7 @@ async fn fill_page(
         warnings: warnings.into_iter().map(|warning| warning_row(warning, texts)).collect(),
         keys: keys
             .into_iter()
-            .map(|key| KeyRow {
-                revoked: revoked(&key, &revocations, texts),
-                ..key_row(console, key, now, texts)
-            })
+            .map(|key| KeyRow { revoked: revoked(&key, &revocations, texts), ..key_row(key, now, texts) })
             .collect(),
         in_force,
         github,
@@ -171,17 +168,11 @@ fn revoked(key: &StoredKey, revocations: &[AccountRevocation], texts: &Messages)
     (!hosts.is_empty()).then(|| fill(texts.revoked_on, &[("hosts", &hosts.join(", "))]))
 }
 
-fn key_row(console: &Console, stored: StoredKey, now: Timestamp, texts: &Messages) -> KeyRow {
-    // It was judged when it was stored; the policy may have become stricter since.
-    let key = ValidKey::check(&stored.text, &console.policy).ok();
-    let bits = key.as_ref().map_or_else(String::new, |key| key.bits().to_string());
+fn key_row(stored: StoredKey, now: Timestamp, texts: &Messages) -> KeyRow {
     KeyRow {
-        algorithm: key.as_ref().map_or_else(
-            || stored.text.split(' ').next().unwrap_or_default().to_owned(),
-            |key| key.algorithm().to_string(),
-        ),
-        bits: fill(texts.bits, &[("bits", &bits)]),
-        md5: key.as_ref().map(ValidKey::md5).unwrap_or_default(),
+        algorithm: stored.algorithm,
+        bits: stored.bits.map(|bits| fill(texts.bits, &[("bits", &bits.to_string())])),
+        md5: md5_fingerprint(&stored.text),
         name: stored.name,
         fingerprint: stored.fingerprint.to_string(),
         verified: stored.verified,

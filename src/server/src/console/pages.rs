@@ -216,9 +216,9 @@ pub(super) struct WarningRow {
 pub(super) struct KeyRow {
     pub(super) name: String,
     pub(super) algorithm: String,
-    pub(super) bits: String,
+    pub(super) bits: Option<String>,
     pub(super) fingerprint: String,
-    pub(super) md5: String,
+    pub(super) md5: Option<String>,
     pub(super) verified: bool,
     pub(super) has_expired: bool,
     /// On which hosts it is refused although it is registered.

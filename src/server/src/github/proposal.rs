@@ -130,6 +130,8 @@ mod tests {
         StoredKey {
             name: name.into(),
             text: key.into(),
+            algorithm: String::new(),
+            bits: None,
             fingerprint,
             verified: false,
             expires_at: None,

@@ -212,10 +212,12 @@ async fn insert(transaction: &mut Transaction, rows: &[&Row<'_>]) -> Result<u64,
             row.item.text.as_str().into(),
             row.new.entry.as_str().into(),
             now.into(),
+            row.new.facts.algorithm.as_str().into(),
+            row.new.facts.bits.into(),
         ]
     });
     many(
-        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at) {rows}
+        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, algorithm, bits) {rows}
          ON CONFLICT DO NOTHING",
         values,
     )

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName};
+use sqlx::FromRow;
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::{KeyChange, Numbering};
-use super::columns::{fingerprint, instant, key_id};
+use super::columns::{fingerprint, from_sql, instant, key_id};
 use super::error::StoreError;
 use super::handle::Store;
+use super::key_facts::named_algorithm;
 use crate::database::{Transaction, sql};
 
 /// A key, as its account gets it back.
@@ -17,6 +19,10 @@ pub(crate) struct StoredKey {
     pub(crate) name: String,
     /// The text it was given, one line, comment included.
     pub(crate) text: String,
+    /// Such as `ssh-ed25519`.
+    pub(crate) algorithm: String,
+    /// `None`: not computed yet, or of a key that today's policy refuses.
+    pub(crate) bits: Option<u64>,
     /// Its SHA-256.
     pub(crate) fingerprint: Fingerprint,
     /// Whether the account showed that it holds the private key.
@@ -40,25 +46,27 @@ pub(crate) struct KeyUse {
     pub(crate) host: String,
 }
 
-/// Name, text, fingerprint, when it was verified, expires and was registered, and when and where it was used and checked.
-type StoredKeyRow = (
-    String,
-    String,
-    Vec<u8>,
-    Option<i64>,
-    Option<i64>,
-    i64,
-    Option<i64>,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-);
+#[derive(FromRow)]
+struct StoredKeyRow {
+    name: String,
+    text: String,
+    algorithm: Option<String>,
+    bits: Option<i64>,
+    fingerprint: Vec<u8>,
+    verified_at: Option<i64>,
+    expires_at: Option<i64>,
+    created_at: i64,
+    used_at: Option<i64>,
+    used_host: Option<String>,
+    checked_at: Option<i64>,
+    checked_host: Option<String>,
+}
 
 impl Store {
     /// The keys of `account` in the order of their names.
     pub(crate) async fn keys(&self, account: &AccountId) -> Result<Vec<StoredKey>, StoreError> {
         let rows: Vec<StoredKeyRow> =
-            sql("SELECT k.name, k.text, k.fingerprint, k.verified_at, k.expires_at, k.created_at,
+            sql("SELECT k.name, k.text, k.algorithm, k.bits, k.fingerprint, k.verified_at, k.expires_at, k.created_at,
                  u.used_at, u.used_host, u.checked_at, u.checked_host FROM keys k
              JOIN accounts a ON a.number = k.account LEFT JOIN key_uses u ON u.key = k.number
              WHERE a.id = $1 ORDER BY k.name")
@@ -92,30 +100,20 @@ impl Store {
 }
 
 fn stored_key(row: StoredKeyRow) -> Result<StoredKey, StoreError> {
-    let (
-        name,
-        text,
-        digest,
-        verified_at,
-        expires_at,
-        created_at,
-        used_at,
-        used_host,
-        checked_at,
-        checked_host,
-    ) = row;
     let key_use = |at: Option<i64>, host: Option<String>| {
         at.zip(host).map(|(at, host)| Ok::<_, StoreError>(KeyUse { at: instant(at)?, host })).transpose()
     };
     Ok(StoredKey {
-        name,
-        text,
-        fingerprint: fingerprint(&digest)?,
-        verified: verified_at.is_some(),
-        expires_at: expires_at.map(instant).transpose()?,
-        created_at: instant(created_at)?,
-        last_use: key_use(used_at, used_host)?,
-        last_check: key_use(checked_at, checked_host)?,
+        algorithm: row.algorithm.unwrap_or_else(|| named_algorithm(&row.text).to_owned()),
+        bits: row.bits.map(from_sql).transpose()?,
+        fingerprint: fingerprint(&row.fingerprint)?,
+        verified: row.verified_at.is_some(),
+        expires_at: row.expires_at.map(instant).transpose()?,
+        created_at: instant(row.created_at)?,
+        last_use: key_use(row.used_at, row.used_host)?,
+        last_check: key_use(row.checked_at, row.checked_host)?,
+        name: row.name,
+        text: row.text,
     })
 }
 

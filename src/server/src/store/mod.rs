@@ -28,6 +28,7 @@ mod host_credentials;
 mod host_names;
 mod hosts;
 mod import;
+mod key_facts;
 mod keys;
 mod mail;
 mod oidc;

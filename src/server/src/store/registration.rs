@@ -10,6 +10,7 @@ use super::columns::{key_id, now_ms, to_sql};
 use super::compromised::is_compromised;
 use super::error::StoreError;
 use super::handle::Store;
+use super::key_facts::KeyFacts;
 use super::keys::{Owner, owner, take_key};
 use super::warnings::{WarningKind, warn};
 use crate::database::{Transaction, sql};
@@ -269,6 +270,7 @@ pub(super) struct NewKey {
     pub(super) id: KeyId,
     pub(super) fingerprint: Fingerprint,
     pub(super) entry: String,
+    pub(super) facts: KeyFacts,
 }
 
 impl NewKey {
@@ -292,7 +294,7 @@ impl NewKey {
             expires_at,
         };
         let entry = String::from_utf8(entry.to_json()).map_err(|_| StoreError::malformed("a name"))?;
-        Ok(Self { id, fingerprint, entry })
+        Ok(Self { id, fingerprint, entry, facts: KeyFacts::of(key) })
     }
 
     async fn insert(
@@ -302,8 +304,8 @@ impl NewKey {
         registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
         sql("INSERT INTO keys
-                 (fingerprint, account, id, name, text, entry, created_at, verified_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+                 (fingerprint, account, id, name, text, entry, created_at, verified_at, expires_at, algorithm, bits)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
         .bind(self.fingerprint.as_bytes().as_slice())
         .bind(owner.number)
         .bind(self.id.as_str())
@@ -313,6 +315,8 @@ impl NewKey {
         .bind(now_ms())
         .bind(registration.verified_at)
         .bind(registration.expires_at_ms())
+        .bind(self.facts.algorithm.as_str())
+        .bind(self.facts.bits)
         .execute(transaction)
         .await
         .map_err(StoreError::of("store a key"))?;

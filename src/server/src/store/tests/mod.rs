@@ -1,6 +1,7 @@
 //! The store on real databases, without a service around it.
 
 mod changes;
+mod key_facts;
 mod linked;
 
 use std::time::Duration;
