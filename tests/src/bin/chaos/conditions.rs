@@ -25,11 +25,22 @@ pub(crate) enum Hosts {
     Everybody,
 }
 
+/// How users are served who change their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// As ever.
+    Served,
+    /// Each change takes its time.
+    Slow,
+    /// Or they are not.
+    MayFail,
+}
+
 /// What may be off from the beginning of a fault until [`RECOVERY`] after its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Excuses {
-    /// Requests of users may fail.
-    pub(crate) writes: bool,
+    /// How users are served.
+    pub(crate) writes: Writes,
     /// These hosts may not know what changed since.
     pub(crate) behind: Hosts,
     /// Lookups on those hosts may refuse to answer.
@@ -40,9 +51,10 @@ pub(crate) struct Excuses {
 
 impl Excuses {
     /// All goes on as ever.
-    pub(crate) const NONE: Self = Self { writes: false, behind: Hosts::Nobody, silent: false, shrunk: false };
+    pub(crate) const NONE: Self =
+        Self { writes: Writes::Served, behind: Hosts::Nobody, silent: false, shrunk: false };
     /// The service does not serve, or its database is away.
-    pub(crate) const SERVICE: Self = Self { writes: true, behind: Hosts::Everybody, ..Self::NONE };
+    pub(crate) const SERVICE: Self = Self { writes: Writes::MayFail, behind: Hosts::Everybody, ..Self::NONE };
     /// A host is cut off, or its daemon does not work.
     pub(crate) const HOST: Self = Self { behind: Hosts::Victim, ..Self::NONE };
 }
@@ -174,10 +186,9 @@ impl Conditions {
     /// Whether a request that was sent at `sent` may have failed.
     pub(crate) fn excuses_write(&self, sent: Instant) -> bool {
         let inner = self.inner();
-        inner
-            .spells
-            .iter()
-            .any(|spell| spell.excuses.writes && spell.ended.is_none_or(|ended| sent <= ended + RECOVERY))
-            || inner.forgiven_at.is_some_and(|at| sent < at)
+        inner.spells.iter().any(|spell| {
+            spell.excuses.writes == Writes::MayFail
+                && spell.ended.is_none_or(|ended| sent <= ended + RECOVERY)
+        }) || inner.forgiven_at.is_some_and(|at| sent < at)
     }
 }

@@ -37,12 +37,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The median of the times since it was last asked for, where there are enough of them to tell.
-    pub(crate) fn median_ms(&self) -> Option<u64> {
-        const ENOUGH: usize = 8;
+    /// What nine tenths of the changes took at most since it was last asked for, where there are enough of them to tell.
+    pub(crate) fn slow_ms(&self) -> Option<u64> {
+        const ENOUGH: usize = 10;
         let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
         times.sort_unstable();
-        if times.len() < ENOUGH { None } else { times.get(times.len() / 2).copied() }
+        if times.len() < ENOUGH { None } else { times.get(times.len() * 9 / 10).copied() }
     }
 }
 

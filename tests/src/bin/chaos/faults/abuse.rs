@@ -136,7 +136,7 @@ pub(super) fn count(answers: &Answers, answer: String) {
 }
 
 /// The address number `number` of the abuser's network.
-fn address(number: u32) -> Ipv4Addr {
+pub(super) fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(ADDRESS.to_bits() + number)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushkeys_tests::Weather;
 
 use super::{Choice, Fault, POSTGRES, USUAL, Victim};
-use crate::conditions::{Excuses, Hosts, MAX_STALE};
+use crate::conditions::{Excuses, Hosts, MAX_STALE, Writes};
 use crate::world::World;
 
 /// Far beyond what a heartbeat each second and a silence of three need.
@@ -82,7 +82,7 @@ pub(super) const FAULTS: &[Fault] = &[
         about: "users' connections break: an answer that never came is not known to anybody",
         variants: WEATHERS,
         seconds: (1, 4),
-        excuses: Excuses { writes: true, ..Excuses::NONE },
+        excuses: Excuses { writes: Writes::MayFail, ..Excuses::NONE },
         is_companion: true,
         begin: |world, choice| {
             world.front.turns(weather(choice));
@@ -112,7 +112,7 @@ pub(super) const FAULTS: &[Fault] = &[
         worlds: POSTGRES,
         victim: Victim::Replica,
         seconds: (5, 12),
-        excuses: Excuses { behind: Hosts::Everybody, ..Excuses::NONE },
+        excuses: Excuses { writes: Writes::Slow, behind: Hosts::Everybody, ..Excuses::NONE },
         begin: |world, choice| {
             way(world, choice.victim, Weather::Slow(DATABASE_DELAY));
             let victim = choice.victim;
