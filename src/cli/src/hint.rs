@@ -1,11 +1,8 @@
-//! What to do about an error.
+//! What to do about errors of the cache's reader and writer.
 
 use std::io::ErrorKind;
 
 use pushkeys_cache::{Damage, REVOKED_FILE, ReadError, WriteError};
-
-use crate::commands::accept::NotATerminal;
-use crate::key::KeyArgumentError;
 
 /// What to do about `error`, if there is something that is not in its text.
 pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
@@ -16,17 +13,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(WriteError::Io { source, .. }) = cause.downcast_ref() {
             return (source.kind() == ErrorKind::PermissionDenied).then_some("run it with sudo");
         }
-        match cause.downcast_ref() {
-            Some(KeyArgumentError::Fingerprint(_) | KeyArgumentError::Read { .. }) => {
-                return Some(
-                    "ssh-keygen -lf KEY.pub prints the fingerprint; a .pub file or the text of a key will do",
-                );
-            }
-            // A refusal brings its own.
-            Some(KeyArgumentError::Refused(_)) => return None,
-            None => {}
-        }
-        cause.is::<NotATerminal>().then_some("pushkeys accept SOURCE --yes")
+        None
     })
 }
 

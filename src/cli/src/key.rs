@@ -1,27 +1,34 @@
 //! A key as it is named on the command line: by its fingerprint, its file or its text.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 
-use pushkeys_keys::{Fingerprint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey};
+use pushkeys_keys::{
+    Fingerprint, Hint, KEY_TEXT_BYTES_MAX, ParseFingerprintError, Policy, Refusal, ValidKey,
+};
 use thiserror::Error;
 
 /// Why an argument names no key. No variant repeats the text: it may be a private key.
 #[derive(Debug, Error)]
 pub(crate) enum KeyArgumentError {
     #[error("this is not a fingerprint")]
-    Fingerprint(#[from] ParseFingerprintError),
-    #[error("cannot read the key file `{}`", pushkeys_keys::escape(&path.to_string_lossy()))]
-    Read { path: PathBuf, source: io::Error },
+    Fingerprint(#[source] Hint),
+    #[error("cannot read the key file `{}`", path.display())]
+    Read { path: PathBuf, source: Hint },
     #[error("no source can have this key")]
     Refused(#[from] Refusal),
 }
 
+const ACCEPTED: &str =
+    "ssh-keygen -lf KEY.pub prints the fingerprint; a .pub file or the text of a key will do too";
+
 /// The fingerprint of the key that `argument` names.
 pub(crate) fn fingerprint_of(argument: &str) -> Result<Fingerprint, KeyArgumentError> {
     if argument.starts_with("SHA256:") || argument.starts_with("MD5:") {
-        return Ok(argument.parse()?);
+        return argument.parse().map_err(|error: ParseFingerprintError| {
+            KeyArgumentError::Fingerprint(Hint::because(ACCEPTED, error))
+        });
     }
     // The type and the base64 of a key's text are two words; a file's name with a blank in it can be given as `./NAME`.
     let is_text = argument.contains(char::is_whitespace) && !argument.starts_with(['/', '.']);
@@ -39,7 +46,7 @@ fn read(path: PathBuf) -> Result<String, KeyArgumentError> {
     let bytes_max = KEY_TEXT_BYTES_MAX as u64 + 1;
     File::open(&path)
         .and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
-        .map_err(|source| KeyArgumentError::Read { path, source })?;
+        .map_err(|error| KeyArgumentError::Read { path, source: Hint::because(ACCEPTED, error) })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -50,7 +57,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA1eqRm75Cn6V7qPQDeMAkRqexxT/MhuRsCwnzJoA66k";
 
     fn error_of(argument: &str) -> String {
-        format!("{:#}", anyhow::Error::from(fingerprint_of(argument).unwrap_err()))
+        pushkeys_keys::ErrorReport::of(&fingerprint_of(argument).unwrap_err()).to_string()
     }
 
     #[test]

@@ -29,36 +29,32 @@ pub struct Imports {
 pub type Stack = [(&'static str, &'static [&'static str])];
 
 /// The server's, as ARCHITECTURE.md draws it.
-pub const SERVER_STACK: [(&str, &[&str]); 5] = [
+pub const SERVER_STACK: [(&str, &[&str]); 7] = [
     (
         "leaves",
         &[
+            "code_flow",
             "files",
             "language",
             "log",
             "origin",
+            "outbound",
+            "password",
             "percent",
             "proof",
+            "rate_limit",
             "request_id",
             "seal",
             "secret",
-            "values",
-            "password",
-            "outbound",
-            "rate_limit",
-            "code_flow",
-            "config",
-            "listen",
-            "mail",
             "tls",
-            "metrics",
-            "github",
-            "oidc",
+            "values",
         ],
     ),
+    ("database", &["database"]),
     ("store", &["store"]),
-    ("auth", &["auth"]),
+    ("services", &["auth", "github", "listen", "mail", "metrics", "oidc"]),
     ("faces", &["api", "console", "host_feed"]),
+    ("configuration", &["config"]),
     ("commands", &["commands"]),
 ];
 

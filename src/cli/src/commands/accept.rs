@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
 
 use anyhow::Result;
 use pushkeys_cache::{Acceptance, Held};
-use pushkeys_keys::SourceName;
+use pushkeys_keys::{Hint, SourceName};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ const ANSWER_BYTES_MAX: u64 = 64;
 /// The question needs an answer, and standard input is not a terminal.
 #[derive(Debug, Error)]
 #[error("this needs a confirmation, and standard input is not a terminal")]
-pub(crate) struct NotATerminal;
+pub(crate) struct NotATerminal(#[source] Hint);
 
 #[derive(Serialize)]
 struct AcceptAnswer<'a> {
@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut d
         return Ok(Outcome::No);
     };
     anstream::eprint!("{}", describe(context, source, &held));
-    if !yes && !ask(&held)? {
+    if !yes && !ask(source, &held)? {
         if context.json {
             write_answer(source, Some(&held), None, out)?;
         } else {
@@ -90,9 +90,9 @@ fn describe(context: &Context, source: &SourceName, held: &Held) -> String {
     )
 }
 
-fn ask(held: &Held) -> Result<bool> {
+fn ask(source: &SourceName, held: &Held) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        return Err(NotATerminal.into());
+        return Err(NotATerminal(Hint::new(format!("pushkeys accept {source} --yes"))).into());
     }
     anstream::eprint!("Accept that {} lose access? [y/N] ", count(held.removed, "key", "keys"));
     io::stderr().flush()?;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use pushkeys_keys::Login;
 use serde::Serialize;
 
-use super::split;
+use super::line::split;
 
 /// Connections from one address that sshd dropped as they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use thiserror::Error;
 
-use super::TAGS;
+use super::line::TAGS;
 use crate::program::run;
 
 /// The files of syslog, in the order in which they are tried after the journal.

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod follow;
+mod line;
 
 use serde::Serialize;
 
@@ -37,16 +38,13 @@ pub(crate) enum Kind {
     Change,
 }
 
-/// Who writes lines that are read here; sshd's name depends on its release.
-pub(crate) const TAGS: [&str; 4] = ["pushkeys-lookup", "pushkeys-shell", "sshd", "sshd-session"];
-
 /// How the forced command answers whom it lets in.
 const LET_IN: [&str; 4] = ["greeted", "served", "client-left", "ended-by-signal"];
 
 impl Event {
     /// The event in `line`, if there is one.
     pub(crate) fn parse(line: &str) -> Option<Self> {
-        let (at, tag, message) = split(line)?;
+        let (at, tag, message) = line::split(line)?;
         let at = pushkeys_keys::escape(at).into_owned();
         match tag {
             "pushkeys-lookup" => Some(of_lookup(at, message)),
@@ -55,25 +53,6 @@ impl Event {
             _ => None,
         }
     }
-}
-
-/// Time, tag and message. Both the traditional `Nov 24 12:00:00 host tag[7]: …` and ISO 8601 in place of the first three words
-/// are known.
-fn split(line: &str) -> Option<(&str, &str, &str)> {
-    let words_of_time = if line.starts_with(|first: char| first.is_ascii_digit()) { 1 } else { 3 };
-    let mut rest = line;
-    for _ in 0..words_of_time {
-        rest = after_word(rest)?;
-    }
-    let at = line.get(..line.len() - rest.len())?.trim_end();
-    let rest = after_word(rest)?;
-    let (tag, message) = rest.split_once(": ")?;
-    let tag = tag.split('[').next()?;
-    TAGS.contains(&tag).then_some((at, tag, message))
-}
-
-fn after_word(text: &str) -> Option<&str> {
-    Some(text.trim_start().split_once(' ')?.1.trim_start())
 }
 
 fn of_lookup(at: String, message: &str) -> Event {

@@ -42,7 +42,7 @@ fn nothing_is_accepted_without_a_confirmation() {
     let answer = host.pushkeys(&["accept", "api"]);
     assert_eq!((answer.status, answer.stdout.as_str()), (Some(2), ""));
     let expected = "error: this needs a confirmation, and standard input is not a terminal\n\
-                    hint: pushkeys accept SOURCE --yes\n";
+                    hint: pushkeys accept api --yes\n";
     assert!(answer.stderr.ends_with(expected), "{}", answer.stderr);
     assert_eq!(host.writer("api").acceptance(jiff::Timestamp::now()).unwrap(), None);
 }
