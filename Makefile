@@ -86,7 +86,10 @@ install-host: dist
 	$(PROGRAM) $(OUT)/pushkeys-syncd "$(ROOT)/sbin/pushkeys-syncd"
 	$(PROGRAM) packaging/pushkeys-sshd "$(ROOT)/sbin/pushkeys-sshd"
 	$(PROGRAM) -t "$(ROOT)/libexec/pushkeys" $(STATIC_OUT)/pushkeys-lookup $(STATIC_OUT)/pushkeys-shell packaging/prepare-host
-	$(PROGRAM) packaging/hooks/post-receive "$(ROOT)/libexec/pushkeys/hooks/post-receive"
+	$(PROGRAM) -t "$(ROOT)/libexec/pushkeys/hooks" packaging/hooks/pre-receive packaging/hooks/post-receive
+	$(PROGRAM) -t "$(ROOT)/libexec/pushkeys/hooks/all" packaging/hooks/pre-receive packaging/hooks/post-receive
+	for name in update post-update reference-transaction proc-receive; do \
+		$(PROGRAM) packaging/hooks/own "$(ROOT)/libexec/pushkeys/hooks/all/$$name" || exit 1; done
 	$(FILE) -t "$(ROOT)/share/doc/pushkeys/examples" packaging/examples/*
 	$(FILE) -t "$(ROOT)/share/doc/pushkeys/metrics" packaging/metrics/alerts.yml packaging/metrics/grafana-dashboard.json
 	$(FILE) -t "$(ROOT)/share/doc/pushkeys" README.md SECURITY.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE

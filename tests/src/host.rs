@@ -14,8 +14,11 @@ use crate::{
     as_user, program, until,
 };
 
-/// The hook as it is shipped.
-const HOOK: &str = include_str!("../../packaging/hooks/post-receive");
+/// The hooks as they are shipped.
+const HOOKS: [(&str, &str); 2] = [
+    ("pre-receive", include_str!("../../packaging/hooks/pre-receive")),
+    ("post-receive", include_str!("../../packaging/hooks/post-receive")),
+];
 
 /// The files of [`HostFiles::source_with_certificate`].
 const CERTIFICATE_AND_KEY: [&str; 2] = ["host.pem", "host.key"];
@@ -257,7 +260,16 @@ impl HostFiles {
         let root = self.repositories();
         fs::create_dir(&root).expect("own directory");
         let _ = run(Command::new("chown").arg("git:git").arg(&root)).output();
-        let text = format!("root = \"{}\"\ncreate = \"first-push\"\n{settings}", root.display());
+        let hooks = self.room.join("hooks");
+        fs::create_dir(&hooks).expect("own directory");
+        for (name, text) in HOOKS {
+            let _ = self.room.write_with_mode(&format!("hooks/{name}"), text, 0o755);
+        }
+        let text = format!(
+            "root = \"{}\"\nhooks = \"{}\"\ncreate = \"first-push\"\n{settings}",
+            root.display(),
+            hooks.display()
+        );
         let configuration = self.room.write_with_mode("shell.toml", &text, 0o644);
         let (shell, cache) = (self.programs.join("pushkeys-shell"), self.cache.display());
         format!(
@@ -269,14 +281,11 @@ impl HostFiles {
         )
     }
 
-    /// Installs the hook that is shipped and, as `program`, what it starts after a push; gives the settings that say so.
+    /// Installs `program`, which is started after a push that changes any reference; gives the settings that say so.
     #[must_use]
     pub fn deploying(&self, program: &str) -> String {
-        let hooks = self.room.join("hooks");
-        fs::create_dir(&hooks).expect("own directory");
-        let _ = self.room.write_with_mode("hooks/post-receive", HOOK, 0o755);
         let program = self.room.write_with_mode("deploy", program, 0o755);
-        format!("[deploy]\nprogram = \"{}\"\nhooks = \"{}\"\n", program.display(), hooks.display())
+        format!("[deploy]\nprogram = \"{}\"\nbranch = \"*\"\n", program.display())
     }
 
     /// The host's name at the key service: the last part of its directory's.

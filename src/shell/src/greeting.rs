@@ -1,46 +1,89 @@
-//! What `ssh git@host` shows.
+//! What `ssh -T git@host` shows.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::Entry;
-use pushkeys_keys::Login;
 
-/// An expiry that is so near is told as something to act on.
+use crate::identity::Identity;
+use crate::remote::RemoteHost;
+use crate::repository::Root;
+use crate::request::RepositoryName;
+use crate::serve;
+use crate::settings::{Create, Locate, Settings};
+
+/// An expiry within this time is told as something to act on.
 const EXPIRY_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Repositories that are listed.
+const LISTED_MAX: usize = 20;
 
-/// The greeting, at `now`, of whoever holds the key of `entry`, and how to push as `login` if this host serves git. Names are
-/// safe to show because they are [`pushkeys_keys::Name`]s.
-pub(crate) fn greeting(entry: &Entry, login: &Login, serves_git: bool, now: Timestamp) -> String {
-    let account = entry.account_name.as_ref().map_or(entry.account.as_str(), |name| name.as_str());
-    let key = entry.key_name.as_ref().map_or(entry.key_id.as_str(), |name| name.as_str());
-    let mut rows = vec![
-        ("account", with_id(account, entry.account.as_str())),
-        ("key", with_id(key, entry.key_id.as_str())),
-        ("fingerprint", entry.fingerprint.to_string()),
-    ];
-    let expires_at = entry.expires_at().ok().flatten();
-    if let Some(expires_at) = expires_at {
-        rows.push(("expires", expires_at.to_string()));
+/// The greeting, at `now`, of the account that holds the key of `entry`. Without settings this host serves no git.
+pub(crate) struct Greeting<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) identity: &'a Identity,
+    pub(crate) remote: &'a RemoteHost,
+    pub(crate) settings: Option<&'a Settings>,
+    pub(crate) now: Timestamp,
+}
+
+/// Names are safe to show because they were checked before they came into the cache.
+impl fmt::Display for Greeting<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entry, identity, now, .. } = self;
+        let mut rows = vec![
+            ("account", identity.account_with_id()),
+            ("key", identity.key_with_id()),
+            ("fingerprint", entry.fingerprint.to_string()),
+        ];
+        let expires_at = entry.expires_at().ok().flatten();
+        if let Some(expires_at) = expires_at {
+            rows.push(("expires", expires_at.to_string()));
+        }
+        write!(out, "Hello {}, your key works.\n\n", identity.account())?;
+        for (what, value) in rows {
+            writeln!(out, "  {what:<13}{value}")?;
+        }
+        if let Some(left) = expires_at.map(|at| at.duration_since(*now)).filter(|left| *left <= EXPIRY_NEAR) {
+            write!(
+                out,
+                "\nThis key expires {}: add a new one at the key service before that.\n",
+                soon(left)
+            )?;
+        }
+        if let Some(settings) = self.settings {
+            self.write_repositories(settings, out)?;
+        }
+        out.write_str("\nThere is no shell here, so the connection ends now.\n")
     }
-    let mut text = format!("Hello {account}, your key works.\n\n");
-    for (what, value) in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {what:<13}{value}");
+}
+
+impl Greeting<'_> {
+    fn write_repositories(&self, settings: &Settings, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = |repository: &str| self.remote.url(&self.identity.login, repository);
+        let repositories = self.repositories(settings);
+        if !repositories.is_empty() {
+            let count = repositories.len();
+            writeln!(out, "\nYour repositories on this host:\n")?;
+            for repository in repositories.iter().take(LISTED_MAX) {
+                writeln!(out, "  {}", url(repository.as_str()))?;
+            }
+            if count > LISTED_MAX {
+                writeln!(out, "  and more")?;
+            }
+        }
+        let what = match (&settings.locate, settings.create) {
+            (_, Create::FirstPush) if !repositories.is_empty() => "A first push creates another",
+            (_, Create::FirstPush) | (Locate::Program { .. }, Create::Never) => "To push",
+            (Locate::Template(_), Create::Never) => return Ok(()),
+        };
+        writeln!(out, "\n{what}: git push {} main", url("app"))
     }
-    if let Some(left) = expires_at.map(|at| at.duration_since(now)).filter(|left| *left <= EXPIRY_NEAR) {
-        let _ = write!(
-            text,
-            "\nThis key expires {}: add a new one at the key service before that.\n",
-            soon(left)
-        );
+
+    /// The account's repositories, one more than are listed if there are more.
+    fn repositories(&self, settings: &Settings) -> Vec<RepositoryName> {
+        let Ok(root) = Root::open(&settings.root) else { return Vec::new() };
+        serve::repositories_of(&root, settings, &self.identity.account, LISTED_MAX + 1)
     }
-    if serves_git {
-        // The name by which the client knows this host is not known here.
-        let _ = write!(text, "\nTo push: git push {login}@HOST:app.git main\n");
-    }
-    text.push_str("\nThere is no shell here, so the connection ends now.\n");
-    text
 }
 
 /// How soon something is that is at most some days away.
@@ -52,19 +95,15 @@ fn soon(left: SignedDuration) -> String {
     }
 }
 
-fn with_id(name: &str, id: &str) -> String {
-    if name == id { name.to_owned() } else { format!("{name} ({id})") }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use pushkeys_keys::{Fingerprint, Name};
 
     use super::*;
-
-    fn at(time: &str) -> Timestamp {
-        time.parse().unwrap()
-    }
+    use crate::arguments::Arguments;
 
     fn entry() -> Entry {
         Entry {
@@ -78,8 +117,34 @@ mod tests {
         }
     }
 
+    /// The greeting on a host whose settings are `settings` after the root, if it serves git.
+    fn greeting(entry: &Entry, settings: Option<&str>, now: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        for name in ["acct_7/app.git", "acct_7/team/site.git", "acct_8/secret.git"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+            fs::write(root.join(name).join("HEAD"), "").unwrap();
+        }
+        let file = folder.path().join("shell.toml");
+        let settings = settings.map(|settings| {
+            fs::write(&file, format!("root = \"{}\"\n{settings}", root.display())).unwrap();
+            Settings::read(&file).unwrap()
+        });
+        let arguments = Arguments {
+            account: entry.account.clone(),
+            key_id: entry.key_id.clone(),
+            fingerprint: entry.fingerprint,
+            cache: PathBuf::new(),
+            settings: file,
+        };
+        let identity = Identity::new(&arguments, &"git".parse().unwrap(), None).named(entry);
+        let remote = RemoteHost::new(Some(&"push.example.com".parse().unwrap()), None);
+        let now = now.parse().unwrap();
+        Greeting { entry, identity: &identity, remote: &remote, settings: settings.as_ref(), now }.to_string()
+    }
+
     #[test]
-    fn a_greeting_names_account_key_fingerprint_and_expiry() {
+    fn a_greeting_names_account_key_fingerprint_expiry_and_repositories() {
         let expected = "\
 Hello ana, your key works.
 
@@ -88,17 +153,37 @@ Hello ana, your key works.
   fingerprint  SHA256:JNS5b1jabUqFEjE7vQKijr8MqV3sbkyG73jOfwHniKw
   expires      2027-01-31T12:00:00Z
 
-To push: git push git@HOST:app.git main
+Your repositories on this host:
+
+  git@push.example.com:app.git
+  git@push.example.com:team/site.git
+
+A first push creates another: git push git@push.example.com:app.git main
 
 There is no shell here, so the connection ends now.
 ";
-        assert_eq!(greeting(&entry(), &"git".parse().unwrap(), true, at("2027-01-01T12:00:00Z")), expected);
+        assert_eq!(greeting(&entry(), Some("create = \"first-push\""), "2027-01-01T12:00:00Z"), expected);
+    }
+
+    #[test]
+    fn pushing_is_proposed_where_it_is_possible() {
+        let check = |settings: &str, account: &str, expected: Option<&str>| {
+            let entry = Entry { account: account.parse().unwrap(), ..entry() };
+            let text = greeting(&entry, Some(settings), "2027-01-01T12:00:00Z");
+            assert_eq!(text.lines().find(|line| line.contains("git push")), expected, "{text}");
+            assert!(!text.contains("secret"), "{text}");
+        };
+        let push = "To push: git push git@push.example.com:app.git main";
+        check("create = \"first-push\"", "acct_9", Some(push));
+        check("", "acct_9", None);
+        check("", "acct_7", None);
+        check("authorize = \"/bin/false\"", "acct_7", Some(push));
     }
 
     #[test]
     fn an_expiry_that_is_near_is_told_as_something_to_act_on() {
         let check = |now: &str, expected: Option<&str>| {
-            let text = greeting(&entry(), &"git".parse().unwrap(), true, at(now));
+            let text = greeting(&entry(), None, now);
             let told = text.lines().find_map(|line| line.strip_prefix("This key expires "));
             let rest = ": add a new one at the key service before that.";
             assert_eq!(told.map(|told| told.strip_suffix(rest).unwrap()), expected, "{now}");
@@ -112,8 +197,8 @@ There is no shell here, so the connection ends now.
     }
 
     #[test]
-    fn nobody_is_told_to_push_where_git_is_not_served() {
-        let text = greeting(&entry(), &"git".parse().unwrap(), false, at("2027-01-01T12:00:00Z"));
+    fn pushing_is_not_proposed_where_git_is_not_served() {
+        let text = greeting(&entry(), None, "2027-01-01T12:00:00Z");
         assert!(text.contains("There is no shell here") && !text.contains("push"), "{text}");
     }
 
@@ -121,7 +206,7 @@ There is no shell here, so the connection ends now.
     fn without_names_the_ids_stand_for_them() {
         let line = "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap();
         let nameless = Entry { account_name: None, key_name: None, line, ..entry() };
-        let text = greeting(&nameless, &"git".parse().unwrap(), false, at("2027-01-01T12:00:00Z"));
+        let text = greeting(&nameless, None, "2027-01-01T12:00:00Z");
         assert!(
             text.starts_with(
                 "Hello acct_7, your key works.\n\n  account      acct_7\n  key          key_42\n"

@@ -1,5 +1,6 @@
 //! Making a repository for its first push.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,33 +13,33 @@ use crate::settings::AUTHORIZE_LIMIT_S_MAX;
 
 /// `git init` copies a few small files.
 const INITIALIZE_LIMIT: Duration = Duration::from_secs(4);
-/// Each of the three steps to a branch reads or writes one.
-const BRANCH_LIMIT: Duration = Duration::from_secs(2);
+/// Where servers of Git LFS over ssh keep files.
+const LFS_FOLDER: &str = "lfs";
+/// What reads or writes one reference.
+const GIT_LIMIT: Duration = Duration::from_secs(2);
 
 // The client is not watched meanwhile.
 const _: () = assert!(AUTHORIZE_LIMIT_S_MAX + INITIALIZE_LIMIT.as_secs() < OUTLIVES_CLIENT_MAX.as_secs());
-const _: () = assert!(BRANCH_LIMIT.as_secs() * 3 < OUTLIVES_CLIENT_MAX.as_secs());
+const _: () = assert!(GIT_LIMIT.as_secs() < OUTLIVES_CLIENT_MAX.as_secs());
 
 /// Makes `repository`, an empty folder, a repository that has no branch yet.
 pub(crate) fn repository(repository: &Repository) -> Result<(), ServeError> {
     repository.enter()?;
-    let finished = git(&["init", "--quiet", "--bare", "."], INITIALIZE_LIMIT)?;
+    // A template's sample hooks would only take room.
+    let finished = git(&["init", "--quiet", "--bare", "--template=", "."], INITIALIZE_LIMIT)?;
     if finished.status.success() { Ok(()) } else { Err(ServeError::Initialized(finished.status)) }
 }
 
-/// Points the `HEAD` of the repository in this process's folder to a branch that was pushed, unless it points to one
-/// already: a clone would check nothing out.
-pub(crate) fn follow_first_branch() -> Result<(), ServeError> {
-    if git(&["rev-parse", "--quiet", "--verify", "HEAD"], BRANCH_LIMIT)?.status.success() {
-        return Ok(());
-    }
-    let branches = git(&["for-each-ref", "--count=1", "--format=%(refname)", "refs/heads/"], BRANCH_LIMIT)?;
-    let branch = String::from_utf8_lossy(&branches.stdout);
+/// Points the `HEAD` of the repository in this process's folder to `branch`, so that a clone checks it out.
+pub(crate) fn point_head_to(branch: &str) -> Result<(), ServeError> {
     // A full name begins with `refs/`, so it is never taken for an option.
-    if branch.starts_with("refs/heads/") {
-        git(&["symbolic-ref", "HEAD", branch.trim_end()], BRANCH_LIMIT)?;
-    }
-    Ok(())
+    git(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], GIT_LIMIT).map(drop)
+}
+
+/// Whether the repository in this process's folder has no reference, and holds no files of Git LFS.
+pub(crate) fn is_empty() -> Result<bool, ServeError> {
+    let listed = git(&["for-each-ref", "--count=1"], GIT_LIMIT)?;
+    Ok(listed.status.success() && listed.stdout.is_empty() && !Path::new(LFS_FOLDER).exists())
 }
 
 fn git(arguments: &[&str], limit: Duration) -> Result<Finished, ServeError> {

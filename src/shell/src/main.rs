@@ -21,22 +21,32 @@
 
 mod arguments;
 mod authorize;
+mod disk;
 mod environment;
 mod greeting;
+mod hook;
+mod identity;
 mod initialize;
+mod json;
 mod process;
+mod push;
+mod record;
 mod refusal;
 mod registration;
+mod remote;
 mod repository;
 mod request;
+mod resources;
 mod serve;
 mod serve_error;
 mod session;
+mod sessions;
 mod settings;
 mod trusted;
 mod usage;
 mod user_auth;
 
+use std::env;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -45,32 +55,38 @@ use std::time::Instant;
 use arguments::{Arguments, Misuse};
 use jiff::Timestamp;
 use pushkeys_keys::{ErrorReport, Login};
+use remote::Connection;
 use request::Request;
 use session::{Answer, Session};
 
-const PROGRAM: &str = "pushkeys-shell";
-
 fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    if let (Some(option), Some(name)) = (arguments.next(), arguments.next())
+        && option == hook::OPTION
+    {
+        return hook::run(&name);
+    }
     match begin() {
         Ok(session) => serve(&session),
         Err(misuse) => {
             let text = ErrorReport::of(&misuse);
-            pushkeys_authlog::error(PROGRAM, &format!("misuse: {text}"));
-            tell(&format!("{text}\nhint: sshd starts {PROGRAM}, by a line of pushkeys-lookup"));
+            record::error(&format!("misuse: {text}"));
+            tell(&format!("{text}\nhint: sshd starts pushkeys-shell, by a line of pushkeys-lookup"));
             ExitCode::from(2)
         }
     }
 }
 
 fn begin() -> Result<Session, Misuse> {
-    let arguments = Arguments::parse(std::env::args_os().skip(1))?;
-    let login = login(std::env::var_os("LOGNAME"))?;
+    let arguments = Arguments::parse(env::args_os().skip(1))?;
+    let login = login(env::var_os("LOGNAME"))?;
     Ok(Session {
         arguments,
         login,
-        request: Request::of(std::env::var_os("SSH_ORIGINAL_COMMAND")),
-        user_auth: std::env::var_os("SSH_USER_AUTH"),
-        protocol: std::env::var_os("GIT_PROTOCOL"),
+        request: Request::of(env::var_os("SSH_ORIGINAL_COMMAND")),
+        connection: env::var("SSH_CONNECTION").ok().as_deref().and_then(Connection::parse),
+        user_auth: env::var_os("SSH_USER_AUTH"),
+        protocol: env::var_os("GIT_PROTOCOL"),
     })
 }
 
@@ -82,26 +98,27 @@ fn login(logname: Option<OsString>) -> Result<Login, Misuse> {
 
 fn serve(session: &Session) -> ExitCode {
     let begin = Instant::now();
-    let answer = session.answer(Timestamp::now());
-    let line = session.log_line(&answer, begin.elapsed());
-    match session::fault(&answer) {
-        Some(_) => pushkeys_authlog::error(PROGRAM, &line),
-        None => pushkeys_authlog::info(PROGRAM, &line),
+    let outcome = session.answer(Timestamp::now());
+    let line = outcome.log_line(&session.request, begin.elapsed());
+    match outcome.fault() {
+        Some(_) => record::error(&line),
+        None => record::write(&session.arguments.cache, &line),
     }
-    match answer {
+    match &outcome.answer {
         Ok(Answer::Greeting(greeting)) => {
             // The client may have disconnected, which is no error.
             let _ = std::io::stdout().write_all(greeting.as_bytes());
             ExitCode::SUCCESS
         }
         Ok(Answer::Git(served)) => {
-            if let Some(refusal) = served.revoked {
-                tell(&format!("this session ends: {refusal}"));
+            if let Some(refusal) = &served.refusal {
+                let begin = if served.is_cut { "this session ends: " } else { "" };
+                tell(&format!("{begin}{}", outcome.explain(refusal)));
             }
             ExitCode::from(served.status)
         }
         Err(refusal) => {
-            tell(&refusal.to_string());
+            tell(&outcome.explain(refusal));
             ExitCode::from(1)
         }
     }

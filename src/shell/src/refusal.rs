@@ -7,58 +7,69 @@ use pushkeys_cache::NoAnswer;
 use thiserror::Error;
 
 use crate::authorize::AuthorizeError;
-use crate::request::Command;
-use crate::request::{ParseGitCommandError, RepositoryName};
+use crate::identity::Identity;
+use crate::request::{Access, Command, ParseGitCommandError, RepositoryName};
 use crate::serve_error::ServeError;
 use crate::settings::SettingsError;
 use crate::user_auth::UserAuthError;
 
-/// Why a session ends, in words for its client. What only the host's owner may know is in the source.
+/// Why a session ends, in words for its client. What is only for the host's operator to know is in the source.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
-    #[error(
-        "this host cannot check your key at the moment\nhint: try again later, and tell who runs this host"
-    )]
+    #[error("this host cannot check your key at the moment")]
     CannotAnswer(#[source] NoAnswer),
-    #[error("your key is no longer registered\nhint: add it at the key service again")]
+    #[error("your key is no longer registered")]
     Removed,
-    #[error("your key was revoked on this host\nhint: ask who runs it")]
+    #[error("your key was revoked on this host")]
     Revoked,
     #[error("your key no longer opens this login")]
     OtherLogin,
-    #[error("your key was registered anew after this connection was made\nhint: connect again")]
+    #[error("your key was registered again after this connection was made")]
     Changed,
-    #[error("two sources of this host disagree about whose your key is\nhint: tell who runs this host")]
+    #[error("two sources of this host disagree about whose your key is")]
     Contested(#[source] NoAnswer),
-    #[error("your key expired at {0}\nhint: add one at the key service")]
+    #[error("your key expired at {0}")]
     Expired(Timestamp),
-    #[error(
-        "this connection was let in by another key than the session's\n\
-         hint: connect anew with one key: ssh -o IdentitiesOnly=yes -i KEY"
-    )]
+    #[error("this connection was authenticated by another key than the session's")]
     OtherKey(#[source] UserAuthError),
     #[error(
         "`{}` is refused: there is no shell here, and no file transfer; this host serves `git push`, `git clone` and \
-         `git fetch`\nhint: connect without a command to see whose key this is",
+         `git fetch`",
         pushkeys_keys::escape(&.0.to_string())
     )]
     Command(Command),
-    #[error(
-        "`{}` is refused: {why}\nhint: name the repository as in ssh://git@HOST/app.git",
-        pushkeys_keys::escape(&command.to_string())
-    )]
+    #[error("`{}` is refused: {why}", pushkeys_keys::escape(&command.to_string()))]
     Malformed { command: Command, why: ParseGitCommandError },
-    #[error("there is no repository `{repository}`{}", hint_at_creation(*.is_created_by_push))]
-    NoRepository { repository: RepositoryName, is_created_by_push: bool },
-    #[error("`{repository}` is refused{}", as_lines(reason))]
-    NotAllowed { repository: RepositoryName, reason: Vec<String> },
+    #[error("{owner} no repository `{repository}` on this host")]
+    NoRepository {
+        repository: RepositoryName,
+        /// The account `has`, or `there is`, where accounts share their repositories.
+        owner: String,
+        access: Access,
+    },
+    #[error("`{0}` would be inside another repository")]
+    Nested(RepositoryName),
+    #[error("`{0}` is a folder of repositories on this host, and cannot be one itself")]
+    Folder(RepositoryName),
+    #[error("{account} may not {} `{repository}`{}", verb(*access), as_lines(reason))]
+    NotAllowed { repository: RepositoryName, account: String, access: Access, reason: Vec<String> },
+    #[error("this host cannot find out at the moment whether you may {} `{repository}`", verb(*access))]
+    NotDecided { repository: RepositoryName, access: Access, source: AuthorizeError },
     #[error(
-        "nobody could be asked whether `{repository}` is yours\nhint: try again later, and tell who runs this host"
+        "`{repository}` cannot be created: {account} has {max} repositories, the most that one account has on this host"
     )]
-    NotDecided { repository: RepositoryName, source: AuthorizeError },
-    #[error("git is not set up on this host\nhint: tell who runs it")]
+    TooManyRepositories { repository: RepositoryName, account: String, max: u32 },
+    #[error("{account} has {max} sessions on this host at the moment, the most that one account may have")]
+    TooManySessions { account: String, max: u32 },
+    #[error(
+        "nothing of this push is stored: it brings more than the {max_mib} MiB that this host accepts at once"
+    )]
+    PushTooLarge { max_mib: u64 },
+    #[error("nothing was sent or received for {0} s")]
+    Idle(u32),
+    #[error("git is not set up on this host")]
     NotSetUp(#[source] SettingsError),
-    #[error("this host cannot serve git at the moment\nhint: try again later, and tell who runs this host")]
+    #[error("this host cannot serve git at the moment")]
     CannotServe(#[source] ServeError),
 }
 
@@ -77,14 +88,50 @@ impl Refusal {
             Self::Command(_) => "command-refused",
             Self::Malformed { .. } => "command-malformed",
             Self::NoRepository { .. } => "no-repository",
+            Self::Nested(_) => "nested-repository",
+            Self::Folder(_) => "folder-of-repositories",
             Self::NotAllowed { .. } => "not-allowed",
             Self::NotDecided { .. } => "not-decided",
+            Self::TooManyRepositories { .. } => "too-many-repositories",
+            Self::TooManySessions { .. } => "too-many-sessions",
+            Self::PushTooLarge { .. } => "push-too-large",
+            Self::Idle(_) => "idle",
             Self::NotSetUp(_) => "not-set-up",
             Self::CannotServe(_) => "cannot-serve",
         }
     }
 
-    /// What is for the host's owner to know, and to cure: it is no client's affair.
+    /// What the client can do about it, which may be to use `greeting_command`.
+    pub(crate) fn hint(&self, greeting_command: &str) -> String {
+        const OPERATOR: &str = "try again later, and tell the operator of this host";
+        match self {
+            Self::CannotAnswer(_) | Self::NotDecided { .. } | Self::CannotServe(_) => OPERATOR.to_owned(),
+            Self::Removed => "add it at the key service again".to_owned(),
+            Self::Revoked | Self::OtherLogin => "ask the operator of this host".to_owned(),
+            Self::Changed => "connect again".to_owned(),
+            Self::Contested(_) | Self::NotSetUp(_) => "tell the operator of this host".to_owned(),
+            Self::Expired(_) => "add a new one at the key service".to_owned(),
+            Self::OtherKey(_) => "connect again with one key: ssh -o IdentitiesOnly=yes -i KEY".to_owned(),
+            Self::Command(_) => format!("`{greeting_command}` shows whose key this is"),
+            Self::Malformed { .. } => "name the repository as in ssh://git@HOST/app.git".to_owned(),
+            Self::NoRepository { access: Access::Read, .. } => {
+                format!("`{greeting_command}` lists the repositories that you have here")
+            }
+            Self::NoRepository { access: Access::Write, .. } => {
+                "ask the operator of this host to create it".to_owned()
+            }
+            Self::Nested(_) | Self::Folder(_) => "choose another name".to_owned(),
+            Self::NotAllowed { .. } => format!("`{greeting_command}` shows as whom this host knows you"),
+            Self::TooManyRepositories { .. } => "ask the operator of this host to remove some".to_owned(),
+            Self::TooManySessions { .. } => "try again when one of them has ended".to_owned(),
+            Self::PushTooLarge { .. } => {
+                "push fewer commits at a time, or keep large files in Git LFS".to_owned()
+            }
+            Self::Idle(_) => "try again; what hooks of yours do before a push counts too".to_owned(),
+        }
+    }
+
+    /// What is for the host's operator to know, and to fix.
     pub(crate) fn fault(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::CannotAnswer(why) | Self::Contested(why) => Some(why),
@@ -100,13 +147,18 @@ impl Refusal {
     pub(crate) fn ends_session(&self) -> bool {
         !matches!(self, Self::CannotAnswer(_))
     }
+
+    /// The refusal for its client: what was refused and why, as whom this host knows them, and what to do.
+    pub(crate) fn explain(&self, identity: &Identity, greeting_command: &str) -> String {
+        let hint = self.hint(greeting_command);
+        format!("{self}\nyou are known here as {identity}\nhint: {hint}")
+    }
 }
 
-fn hint_at_creation(is_created_by_push: bool) -> &'static str {
-    if is_created_by_push {
-        " yet\nhint: git push creates it"
-    } else {
-        "\nhint: ask who runs this host to make it"
+fn verb(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "push to",
     }
 }
 

@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use pushkeys_cache::Entry;
 use pushkeys_keys::{ErrorReport, Login};
 
 use crate::arguments::Arguments;
-use crate::greeting::greeting;
+use crate::greeting::Greeting;
+use crate::identity::Identity;
 use crate::refusal::Refusal;
 use crate::registration;
-use crate::request::Request;
+use crate::remote::{Connection, RemoteHost};
+use crate::request::{GitCommand, Request};
 use crate::serve::{Serve, Served};
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 use crate::{usage, user_auth};
 
 /// Who asks for what.
@@ -21,10 +24,20 @@ pub(crate) struct Session {
     pub(crate) arguments: Arguments,
     pub(crate) login: Login,
     pub(crate) request: Request,
-    /// The file in which sshd says who signed, if it does.
+    /// Both ends of the connection, as sshd says.
+    pub(crate) connection: Option<Connection>,
+    /// The file in which sshd says which key authenticated, if it does.
     pub(crate) user_auth: Option<OsString>,
-    /// `GIT_PROTOCOL` as the client wishes it.
+    /// `GIT_PROTOCOL` as the client sent it.
     pub(crate) protocol: Option<OsString>,
+}
+
+/// What came of a session.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Result<Answer, Refusal>,
+    identity: Identity,
+    remote: RemoteHost,
 }
 
 /// What came of a request.
@@ -38,19 +51,38 @@ pub(crate) enum Answer {
 
 impl Session {
     /// Answers the request, or says why not. The key is checked before the request is looked at.
-    pub(crate) fn answer(&self, now: Timestamp) -> Result<Answer, Refusal> {
-        let entry = self.check(now)?;
-        usage::tell(&self.arguments, &self.request);
+    pub(crate) fn answer(&self, now: Timestamp) -> Outcome {
+        let settings = Settings::read(&self.arguments.settings);
+        let host = settings.as_ref().ok().and_then(|settings| settings.host.as_ref());
+        let remote = RemoteHost::new(host, self.connection.as_ref());
+        let address = self.connection.map(|connection| connection.client.to_canonical());
+        let identity = Identity::new(&self.arguments, &self.login, address);
+        match self.check(now) {
+            Ok(entry) => {
+                let identity = identity.named(&entry);
+                usage::tell(&self.arguments, &self.request);
+                let answer = self.answer_to(&entry, &identity, &remote, settings, now);
+                Outcome { answer, identity, remote }
+            }
+            Err(refusal) => Outcome { answer: Err(refusal), identity, remote },
+        }
+    }
+
+    fn answer_to(
+        &self,
+        entry: &Entry,
+        identity: &Identity,
+        remote: &RemoteHost,
+        settings: Result<Settings, SettingsError>,
+        now: Timestamp,
+    ) -> Result<Answer, Refusal> {
         match &self.request {
             Request::Shell => {
-                let serves_git = Settings::read(&self.arguments.settings).is_ok();
-                Ok(Answer::Greeting(greeting(&entry, &self.login, serves_git, now)))
+                let settings = settings.ok();
+                let greeting = Greeting { entry, identity, remote, settings: settings.as_ref(), now };
+                Ok(Answer::Greeting(greeting.to_string()))
             }
-            Request::Git(command) => {
-                let (arguments, protocol) = (&self.arguments, self.protocol.clone());
-                let serve = Serve { arguments, entry: &entry, command, protocol };
-                serve.run(|| self.revoked(Timestamp::now())).map(Answer::Git)
-            }
+            Request::Git(command) => self.serve(command, identity, remote, settings).map(Answer::Git),
             Request::Malformed(command, why) => {
                 Err(Refusal::Malformed { command: command.clone(), why: *why })
             }
@@ -58,8 +90,24 @@ impl Session {
         }
     }
 
+    fn serve(
+        &self,
+        command: &GitCommand,
+        identity: &Identity,
+        remote: &RemoteHost,
+        settings: Result<Settings, SettingsError>,
+    ) -> Result<Served, Refusal> {
+        let settings = &settings.map_err(|error| match error {
+            SettingsError::Missing(_) => Refusal::NotSetUp(error),
+            error => Refusal::CannotServe(error.into()),
+        })?;
+        let (arguments, protocol) = (&self.arguments, self.protocol.as_deref());
+        let serve = Serve { arguments, identity, settings, remote, command, protocol };
+        serve.run(|| self.revoked(Timestamp::now()))
+    }
+
     /// The registration of the session's key, if both the cache and sshd say at `now` that the session is its.
-    fn check(&self, now: Timestamp) -> Result<pushkeys_cache::Entry, Refusal> {
+    fn check(&self, now: Timestamp) -> Result<Entry, Refusal> {
         user_auth::check(self.user_auth.as_deref(), &self.arguments.fingerprint)
             .map_err(Refusal::OtherKey)?;
         registration::check(&self.arguments, &self.login, now)
@@ -69,39 +117,47 @@ impl Session {
     fn revoked(&self, now: Timestamp) -> Option<Refusal> {
         registration::check(&self.arguments, &self.login, now).err().filter(Refusal::ends_session)
     }
+}
 
-    /// The session in one line of `key=value` pairs.
+impl Outcome {
+    /// The session of `request` in one line of `key=value` pairs.
     ///
     /// What the client asked for stands last and runs to the end of the line, so that no bytes of a client's can pass
     /// for another pair. The log escapes what is not printable.
-    pub(crate) fn log_line(&self, answer: &Result<Answer, Refusal>, duration: Duration) -> String {
-        let Arguments { account, key_id, fingerprint, .. } = &self.arguments;
-        let (word, status) = match answer {
+    pub(crate) fn log_line(&self, request: &Request, duration: Duration) -> String {
+        let (word, status) = match &self.answer {
             Ok(Answer::Greeting(_)) => ("greeted", 0),
             Ok(Answer::Git(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why = fault(answer).map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
-        let moved = match answer {
-            Ok(Answer::Git(Served { moved: Some(moved), .. })) => {
-                format!(" read_bytes={} written_bytes={}", moved.read_bytes, moved.written_bytes)
+        let why =
+            self.fault().map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
+        let traffic = match &self.answer {
+            Ok(Answer::Git(Served { traffic: Some(traffic), .. })) => {
+                format!(" read_bytes={} written_bytes={}", traffic.read_bytes, traffic.written_bytes)
             }
             _ => String::new(),
         };
-        let (login, asked, duration_ms) = (&self.login, &self.request, duration.as_millis());
+        let (ids, details) = (self.identity.ids(), self.identity.details());
+        let duration_ms = duration.as_millis();
         format!(
-            "session login={login} account={account} key={key_id} fingerprint={fingerprint} answered={word}{why} \
-             status={status} duration_ms={duration_ms}{moved} asked={asked}"
+            "session {ids} answered={word}{details}{why} status={status} duration_ms={duration_ms}{traffic} \
+             asked={request}"
         )
     }
-}
 
-/// What the host's owner has to cure, if anything.
-pub(crate) fn fault(answer: &Result<Answer, Refusal>) -> Option<&(dyn std::error::Error + 'static)> {
-    match answer {
-        Ok(Answer::Greeting(_)) => None,
-        Ok(Answer::Git(served)) => served.revoked.as_ref()?.fault(),
-        Err(refusal) => refusal.fault(),
+    /// `refusal` of this session for its client.
+    pub(crate) fn explain(&self, refusal: &Refusal) -> String {
+        refusal.explain(&self.identity, &self.remote.greeting_command(&self.identity.login))
+    }
+
+    /// What the host's operator has to fix, if anything.
+    pub(crate) fn fault(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.answer {
+            Ok(Answer::Greeting(_)) => None,
+            Ok(Answer::Git(served)) => served.refusal.as_ref()?.fault(),
+            Err(refusal) => refusal.fault(),
+        }
     }
 }
 
@@ -110,7 +166,7 @@ mod tests {
     use std::path::Path;
 
     use pushkeys_cache::{Entry, Stamps, Writer};
-    use pushkeys_keys::{AuthorizedKeysLine, Fingerprint};
+    use pushkeys_keys::{AuthorizedKeysLine, Fingerprint, Name};
 
     use super::*;
 
@@ -158,6 +214,7 @@ mod tests {
             },
             login: "git".parse().unwrap(),
             request: Request::of(command.map(Into::into)),
+            connection: Connection::parse("192.0.2.1 50022 198.51.100.7 22"),
             user_auth: None,
             protocol: None,
         }
@@ -180,7 +237,7 @@ mod tests {
         #[track_caller]
         fn check(&self, now: i64, expected: &str) {
             let answer = self.session(None).answer(at(now));
-            assert_eq!(answer.map_or_else(|refusal| refusal.word(), |_| "greeted"), expected);
+            assert_eq!(answer.answer.map_or_else(|refusal| refusal.word(), |_| "greeted"), expected);
         }
     }
 
@@ -252,7 +309,7 @@ mod tests {
             std::fs::write(file.path(), signed).unwrap();
             let session = Session { user_auth: Some(file.path().into()), ..host.session(None) };
             assert_eq!(
-                session.answer(at(NOW)).map_or_else(|refusal| refusal.word(), |_| "greeted"),
+                session.answer(at(NOW)).answer.map_or_else(|refusal| refusal.word(), |_| "greeted"),
                 expected
             );
         };
@@ -264,7 +321,7 @@ mod tests {
     fn commands_and_subsystems_are_refused() {
         let host = host([registered()]);
         let check = |command: &str, expected: &str| {
-            let refusal = host.session(Some(command)).answer(at(NOW)).unwrap_err();
+            let refusal = host.session(Some(command)).answer(at(NOW)).answer.unwrap_err();
             assert_eq!(refusal.word(), expected, "{command:?}");
         };
         for command in ["id", "sftp", "scp -t .", "git-shell", "-c", "\n"] {
@@ -273,23 +330,38 @@ mod tests {
         check("git-upload-pack '../x'", "command-malformed");
         check("git-upload-pack $x", "command-malformed");
         check("git-upload-pack x", "not-set-up");
-        assert!(host.session(Some("")).answer(at(NOW)).is_ok());
+        assert!(host.session(Some("")).answer(at(NOW)).answer.is_ok());
     }
 
     #[test]
     fn a_removed_key_is_told_before_its_command_is_looked_at() {
-        let refusal = host([]).session(Some("id")).answer(at(NOW)).unwrap_err();
+        let refusal = host([]).session(Some("id")).answer(at(NOW)).answer.unwrap_err();
         assert_eq!(refusal.word(), "key-removed");
     }
 
     #[test]
     fn a_refused_command_is_shown_without_its_control_characters() {
-        let refusal = host([registered()]).session(Some("a\x1b[2J\n\u{202e}b")).answer(at(NOW)).unwrap_err();
+        let outcome = host([registered()]).session(Some("a\x1b[2J\n\u{202e}b")).answer(at(NOW));
         assert_eq!(
-            refusal.to_string(),
+            outcome.explain(outcome.answer.as_ref().unwrap_err()),
             "`a\\u{1b}[2J\\n\\u{202e}b` is refused: there is no shell here, and no file transfer; this host serves \
-             `git push`, `git clone` and `git fetch`\nhint: connect without a command to see whose key this is"
+             `git push`, `git clone` and `git fetch`\nyou are known here as acct_7, by key key_42\n\
+             hint: `ssh -T git@198.51.100.7` shows whose key this is"
         );
+    }
+
+    #[test]
+    fn a_refusal_names_account_and_key() {
+        let named =
+            Entry { account_name: Name::parse("ana").ok(), key_name: Name::parse("laptop").ok(), ..registered() };
+        let explained = |host: &Host| {
+            let outcome = host.session(Some("id")).answer(at(NOW));
+            outcome.explain(outcome.answer.as_ref().unwrap_err())
+        };
+        let known = "\nyou are known here as ana (acct_7), by key laptop (key_42)\nhint: ";
+        assert!(explained(&host([named])).contains(known));
+        // The names went with the key.
+        assert!(explained(&host([])).contains("\nyou are known here as acct_7, by key key_42\nhint: "));
     }
 
     #[test]
@@ -300,28 +372,40 @@ mod tests {
         let host = host([registered()]);
         let check = |command, now, expected: &str| {
             let session = host.session(command);
-            let line = session.log_line(&session.answer(at(now)), Duration::from_millis(12));
+            let line = session.answer(at(now)).log_line(&session.request, Duration::from_millis(12));
             assert_eq!(line, format!("{begin}{expected}"));
         };
-        check(None, NOW, "greeted status=0 duration_ms=12 asked=shell");
+        check(None, NOW, "greeted address=192.0.2.1 status=0 duration_ms=12 asked=shell");
         let forged = "id answered=greeted";
         check(
             Some(forged),
             NOW,
-            "command-refused status=1 duration_ms=12 asked=command command=id answered=greeted",
+            "command-refused address=192.0.2.1 status=1 duration_ms=12 asked=command command=id answered=greeted",
         );
         check(
             Some("git-upload-pack 'team/app.git'"),
             NOW,
-            "not-set-up why=\"git is not set up: there is no `/nonexistent/shell.toml`; hint: install -D \
+            "not-set-up address=192.0.2.1 why=\"git is not set up: there is no `/nonexistent/shell.toml`; hint: install -D \
              /usr/share/doc/pushkeys/examples/shell.toml /nonexistent/shell.toml\" status=1 duration_ms=12 \
              asked=git-upload-pack repository=team/app",
         );
         check(
             None,
             NOW + 10,
-            "cannot-answer why=\"source `api` was last in step at 2027-01-15T07:59:50Z and was good until \
+            "cannot-answer address=192.0.2.1 why=\"source `api` was last in step at 2027-01-15T07:59:50Z and was good until \
              2027-01-15T08:00:10Z\" status=1 duration_ms=12 asked=shell",
         );
+    }
+
+    #[test]
+    fn no_name_passes_for_a_field_of_the_log() {
+        let forged = "x\" address=203.0.113.9 \\";
+        let entry =
+            Entry { account_name: Name::parse(forged).ok(), key_name: Name::parse("laptop").ok(), ..registered() };
+        let host = host([entry]);
+        let session = host.session(None);
+        let line = session.answer(at(NOW)).log_line(&session.request, Duration::ZERO);
+        let expected = " answered=greeted account_name=\"x\\\" address=203.0.113.9 \\\\\" key_name=\"laptop\" address=192.0.2.1 status=0";
+        assert!(line.contains(expected), "{line}");
     }
 }

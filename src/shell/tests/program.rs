@@ -61,7 +61,7 @@ fn check(mut command: Command, status: i32, stdout_begins: &str, stderr_begins: 
 }
 
 #[test]
-fn whoever_asks_for_a_shell_is_greeted() {
+fn a_client_that_asks_for_a_shell_is_greeted() {
     let host = host();
     check(shell(&argv(&host.cache)), 0, "Hello ana, your key works.\n", "");
 }
@@ -80,7 +80,12 @@ fn a_removed_key_is_refused() {
     let mut writer = Writer::open(&host.cache, &"api".parse().unwrap()).unwrap();
     let stamps = writer.head().unwrap().stamps;
     writer.apply(&[pushkeys_cache::Change::Remove(Fingerprint::of(b"ana"))], None, stamps).unwrap();
-    check(shell(&argv(&host.cache)), 1, "", "pushkeys: your key is no longer registered\nhint: ");
+    check(
+        shell(&argv(&host.cache)),
+        1,
+        "",
+        "pushkeys: your key is no longer registered\nyou are known here as acct_7, by key key_42\nhint: add it ",
+    );
 }
 
 #[test]
@@ -121,7 +126,7 @@ fn c14_a_session_belongs_to_the_key_that_sshd_says_has_signed() {
         signed("YmVu"),
         1,
         "",
-        "pushkeys: this connection was let in by another key than the session's\nhint: ",
+        "pushkeys: this connection was authenticated by another key than the session's\nyou are known here as acct_7, ",
     );
 }
 

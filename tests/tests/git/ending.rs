@@ -52,16 +52,21 @@ fn every_session_is_one_line_of_the_log() {
     let lines = world.sessions();
     let who = format!("session login=git account={} key=", world.ana.id());
     let fingerprint = format!(" fingerprint={} answered=", world.key.fingerprint());
+    let names = "account_name=\"ana\" key_name=\"laptop\" address=127.0.0.1";
     for (line, answered, asked) in [
-        (&lines[0], "served status=0 duration_ms=", " asked=git-receive-pack repository=app"),
+        (
+            &lines[0],
+            format!("served {names} status=0 duration_ms="),
+            " asked=git-receive-pack repository=app",
+        ),
         (
             &lines[1],
-            "command-malformed status=1 duration_ms=",
+            format!("command-malformed {names} status=1 duration_ms="),
             " asked=command command=git-upload-pack '../x'\\u{1b}[2J answered=served",
         ),
     ] {
         assert!(line.contains(&who) && line.contains(&fingerprint), "{line}");
-        assert!(line.contains(answered) && line.ends_with(asked), "{line}");
+        assert!(line.contains(&answered) && line.ends_with(asked), "{line}");
     }
     for name in [" read_bytes=", " written_bytes="] {
         let (_, value) = lines[0].split_once(name).expect("what git moved");
@@ -97,4 +102,31 @@ fn the_status_of_git_is_the_status_of_the_session() {
     let push = world.git(&["-C", "copy", "push", URL, "main"]);
     assert!(!push.status.success());
     until("git's end is logged", || world.sessions().iter().any(|line| line.contains(" status=137 ")));
+}
+
+#[test]
+fn a_push_is_logged_with_each_reference_and_its_commits() {
+    let world = World::start();
+    world.pushes();
+    let first = world.head();
+    world.commits("second");
+    let refspecs = ["main", "main:refs/heads/x answered=y", "main:refs/tags/v1"];
+    assert!(!world.git(&[&["-C", "copy", "push", URL], &refspecs[..]].concat()).status.success(), "no name");
+    world.git(&["-C", "copy", "push", URL, "main", "main:refs/tags/v1"]).output_of("push");
+    until("each is logged", || world.logged_pushes().len() == 3);
+    let path = format!("{}/app.git", world.ana.id());
+    let begin = format!("push login=git account={} key=", world.ana.id());
+    let middle = format!(
+        " fingerprint={} account_name=\"ana\" key_name=\"laptop\" address=127.0.0.1 repository=app path={path} ",
+        world.key.fingerprint()
+    );
+    let (none, first, second) = ("0".repeat(40), first.trim(), world.head());
+    let second = second.trim();
+    for (line, end) in world.logged_pushes().iter().zip([
+        format!("old={none} new={first} ref=refs/heads/main"),
+        format!("old={first} new={second} ref=refs/heads/main"),
+        format!("old={none} new={second} ref=refs/tags/v1"),
+    ]) {
+        assert!(line.contains(&begin) && line.contains(&middle) && line.ends_with(&end), "{line}");
+    }
 }

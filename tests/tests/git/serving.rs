@@ -115,13 +115,14 @@ fn every_form_of_url_that_users_have_names_the_same_repository() {
         assert!(listed.stdout.contains("refs/heads/main"), "{url}: {listed:?}");
     }
     let other = world.git(&["ls-remote", "git@127.0.0.1:other.git"]);
-    assert!(other.stderr.contains("pushkeys: there is no repository `other` yet"), "{other:?}");
+    assert!(other.stderr.contains("pushkeys: ana has no repository `other` on this host\n"), "{other:?}");
 }
 
 #[test]
 fn a_greeting_needs_no_terminal_and_gets_none() {
     let world = World::start();
-    let push = "To push: git push git@HOST:app.git main";
+    let url = format!("ssh://git@127.0.0.1:{}/app.git", world.host.sshd.port());
+    let push = &format!("To push: git push {url} main");
     let session = world.host.login("git", &world.key).with_arguments(&["-T"]).opens();
     assert_eq!((session.code, session.greeted()), (Some(0), Some("ana")), "{session:?}");
     assert!(session.stdout.contains(push) && !session.stdout.contains('\r'), "{session:?}");

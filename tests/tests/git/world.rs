@@ -101,7 +101,9 @@ impl World {
 
     /// Puts a hook of the operator's into ana's repository.
     pub(crate) fn hook(&self, name: &str, script: &str) {
-        let path = self.repository().join("hooks").join(name);
+        let folder = self.repository().join("hooks");
+        fs::create_dir_all(&folder).expect("root may");
+        let path = folder.join(name);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("root may");
         let _ = run(Command::new("chmod").arg("755").arg(&path)).output();
     }
@@ -138,6 +140,12 @@ impl World {
     pub(crate) fn sessions(&self) -> Vec<String> {
         let lines = self.syslog.lines().into_iter();
         lines.filter(|line| line.contains("pushkeys-shell") && line.contains("session ")).collect()
+    }
+
+    /// What its hook has logged of pushes.
+    pub(crate) fn logged_pushes(&self) -> Vec<String> {
+        let lines = self.syslog.lines().into_iter();
+        lines.filter(|line| line.contains("pushkeys-shell") && line.contains(": push ")).collect()
     }
 }
 

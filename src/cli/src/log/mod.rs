@@ -39,7 +39,8 @@ pub(crate) enum Kind {
 }
 
 /// How the forced command answers whom it lets in.
-const LET_IN: [&str; 4] = ["greeted", "served", "client-left", "ended-by-signal"];
+const LET_IN: [&str; 6] =
+    ["greeted", "served", "push-refused", "deploy-failed", "client-left", "ended-by-signal"];
 
 impl Event {
     /// The event in `line`, if there is one.

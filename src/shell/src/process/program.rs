@@ -10,8 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
-/// The longest output on each stream, in bytes. A longer one is an error.
-pub(crate) const OUTPUT_BYTES_MAX: usize = 4096;
+/// The longest output on each stream, in bytes, unless said otherwise. A longer one is an error.
+const OUTPUT_BYTES_MAX: usize = 4096;
+/// Output is read in pieces of up to this size.
+const PIECE_BYTES: usize = 4096;
 
 /// Exit status and output of a program.
 #[derive(Debug)]
@@ -28,14 +30,15 @@ pub(crate) enum ProgramError {
     Run { program: String, source: io::Error },
     #[error("`{program}` took more than {} ms", limit.as_millis())]
     TimedOut { program: String, limit: Duration },
-    #[error("`{program}` printed more than {OUTPUT_BYTES_MAX} bytes")]
-    TooMuch { program: String },
+    #[error("`{program}` printed more than {output_max} bytes")]
+    TooMuch { program: String, output_max: usize },
 }
 
 /// One of the two streams, and what was read of it.
 struct Stream<R> {
     reader: Option<R>,
     bytes: Vec<u8>,
+    bytes_max: usize,
 }
 
 /// How reading a program's streams ended.
@@ -47,11 +50,20 @@ enum Collected {
 
 /// Runs `command` without input. No process of its group is left afterwards.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, ProgramError> {
+    run_with_output(command, limit, OUTPUT_BYTES_MAX)
+}
+
+/// [`run`] for a program whose output has up to `output_max` bytes on each stream.
+pub(crate) fn run_with_output(
+    command: &mut Command,
+    limit: Duration,
+    output_max: usize,
+) -> Result<Finished, ProgramError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |source| ProgramError::Run { program: program.clone(), source };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(failed)?;
-    let mut streams = Streams::of(&mut child);
+    let mut streams = Streams::of(&mut child, output_max);
     let collected = streams.collect(&child, Instant::now() + limit);
     // The child is not waited for yet, so that the group's number is still its own.
     let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
@@ -61,7 +73,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, Pr
             Ok(Finished { status, stdout: streams.stdout.bytes, stderr: streams.stderr.bytes })
         }
         Collected::TimedOut => Err(ProgramError::TimedOut { program, limit }),
-        Collected::TooMuch => Err(ProgramError::TooMuch { program }),
+        Collected::TooMuch => Err(ProgramError::TooMuch { program, output_max }),
     }
 }
 
@@ -71,8 +83,11 @@ struct Streams {
 }
 
 impl Streams {
-    fn of(child: &mut Child) -> Self {
-        Self { stdout: Stream::new(child.stdout.take()), stderr: Stream::new(child.stderr.take()) }
+    fn of(child: &mut Child, bytes_max: usize) -> Self {
+        Self {
+            stdout: Stream::new(child.stdout.take(), bytes_max),
+            stderr: Stream::new(child.stderr.take(), bytes_max),
+        }
     }
 
     /// Reads until the program has ended, at most until `end`. Other processes that hold its streams are not waited for.
@@ -98,8 +113,8 @@ impl Streams {
 }
 
 impl<R: Read + AsFd> Stream<R> {
-    fn new(reader: Option<R>) -> Self {
-        Self { reader, bytes: Vec::new() }
+    fn new(reader: Option<R>, bytes_max: usize) -> Self {
+        Self { reader, bytes: Vec::new(), bytes_max }
     }
 
     fn poll(&self) -> Option<PollFd<'_>> {
@@ -108,7 +123,7 @@ impl<R: Read + AsFd> Stream<R> {
 
     /// Reads what is available without waiting, and returns whether it is within the bound.
     fn read_what_is_there(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; OUTPUT_BYTES_MAX];
+        let mut buffer = [0; PIECE_BYTES];
         while let Some(reader) = &mut self.reader {
             if wait(&mut [PollFd::new(reader, PollFlags::IN)], Duration::ZERO)? == 0 {
                 break;
@@ -117,7 +132,7 @@ impl<R: Read + AsFd> Stream<R> {
                 0 => self.reader = None,
                 count => self.bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
             }
-            if self.bytes.len() > OUTPUT_BYTES_MAX {
+            if self.bytes.len() > self.bytes_max {
                 return Ok(false);
             }
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::descendants;
 use super::program::wait;
 use super::signals::Signals;
 
@@ -44,8 +45,8 @@ pub(crate) struct Ending<R> {
 /// Why a process was made to end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cut<R> {
-    /// The session's key is no longer valid.
-    Revoked(R),
+    /// The session may not go on, because its key is no longer valid or a limit is reached.
+    Refused(R),
     /// The client has disconnected.
     ClientLeft,
     /// This process was asked to end.
@@ -65,19 +66,21 @@ enum Stage {
     Killed(Instant),
 }
 
-/// Runs `command` with this process's own standard streams until it ends, or until `revoked` gives a reason. No process
-/// of its group is left afterwards.
-pub(crate) fn run<R>(command: &mut Command, revoked: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
+/// Runs `command` with this process's own standard streams until it ends, or until `refused` gives a reason. No process
+/// that descends from it is left afterwards.
+pub(crate) fn run<R>(command: &mut Command, refused: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
+    descendants::adopt();
     let mut child = command.process_group(0).spawn()?;
     let watched = Watched::new(&child);
     let ended =
-        watched.and_then(|watched| Supervisor { watched, revoked, cut: None, stage: Stage::Serving }.watch());
+        watched.and_then(|watched| Supervisor { watched, refused, cut: None, stage: Stage::Serving }.watch());
     let group = Pid::from_child(&child);
     // The child is not waited for yet, so that the group's number is still its own.
     let stray = if matches!(ended, Ok((None, _))) { Signal::TERM } else { Signal::KILL };
     let _ = kill_process_group(group, stray);
     let (cut, has_ended) = ended?;
     let status = if has_ended { Some(child.wait()?) } else { None };
+    descendants::end_all(AFTER_KILLING);
     Ok(Ending { status, cut })
 }
 
@@ -98,7 +101,7 @@ struct Events {
 
 struct Supervisor<R, F> {
     watched: Watched,
-    revoked: F,
+    refused: F,
     cut: Option<Cut<R>>,
     stage: Stage,
 }
@@ -150,8 +153,8 @@ impl<R, F: FnMut() -> Option<R>> Supervisor<R, F> {
                     Stage::Killed(_) => return Ok((self.cut, false)),
                 }
             } else if matches!(self.stage, Stage::Serving) && next_check <= Instant::now() {
-                if let Some(reason) = (self.revoked)() {
-                    self.ask(Cut::Revoked(reason), Signal::TERM);
+                if let Some(reason) = (self.refused)() {
+                    self.ask(Cut::Refused(reason), Signal::TERM);
                 }
                 next_check = Instant::now() + CHECK_EVERY;
             }

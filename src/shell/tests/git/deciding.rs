@@ -14,7 +14,11 @@ fn every_account_has_repositories_of_its_own() {
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
     let message = fails(host.git_of("ben", copy.path(), &["ls-remote", "origin"]));
     assert!(
-        message.contains("pushkeys: there is no repository `app` yet\nhint: git push creates it"),
+        message.contains(
+            "pushkeys: ben has no repository `app` on this host\n\
+             you are known here as ben (acct_8), by key my \"work\" laptop (key_42)\n\
+             hint: `ssh -T git@198.51.100.7` lists the repositories that you have here"
+        ) && !message.contains("git push"),
         "{message}"
     );
     succeeds(host.git_of("ben", copy.path(), &["push", "origin", "main:bens"]));
@@ -28,7 +32,8 @@ fn a_repository_is_created_only_where_that_is_configured_and_only_by_a_push() {
     let copy = host.copy("copy", URL);
     let message = fails(host.git(copy.path(), &["push", "origin", "main"]));
     assert!(
-        message.contains("pushkeys: there is no repository `app`\nhint: ask who runs this host"),
+        message.contains("pushkeys: ana has no repository `app` on this host\n")
+            && message.contains("\nhint: ask the operator of this host to create it"),
         "{message}"
     );
     assert!(!host.path("root/acct_7").exists());
@@ -58,7 +63,7 @@ fn without_settings_git_is_refused_and_the_greeting_works() {
     fs::remove_file(host.path("shell.toml")).unwrap();
     let refused = run(host.shell("git-upload-pack 'app'"));
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).starts_with("pushkeys: git is not set up on this host\nhint: "));
+    assert!(text(&refused.stderr).starts_with("pushkeys: git is not set up on this host\nyou are known"));
     assert!(!text(&refused.stderr).contains("shell.toml"));
     let greeted = run(host.shell(""));
     assert!(greeted.status.success() && text(&greeted.stdout).starts_with("Hello ana"), "{greeted:?}");
@@ -67,10 +72,7 @@ fn without_settings_git_is_refused_and_the_greeting_works() {
 fn host_that_asks(script: &str) -> Host {
     let host = Host::start();
     let program = host.write("ask", &format!("#!/bin/sh\n{script}\n"));
-    let (root, program) = (host.path("root"), program.display());
-    let settings =
-        format!("root = \"{}\"\nauthorize = \"{program}\"\ncreate = \"first-push\"", root.display());
-    host.write("shell.toml", &settings);
+    host.set(&format!("authorize = \"{}\"\ncreate = \"first-push\"", program.display()));
     host
 }
 
@@ -84,13 +86,14 @@ fn the_operators_program_decides() {
     assert!(host.path("root/shared/app.git/HEAD").exists());
     succeeds(host.git_of("ben", copy.path(), &["ls-remote", "origin"]));
     let message = fails(host.git_of("ben", copy.path(), &["push", "origin", "main:ben"]));
-    assert!(message.contains("pushkeys: `app` is refused\n  acct_8 may only read\n"), "{message}");
+    assert!(message.contains("pushkeys: ben may not push to `app`\n  acct_8 may only read\n"), "{message}");
 }
 
 #[test]
-fn without_an_answer_of_the_operators_program_nobody_gets_in() {
-    let undecided = "pushkeys: nobody could be asked whether `app` is yours\nhint: ";
-    let unserved = "pushkeys: this host cannot serve git at the moment\nhint: ";
+fn without_an_answer_of_the_operators_program_a_push_is_refused() {
+    let undecided =
+        "pushkeys: this host cannot find out at the moment whether you may push to `app`\nyou are known";
+    let unserved = "pushkeys: this host cannot serve git at the moment\nyou are known";
     for (script, expected) in [
         ("exit 2", undecided),
         ("exit 0", undecided),

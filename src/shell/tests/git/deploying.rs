@@ -1,38 +1,31 @@
 //! The operator's program after a push, and the example that is shipped.
 
 use std::fs;
-use std::path::Path;
 
-use crate::world::{Host, revision, run, succeeds, text};
+use crate::world::{Host, is_running, packaging, revision, run, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
 
-fn packaging(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(name)).unwrap()
+fn host_that_deploys(program: &str) -> Host {
+    host_that_deploys_with(program, "")
 }
 
-fn host_that_deploys(program: &str) -> Host {
+fn host_that_deploys_with(program: &str, settings: &str) -> Host {
     let host = Host::start();
     let program = host.write("deploy", program);
-    let hook = host.write("hooks/post-receive", &packaging("hooks/post-receive"));
-    let settings = format!(
-        "root = \"{}\"\ncreate = \"first-push\"\n[deploy]\nprogram = \"{}\"\nhooks = \"{}\"\n",
-        host.path("root").display(),
-        program.display(),
-        hook.parent().unwrap().display()
-    );
-    host.write("shell.toml", &settings);
+    host.set(&format!("create = \"first-push\"\n[deploy]\nprogram = \"{}\"\n{settings}", program.display()));
     host
 }
 
 #[test]
 fn the_program_is_told_who_pushed_what_and_its_output_goes_to_the_pusher() {
-    let host = host_that_deploys("#!/bin/sh\nsed 's/^/got /'; pwd | sed 's,.*/root/,in ,'\n");
+    let host =
+        host_that_deploys_with("#!/bin/sh\nsed 's/^/got /'; pwd | sed 's,.*/root/,in ,'\n", "branch = \"*\"");
     let copy = host.copy("copy", URL);
     let said = succeeds(host.git(copy.path(), &["push", "origin", "main", "main:next"]));
     let none = "0".repeat(40);
     for line in [
-        "got {\"account\":\"acct_7\",\"account_name\":\"ana\",\"key_id\":\"key_42\",\"key_name\":\"my \\\"work\\\" laptop\",",
+        "got {\"account\":\"acct_7\",\"account_name\":\"ana\",\"key_id\":\"key_42\",\"key_name\":\"my \\\"work\\\" laptop\",\"fingerprint\":\"SHA256:JNS5b1jabUqFEjE7vQKijr8MqV3sbkyG73jOfwHniKw\",\"address\":\"192.0.2.1\",\"repository\":\"app\",\"path\":\"acct_7/app.git\",\"url\":\"git@198.51.100.7:app.git\"}",
         &format!("got {none} {} refs/heads/main", copy.head(&host)),
         &format!("got {none} {} refs/heads/next", copy.head(&host)),
         "in acct_7/app.git",
@@ -107,4 +100,137 @@ fn the_example_publishes_a_static_site() {
     let said = push();
     assert!(said.contains("remote: deploy: there is no index.html"), "{said}");
     assert_eq!(published("index.html").unwrap(), "<h1>ana</h1>\n<p>again</p>\n", "the last good one stays");
+}
+
+#[test]
+fn a_failed_deployment_fails_the_push_where_that_is_configured() {
+    for (required, is_success) in [("", true), ("required = true", false)] {
+        let host = host_that_deploys_with("#!/bin/sh\necho no disk >&2; exit 3\n", required);
+        let copy = host.copy("copy", URL);
+        let push = run(host.git(copy.path(), &["push", "origin", "main"]));
+        let said = text(&push.stderr);
+        assert_eq!(push.status.success(), is_success, "{said}");
+        assert!(said.contains("remote: pushkeys: your push is stored, and was not deployed: "), "{said}");
+        assert_eq!(said.contains("remote: pushkeys: so this push counts as failed"), !is_success, "{said}");
+        assert_eq!(revision(&host, &host.repository(), "main"), copy.head(&host), "it is stored");
+    }
+    let host = host_that_deploys_with("#!/bin/sh\n", "required = true");
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+}
+
+#[test]
+fn a_branch_that_is_not_deployed_is_said() {
+    let host = host_that_deploys_with("#!/bin/sh\nsed 's/^/got /'\n", "branch = \"live\"");
+    let copy = host.copy("copy", URL);
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(
+        said.contains("remote: pushkeys: `main`: stored, and not deployed; this host deploys `live`"),
+        "{said}"
+    );
+    assert!(!said.contains("got"), "{said}");
+    let branches = ["main:b", "main:c", "main:d", "main:e", "main:refs/tags/v1"];
+    let said = succeeds(host.git(copy.path(), &[&["push", "origin"], &branches[..]].concat()));
+    assert!(said.contains("`b`, `c`, `d` and 1 more: stored, and not deployed"), "{said}");
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main:live", "main:f"]));
+    assert!(said.contains(&format!("got {} {} refs/heads/live", "0".repeat(40), copy.head(&host))), "{said}");
+    assert!(!said.contains("refs/heads/f") && !said.contains("not deployed"), "{said}");
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main:refs/tags/v2"]));
+    assert!(!said.contains("pushkeys"), "a tag is not expected to be deployed: {said}");
+}
+
+/// What was pushed looks like a repository whose configuration runs a program.
+#[test]
+fn git_that_is_started_in_pushed_files_does_not_read_their_configuration() {
+    let script = "#!/bin/sh
+        mkdir ../../../build
+        git archive main | tar -x -C ../../../build
+        cd ../../../build
+        git status >&2
+        git rev-parse --absolute-git-dir
+        unset GIT_DIR
+        git status >&2
+        git rev-parse --absolute-git-dir";
+    let host = host_that_deploys(script);
+    let copy = host.copy("copy", URL);
+    let ran = host.path("ran");
+    for folder in ["objects", "refs/heads"] {
+        fs::create_dir_all(copy.path().join(folder)).unwrap();
+        fs::write(copy.path().join(folder).join(".keep"), "").unwrap();
+    }
+    fs::write(copy.path().join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    let configuration = format!(
+        "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = \"touch {}; false\"\n",
+        ran.display()
+    );
+    copy.commits(&host, "config", &configuration);
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(!ran.exists(), "{said}");
+    assert!(said.contains(&format!("remote: {}", host.repository().display())), "its own repository: {said}");
+    assert!(
+        said.contains("(safe.bareRepository is 'explicit')") || said.contains("not a git repository"),
+        "{said}"
+    );
+
+    // Without what protects it, the same program runs.
+    succeeds({
+        let mut git = host.git(&host.path("build"), &["status"]);
+        git.env("GIT_DIR", ".");
+        git
+    });
+    assert!(ran.exists());
+}
+
+#[test]
+fn what_a_program_leaves_running_holds_no_push_open() {
+    let pid = "sh -c 'echo $$ >../../../pid; exec sleep 1000'";
+    for background in [format!("{pid} &"), format!("setsid {pid} &"), format!("setsid -f {pid}")] {
+        let wait = "while ! [ -s ../../../pid ]; do sleep 0.01; done; echo done; exit 0";
+        let host = host_that_deploys(&format!("#!/bin/sh\n{background}\n{wait}\n"));
+        let copy = host.copy("copy", URL);
+        let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+        assert!(said.contains("remote: done"), "{said}");
+        until("it has ended with the session", || !is_running(&host.path("pid")));
+    }
+}
+
+#[test]
+fn the_limits_of_git_are_not_those_of_the_program() {
+    let host = host_that_deploys(
+        "#!/bin/sh\nulimit -d; ulimit -f; env | grep -c -e ALLOC -e PUSHKEYS_RESULT -e PUSHKEYS_SHELL\n",
+    );
+    let copy = host.copy("copy", URL);
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    let lines: Vec<&str> =
+        said.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim).collect();
+    assert_eq!(lines.iter().filter(|line| **line == "unlimited").count(), 2, "{said}");
+    assert!(lines.contains(&"0"), "{said}");
+}
+
+#[test]
+fn a_repositorys_own_hooks_run_where_nothing_is_deployed() {
+    let host = Host::start();
+    let copy = host.copy("copy", URL);
+    succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    for name in ["pre-receive", "update", "post-receive", "post-update", "reference-transaction"] {
+        host.hook(name, &format!("echo \"{name} of $GIT_DIR: $(cat) $*\""));
+    }
+    copy.commits(&host, "second", "2");
+    let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
+    let (old, new) = (revision(&host, copy.path(), "HEAD~1"), copy.head(&host));
+    let repository = host.repository();
+    for line in [
+        format!("pre-receive of {}: {old} {new} refs/heads/main", repository.display()),
+        format!("update of .:  refs/heads/main {old} {new}"),
+        format!("post-receive of {}: {old} {new} refs/heads/main", repository.display()),
+        "post-update of .:  refs/heads/main".to_owned(),
+        "prepared".to_owned(),
+        "committed".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+    host.hook("update", "echo not today; exit 1");
+    copy.commits(&host, "third", "3");
+    let refused = run(host.git(copy.path(), &["push", "origin", "main"]));
+    assert!(!refused.status.success() && text(&refused.stderr).contains("remote: not today"), "{refused:?}");
 }

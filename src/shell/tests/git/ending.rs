@@ -42,7 +42,10 @@ fn a_push_is_cut_when_its_key_goes_and_changes_nothing() {
     assert!(!output.status.success());
     let message = text(&output.stderr);
     assert!(
-        message.contains("pushkeys: this session ends: your key is no longer registered\nhint: "),
+        message.contains(
+            "pushkeys: this session ends: your key is no longer registered\n\
+             you are known here as ana (acct_7), by key my \"work\" laptop (key_42)\nhint: "
+        ),
         "{message}"
     );
     assert!(!is_running(&host.path("pid")), "the hook has ended with the session");
@@ -79,7 +82,7 @@ fn a_session_that_only_waits_for_its_client_is_cut_as_well() {
 }
 
 #[test]
-fn an_outage_of_the_cache_cuts_nobody() {
+fn an_outage_of_the_cache_ends_no_session() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));

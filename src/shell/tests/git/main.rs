@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+mod creating;
 mod deciding;
 mod deploying;
 mod ending;
+mod limiting;
 mod serving;
 mod world;

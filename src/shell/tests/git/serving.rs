@@ -7,7 +7,7 @@ use std::process::Child;
 use crate::world::{Host, fails, revision, run, spawn, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
-/// As many as a busy team's machines push at the same moment.
+/// What the machines of a busy team push at the same moment.
 const PUSHES: usize = 50;
 
 #[test]
@@ -63,7 +63,11 @@ fn a_clone_checks_out_what_was_pushed_first_whatever_its_name() {
     succeeds(host.git(copy.path(), &["push", "origin", "main:another"]));
     succeeds(host.git(&host.path(""), &["clone", URL, "clone"]));
     assert_eq!(fs::read_to_string(host.path("clone/index.html")).unwrap(), "<p>hello</p>\n");
-    assert_eq!(text(&run(host.git(&host.path("clone"), &["branch", "--show-current"])).stdout), "trunk");
+    let branch_of = |clone| text(&run(host.git(&host.path(clone), &["branch", "--show-current"])).stdout);
+    assert_eq!(branch_of("clone"), "trunk");
+    succeeds(host.git(copy.path(), &["push", "git@host:other.git", "main:a", "main"]));
+    succeeds(host.git(&host.path(""), &["clone", "git@host:other.git", "other"]));
+    assert_eq!(branch_of("other"), "main");
 }
 
 #[test]
@@ -143,7 +147,7 @@ fn an_archive_is_made() {
 }
 
 #[test]
-fn fifty_pushes_at_once_into_a_repository_that_is_not_there_yet() {
+fn fifty_pushes_at_once_create_one_repository() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     let push = |number| spawn(host.git(copy.path(), &["push", "origin", &format!("main:branch-{number}")]));
@@ -195,15 +199,29 @@ fn the_environment_of_git_is_built_from_nothing() {
     succeeds(push);
     until("the hook ran", || host.path("environment").exists());
     let environment = fs::read_to_string(host.path("environment")).unwrap();
-    // What a shell and git itself set for a hook is none of ours.
+    // A shell and git itself set these for a hook.
     let theirs = ["PWD", "OLDPWD", "SHLVL", "_", "GIT_DIR", "GIT_EXEC_PATH", "GIT_PUSH_OPTION_COUNT"];
     let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     names.retain(|name| !name.starts_with("GIT_CONFIG_") && !theirs.contains(name));
     names.sort_unstable();
-    let ours = ["PUSHKEYS_ACCOUNT", "PUSHKEYS_FINGERPRINT", "PUSHKEYS_KEY_ID", "PUSHKEYS_REPOSITORY"];
-    assert_eq!(names, [&["HOME", "PATH"], ours.as_slice()].concat());
+    let ours = [
+        "ACCOUNT",
+        "ACCOUNT_NAME",
+        "ADDRESS",
+        "FINGERPRINT",
+        "KEY_ID",
+        "KEY_NAME",
+        "LOGIN",
+        "PATH",
+        "REPOSITORY",
+        "URL",
+    ]
+    .map(|name| format!("PUSHKEYS_{name}"));
+    let ours = ours.iter().map(String::as_str);
+    assert_eq!(names, ["GIT_ALLOC_LIMIT", "HOME", "PATH"].into_iter().chain(ours).collect::<Vec<_>>());
     assert_eq!(environment.matches("/nonexistent").count(), 1, "a home, and nothing that a client set");
-    for line in ["GIT_DIR=.", "HOME=/nonexistent", "PUSHKEYS_ACCOUNT=acct_7", "PUSHKEYS_REPOSITORY=app"] {
+    let git_dir = format!("GIT_DIR={}", host.repository().display());
+    for line in [&git_dir, "HOME=/nonexistent", "PUSHKEYS_ACCOUNT=acct_7", "PUSHKEYS_REPOSITORY=app"] {
         assert!(environment.lines().any(|other| other == line), "{line}: {environment}");
     }
 }

@@ -37,7 +37,15 @@ impl Host {
     pub(crate) fn with_settings(settings: &str) -> Self {
         let host = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(host.path("root")).unwrap();
-        host.write("shell.toml", &format!("root = \"{}\"\n{settings}", host.path("root").display()));
+        for name in ["pre-receive", "post-receive"] {
+            for folder in ["hooks", "hooks/all"] {
+                host.write(&format!("{folder}/{name}"), &packaging(&format!("hooks/{name}")));
+            }
+        }
+        for name in ["update", "post-update", "reference-transaction", "proc-receive"] {
+            host.write(&format!("hooks/all/{name}"), &packaging("hooks/own"));
+        }
+        host.set(settings);
         let mut writer = host.writer();
         let mut next = writer.begin().unwrap();
         next.push(entry("ana", "acct_7")).unwrap();
@@ -47,6 +55,13 @@ impl Host {
         host.write_ssh("ana", "acct_7");
         host.write_ssh("ben", "acct_8");
         host
+    }
+
+    /// Writes `settings` after those that every host has.
+    pub(crate) fn set(&self, settings: &str) {
+        let (root, hooks) = (self.path("root"), self.path("hooks"));
+        let text = format!("root = \"{}\"\nhooks = \"{}\"\n{settings}", root.display(), hooks.display());
+        self.write("shell.toml", &text);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -89,7 +104,7 @@ impl Host {
         let script = format!(
             "#!/bin/sh\nfor last; do :; done\n\
              exec env -i LOGNAME=git PATH=/usr/bin:/bin GIT_DIR=/nonexistent GIT_EXEC_PATH=/nonexistent \
-             GIT_PROTOCOL=\"$GIT_PROTOCOL\" SSH_ORIGINAL_COMMAND=\"$last\" {shell}\n"
+             GIT_PROTOCOL=\"$GIT_PROTOCOL\" SSH_CONNECTION='192.0.2.1 50022 198.51.100.7 22' SSH_ORIGINAL_COMMAND=\"$last\" {shell}\n"
         );
         self.write(&format!("ssh-{user}"), &script);
     }
@@ -159,6 +174,11 @@ impl Copy {
     pub(crate) fn head(&self, host: &Host) -> String {
         revision(host, &self.path, "HEAD")
     }
+}
+
+/// A file of the packages.
+pub(crate) fn packaging(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(name)).unwrap()
 }
 
 /// The commit that `name` stands for in the repository at `path`, or nothing.

@@ -2,25 +2,28 @@
 //!
 //! This file decides which repository is opened, so only root may be able to write it.
 
+mod limits;
+mod path_template;
+
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pushkeys_keys::AccountId;
+pub(crate) use limits::Limits;
+pub(crate) use path_template::PathTemplate;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::request::RepositoryName;
+use crate::remote::RemoteHost;
 use crate::trusted::{self, Untrusted};
 
 /// Where a push host keeps its settings.
 pub(crate) const SETTINGS_FILE: &str = "/etc/pushkeys/shell.toml";
-/// Where packages put the hook that starts the operator's program after a push.
+/// Where packages put the hooks that git starts before and after it stores a push.
 const HOOKS_DIRECTORY: &str = "/usr/libexec/pushkeys/hooks";
 /// The settings are a few lines; a file of more bytes is a mistake.
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
-const PATH_TEMPLATE: &str = "{account}/{repository}.git";
 const AUTHORIZE_LIMIT_S: u64 = 5;
 /// The client is not watched while the operator's program runs, and no child may outlive it by ten seconds.
 pub(crate) const AUTHORIZE_LIMIT_S_MAX: u64 = 5;
@@ -36,6 +39,11 @@ pub(crate) struct Settings {
     pub(crate) fsck: bool,
     /// Whether `git push --push-option` is accepted. Hooks and the operator's program get the options as variables.
     pub(crate) push_options: bool,
+    /// The name of this host, as users write it.
+    pub(crate) host: Option<RemoteHost>,
+    /// The folder of the hooks that git starts before and after it stores a push.
+    pub(crate) hooks: PathBuf,
+    pub(crate) limits: Limits,
     pub(crate) deploy: Option<Deploy>,
 }
 
@@ -63,14 +71,23 @@ pub(crate) enum Create {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deploy {
     pub(crate) program: PathBuf,
-    #[serde(default = "hooks_directory")]
-    pub(crate) hooks: PathBuf,
+    /// Which pushes it is started for.
+    #[serde(default)]
+    pub(crate) branch: DeployedBranch,
+    /// Whether a push fails when the program does. What was pushed is stored in any case.
+    #[serde(default)]
+    pub(crate) required: bool,
 }
 
-/// A relative path with `{repository}`, and with `{account}` unless accounts share their repositories.
-#[derive(Debug, Deserialize)]
+/// The branch that is deployed.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct PathTemplate(String);
+pub(crate) enum DeployedBranch {
+    /// Every change of any reference.
+    All,
+    /// Changes of one branch.
+    Named(String),
+}
 
 /// Why there are no settings to serve git by.
 #[derive(Debug, Error)]
@@ -103,7 +120,33 @@ struct Written {
     fsck: bool,
     #[serde(default)]
     push_options: bool,
+    host: Option<String>,
+    #[serde(default = "hooks_directory")]
+    hooks: PathBuf,
+    #[serde(default)]
+    limits: Limits,
     deploy: Option<Deploy>,
+}
+
+impl Default for DeployedBranch {
+    fn default() -> Self {
+        Self::Named("main".to_owned())
+    }
+}
+
+impl TryFrom<String> for DeployedBranch {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_accepted = |character: char| !character.is_control() && !" ~^:?*[\\".contains(character);
+        match text.as_str() {
+            "*" => Ok(Self::All),
+            name if !name.is_empty() && !name.starts_with("refs/") && name.chars().all(is_accepted) => {
+                Ok(Self::Named(text))
+            }
+            _ => Err("`branch` is the name of a branch, without `refs/heads/`, or `*`"),
+        }
+    }
 }
 
 impl Settings {
@@ -122,15 +165,15 @@ impl Settings {
 impl Written {
     fn resolve(self) -> Result<Settings, &'static str> {
         let programs = [self.authorize.as_ref(), self.deploy.as_ref().map(|deploy| &deploy.program)];
-        if !self.root.is_absolute() || !programs.into_iter().flatten().all(|path| path.is_absolute()) {
-            return Err("`root`, `authorize` and `deploy.program` are absolute paths");
+        let paths = [&self.root, &self.hooks].into_iter().chain(programs.into_iter().flatten());
+        if !paths.into_iter().all(|path| path.is_absolute()) {
+            return Err("`root`, `authorize`, `hooks` and `deploy.program` are absolute paths");
         }
+        let host = self.host.as_deref().map(str::parse).transpose()?;
         let locate = match (self.authorize, self.path, self.authorize_limit_s) {
             (Some(_), Some(_), _) => return Err("`authorize` and `path` exclude each other"),
             (None, _, Some(_)) => return Err("`authorize_limit_s` needs `authorize`"),
-            (None, path, None) => {
-                Locate::Template(path.unwrap_or_else(|| PathTemplate(PATH_TEMPLATE.to_owned())))
-            }
+            (None, path, None) => Locate::Template(path.unwrap_or_default()),
             (Some(path), None, limit_s) => match limit_s.unwrap_or(AUTHORIZE_LIMIT_S) {
                 limit_s @ 1..=AUTHORIZE_LIMIT_S_MAX => {
                     Locate::Program { path, limit: Duration::from_secs(limit_s) }
@@ -138,32 +181,8 @@ impl Written {
                 _ => return Err("`authorize_limit_s` is from 1 to 5"),
             },
         };
-        let Self { root, create, fsck, push_options, deploy, .. } = self;
-        Ok(Settings { root, locate, create, fsck, push_options, deploy })
-    }
-}
-
-impl PathTemplate {
-    /// The path of `repository` of `account` below the root.
-    pub(crate) fn expand(&self, account: &AccountId, repository: &RepositoryName) -> PathBuf {
-        // Neither value can contain a brace.
-        self.0.replace("{account}", account.as_str()).replace("{repository}", repository.as_str()).into()
-    }
-}
-
-impl TryFrom<String> for PathTemplate {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let literal = text.replace("{account}", "a").replace("{repository}", "r");
-        if !text.contains("{repository}") {
-            return Err("`path` contains `{repository}`");
-        }
-        if literal.contains(['{', '}']) {
-            return Err("`path` knows `{account}` and `{repository}` only");
-        }
-        let is_clean = Path::new(&literal).components().all(|part| matches!(part, Component::Normal(_)));
-        if is_clean { Ok(Self(text)) } else { Err("`path` is relative, and without `.` and `..`") }
+        let Self { root, create, fsck, push_options, hooks, limits, deploy, .. } = self;
+        Ok(Settings { root, locate, create, fsck, push_options, host, hooks, limits, deploy })
     }
 }
 
@@ -201,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    const EXAMPLE: &str = include_str!("../../../packaging/examples/shell.toml");
+    const EXAMPLE: &str = include_str!("../../../../packaging/examples/shell.toml");
 
     fn read(text: &str) -> Result<Settings, SettingsError> {
         let folder = tempfile::tempdir().unwrap();
@@ -224,25 +243,35 @@ mod tests {
     fn everything_can_be_set() {
         let settings = read(
             "root = \"/srv/git\"\nauthorize = \"/usr/local/bin/ask\"\nauthorize_limit_s = 3\ncreate = \"first-push\"\n\
-             fsck = true\npush_options = true\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nhooks = \"/opt/hooks\"",
+             fsck = true\npush_options = true\nhost = \"push.example.com\"\nhooks = \"/opt/hooks\"\n[limits]\nsessions = 7\n\
+             push_mib = 3\nrefs = 0\n[deploy]\nprogram = \"/usr/local/bin/deploy\"\nbranch = \"live\"\nrequired = true",
         )
         .unwrap();
         assert_eq!((settings.create, settings.fsck, settings.push_options), (Create::FirstPush, true, true));
         assert!(matches!(settings.locate, Locate::Program { limit, .. } if limit == Duration::from_secs(3)));
-        assert_eq!(settings.deploy.unwrap().hooks, PathBuf::from("/opt/hooks"));
+        assert_eq!(settings.hooks, PathBuf::from("/opt/hooks"));
+        assert_eq!(settings.host, Some("push.example.com".parse().unwrap()));
+        let expected =
+            Limits { sessions: Some(7), push_bytes: Some(3 << 20), refs: None, ..Limits::default() };
+        assert_eq!(settings.limits, expected);
+        let deploy = settings.deploy.unwrap();
+        assert_eq!((deploy.branch, deploy.required), (DeployedBranch::Named("live".to_owned()), true));
     }
 
     #[test]
     fn the_example_that_is_shipped_is_right() {
         let settings = read(EXAMPLE).unwrap();
         assert_eq!(settings.create, Create::FirstPush);
-        // What is commented out must be valid without the `#` too.
-        let all = EXAMPLE
-            .replace("\npath", "\n#path")
-            .replace("\n#authorize", "\nauthorize")
-            .replace("\n#fsck", "\nfsck");
-        let all = all.replace("\n#[deploy]", "\n[deploy]").replace("\n#program", "\nprogram");
-        assert!(read(&all).unwrap().deploy.is_some());
+        // What is commented out must be valid without the `#` too. `authorize` and `path` exclude each other.
+        let is_setting =
+            |text: &str| text.starts_with(|first: char| first == '[' || first.is_ascii_lowercase());
+        let uncommented = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line));
+        let all: Vec<&str> = uncommented.filter(|line| !line.starts_with("path = ")).collect();
+        let settings = read(&all.join("\n")).unwrap();
+        assert!(settings.deploy.is_some() && matches!(settings.locate, Locate::Program { .. }));
+        assert_eq!(settings.limits, Limits::default(), "the example says what the defaults are");
     }
 
     #[test]
@@ -256,6 +285,14 @@ mod tests {
         check("root = \"srv\"", "absolute");
         check("root = \"/a\"\nauthorize = \"ask\"", "absolute");
         check("root = \"/a\"\n[deploy]\nprogram = \"x\"", "absolute");
+        check("root = \"/a\"\nhooks = \"x\"", "absolute");
+        check("root = \"/a\"\nhost = \"-x\"", "`host` is the name");
+        check("root = \"/a\"\n[limits]\nsession = 1", "line 3: unknown field `session`");
+        check("root = \"/a\"\n[limits]\nrefs = -1", "line 3: invalid value: integer `-1`");
+        check(
+            "root = \"/a\"\n[deploy]\nprogram = \"/x\"\nbranch = \"refs/heads/main\"",
+            "line 4: `branch` is the name",
+        );
         check("root = \"/a\"\npath = \"{account}\"", "line 2: `path` contains `{repository}`");
         check("root = \"/a\"\npath = \"../{repository}\"", "line 2: `path` is relative");
         check("root = \"/a\"\npath = \"/{repository}\"", "line 2: `path` is relative");

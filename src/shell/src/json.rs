@@ -1,0 +1,62 @@
+//! JSON that this program writes: objects of texts. It reads none, so a crate would be more than is needed.
+
+use std::fmt::Write as _;
+
+/// An object that is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Object(String);
+
+impl Object {
+    /// The same with a text, if there is one.
+    pub(crate) fn text(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.name(name);
+            push_text(&mut self.0, value);
+        }
+        self
+    }
+
+    /// The object as text, in one line.
+    pub(crate) fn finish(self) -> String {
+        format!("{{{}}}", self.0)
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        push_text(&mut self.0, name);
+        self.0.push(':');
+    }
+}
+
+/// Appends `text` as a JSON string (RFC 8259 section 7).
+fn push_text(json: &mut String, text: &str) {
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => json.extend(['\\', character]),
+            '\0'..='\x1f' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(character));
+            }
+            _ => json.push(character),
+        }
+    }
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_one_line_with_any_text_in_it() {
+        let object = Object::default()
+            .text("name", Some("my \"key\" \\ 🔑\n\0"))
+            .text("absent", None)
+            .text("a", Some(""));
+        let expected = "{\"name\":\"my \\\"key\\\" \\\\ 🔑\\u000a\\u0000\",\"a\":\"\"}";
+        assert_eq!(object.finish(), expected);
+        assert_eq!(Object::default().finish(), "{}");
+    }
+}
