@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::remote::RemoteHost;
 use crate::repository::Root;
 use crate::request::RepositoryName;
-use crate::serve;
+use crate::serve::repositories_of;
 use crate::settings::{Create, Locate, Settings};
 
 /// An expiry within this time is told as something to act on.
@@ -82,7 +82,7 @@ impl Greeting<'_> {
     /// The account's repositories, one more than are listed if there are more.
     fn repositories(&self, settings: &Settings) -> Vec<RepositoryName> {
         let Ok(root) = Root::open(&settings.root) else { return Vec::new() };
-        serve::repositories_of(&root, settings, &self.identity.account, LISTED_MAX + 1)
+        repositories_of(&root, settings, &self.identity.account, LISTED_MAX + 1)
     }
 }
 

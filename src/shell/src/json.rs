@@ -1,4 +1,4 @@
-//! JSON that this program writes: objects of texts. It reads none, so a crate would be more than is needed.
+//! JSON that this program writes: objects of texts and numbers. It reads none, so a crate would be more than is needed.
 
 use std::fmt::Write as _;
 
@@ -13,6 +13,21 @@ impl Object {
             self.name(name);
             push_text(&mut self.0, value);
         }
+        self
+    }
+
+    /// The same with a number.
+    pub(crate) fn number(mut self, name: &str, value: i64) -> Self {
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{value}");
+        self
+    }
+
+    /// The same with an object.
+    pub(crate) fn object(mut self, name: &str, value: Self) -> Self {
+        self.name(name);
+        self.0.push_str(&value.finish());
         self
     }
 
@@ -54,8 +69,9 @@ mod tests {
         let object = Object::default()
             .text("name", Some("my \"key\" \\ 🔑\n\0"))
             .text("absent", None)
-            .text("a", Some(""));
-        let expected = "{\"name\":\"my \\\"key\\\" \\\\ 🔑\\u000a\\u0000\",\"a\":\"\"}";
+            .number("n", -1)
+            .object("o", Object::default().text("a", Some("")));
+        let expected = "{\"name\":\"my \\\"key\\\" \\\\ 🔑\\u000a\\u0000\",\"n\":-1,\"o\":{\"a\":\"\"}}";
         assert_eq!(object.finish(), expected);
         assert_eq!(Object::default().finish(), "{}");
     }

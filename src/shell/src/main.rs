@@ -21,13 +21,13 @@
 
 mod arguments;
 mod authorize;
-mod disk;
 mod environment;
 mod greeting;
 mod hook;
 mod identity;
 mod initialize;
 mod json;
+mod lfs_token;
 mod process;
 mod push;
 mod record;
@@ -37,6 +37,7 @@ mod remote;
 mod repository;
 mod request;
 mod resources;
+mod room;
 mod serve;
 mod serve_error;
 mod session;
@@ -105,12 +106,12 @@ fn serve(session: &Session) -> ExitCode {
         None => record::write(&session.arguments.cache, &line),
     }
     match &outcome.answer {
-        Ok(Answer::Greeting(greeting)) => {
+        Ok(Answer::Greeting(text) | Answer::LfsToken(text)) => {
             // The client may have disconnected, which is no error.
-            let _ = std::io::stdout().write_all(greeting.as_bytes());
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Ok(Answer::Git(served)) => {
+        Ok(Answer::Served(served)) => {
             if let Some(refusal) = &served.refusal {
                 let begin = if served.is_cut { "this session ends: " } else { "" };
                 tell(&format!("{begin}{}", outcome.explain(refusal)));

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::authorize::AuthorizeError;
 use crate::identity::Identity;
 use crate::request::{Access, Command, ParseGitCommandError, RepositoryName};
+use crate::room::NoRoom;
 use crate::serve_error::ServeError;
 use crate::settings::SettingsError;
 use crate::user_auth::UserAuthError;
@@ -38,6 +39,12 @@ pub(crate) enum Refusal {
         pushkeys_keys::escape(&.0.to_string())
     )]
     Command(Command),
+    #[error("this host keeps no files of Git LFS")]
+    NoLfs,
+    #[error("this host moves files of Git LFS over ssh only")]
+    NoLfsServer,
+    #[error("this host moves files of Git LFS over HTTP only")]
+    NoLfsTransfer,
     #[error("`{}` is refused: {why}", pushkeys_keys::escape(&command.to_string()))]
     Malformed { command: Command, why: ParseGitCommandError },
     #[error("{owner} no repository `{repository}` on this host")]
@@ -65,6 +72,8 @@ pub(crate) enum Refusal {
         "nothing of this push is stored: it brings more than the {max_mib} MiB that this host accepts at once"
     )]
     PushTooLarge { max_mib: u64 },
+    #[error(transparent)]
+    NoRoom(NoRoom),
     #[error("nothing was sent or received for {0} s")]
     Idle(u32),
     #[error("git is not set up on this host")]
@@ -86,6 +95,9 @@ impl Refusal {
             Self::Expired(_) => "key-expired",
             Self::OtherKey(_) => "other-key",
             Self::Command(_) => "command-refused",
+            Self::NoLfs => "no-lfs",
+            Self::NoLfsServer => "no-lfs-server",
+            Self::NoLfsTransfer => "no-lfs-transfer",
             Self::Malformed { .. } => "command-malformed",
             Self::NoRepository { .. } => "no-repository",
             Self::Nested(_) => "nested-repository",
@@ -95,6 +107,7 @@ impl Refusal {
             Self::TooManyRepositories { .. } => "too-many-repositories",
             Self::TooManySessions { .. } => "too-many-sessions",
             Self::PushTooLarge { .. } => "push-too-large",
+            Self::NoRoom(_) => "no-room",
             Self::Idle(_) => "idle",
             Self::NotSetUp(_) => "not-set-up",
             Self::CannotServe(_) => "cannot-serve",
@@ -113,6 +126,12 @@ impl Refusal {
             Self::Expired(_) => "add a new one at the key service".to_owned(),
             Self::OtherKey(_) => "connect again with one key: ssh -o IdentitiesOnly=yes -i KEY".to_owned(),
             Self::Command(_) => format!("`{greeting_command}` shows whose key this is"),
+            Self::NoLfs => {
+                "set `lfs.url` to a server that does, or keep the files in git: git lfs migrate export"
+                    .to_owned()
+            }
+            Self::NoLfsServer => "git-lfs 3.0 and newer can do that".to_owned(),
+            Self::NoLfsTransfer => "git-lfs does that by itself".to_owned(),
             Self::Malformed { .. } => "name the repository as in ssh://git@HOST/app.git".to_owned(),
             Self::NoRepository { access: Access::Read, .. } => {
                 format!("`{greeting_command}` lists the repositories that you have here")
@@ -126,6 +145,9 @@ impl Refusal {
             Self::TooManySessions { .. } => "try again when one of them has ended".to_owned(),
             Self::PushTooLarge { .. } => {
                 "push fewer commits at a time, or keep large files in Git LFS".to_owned()
+            }
+            Self::NoRoom(_) => {
+                "ask the operator of this host for more, or to remove what you no longer need".to_owned()
             }
             Self::Idle(_) => "try again; what hooks of yours do before a push counts too".to_owned(),
         }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use thiserror::Error;
 
+use crate::lfs_token::LfsKeyError;
 use crate::process::program::ProgramError;
 use crate::repository::RepositoryError;
 use crate::settings::SettingsError;
@@ -26,6 +27,8 @@ pub(crate) enum ServeError {
     Initialized(ExitStatus),
     #[error("cannot deploy")]
     Deploy(#[from] Untrusted),
+    #[error("cannot sign a token for the LFS server")]
+    LfsKey(#[source] LfsKeyError),
     #[error("cannot run git")]
     Run(#[source] io::Error),
 }

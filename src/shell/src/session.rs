@@ -13,8 +13,8 @@ use crate::identity::Identity;
 use crate::refusal::Refusal;
 use crate::registration;
 use crate::remote::{Connection, RemoteHost};
-use crate::request::{GitCommand, Request};
-use crate::serve::{Serve, Served};
+use crate::request::{Access, RepositoryName, Request};
+use crate::serve::{GitService, LfsAnswer, RepositoryRequest, Served, serve_lfs};
 use crate::settings::{Settings, SettingsError};
 use crate::{usage, user_auth};
 
@@ -45,8 +45,10 @@ pub(crate) struct Outcome {
 pub(crate) enum Answer {
     /// The greeting, still to be shown.
     Greeting(String),
-    /// git, which has ended.
-    Git(Served),
+    /// An answer to Git LFS, still to be shown.
+    LfsToken(String),
+    /// git or another program, which has ended.
+    Served(Served),
 }
 
 impl Session {
@@ -82,7 +84,22 @@ impl Session {
                 let greeting = Greeting { entry, identity, remote, settings: settings.as_ref(), now };
                 Ok(Answer::Greeting(greeting.to_string()))
             }
-            Request::Git(command) => self.serve(command, identity, remote, settings).map(Answer::Git),
+            Request::Git(command) => {
+                let settings = &settings.map_err(no_settings)?;
+                let (repository, access) = (&command.repository, command.service.access());
+                let request = self.about(repository, access, identity, remote, settings);
+                let service = GitService { service: command.service, protocol: self.protocol.as_deref() };
+                service.serve(&request, || self.revoked(Timestamp::now())).map(Answer::Served)
+            }
+            Request::Lfs(command) => {
+                let settings = &settings.map_err(no_settings)?;
+                let (repository, access) = (&command.repository, command.operation.access());
+                let request = self.about(repository, access, identity, remote, settings);
+                match serve_lfs(command, &request, now, || self.revoked(Timestamp::now()))? {
+                    LfsAnswer::Token(answer) => Ok(Answer::LfsToken(answer)),
+                    LfsAnswer::Transferred(served) => Ok(Answer::Served(served)),
+                }
+            }
             Request::Malformed(command, why) => {
                 Err(Refusal::Malformed { command: command.clone(), why: *why })
             }
@@ -90,20 +107,15 @@ impl Session {
         }
     }
 
-    fn serve(
-        &self,
-        command: &GitCommand,
-        identity: &Identity,
-        remote: &RemoteHost,
-        settings: Result<Settings, SettingsError>,
-    ) -> Result<Served, Refusal> {
-        let settings = &settings.map_err(|error| match error {
-            SettingsError::Missing(_) => Refusal::NotSetUp(error),
-            error => Refusal::CannotServe(error.into()),
-        })?;
-        let (arguments, protocol) = (&self.arguments, self.protocol.as_deref());
-        let serve = Serve { arguments, identity, settings, remote, command, protocol };
-        serve.run(|| self.revoked(Timestamp::now()))
+    fn about<'a>(
+        &'a self,
+        repository: &'a RepositoryName,
+        access: Access,
+        identity: &'a Identity,
+        remote: &'a RemoteHost,
+        settings: &'a Settings,
+    ) -> RepositoryRequest<'a> {
+        RepositoryRequest { arguments: &self.arguments, identity, settings, remote, repository, access }
     }
 
     /// The registration of the session's key, if both the cache and sshd say at `now` that the session is its.
@@ -127,13 +139,14 @@ impl Outcome {
     pub(crate) fn log_line(&self, request: &Request, duration: Duration) -> String {
         let (word, status) = match &self.answer {
             Ok(Answer::Greeting(_)) => ("greeted", 0),
-            Ok(Answer::Git(served)) => (served.word, served.status),
+            Ok(Answer::LfsToken(_)) => ("served", 0),
+            Ok(Answer::Served(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
         let why =
             self.fault().map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
         let traffic = match &self.answer {
-            Ok(Answer::Git(Served { traffic: Some(traffic), .. })) => {
+            Ok(Answer::Served(Served { traffic: Some(traffic), .. })) => {
                 format!(" read_bytes={} written_bytes={}", traffic.read_bytes, traffic.written_bytes)
             }
             _ => String::new(),
@@ -154,10 +167,17 @@ impl Outcome {
     /// What the host's operator has to fix, if anything.
     pub(crate) fn fault(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.answer {
-            Ok(Answer::Greeting(_)) => None,
-            Ok(Answer::Git(served)) => served.refusal.as_ref()?.fault(),
+            Ok(Answer::Greeting(_) | Answer::LfsToken(_)) => None,
+            Ok(Answer::Served(served)) => served.refusal.as_ref()?.fault(),
             Err(refusal) => refusal.fault(),
         }
+    }
+}
+
+fn no_settings(error: SettingsError) -> Refusal {
+    match error {
+        SettingsError::Missing(_) => Refusal::NotSetUp(error),
+        error => Refusal::CannotServe(error.into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Telling the daemon that a key was used: at most one datagram, which nothing waits for.
+//! Telling the daemon that a key was used, by one datagram that nothing waits for.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -11,15 +11,13 @@ use crate::request::Request;
 
 /// Says that the key of `arguments` was used for `request`, if the daemon is there and listens.
 ///
-/// A session is worth more than the knowledge of it: no daemon, a full socket and a path that is too long for one are
-/// all the same here, and the next use tells the same.
+/// A session never fails or waits for it. Without a daemon, with a full socket or with a path that is too long for one, this
+/// use is not told; the next one may be.
 pub(crate) fn tell(arguments: &Arguments, request: &Request) {
     let kind = match request {
         Request::Shell => UseKind::Check,
-        Request::Git(command) => match command.service.access() {
-            Access::Write => UseKind::Push,
-            Access::Read => UseKind::Fetch,
-        },
+        Request::Git(command) => of_access(command.service.access()),
+        Request::Lfs(command) => of_access(command.operation.access()),
         Request::Malformed(..) | Request::Other(_) => return,
     };
     let Arguments { account, key_id, fingerprint, .. } = arguments;
@@ -27,5 +25,12 @@ pub(crate) fn tell(arguments: &Arguments, request: &Request) {
     let Ok(socket) = UnixDatagram::unbound() else { return };
     if socket.set_nonblocking(true).is_ok() {
         let _ = socket.send_to(used.to_text().as_bytes(), arguments.cache.join(USAGE_SOCKET));
+    }
+}
+
+fn of_access(access: Access) -> UseKind {
+    match access {
+        Access::Write => UseKind::Push,
+        Access::Read => UseKind::Fetch,
     }
 }

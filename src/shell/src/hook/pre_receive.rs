@@ -1,16 +1,15 @@
 //! Before a push is stored: whether it is within the limits. Its objects are in git's quarantine until then.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::update::RefUpdate;
-use crate::disk;
 use crate::process::program::{self, ProgramError};
 use crate::push::Push;
-use crate::settings::{Limits, Locate, Settings};
+use crate::room::{self, NoRoom};
+use crate::settings::{Limits, Settings};
 
 /// Listing the references of a repository reads one file, or one per reference.
 const LISTING_LIMIT: Duration = Duration::from_secs(30);
@@ -27,14 +26,8 @@ pub(crate) enum PushRefusal {
         "`{repository}` would have more than the {max} references that this host accepts\nhint: delete some, or push fewer"
     )]
     Refs { repository: String, max: u32 },
-    #[error(
-        "`{repository}` would take more than the {max_mib} MiB that one repository may take on this host"
-    )]
-    Repository { repository: String, max_mib: u64 },
-    #[error(
-        "all repositories of {account} would take more than the {max_mib} MiB that one account may take on this host"
-    )]
-    Account { account: String, max_mib: u64 },
+    #[error(transparent)]
+    Room(#[from] NoRoom),
     #[error(
         "this host cannot count the references of `{repository}`\nhint: try again later, and tell its operator"
     )]
@@ -45,7 +38,7 @@ pub(crate) enum PushRefusal {
 pub(crate) fn check(settings: &Settings, push: &Push, updates: &[RefUpdate]) -> Result<(), PushRefusal> {
     check_names(&settings.limits, updates)?;
     check_number(&settings.limits, push, updates)?;
-    check_room(settings, push)
+    Ok(room::check(settings, &push.identity)?)
 }
 
 fn check_names(limits: &Limits, updates: &[RefUpdate]) -> Result<(), PushRefusal> {
@@ -80,27 +73,5 @@ fn check_number(limits: &Limits, push: &Push, updates: &[RefUpdate]) -> Result<(
         Err(PushRefusal::Refs { repository, max })
     } else {
         Ok(())
-    }
-}
-
-fn check_room(settings: &Settings, push: &Push) -> Result<(), PushRefusal> {
-    let mib = |bytes: u64| bytes >> 20;
-    if let Some(max) = settings.limits.repository_bytes
-        && disk::exceeds(Path::new("."), max)
-    {
-        let repository = push.repository.to_string();
-        return Err(PushRefusal::Repository { repository, max_mib: mib(max) });
-    }
-    let folder = match &settings.locate {
-        Locate::Template(template) => template.account_folder(&push.identity.account),
-        // Whose repository it is, is known to the operator's program alone.
-        Locate::Program { .. } => None,
-    };
-    match (folder, settings.limits.account_bytes) {
-        (Some(folder), Some(max)) if disk::exceeds(&settings.root.join(&folder), max) => {
-            let account = push.identity.account().to_owned();
-            Err(PushRefusal::Account { account, max_mib: mib(max) })
-        }
-        _ => Ok(()),
     }
 }

@@ -41,13 +41,15 @@ pub(crate) struct GitCommand {
     pub(crate) repository: RepositoryName,
 }
 
-/// Why a command that names a service of git's cannot be served.
+/// Why a command that names a service of git's, or of Git LFS, cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum ParseGitCommandError {
     #[error("the command is {0} bytes long, and at most {COMMAND_BYTES_MAX} are accepted")]
     TooLong(usize),
     #[error("no repository is named")]
     Missing,
+    #[error("neither `upload` nor `download` is named")]
+    NoOperation,
     #[error("something follows the path")]
     Trailing,
     #[error(transparent)]

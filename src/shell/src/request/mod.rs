@@ -1,6 +1,7 @@
 //! What the client asks for. All of it is untrusted input.
 
 mod git_command;
+mod lfs_command;
 mod repository_name;
 mod words;
 
@@ -9,6 +10,7 @@ use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
 pub(crate) use git_command::{Access, GitCommand, ParseGitCommandError, Service};
+pub(crate) use lfs_command::{LfsCommand, LfsOperation, LfsProgram};
 pub(crate) use repository_name::RepositoryName;
 
 /// The part of a command that is shown and logged, in bytes; a client may send megabytes.
@@ -21,7 +23,9 @@ pub(crate) enum Request {
     Shell,
     /// What git clients ask for.
     Git(GitCommand),
-    /// A git command that does not follow the grammar.
+    /// What clients of Git LFS ask for.
+    Lfs(LfsCommand),
+    /// A command of git or Git LFS that does not follow the grammar.
     Malformed(Command, ParseGitCommandError),
     /// Any other command or subsystem.
     Other(Command),
@@ -31,8 +35,10 @@ impl Request {
     /// The request by `SSH_ORIGINAL_COMMAND`, which sshd leaves unset when the client wants a shell.
     pub(crate) fn of(original_command: Option<OsString>) -> Self {
         let Some(bytes) = original_command.filter(|bytes| !bytes.is_empty()) else { return Self::Shell };
-        match GitCommand::parse(bytes.as_bytes()) {
-            Some(Ok(command)) => Self::Git(command),
+        let git = || GitCommand::parse(bytes.as_bytes()).map(|parsed| parsed.map(Self::Git));
+        let lfs = || LfsCommand::parse(bytes.as_bytes()).map(|parsed| parsed.map(Self::Lfs));
+        match git().or_else(lfs) {
+            Some(Ok(request)) => request,
             Some(Err(error)) => Self::Malformed(Command(bytes), error),
             None => Self::Other(Command(bytes)),
         }
@@ -45,6 +51,7 @@ impl fmt::Display for Request {
         match self {
             Self::Shell => out.write_str("shell"),
             Self::Git(command) => write!(out, "{} repository={}", command.service, command.repository),
+            Self::Lfs(command) => write!(out, "{command}"),
             Self::Malformed(command, _) | Self::Other(command) => write!(out, "command command={command}"),
         }
     }

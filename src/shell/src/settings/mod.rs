@@ -2,6 +2,7 @@
 //!
 //! This file decides which repository is opened, so only root may be able to write it.
 
+mod lfs;
 mod limits;
 mod path_template;
 
@@ -10,6 +11,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lfs::WrittenLfs;
+pub(crate) use lfs::{Lfs, LfsServer};
 pub(crate) use limits::Limits;
 pub(crate) use path_template::PathTemplate;
 use serde::Deserialize;
@@ -44,6 +47,7 @@ pub(crate) struct Settings {
     /// The folder of the hooks that git starts before and after it stores a push.
     pub(crate) hooks: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) lfs: Option<Lfs>,
     pub(crate) deploy: Option<Deploy>,
 }
 
@@ -125,6 +129,7 @@ struct Written {
     hooks: PathBuf,
     #[serde(default)]
     limits: Limits,
+    lfs: Option<WrittenLfs>,
     deploy: Option<Deploy>,
 }
 
@@ -181,8 +186,9 @@ impl Written {
                 _ => return Err("`authorize_limit_s` is from 1 to 5"),
             },
         };
+        let lfs = self.lfs.map(WrittenLfs::resolve).transpose()?;
         let Self { root, create, fsck, push_options, hooks, limits, deploy, .. } = self;
-        Ok(Settings { root, locate, create, fsck, push_options, host, hooks, limits, deploy })
+        Ok(Settings { root, locate, create, fsck, push_options, host, hooks, limits, lfs, deploy })
     }
 }
 
@@ -271,6 +277,10 @@ mod tests {
         let all: Vec<&str> = uncommented.filter(|line| !line.starts_with("path = ")).collect();
         let settings = read(&all.join("\n")).unwrap();
         assert!(settings.deploy.is_some() && matches!(settings.locate, Locate::Program { .. }));
+        let Lfs { server, program } = settings.lfs.unwrap();
+        let server = server.unwrap();
+        assert_eq!(server.url("acct_7/app.git"), "https://lfs.example.com/acct_7/app.git/info/lfs");
+        assert!(server.lifetime_s == 1800 && program.is_some());
         assert_eq!(settings.limits, Limits::default(), "the example says what the defaults are");
     }
 
@@ -293,6 +303,18 @@ mod tests {
             "root = \"/a\"\n[deploy]\nprogram = \"/x\"\nbranch = \"refs/heads/main\"",
             "line 4: `branch` is the name",
         );
+        let lfs = |rest: &str| format!("root = \"/a\"\n[lfs]\n{rest}");
+        check(&lfs(""), "names a server");
+        check(&lfs("url = \"https://x/{path}\""), "belong together");
+        check(&lfs("program = \"x\""), "absolute");
+        check(&lfs("key_file = \"/k\"\nurl = \"http://lfs.example.com/{path}\""), "begins with https://");
+        check(
+            &lfs("key_file = \"/k\"\nurl = \"http://127.0.0.1.example.com/{path}\""),
+            "begins with https://",
+        );
+        check(&lfs("key_file = \"/k\"\nurl = \"https://lfs.example.com\""), "contains `{path}` once");
+        check(&lfs("key_file = \"k\"\nurl = \"https://x/{path}\""), "absolute");
+        check(&lfs("key_file = \"/k\"\nurl = \"https://x/{path}\"\nlifetime_s = 0"), "from 1 to 86400");
         check("root = \"/a\"\npath = \"{account}\"", "line 2: `path` contains `{repository}`");
         check("root = \"/a\"\npath = \"../{repository}\"", "line 2: `path` is relative");
         check("root = \"/a\"\npath = \"/{repository}\"", "line 2: `path` is relative");

@@ -105,7 +105,7 @@ fn bytes_of_one_repository_and_of_one_account() {
         &host,
         &copy,
         "main",
-        "remote: pushkeys: this push is refused: `app` would take more than the 3 MiB that one repository may take",
+        "remote: pushkeys: this push is refused: the repository would take more than the 3 MiB that one repository may take",
     );
     until("what was refused is gone", || mebibytes(&host.repository()) < 4);
 

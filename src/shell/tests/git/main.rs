@@ -6,6 +6,7 @@ mod creating;
 mod deciding;
 mod deploying;
 mod ending;
+mod lfs;
 mod limiting;
 mod serving;
 mod world;

@@ -1,17 +1,55 @@
-//! How much room a folder takes on the disk.
+//! How much room repositories and accounts take on the disk, against their limits.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use thiserror::Error;
+
+use crate::identity::Identity;
+use crate::settings::{Locate, Settings};
 
 /// What a file takes at least, and in multiples of what: so bytes bound the number of files too.
 const BLOCK_BYTES: u64 = 4096;
 /// Repositories are not nested deeper; a folder that is holds something else.
 const DEPTH_MAX: usize = 128;
 
+/// Whose room is not enough for what is to be stored.
+#[derive(Debug, Error)]
+pub(crate) enum NoRoom {
+    #[error(
+        "the repository would take more than the {max_mib} MiB that one repository may take on this host"
+    )]
+    Repository { max_mib: u64 },
+    #[error(
+        "all repositories of {account} would take more than the {max_mib} MiB that one account may take on this host"
+    )]
+    Account { account: String, max_mib: u64 },
+}
+
+/// Checks the repository in this process's folder, and all those of the account of `identity`, against the limits.
+pub(crate) fn check(settings: &Settings, identity: &Identity) -> Result<(), NoRoom> {
+    if let Some(max) = settings.limits.repository_bytes
+        && exceeds(Path::new("."), max)
+    {
+        return Err(NoRoom::Repository { max_mib: max >> 20 });
+    }
+    let folder = match &settings.locate {
+        Locate::Template(template) => template.account_folder(&identity.account),
+        // Whose repository it is, is known to the operator's program alone.
+        Locate::Program { .. } => None,
+    };
+    match (folder, settings.limits.account_bytes) {
+        (Some(folder), Some(max)) if exceeds(&settings.root.join(&folder), max) => {
+            Err(NoRoom::Account { account: identity.account().to_owned(), max_mib: max >> 20 })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the files below `folder` take more than `limit` bytes. Links are not followed, and what vanishes meanwhile
 /// does not count.
-pub(crate) fn exceeds(folder: &Path, limit: u64) -> bool {
+fn exceeds(folder: &Path, limit: u64) -> bool {
     let mut bytes: u64 = 0;
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {

@@ -1,0 +1,60 @@
+//! What ends a session that runs, besides its key: silence, and a full disk.
+
+use std::time::{Duration, Instant};
+
+use crate::identity::Identity;
+use crate::process::descendants;
+use crate::refusal::Refusal;
+use crate::room;
+use crate::settings::{Limits, Settings};
+
+/// Between two looks at the room that a repository takes.
+const ROOM_EVERY: Duration = Duration::from_secs(5);
+
+/// Notices when no process of a session reads or writes anything.
+#[derive(Debug)]
+pub(crate) struct IdleWatch {
+    limit_s: Option<u32>,
+    bytes: u64,
+    since: Instant,
+}
+
+impl IdleWatch {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { limit_s: limits.idle_s, bytes: 0, since: Instant::now() }
+    }
+
+    /// Why the session ends, if it was idle for too long.
+    pub(crate) fn check(&mut self) -> Option<Refusal> {
+        let limit_s = self.limit_s?;
+        let bytes = descendants::bytes_moved();
+        if bytes != self.bytes {
+            self.bytes = bytes;
+            self.since = Instant::now();
+        }
+        (self.since.elapsed().as_secs() >= u64::from(limit_s)).then_some(Refusal::Idle(limit_s))
+    }
+}
+
+/// Notices when the repository in this process's folder, or its account, takes more room than it may.
+#[derive(Debug)]
+pub(crate) struct RoomWatch<'a> {
+    settings: &'a Settings,
+    identity: &'a Identity,
+    looked_at: Option<Instant>,
+}
+
+impl<'a> RoomWatch<'a> {
+    pub(crate) fn new(settings: &'a Settings, identity: &'a Identity) -> Self {
+        Self { settings, identity, looked_at: None }
+    }
+
+    /// Why the session ends, if there is no room for what it writes.
+    pub(crate) fn check(&mut self) -> Option<Refusal> {
+        if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < ROOM_EVERY) {
+            return None;
+        }
+        self.looked_at = Some(Instant::now());
+        room::check(self.settings, self.identity).err().map(Refusal::NoRoom)
+    }
+}
