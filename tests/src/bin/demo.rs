@@ -71,7 +71,7 @@ impl Demo {
         let program = format!("#!/bin/sh\nSITES={} exec {}\n", sites.display(), example.display());
         let source = files.source_with_git(&service, &files.deploying(&program));
         let host = PushHost::assemble(files, &source, |_| {});
-        let web = serve_files(&sites);
+        let web = serve_files(&sites.join("live"));
         // The console shows users where to push to, which is known only now.
         service.takes_settings(&format!("[console]\npush_host = \"127.0.0.1:{}\"\n", host.sshd.port()));
         service.stop();
@@ -162,9 +162,9 @@ impl Demo {
         )
         .succeeds();
         self.shell(&self.push("bob")).succeeds();
-        let account =
-            std::fs::read_dir(&self.sites).expect("own directory").flatten().next().expect("bob's sites");
-        let address = format!("http://{}/{}/site/", self.web, account.file_name().to_string_lossy());
+        let live = self.sites.join("live");
+        let site = std::fs::read_dir(live).expect("own directory").flatten().next().expect("bob's site");
+        let address = format!("http://{}/{}/", self.web, site.file_name().to_string_lossy());
         say(&format!("and there it is, at {address}"));
         self.shell(&format!("curl -fsS {address}")).says("It is live.");
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Host, is_running, packaging, revision, run, succeeds, text, until};
+use crate::world::{Host, is_running, revision, run, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
 
@@ -64,42 +64,6 @@ fn a_program_that_is_not_there_refuses_the_push_instead_of_not_deploying() {
             "{missing}"
         );
     }
-}
-
-#[test]
-fn the_example_publishes_a_static_site() {
-    let host = host_that_deploys("");
-    let sites = host.path("sites");
-    let example =
-        packaging("examples/deploy-static-site").replace("${SITES:-/srv/sites}", sites.to_str().unwrap());
-    host.write("deploy", &example);
-    let copy = host.copy("copy", URL);
-    copy.commits(&host, "_header.html", "<h1>ana</h1>\n");
-    copy.commits(&host, "style.css", "p {}\n");
-    std::os::unix::fs::symlink("/etc/passwd", copy.path().join("passwd")).unwrap();
-    copy.commits(&host, "with space.txt", "text\n");
-    let push = || succeeds(host.git(copy.path(), &["push", "origin", "main"]));
-    let said = push();
-    assert!(said.contains("remote: deploy: published 3 files at "), "{said}");
-    let published = |file: &str| fs::read_to_string(sites.join("acct_7/app").join(file));
-    assert_eq!(published("index.html").unwrap(), "<h1>ana</h1>\n<p>hello</p>\n");
-    assert_eq!(published("style.css").unwrap(), "p {}\n");
-    assert!(published("passwd").is_err() && published("_header.html").is_err());
-
-    copy.commits(&host, "index.html", "<p>again</p>\n");
-    push();
-    assert_eq!(published("index.html").unwrap(), "<h1>ana</h1>\n<p>again</p>\n");
-    assert_eq!(
-        fs::read_dir(sites.join("acct_7")).unwrap().count(),
-        2,
-        "the site and its link, and no older one"
-    );
-
-    fs::remove_file(copy.path().join("index.html")).unwrap();
-    copy.commits(&host, "more", "");
-    let said = push();
-    assert!(said.contains("remote: deploy: there is no index.html"), "{said}");
-    assert_eq!(published("index.html").unwrap(), "<h1>ana</h1>\n<p>again</p>\n", "the last good one stays");
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod deploying;
 mod ending;
 mod lfs;
 mod limiting;
+mod publishing;
 mod serving;
 mod world;

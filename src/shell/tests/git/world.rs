@@ -35,7 +35,8 @@ impl Host {
 
     /// A host with `settings` after the root's.
     pub(crate) fn with_settings(settings: &str) -> Self {
-        let host = Self { folder: tempfile::tempdir().unwrap() };
+        // Without a dot at the beginning, which would make hidden files of what tests publish.
+        let host = Self { folder: tempfile::Builder::new().prefix("pushkeys-").tempdir().unwrap() };
         fs::create_dir(host.path("root")).unwrap();
         for name in ["pre-receive", "post-receive"] {
             for folder in ["hooks", "hooks/all"] {
@@ -144,6 +145,7 @@ impl Host {
         ]);
         git.args(arguments).current_dir(path);
         git.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path());
+        git.env("GIT_CONFIG_NOSYSTEM", "1");
         git.env("GIT_SSH_COMMAND", self.path(&format!("ssh-{user}"))).env("GIT_SSH_VARIANT", "ssh");
         git
     }
