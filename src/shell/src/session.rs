@@ -143,8 +143,7 @@ impl Outcome {
             Ok(Answer::Served(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why =
-            self.fault().map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
+        let why = self.fault().map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
         let traffic = match &self.answer {
             Ok(Answer::Served(Served { traffic: Some(traffic), .. })) => {
                 format!(" read_bytes={} written_bytes={}", traffic.read_bytes, traffic.written_bytes)

@@ -3,7 +3,7 @@
 use pushkeys_tests::{run, until};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::world::{URL, World, ended, is_running};
+use crate::world::{OutputOf as _, URL, World, ended, is_running};
 
 #[test]
 fn a_push_is_cut_when_its_key_is_deleted_and_changes_nothing() {
@@ -97,7 +97,8 @@ fn the_status_of_git_is_the_status_of_the_session() {
     assert_eq!(world.asks("git-upload-pack 'app.git'").code, Some(128));
     let archive = ["archive", "--remote", URL, "main"];
     assert!(run(&mut world.command(&archive)).status.success());
-    world.hook("pre-receive", "kill -KILL $PPID");
+    // The hook's parent is pushkeys-shell, whose parent is git.
+    world.hook("pre-receive", "kill -KILL $(cut -d ' ' -f 4 /proc/$PPID/stat)");
     world.commits("second");
     let push = world.git(&["-C", "copy", "push", URL, "main"]);
     assert!(!push.status.success());
