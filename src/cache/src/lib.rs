@@ -25,6 +25,7 @@ mod reader;
 mod revocation;
 mod scan;
 mod search;
+mod session_log;
 mod shard;
 #[cfg(feature = "status")]
 pub mod status;
@@ -45,6 +46,7 @@ pub use revocation::{
     REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,
 };
 pub use scan::{Entries, ShardReport};
+pub use session_log::{SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_SOCKET, session_line_account};
 pub use shard::ShardId;
 pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};

@@ -101,10 +101,7 @@ fn serve(session: &Session) -> ExitCode {
     let begin = Instant::now();
     let outcome = session.answer(Timestamp::now());
     let line = outcome.log_line(&session.request, begin.elapsed());
-    match outcome.fault() {
-        Some(_) => record::error(&line),
-        None => record::write(&session.arguments.cache, &line),
-    }
+    record::keep(&session.arguments.cache, &line, outcome.fault().is_some());
     match &outcome.answer {
         Ok(Answer::Greeting(text) | Answer::LfsToken(text)) => {
             // The client may have disconnected, which is no error.

@@ -1,15 +1,76 @@
-//! What is kept of sessions and pushes: one line each, for the system's log.
+//! What is kept of sessions and pushes: one line each, in the system's log and in the daemon's.
+//!
+//! Either may be away, and neither may hold a session up for long.
 
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pushkeys_cache::{SESSION_LINE_BYTES_MAX, SESSION_SOCKET};
 
 const PROGRAM: &str = "pushkeys-shell";
+/// How long a daemon that has much to read is waited for.
+const FULL_MAX: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 
-/// Keeps `line`, a record of a session or a push.
-pub(crate) fn write(_cache: &Path, line: &str) {
-    pushkeys_authlog::info(PROGRAM, line);
+/// Keeps `line`, a record of a session or a push, for the daemon of `cache` too. `is_fault` says that it tells what the
+/// host's operator has to fix.
+pub(crate) fn keep(cache: &Path, line: &str, is_fault: bool) {
+    if is_fault {
+        error(line);
+    } else {
+        pushkeys_authlog::info(PROGRAM, line);
+    }
+    let mut line = pushkeys_keys::escape(line).into_owned();
+    line.truncate(line.floor_char_boundary(SESSION_LINE_BYTES_MAX));
+    // The daemon may be away, and the system's log has the line.
+    let _ = tell_daemon(cache, line.as_bytes());
 }
 
 /// Tells the host's operator of `line`, which says what is to be fixed.
 pub(crate) fn error(line: &str) {
     pushkeys_authlog::error(PROGRAM, line);
+}
+
+fn tell_daemon(cache: &Path, line: &[u8]) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let (path, end) = (cache.join(SESSION_SOCKET), Instant::now() + FULL_MAX);
+    loop {
+        match socket.send_to(line, &path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(PAUSE);
+            }
+            sent => return sent.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_gets_one_printable_bounded_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = UnixDatagram::bind(folder.path().join(SESSION_SOCKET)).unwrap();
+        keep(folder.path(), &format!("session a\nb\u{1b}{}", "é".repeat(2000)), false);
+        let mut buffer = [0; 4096];
+        let length = daemon.recv(&mut buffer).unwrap();
+        let line = str::from_utf8(&buffer[..length]).unwrap();
+        assert!(line.starts_with("session a\\nb\\u{1b}é") && length <= SESSION_LINE_BYTES_MAX, "{length}");
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_read_is_waited_for_briefly() {
+        let folder = tempfile::tempdir().unwrap();
+        keep(folder.path(), "no daemon at all", false);
+        let _daemon = UnixDatagram::bind(folder.path().join(SESSION_SOCKET)).unwrap();
+        let begin = Instant::now();
+        while tell_daemon(folder.path(), b"x").is_ok() {
+            assert!(begin.elapsed() < FULL_MAX, "the socket takes everything");
+        }
+        assert!(begin.elapsed() >= FULL_MAX);
+    }
 }

@@ -17,6 +17,8 @@ mod logging;
 mod remote;
 mod report;
 mod revocation;
+mod session_log;
+mod socket;
 mod source;
 mod status;
 mod validate;

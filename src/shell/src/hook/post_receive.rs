@@ -27,12 +27,13 @@ pub(crate) fn log(push: &Push, updates: &[RefUpdate]) {
     for RefUpdate { old, new, name } in updates.iter().take(LOGGED_MAX) {
         let line =
             format!("{begin} repository={} path={path} old={old} new={new} ref={name}", push.repository);
-        record::write(&push.cache, &line);
+        record::keep(&push.cache, &line, false);
     }
     if let Some(more) = updates.len().checked_sub(LOGGED_MAX).filter(|&more| more > 0) {
-        record::write(
+        record::keep(
             &push.cache,
             &format!("{begin} repository={} path={path} more={more}", push.repository),
+            false,
         );
     }
 }

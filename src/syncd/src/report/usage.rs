@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,10 +16,10 @@ use pushkeys_cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use pushkeys_feed::{REPORT_ITEMS_MAX, UsageReport, Use};
 use pushkeys_keys::{ErrorReport, Fingerprint, SourceName, UseKind};
 
+use crate::socket;
+
 /// How many uses wait for one key service at most.
 const WAITING_MAX: usize = 20_000;
-/// The cache's group may write to the socket: it is that of the login as which the forced command runs.
-const SOCKET_MODE: u32 = 0o660;
 /// How long to wait before a socket that could not be opened, or failed, is opened again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// Waiting uses are kept in a file with this and the source's name, which no source can have.
@@ -55,35 +54,11 @@ impl Usage {
 
     fn serve(&self) {
         let path = self.cache.join(USAGE_SOCKET);
-        let mut is_logged = false;
-        loop {
-            let error = match open(&path) {
-                Ok(socket) => self.receive(&socket),
-                Err(error) => error,
-            };
-            // The first source to be opened makes the folder.
-            if !is_logged && error.kind() != io::ErrorKind::NotFound {
-                is_logged = true;
-                tracing::warn!(
-                    "uses of keys are not reported: cannot listen at `{}`: {error}",
-                    path.display()
-                );
-            }
-            std::thread::sleep(OPEN_AGAIN);
-        }
-    }
-
-    /// Takes what arrives until the socket fails.
-    fn receive(&self, socket: &UnixDatagram) -> io::Error {
         // One byte more than is accepted, so that a longer datagram is refused and not cut.
         let mut buffer = [0; USED_BYTES_MAX + 1];
-        loop {
-            match socket.recv(&mut buffer) {
-                Ok(length) => self.take(buffer.get(..length).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return error,
-            }
-        }
+        socket::receive(&path, "uses of keys are not reported", OPEN_AGAIN, &mut buffer, |datagram| {
+            self.take(datagram);
+        });
     }
 
     fn take(&self, datagram: &[u8]) {
@@ -186,16 +161,6 @@ fn put(waiting: &mut Waiting, one: Use) {
     if is_newer && has_room {
         waiting.insert(key, one);
     }
-}
-
-fn open(path: &Path) -> io::Result<UnixDatagram> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let socket = UnixDatagram::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    Ok(socket)
 }
 
 fn replace(path: &Path, report: &UsageReport) -> io::Result<()> {

@@ -16,6 +16,7 @@ use self::sources::Sources;
 use crate::config::{self, Config};
 use crate::revocation::answers::RevocationAnswers;
 use crate::revocation::keeper;
+use crate::session_log;
 use crate::status::conflicts::ConflictWatch;
 use crate::status::metrics;
 use crate::status::store::StatusStore;
@@ -78,6 +79,7 @@ struct Daemon {
 impl Daemon {
     async fn start(path: &Path, config: Config) -> Self {
         let folder = &config.cache;
+        session_log::listen(folder);
         let answers = Arc::new(RevocationAnswers::default());
         let status = Arc::new(StatusStore::new(folder, path, Arc::clone(&answers)));
         let publisher = Arc::clone(&status);
