@@ -20,7 +20,7 @@ const PROVISIONAL: &str = "pushkeys.provisional";
 /// The folder of this program's own files in the root.
 const OWN_FOLDER: &str = ".pushkeys";
 /// How often a repository can be discarded by others before a session gives up.
-const ATTEMPTS_MAX: usize = 16;
+const ATTEMPTS_MAX: usize = 64;
 /// The deepest folders that are searched for repositories, and the most entries of one: names have two segments.
 const DEPTH_MAX: usize = 2;
 const FOLDER_ENTRIES_MAX: usize = 10_000;
@@ -89,7 +89,10 @@ impl Root {
 
     /// The repository at `path`, if there is one that holds something.
     pub(crate) fn repository(&self, path: &RelativePath) -> Result<Option<Repository>, RepositoryError> {
-        Ok(self.at(path)?.filter(|repository| !repository.is_provisional()))
+        let Some(repository) = self.at(path)?.filter(|repository| !repository.is_provisional()) else {
+            return Ok(None);
+        };
+        Ok(self.is_at(path, &repository)?.then_some(repository))
     }
 
     /// The repository at `path` for a session that writes to it. One that is not there is made by `initialize`, which is
@@ -106,12 +109,12 @@ impl Root {
                 self.create(path, &initialize)?;
                 continue;
             };
-            if !repository.is_provisional() {
-                return Ok(repository);
-            }
-            let repository = repository.locked().map_err(|error| self.failed("lock", &path.0, error))?;
-            // Another session may have discarded it before it was locked.
-            if self.at(path)?.is_some_and(|now| now.is_same(&repository)) {
+            let repository = if repository.is_provisional() {
+                repository.locked().map_err(|error| self.failed("lock", &path.0, error))?
+            } else {
+                repository
+            };
+            if self.is_at(path, &repository)? {
                 return Ok(repository);
             }
         }
@@ -137,7 +140,7 @@ impl Root {
         if !repository.is_provisional() || !is_empty(repository)? {
             return Ok(());
         }
-        if !self.at(path)?.is_some_and(|now| now.is_same(repository)) {
+        if !self.is_at(path, repository)? {
             return Ok(());
         }
         let (temporary, name) = (temporary_name(), path.0.file_name().unwrap_or_default());
@@ -222,11 +225,23 @@ impl Root {
             let _ = std::fs::remove_dir_all(self.path.join(&place));
         }
         match made {
-            Ok(false) if self.at(path)?.is_none() => {
+            // It may be another session's repository by now, or have been one.
+            Ok(false) if self.is_other_folder(path) => {
                 Err(RepositoryError::Occupied(self.path.join(&path.0)).into())
             }
             made => made.map(|_| ()),
         }
+    }
+
+    /// Whether `repository` is still at `path`. One that another session discards is moved away before its files are removed,
+    /// the mark of a provisional one among them; so what is seen of a repository counts if this is true afterwards.
+    fn is_at(&self, path: &RelativePath, repository: &Repository) -> Result<bool, RepositoryError> {
+        Ok(self.at(path)?.is_some_and(|now| now.is_same(repository)))
+    }
+
+    /// Whether there is a folder at `path` that is no repository.
+    fn is_other_folder(&self, path: &RelativePath) -> bool {
+        self.open_beneath(&path.0).map(Repository::new).is_ok_and(|folder| !folder.is_initialized())
     }
 
     /// Gives the folder `temporary` in `parent` the last name of `path`; whether that was still free.

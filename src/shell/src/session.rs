@@ -371,8 +371,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_account_and_key() {
-        let named =
-            Entry { account_name: Name::parse("ana").ok(), key_name: Name::parse("laptop").ok(), ..registered() };
+        let named = Entry {
+            account_name: Name::parse("ana").ok(),
+            key_name: Name::parse("laptop").ok(),
+            ..registered()
+        };
         let explained = |host: &Host| {
             let outcome = host.session(Some("id")).answer(at(NOW));
             outcome.explain(outcome.answer.as_ref().unwrap_err())
@@ -419,8 +422,11 @@ mod tests {
     #[test]
     fn no_name_passes_for_a_field_of_the_log() {
         let forged = "x\" address=203.0.113.9 \\";
-        let entry =
-            Entry { account_name: Name::parse(forged).ok(), key_name: Name::parse("laptop").ok(), ..registered() };
+        let entry = Entry {
+            account_name: Name::parse(forged).ok(),
+            key_name: Name::parse("laptop").ok(),
+            ..registered()
+        };
         let host = host([entry]);
         let session = host.session(None);
         let line = session.answer(at(NOW)).log_line(&session.request, Duration::ZERO);
