@@ -37,7 +37,7 @@ pub use name::{NAME_BYTES_MAX, NAME_ESCAPED_BYTES_MAX, Name, ParseNameError};
 #[cfg(feature = "policy")]
 pub use policy::{
     Algorithm, CompromisedList, KEY_TEXT_BYTES_MAX, ParseCompromisedListError, Policy, RSA_MODULUS_BITS_MIN,
-    Refusal, ValidKey, md5_fingerprint,
+    Refusal, ValidKey, md5_fingerprint, shared_factors,
 };
 #[cfg(feature = "policy")]
 pub use template::{CommandTemplate, ParseTemplateError, RenderError};

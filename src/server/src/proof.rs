@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
-use pushkeys_keys::{AccountId, Fingerprint};
+use pushkeys_keys::{AccountId, Fingerprint, ValidKey};
 use ssh_key::public::{KeyData, RsaPublicKey};
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 use thiserror::Error;
@@ -12,6 +12,18 @@ use crate::secret::{self, RandomError};
 
 /// What keeps a signature for us from serving elsewhere, and one from elsewhere from serving here.
 pub(crate) const NAMESPACE: &str = "key-ownership@pushkeys";
+
+/// RSA moduli of more bits are verified by sshd and not by the library.
+const RSA_BITS_MAX: u32 = 8192;
+
+/// Whether the library can verify signatures of `key`.
+pub(crate) fn can_verify(key: &ValidKey) -> bool {
+    match key.algorithm() {
+        pushkeys_keys::Algorithm::MlDsa44Ed25519 => false,
+        pushkeys_keys::Algorithm::Rsa => key.bits() <= RSA_BITS_MAX,
+        _ => true,
+    }
+}
 
 /// The text to sign so that the key of `fingerprint` goes to `account`: whoever is asked to sign it can read
 /// what for. It stands between single quotes in a shell, and has none.

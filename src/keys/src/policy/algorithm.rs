@@ -19,11 +19,13 @@ pub enum Algorithm {
     SkEcdsaP256,
     /// RSA (RFC 4253 section 6.6), whatever hash a signature of it uses.
     Rsa,
+    /// ML-DSA-44 and Ed25519, both of which have to sign (draft-miller-sshm-mldsa44-ed25519-composite-sigs).
+    MlDsa44Ed25519,
 }
 
 impl Algorithm {
     /// Every accepted type.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ed25519,
         Self::SkEd25519,
         Self::EcdsaP256,
@@ -31,6 +33,7 @@ impl Algorithm {
         Self::EcdsaP521,
         Self::SkEcdsaP256,
         Self::Rsa,
+        Self::MlDsa44Ed25519,
     ];
 
     /// The name in SSH, which begins the line and the encoding of a key.
@@ -44,6 +47,7 @@ impl Algorithm {
             Self::EcdsaP521 => "ecdsa-sha2-nistp521",
             Self::SkEcdsaP256 => "sk-ecdsa-sha2-nistp256@openssh.com",
             Self::Rsa => "ssh-rsa",
+            Self::MlDsa44Ed25519 => "ssh-mldsa44-ed25519",
         }
     }
 
@@ -56,6 +60,17 @@ impl Algorithm {
             Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 => "ECDSA",
             Self::SkEcdsaP256 => "ECDSA-SK",
             Self::Rsa => "RSA",
+            Self::MlDsa44Ed25519 => "MLDSA44-ED25519",
+        }
+    }
+
+    /// The first release of OpenSSH that takes such keys without being told to, as major and minor number; `None` is older
+    /// than every release that still gets fixes.
+    #[must_use]
+    pub fn since_openssh(self) -> Option<(u32, u32)> {
+        match self {
+            Self::MlDsa44Ed25519 => Some((10, 6)),
+            _ => None,
         }
     }
 

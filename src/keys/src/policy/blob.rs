@@ -8,7 +8,7 @@ use super::algorithm::Algorithm;
 use super::ed25519::Candidate;
 use super::limits::APPLICATION_BYTES_MAX;
 use super::refusal::Refusal;
-use super::{ecdsa, rsa};
+use super::{ecdsa, ed25519, mldsa, rsa};
 
 /// What a decoded key is.
 #[derive(Debug)]
@@ -19,8 +19,9 @@ pub(super) struct Contents {
     pub(super) point: Option<Candidate>,
 }
 
-/// Judges a decoded key, but for the one question that is answered of many keys at once.
-pub(super) fn read(algorithm: Algorithm, blob: &[u8]) -> Result<Contents, Refusal> {
+/// Validates a decoded key, but for the one question that is answered of many keys at once. What takes milliseconds is left
+/// out unless the check `is_thorough`.
+pub(super) fn read(algorithm: Algorithm, blob: &[u8], is_thorough: bool) -> Result<Contents, Refusal> {
     let mut fields = Fields(blob);
     if fields.string()? != algorithm.name().as_bytes() {
         return Err(Refusal::TypeMismatch(algorithm));
@@ -32,9 +33,19 @@ pub(super) fn read(algorithm: Algorithm, blob: &[u8]) -> Result<Contents, Refusa
         Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::EcdsaP521 | Algorithm::SkEcdsaP256 => {
             Contents { bits: on_ecdsa_curve(algorithm, &mut fields)?, point: None }
         }
+        Algorithm::MlDsa44Ed25519 => {
+            let key = fields.string()?;
+            let (post_quantum, point) = key.split_first_chunk().ok_or(Refusal::MlDsaLength(key.len()))?;
+            if point.len() != ed25519::BYTES {
+                return Err(Refusal::MlDsaLength(key.len()));
+            }
+            mldsa::check(post_quantum)?;
+            // OpenSSH counts the bits of the two private keys.
+            Contents { bits: 512, point: Some(Candidate::read(point)?) }
+        }
         Algorithm::Rsa => {
             let (exponent, modulus) = (fields.number()?, fields.number()?);
-            Contents { bits: rsa::check(modulus, exponent)?, point: None }
+            Contents { bits: rsa::check(modulus, exponent, is_thorough)?, point: None }
         }
     };
     if matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaP256) {
@@ -42,6 +53,14 @@ pub(super) fn read(algorithm: Algorithm, blob: &[u8]) -> Result<Contents, Refusa
     }
     fields.end()?;
     Ok(contents)
+}
+
+/// The modulus in the encoding of an RSA key, validated or not.
+pub(super) fn rsa_modulus(blob: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields(blob);
+    let name = fields.string().ok()?;
+    let (_exponent, modulus) = (fields.number().ok()?, fields.number().ok()?);
+    (name == Algorithm::Rsa.name().as_bytes() && !modulus.is_empty()).then_some(modulus)
 }
 
 fn on_ecdsa_curve(algorithm: Algorithm, fields: &mut Fields<'_>) -> Result<u32, Refusal> {

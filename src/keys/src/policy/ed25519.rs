@@ -18,7 +18,8 @@ use super::refusal::Refusal;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate([u8; BYTES]);
 
-const BYTES: usize = 32;
+/// The length of an encoded point.
+pub(super) const BYTES: usize = 32;
 /// The highest bit of an encoding is the sign of x; the others are y, in little-endian order.
 const Y_MASK: u8 = 0x7f;
 

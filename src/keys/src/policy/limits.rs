@@ -14,5 +14,15 @@ pub(super) const RSA_MODULUS_BITS_MAX: u32 = 16384;
 /// signature, and small exponents have a history of verifiers that could be cheated.
 pub(super) const RSA_EXPONENT_MIN: u32 = 65537;
 
+/// The largest RSA modulus in bits with which OpenSSL takes an exponent of any size (`OPENSSL_RSA_SMALL_MODULUS_BITS`).
+pub(super) const RSA_SMALL_MODULUS_BITS_MAX: u32 = 3072;
+
+/// The longest RSA exponent in bits that OpenSSL takes with a larger modulus (`OPENSSL_RSA_MAX_PUBEXP_BITS`). sshd reads
+/// a key with a longer one, and finds every signature of it wrong.
+pub(super) const RSA_EXPONENT_BITS_MAX: u32 = 64;
+
+/// The largest RSA modulus in bits that is tested for being a prime, which takes a quarter of a second.
+pub(super) const RSA_PRIME_TEST_BITS_MAX: u64 = 8192;
+
 /// The longest FIDO application of an sk- key in bytes. `ssh-keygen` writes `ssh:` and a short name.
 pub(super) const APPLICATION_BYTES_MAX: usize = 255;

@@ -2,7 +2,7 @@
 //!
 //! A key's way through it, each step with its reasons in its own file: `text` takes apart what people
 //! paste, `compromised` knows keys whose private half is public, `blob` reads the wire format and
-//! refuses every second encoding of one key, `ed25519`, `ecdsa` and `rsa` judge the numbers in it, and
+//! refuses every second encoding of one key, `ed25519`, `ecdsa`, `mldsa` and `rsa` validate the numbers in it, and
 //! `weak_rsa` finds moduli that can be factored.
 
 mod algorithm;
@@ -11,8 +11,10 @@ mod compromised;
 mod ecdsa;
 mod ed25519;
 mod limits;
+mod mldsa;
 mod refusal;
 mod rsa;
+mod shared_factors;
 mod small_primes;
 mod text;
 mod valid_key;
@@ -22,4 +24,5 @@ pub use algorithm::Algorithm;
 pub use compromised::{CompromisedList, ParseCompromisedListError};
 pub use limits::{KEY_TEXT_BYTES_MAX, RSA_MODULUS_BITS_MIN};
 pub use refusal::Refusal;
+pub use shared_factors::shared_factors;
 pub use valid_key::{Policy, ValidKey, md5_fingerprint};

@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use super::algorithm::Algorithm;
 use super::limits::{
-    APPLICATION_BYTES_MAX, KEY_TEXT_BYTES_MAX, RSA_EXPONENT_MIN, RSA_MODULUS_BITS_MAX, RSA_MODULUS_BITS_MIN,
+    APPLICATION_BYTES_MAX, KEY_TEXT_BYTES_MAX, RSA_EXPONENT_BITS_MAX, RSA_EXPONENT_MIN, RSA_MODULUS_BITS_MAX,
+    RSA_MODULUS_BITS_MIN, RSA_SMALL_MODULUS_BITS_MAX,
 };
 
 /// Why a text is refused as a key. Each message names cause and cure for the person who sent the
@@ -48,8 +49,33 @@ pub enum Refusal {
     )]
     MoreThanOneLine,
     /// A control character other than blanks between the words.
-    #[error("the text contains the control character U+{0:04X}: copy the line again from your `.pub` file")]
-    ControlCharacter(u32),
+    #[error(
+        "the text contains the control character U+{:04X} (character {place} of it): copy the line again from your `.pub` file",
+        u32::from(*character)
+    )]
+    ControlCharacter {
+        /// The first one.
+        character: char,
+        /// Its place in the text, from 1.
+        place: usize,
+    },
+    /// A character outside ASCII in the type or the base64: mostly an invisible one, which a page, a mail or a word
+    /// processor has put there.
+    #[error(
+        "the text contains the character U+{:04X} (character {place} of it), which no key has there: copy the line again from your `.pub` file, not from a page or a mail",
+        u32::from(*character)
+    )]
+    StrayCharacter {
+        /// The first one.
+        character: char,
+        /// Its place in the text, from 1.
+        place: usize,
+    },
+    /// The command that makes or lists keys.
+    #[error(
+        "this is a command, not a key: run it in a terminal, and then paste the one line of the `.pub` file that it writes"
+    )]
+    Command,
     /// Options of `authorized_keys`, a host name, or anything else before the type.
     #[error(
         "there is something before the key, such as options or a host name: paste the line from its type on, such as `ssh-ed25519 AAAA…`"
@@ -74,6 +100,11 @@ pub enum Refusal {
     /// DSA, which OpenSSH no longer supports.
     #[error("DSA keys are too weak and no longer supported: make a new key with `ssh-keygen -t ed25519`")]
     Dsa,
+    /// A name that releases 10.4 and 10.5 of OpenSSH gave to an experiment.
+    #[error(
+        "`ssh-mldsa44-ed25519@openssh.com` was an experiment of OpenSSH 10.4 that later releases do not read: make a new key with `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6"
+    )]
+    ExperimentalType,
     /// A type without a key after it.
     #[error("the line ends after the key's type: paste the whole line of your `.pub` file")]
     DataMissing,
@@ -115,6 +146,16 @@ pub enum Refusal {
         "anybody could forge this key's signatures (its point has a small order): make a new key with `ssh-keygen -t ed25519`"
     )]
     Ed25519SmallOrder,
+    /// A key of ML-DSA-44 is 1312 bytes, and one of Ed25519 is 32.
+    #[error(
+        "a key of type ssh-mldsa44-ed25519 has 1344 bytes, this one has {0}: copy the whole line again from your `.pub` file"
+    )]
+    MlDsaLength(usize),
+    /// A key of ML-DSA with which a signature proves nothing.
+    #[error(
+        "anybody could forge this key's signatures (its ML-DSA half is degenerate): make a new key with `ssh-keygen -t mldsa44-ed25519`"
+    )]
+    MlDsaDegenerate,
     /// The curve that is named differs from the type's.
     #[error("the key names another curve than `{0}` has: copy the whole line again from your `.pub` file")]
     EcdsaCurve(Algorithm),
@@ -169,6 +210,11 @@ pub enum Refusal {
         "the RSA key's exponent is not smaller than its modulus, which no real key has: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaExponentLarge,
+    /// An exponent with which OpenSSL verifies nothing.
+    #[error(
+        "the RSA key's exponent has {0} bits, and sshd takes at most {RSA_EXPONENT_BITS_MAX} with a modulus of more than {RSA_SMALL_MODULUS_BITS_MAX} bits, so this key could not log in: make a new key with `ssh-keygen -t ed25519`"
+    )]
+    RsaExponentLong(u32),
     /// A FIDO application that is no short printable text.
     #[error(
         "the security key's application is not 1 to {APPLICATION_BYTES_MAX} printable ASCII characters: make a new key with `ssh-keygen -t ed25519-sk`"
@@ -189,6 +235,16 @@ pub enum Refusal {
         "this RSA key can be broken, its two primes are too close to each other: make a new key with `ssh-keygen -t ed25519`"
     )]
     ClosePrimes,
+    /// The modulus is a prime, so that its private exponent follows from the public one.
+    #[error(
+        "anybody can break this RSA key, its modulus is one prime in place of two: make a new key with `ssh-keygen -t ed25519`"
+    )]
+    RsaModulusPrime,
+    /// Wiener's attack succeeds.
+    #[error(
+        "this RSA key can be broken, its private exponent is too short: make a new key with `ssh-keygen -t ed25519`"
+    )]
+    RsaPrivateExponentShort,
     /// The modulus is divisible by a small prime.
     #[error(
         "this RSA key can be broken or is damaged, its modulus has a small factor: make a new key with `ssh-keygen -t ed25519`"

@@ -1,15 +1,18 @@
-//! RSA: the size of the modulus, and exponents for which only the holder of a private key can sign.
+//! RSA: numbers with which OpenSSH can log in, and for which only the holder of a private key can sign.
+
+use num_bigint::BigUint;
 
 use super::ecdsa::bit_length;
-use super::limits::{RSA_MODULUS_BITS_MAX, RSA_MODULUS_BITS_MIN};
+use super::limits::{
+    RSA_EXPONENT_BITS_MAX, RSA_EXPONENT_MIN, RSA_MODULUS_BITS_MAX, RSA_MODULUS_BITS_MIN,
+    RSA_SMALL_MODULUS_BITS_MAX,
+};
 use super::refusal::Refusal;
 use super::weak_rsa;
 
-const EXPONENT_MIN_BYTES: [u8; 3] = [1, 0, 1];
-
-/// Judges a key of two numbers from their highest bytes on, without leading zeros, and tells the
-/// modulus' size in bits.
-pub(super) fn check(modulus: &[u8], exponent: &[u8]) -> Result<u32, Refusal> {
+/// Validates a key of two numbers from their highest bytes on, without leading zeros, and gives the modulus' size in
+/// bits. What takes milliseconds is left out unless the check `is_thorough`.
+pub(super) fn check(modulus: &[u8], exponent: &[u8], is_thorough: bool) -> Result<u32, Refusal> {
     let bits = bit_length(modulus);
     if bits < RSA_MODULUS_BITS_MIN {
         return Err(Refusal::RsaTooSmall(bits));
@@ -17,28 +20,26 @@ pub(super) fn check(modulus: &[u8], exponent: &[u8]) -> Result<u32, Refusal> {
     if bits > RSA_MODULUS_BITS_MAX {
         return Err(Refusal::RsaTooLarge(bits));
     }
-    if is_even(modulus) {
+    let (modulus, exponent) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
+    if !modulus.bit(0) {
         return Err(Refusal::RsaModulusEven);
     }
-    if is_even(exponent) {
+    if !exponent.bit(0) {
         return Err(Refusal::RsaExponentEven);
     }
-    if is_less(exponent, &EXPONENT_MIN_BYTES) {
+    if exponent < BigUint::from(RSA_EXPONENT_MIN) {
         return Err(Refusal::RsaExponentSmall);
     }
-    if !is_less(exponent, modulus) {
+    if exponent >= modulus {
         return Err(Refusal::RsaExponentLarge);
     }
-    weak_rsa::check(modulus)?;
+    let exponent_bits = u32::try_from(exponent.bits()).unwrap_or(u32::MAX);
+    if bits > RSA_SMALL_MODULUS_BITS_MAX && exponent_bits > RSA_EXPONENT_BITS_MAX {
+        return Err(Refusal::RsaExponentLong(exponent_bits));
+    }
+    weak_rsa::check(&modulus, &exponent)?;
+    if is_thorough {
+        weak_rsa::check_thoroughly(&modulus)?;
+    }
     Ok(bits)
-}
-
-/// Zero is even, and written as no bytes at all.
-fn is_even(number: &[u8]) -> bool {
-    number.last().is_none_or(|lowest| lowest.is_multiple_of(2))
-}
-
-/// Whether `left` is less than `right`, neither with leading zeros.
-fn is_less(left: &[u8], right: &[u8]) -> bool {
-    (left.len(), left) < (right.len(), right)
 }

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use num_bigint::BigUint;
+
 use super::limits::RSA_MODULUS_BITS_MAX;
 
 /// Primes below this are tried. They divide seven of eight random odd numbers, so that a damaged or
@@ -36,6 +38,32 @@ pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
     groups.push(Group::new(&members));
     groups
 });
+
+/// The product of all odd primes below `end`.
+pub(super) fn product_of_odd_primes_below(end: usize) -> BigUint {
+    // The place of each odd number is half of it.
+    let mut is_prime = vec![true; end / 2];
+    for half in 1..is_prime.len() {
+        let number = 2 * half + 1;
+        if is_prime.get(half) == Some(&true) {
+            is_prime
+                .iter_mut()
+                .skip(number.saturating_mul(number) / 2)
+                .step_by(number)
+                .for_each(|is_prime| *is_prime = false);
+        }
+    }
+    let primes = is_prime.iter().enumerate().skip(1).filter(|(_, is_prime)| **is_prime);
+    product(primes.map(|(half, _)| BigUint::from(2 * half + 1)).collect())
+}
+
+/// Numbers of one length multiply fastest.
+pub(super) fn product(mut numbers: Vec<BigUint>) -> BigUint {
+    while numbers.len() > 1 {
+        numbers = numbers.chunks(2).map(|pair| pair.iter().product()).collect();
+    }
+    numbers.pop().unwrap_or_else(|| BigUint::from(1_u32))
+}
 
 /// Some primes and their product.
 pub(super) struct Group {
@@ -139,7 +167,6 @@ fn is_odd_prime(number: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use num_bigint::BigUint;
     use proptest::prelude::*;
 
     #[test]
@@ -150,6 +177,13 @@ mod tests {
         assert_eq!((primes.len(), primes[0], primes[1026]), (1027, 3, 8191));
         assert!(primes.is_sorted_by(|left, right| left < right));
         assert!(GROUPS.iter().all(|group| group.product < 1 << PRODUCT_BITS_MAX));
+    }
+
+    #[test]
+    fn the_product_is_that_of_all_groups() {
+        let expected: BigUint = GROUPS.iter().map(|group| BigUint::from(group.product)).product();
+        assert_eq!(product_of_odd_primes_below(1 << 13), expected);
+        assert_eq!(product_of_odd_primes_below(12), BigUint::from(3 * 5 * 7 * 11_u32));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::algorithm::Algorithm;
 use super::limits::KEY_TEXT_BYTES_MAX;
 use super::refusal::Refusal;
 
-/// The words of a key's line. Only the type is judged yet.
+/// The words of a key's line. Only the type is validated yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct KeyLine<'a> {
     pub(super) algorithm: Algorithm,
@@ -43,6 +43,16 @@ const TYPE_NAME_BYTES_MAX: usize = 64;
 /// pasted by mistake, and is not repeated.
 const TYPE_NAME_PREFIXES: [&str; 6] = ["ssh-", "sk-", "ecdsa-", "rsa-", "x509v3-", "webauthn-"];
 
+/// How the base64 of every key begins: with the length of its type's name.
+const DATA_BEGINNING: &str = "AAAA";
+/// What guides tell people to run, and people paste in place of what it prints.
+const COMMANDS: [&str; 4] = ["ssh-keygen", "ssh-add", "ssh-copy-id", "ssh-keyscan"];
+
+/// ML-DSA before it had a name of its own: OpenSSH 10.4 made such keys, and 10.6 does not read them.
+const EXPERIMENTAL_MLDSA: &str = "ssh-mldsa44-ed25519@openssh.com";
+/// How the names of certificates' types end. That of the youngest has no version.
+const CERTIFICATE_SUFFIXES: [&str; 3] = ["-cert-v00@openssh.com", "-cert-v01@openssh.com", "-cert"];
+
 /// The words of `text`.
 pub(super) fn parse(text: &str) -> Result<KeyLine<'_>, Refusal> {
     let beginning = text.get(..text.floor_char_boundary(KEY_TEXT_BYTES_MAX)).unwrap_or(text);
@@ -57,31 +67,41 @@ pub(super) fn parse(text: &str) -> Result<KeyLine<'_>, Refusal> {
         return Err(Refusal::Empty);
     }
     refuse_other_lines(line)?;
+    // Of each character that is refused, this is the first one.
+    let place = |refused: char| 1 + text.chars().take_while(|&character| character != refused).count();
+    if let Some(character) = line.chars().find(|&character| character.is_control() && character != '\t') {
+        return Err(Refusal::ControlCharacter { character, place: place(character) });
+    }
     let (first, rest) = split_word(line);
-    let algorithm = Algorithm::named(first).ok_or_else(|| explain_first_word(first, rest))?;
     let (base64, comment) = split_word(rest);
+    let stray = [first, base64].into_iter().flat_map(str::chars).find(|character| !character.is_ascii());
+    let stray = stray.map(|character| Refusal::StrayCharacter { character, place: place(character) });
+    let Some(algorithm) = Algorithm::named(first) else {
+        return Err(match explain_first_word(first, rest) {
+            Refusal::NotAKey if line.contains(DATA_BEGINNING) => stray.unwrap_or(Refusal::NotAKey),
+            refusal => refusal,
+        });
+    };
     if base64.is_empty() {
         return Err(Refusal::DataMissing);
     }
-    if comment.contains('\t') {
-        return Err(Refusal::ControlCharacter('\t'.into()));
+    if let Some(refusal) = stray {
+        return Err(refusal);
+    }
+    if let Some((_, after)) = comment.split_once('\t') {
+        let place = text.trim_end_matches(AROUND).chars().count() - after.chars().count();
+        return Err(Refusal::ControlCharacter { character: '\t', place });
     }
     Ok(KeyLine { algorithm, base64, comment: (!comment.is_empty()).then_some(comment) })
 }
 
-/// Everything but one line of printable characters and blanks.
+/// Everything but one line.
 fn refuse_other_lines(line: &str) -> Result<(), Refusal> {
     let is_broken = line.contains(['\n', '\r']);
     if is_broken || line.starts_with("--") {
         refuse_documents(line)?;
     }
-    if is_broken {
-        return Err(Refusal::MoreThanOneLine);
-    }
-    match line.chars().find(|&character| character.is_control() && character != '\t') {
-        Some(character) => Err(Refusal::ControlCharacter(character.into())),
-        None => Ok(()),
-    }
+    if is_broken { Err(Refusal::MoreThanOneLine) } else { Ok(()) }
 }
 
 /// Public keys in the formats of other programs, which are recognised by their header.
@@ -108,11 +128,15 @@ fn split_word(text: &str) -> (&str, &str) {
 fn explain_first_word(first: &str, rest: &str) -> Refusal {
     if first == "ssh-dss" {
         Refusal::Dsa
+    } else if first == EXPERIMENTAL_MLDSA {
+        Refusal::ExperimentalType
     } else if is_certificate(first) {
         Refusal::Certificate
     } else if rest.split(BLANKS).any(is_type) {
         Refusal::Options
-    } else if first.starts_with("AAAA") {
+    } else if COMMANDS.contains(&first) {
+        Refusal::Command
+    } else if first.starts_with(DATA_BEGINNING) {
         Refusal::TypeMissing
     } else if is_type_name(first) {
         Refusal::UnknownType(first.into())
@@ -126,7 +150,8 @@ fn is_type(word: &str) -> bool {
 }
 
 fn is_certificate(word: &str) -> bool {
-    ["-cert-v00@openssh.com", "-cert-v01@openssh.com"].iter().any(|suffix| word.ends_with(suffix))
+    word.starts_with(TYPE_NAME_PREFIXES[0])
+        && CERTIFICATE_SUFFIXES.iter().any(|suffix| word.ends_with(suffix))
 }
 
 fn is_type_name(word: &str) -> bool {

@@ -12,21 +12,31 @@ use super::refusal::Refusal;
 use super::{blob, ed25519, text};
 use crate::fingerprint::Fingerprint;
 
-/// What is judged beyond the fixed rules: the keys that are known to be compromised.
+/// What may differ of the policy: which keys are known to be compromised, and whether rules are checked that take
+/// milliseconds. The rest is the same everywhere.
 ///
-/// The default holds [`CompromisedList::built_in`]. Everything else of the policy is the same everywhere.
+/// The default holds [`CompromisedList::built_in`] and is quick: some microseconds for a key, since a host validates every
+/// key of a snapshot.
 #[derive(Debug, Clone)]
 pub struct Policy {
     compromised: CompromisedList,
+    is_thorough: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { compromised: CompromisedList::built_in() }
+        Self { compromised: CompromisedList::built_in(), is_thorough: false }
     }
 }
 
 impl Policy {
+    /// This policy, which also looks for what takes longer to find of an RSA key: factors below 2^20, and a prime modulus
+    /// of up to 8192 bits. It takes some 10 ms for 2048 bits, and up to a quarter of a second: for keys that are registered.
+    #[must_use]
+    pub fn thorough(self) -> Self {
+        Self { is_thorough: true, ..self }
+    }
+
     /// This policy, which also refuses the keys of `list`.
     #[must_use]
     pub fn with_compromised(mut self, list: CompromisedList) -> Self {
@@ -37,7 +47,7 @@ impl Policy {
 
 /// A public key that the policy accepted.
 ///
-/// Invariant: only [`ValidKey::check`] and [`ValidKey::check_all`] make one, so whoever holds it need not judge it again.
+/// Invariant: only [`ValidKey::check`] and [`ValidKey::check_all`] make one, so a key of this type needs no second check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidKey {
     algorithm: Algorithm,
@@ -50,7 +60,7 @@ pub struct ValidKey {
 }
 
 impl ValidKey {
-    /// Judges `text`, one line as in a `.pub` file: type, base64 and perhaps a comment, with blanks as
+    /// Validates `text`, one line as in a `.pub` file: type, base64 and perhaps a comment, with blanks as
     /// OpenSSH forgives them.
     pub fn check(text: &str, policy: &Policy) -> Result<Self, Refusal> {
         let (key, point) = Self::read(text, policy)?;
@@ -68,14 +78,14 @@ impl ValidKey {
         let points: Vec<_> = read.iter().flatten().filter_map(|(_, point)| *point).collect();
         // One point off the curve, and each has to be looked at alone.
         let are_all_on_curve = ed25519::are_on_curve(&points);
-        let judge = |(key, point): (Self, Option<Candidate>)| {
+        let validate = |(key, point): (Self, Option<Candidate>)| {
             let is_good = are_all_on_curve || point.is_none_or(|point| point.is_on_curve());
             if is_good { Ok(key) } else { Err(Refusal::Ed25519OffCurve) }
         };
-        read.into_iter().map(|read| read.and_then(judge)).collect()
+        read.into_iter().map(|read| read.and_then(validate)).collect()
     }
 
-    /// Judges `text`, but for whether the point in it is on its curve.
+    /// Validates `text`, but for whether the point in it is on its curve.
     fn read(text: &str, policy: &Policy) -> Result<(Self, Option<Candidate>), Refusal> {
         let line = text::parse(text)?;
         let blob = Base64::decode_vec(line.base64).map_err(|_| Refusal::Base64)?;
@@ -83,7 +93,7 @@ impl ValidKey {
         if policy.compromised.contains(&fingerprint) {
             return Err(Refusal::Published);
         }
-        let contents = blob::read(line.algorithm, &blob)?;
+        let contents = blob::read(line.algorithm, &blob, policy.is_thorough)?;
         let key = Self {
             algorithm: line.algorithm,
             bits: contents.bits,

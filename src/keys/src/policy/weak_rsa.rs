@@ -1,25 +1,51 @@
-//! RSA moduli that can be factored: with a small factor, made by Infineon's faulty prime generation, or
-//! of two primes close to each other.
+//! RSA keys that can be broken: moduli with a small factor, made by Infineon's faulty prime generation, of two primes close
+//! to each other or of one alone, and exponents whose private counterpart is short.
+
+use std::mem;
+use std::sync::LazyLock;
 
 use num_bigint::BigUint;
+use num_integer::Integer as _;
 
+use super::limits::RSA_PRIME_TEST_BITS_MAX;
 use super::refusal::Refusal;
-use super::small_primes::{GROUPS, Group};
+use super::small_primes::{GROUPS, Group, product_of_odd_primes_below};
 
 /// Steps of Fermat's factorisation. Primes chosen at random need more steps than anybody could take;
 /// generators that take the next prime after the first one fall within a few (CVE-2022-26320).
 const FERMAT_STEPS_MAX: u64 = 100;
 
-/// Judges an odd modulus, given from its highest byte on.
-pub(super) fn check(modulus: &[u8]) -> Result<(), Refusal> {
-    let modulus = BigUint::from_bytes_be(modulus);
+/// Primes below this are tried by a thorough check, which takes a millisecond. Each doubling of the bound finds a damaged
+/// modulus with a probability of one in fourteen more.
+const PRIME_MAX: usize = 1 << 20;
+
+/// Every odd prime below [`PRIME_MAX`].
+static PRIMES: LazyLock<BigUint> = LazyLock::new(|| product_of_odd_primes_below(PRIME_MAX));
+
+/// Validates a key whose modulus is odd and greater than its exponent, in some microseconds.
+pub(super) fn check(modulus: &BigUint, exponent: &BigUint) -> Result<(), Refusal> {
     if is_infineon(&modulus.to_u64_digits())? {
         return Err(Refusal::Roca);
     }
     match GROUPS.first() {
-        Some(group) if has_close_primes(&modulus, group) => Err(Refusal::ClosePrimes),
-        _ => Ok(()),
+        Some(group) if has_close_primes(modulus, group) => return Err(Refusal::ClosePrimes),
+        _ => {}
     }
+    if has_short_private_exponent(modulus, exponent) {
+        return Err(Refusal::RsaPrivateExponentShort);
+    }
+    Ok(())
+}
+
+/// Validates what takes a million times as long as a fingerprint: larger small factors, and one prime in place of two.
+pub(super) fn check_thoroughly(modulus: &BigUint) -> Result<(), Refusal> {
+    if modulus.gcd(&(&*PRIMES % modulus)) != BigUint::from(1_u32) {
+        return Err(Refusal::SmallFactor);
+    }
+    if modulus.bits() <= RSA_PRIME_TEST_BITS_MAX && is_prime(modulus) {
+        return Err(Refusal::RsaModulusPrime);
+    }
+    Ok(())
 }
 
 /// Whether the modulus is a power of Infineon's generator by every prime that the library used (Nemec
@@ -62,6 +88,57 @@ fn has_close_primes(modulus: &BigUint, group: &Group) -> bool {
     false
 }
 
+/// Whether the private exponent d is below the fourth root of n, which the continued fraction of e/n then gives away
+/// (Wiener, "Cryptanalysis of Short RSA Secret Exponents", 1990).
+///
+/// Where e·d = 1 + k·φ(n), k/d is a convergent of that fraction. A convergent is right if the φ(n) that follows from it is
+/// that of two primes.
+fn has_short_private_exponent(modulus: &BigUint, exponent: &BigUint) -> bool {
+    // φ(n) has as many bits as n, and no product of a smaller e with such a d reaches it.
+    if exponent.bits() + modulus.bits() / 4 < modulus.bits() - 1 {
+        return false;
+    }
+    let (mut numerator, mut denominator) = (exponent.clone(), modulus.clone());
+    let (mut k_before, mut k) = (BigUint::from(1_u32), BigUint::ZERO);
+    let (mut d_before, mut d) = (BigUint::ZERO, BigUint::from(1_u32));
+    // The first quotient is zero, since e is below n. Denominators grow by half at least with every second one, so there
+    // are no more of them than d has bits.
+    while d.bits() <= modulus.bits() / 4 + 1 && numerator != BigUint::ZERO {
+        mem::swap(&mut numerator, &mut denominator);
+        let quotient = &numerator / &denominator;
+        numerator -= &quotient * &denominator;
+        k_before += &quotient * &k;
+        mem::swap(&mut k_before, &mut k);
+        d_before += &quotient * &d;
+        mem::swap(&mut d_before, &mut d);
+        if is_private_exponent(modulus, exponent, &k, &d) {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_private_exponent(modulus: &BigUint, exponent: &BigUint, k: &BigUint, d: &BigUint) -> bool {
+    if !d.bit(0) || *k == BigUint::ZERO {
+        return false;
+    }
+    let product = exponent * d - 1_u32;
+    let totient = &product / k;
+    if &totient * k != product || totient > *modulus {
+        return false;
+    }
+    // The sum of the primes: they are the roots of x² − sum·x + n.
+    let sum = modulus - totient + 1_u32;
+    let (square, four_n) = (sum.pow(2), modulus * 4_u32);
+    square >= four_n && is_square(&(square - four_n))
+}
+
 fn is_square(number: &BigUint) -> bool {
     number.sqrt().pow(2) == *number
+}
+
+/// Fermat's test. Of the composite numbers that pass it, none is known of two primes chosen at random.
+fn is_prime(number: &BigUint) -> bool {
+    let two = BigUint::from(2_u32);
+    two.modpow(&(number - 1_u32), number) == BigUint::from(1_u32)
 }

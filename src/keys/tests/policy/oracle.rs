@@ -25,6 +25,16 @@ pub(crate) fn list(line: &str, hash: &str) -> Option<(u32, String, String)> {
     Some((bits, fingerprint, kind))
 }
 
+/// Whether this release reads the type of the key in `line`. The youngest type is in OpenSSH 10.6 only.
+pub(crate) fn knows_type(line: &str) -> bool {
+    let known = Command::new("ssh")
+        .args(["-Q", "key"])
+        .output()
+        .expect("`ssh` is part of the package openssh-client");
+    let name = line.split_whitespace().next().unwrap();
+    String::from_utf8_lossy(&known.stdout).lines().any(|known| known == name)
+}
+
 /// Makes a key pair with `arguments` and gives the text of its `.pub` file, or `None` if this
 /// `ssh-keygen` does not make such keys.
 pub(crate) fn generate(arguments: &[&str]) -> Option<String> {

@@ -168,13 +168,14 @@ fn lines_of_several_kinds_of_break_are_several_lines() {
 #[test]
 fn controls_are_refused_wherever_they_stand() {
     for control in ['\0', '\u{7}', '\u{b}', '\u{c}', '\u{7f}', '\u{85}', '\u{9b}'] {
-        let refusal = Refusal::ControlCharacter(control.into());
-        check(&format!("{ED25519} a{control}b"), &refusal);
-        check(&ED25519.replace(' ', &format!("{control} ")), &refusal);
-        check(&format!("{ED25519}{control}"), &refusal);
+        let refusal = |place| Refusal::ControlCharacter { character: control, place };
+        check(&format!("{ED25519} a{control}b"), &refusal(ED25519.len() + 3));
+        check(&ED25519.replace(' ', &format!("{control} ")), &refusal(12));
+        check(&format!("{ED25519}{control}"), &refusal(ED25519.len() + 1));
     }
-    check(&format!("{ED25519} a\tb"), &Refusal::ControlCharacter(9));
-    check(&format!("{ED25519}\ta\tb"), &Refusal::ControlCharacter(9));
+    let tab = Refusal::ControlCharacter { character: '\t', place: ED25519.len() + 4 };
+    check(&format!("{ED25519} éa\tb"), &tab);
+    check(&format!("{ED25519}\téa\tb  \n"), &tab);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What holds for every input.
 
 use proptest::prelude::*;
-use pushkeys_keys::{Policy, ValidKey};
+use pushkeys_keys::{Algorithm, Policy, ValidKey};
 
 use crate::oracle;
 use crate::vectors::{ED25519, twins};
@@ -12,13 +12,16 @@ fn check_accepted(text: &str, policy: &Policy) -> Result<(), TestCaseError> {
     let again = ValidKey::check(key.canonical_text(), policy).expect("a canonical text is accepted");
     prop_assert_eq!(again.canonical_text(), key.canonical_text());
     prop_assert_eq!((again.fingerprint(), again.comment()), (key.fingerprint(), None));
-    let (bits, fingerprint, _) = oracle::list(key.canonical_text(), "sha256").expect("ssh-keygen reads it");
-    prop_assert_eq!((bits, fingerprint), (key.bits(), key.fingerprint().to_string()));
+    if key.algorithm() != Algorithm::MlDsa44Ed25519 || oracle::knows_type(text) {
+        let (bits, fingerprint, _) =
+            oracle::list(key.canonical_text(), "sha256").expect("ssh-keygen reads it");
+        prop_assert_eq!((bits, fingerprint), (key.bits(), key.fingerprint().to_string()));
+    }
     Ok(())
 }
 
 fn types() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(pushkeys_keys::Algorithm::ALL.map(pushkeys_keys::Algorithm::name).to_vec())
+    prop::sample::select(Algorithm::ALL.map(Algorithm::name).to_vec())
 }
 
 proptest! {

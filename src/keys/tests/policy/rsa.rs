@@ -1,13 +1,16 @@
 //! RSA moduli, sound and unsound.
 
+use std::sync::LazyLock;
+
 use num_bigint::BigUint;
+use num_integer::Integer as _;
 
 /// The exponent of every key that `ssh-keygen` makes.
 pub(crate) fn f4() -> BigUint {
     BigUint::from(65537_u32)
 }
 
-/// The smallest number of `bits` bits that no prime below 2^14 divides.
+/// The smallest number of `bits` bits that no prime below 2^20 divides.
 pub(crate) fn sound(bits: u32) -> BigUint {
     let mut number = (BigUint::from(1_u32) << (bits - 1)) + 1_u32;
     while !is_rough(&number) {
@@ -16,11 +19,26 @@ pub(crate) fn sound(bits: u32) -> BigUint {
     number
 }
 
-/// Whether no prime below 2^14 divides `number`.
+/// Whether no prime below 2^20 divides `number`.
 pub(crate) fn is_rough(number: &BigUint) -> bool {
-    let zero = BigUint::ZERO;
-    number.bit(0) && (3..1_u32 << 14).step_by(2).all(|divisor| number % divisor != zero)
+    number.bit(0) && number.gcd(&(&*ODD_PRIMES % number)) == BigUint::from(1_u32)
 }
+
+/// The product of all odd primes below 2^20.
+static ODD_PRIMES: LazyLock<BigUint> = LazyLock::new(|| {
+    let mut is_prime = vec![true; 1 << 20];
+    let mut primes = Vec::new();
+    for number in (3_usize..1 << 20).step_by(2) {
+        if is_prime[number] {
+            primes.push(BigUint::from(number));
+            (number * number..1 << 20).step_by(number).for_each(|multiple| is_prime[multiple] = false);
+        }
+    }
+    while primes.len() > 1 {
+        primes = primes.chunks(2).map(|pair| pair.iter().product()).collect();
+    }
+    primes.remove(0)
+});
 
 /// The next odd number from `number` on that is a prime, by Fermat's test with base two.
 pub(crate) fn next_prime(number: BigUint) -> BigUint {
@@ -72,6 +90,21 @@ pub(crate) fn fermat(steps: u32) -> BigUint {
             let root = modulus.sqrt() + 1_u32;
             assert_eq!(&root + (steps - 1), mean);
             return modulus;
+        }
+    }
+}
+
+/// Exponent and modulus of 2048 bits of a key whose private exponent is the first possible one of `bits` bits.
+pub(crate) fn with_private_exponent(bits: u32) -> (BigUint, BigUint) {
+    let one = BigUint::from(1_u32);
+    let (first, second) =
+        (next_prime(BigUint::from(3_u32) << 1022_u32), next_prime(BigUint::from(7_u32) << 1021_u32));
+    let totient = (&first - &one) * (&second - &one);
+    let mut private = (&one << (bits - 1)) + &one;
+    loop {
+        match private.modinv(&totient) {
+            Some(exponent) => return (exponent, first * second),
+            None => private += 2_u32,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64ct::{Base64, Encoding};
 use curve25519_dalek::constants::{ED25519_BASEPOINT_COMPRESSED, EIGHT_TORSION};
 use num_bigint::BigUint;
 use p256::elliptic_curve::sec1::ToEncodedPoint;
@@ -33,7 +34,7 @@ fn vector(
 
 /// All rules, in the order in which a text meets them.
 pub(crate) fn vectors() -> Vec<Vector> {
-    [texts(), encodings(), ed25519(), ecdsa(), rsa_numbers(), rsa_weaknesses()]
+    [texts(), stray_characters(), encodings(), ed25519(), mldsa(), ecdsa(), rsa_numbers(), rsa_weaknesses()]
         .into_iter()
         .flatten()
         .collect()
@@ -47,21 +48,24 @@ pub(crate) fn twins() -> BTreeSet<String> {
 #[test]
 fn what_breaks_a_rule_is_refused_for_it() {
     for Vector { rule, refused, refusal, .. } in vectors() {
-        assert_eq!(ValidKey::check(&refused, &Policy::default()), Err(refusal), "{rule}: {refused}");
+        assert_eq!(
+            ValidKey::check(&refused, &Policy::default().thorough()),
+            Err(refusal),
+            "{rule}: {refused}"
+        );
     }
 }
 
 #[test]
 fn what_just_keeps_a_rule_is_accepted() {
     for Vector { rule, twin, .. } in vectors() {
-        let result = ValidKey::check(&twin, &Policy::default());
+        let result = ValidKey::check(&twin, &Policy::default().thorough());
         assert!(result.is_ok(), "{rule}: {result:?}: {twin}");
     }
 }
 
-/// The line of `length` bytes.
 #[test]
-fn many_keys_are_judged_as_each_of_them_is() {
+fn many_keys_are_validated_as_each_of_them_is() {
     let policy = Policy::default();
     let check = |texts: &[&str]| {
         // Few keys are looked at one by one.
@@ -84,6 +88,7 @@ fn many_keys_are_judged_as_each_of_them_is() {
     check(&[]);
 }
 
+/// The line of `length` bytes.
 fn padded(length: usize) -> String {
     format!("{ED25519} {}", "x".repeat(length - ED25519.len() - 1))
 }
@@ -113,7 +118,7 @@ fn texts() -> Vec<Vector> {
         vector(
             "control characters",
             format!("{ED25519} a\u{1b}[2J"),
-            R::ControlCharacter(0x1b),
+            R::ControlCharacter { character: '\x1b', place: ED25519.len() + 3 },
             format!("{ED25519} é\u{2028}🔑"),
         ),
         vector(
@@ -125,6 +130,13 @@ fn texts() -> Vec<Vector> {
         vector("type missing", base64, R::TypeMissing, ED25519),
         vector("other text", "hunter2 hunter3", R::NotAKey, ED25519),
         vector("type", "ssh-ed448 AAAAC3NzaC1lZDI1NTE5AAAAIFKt", R::UnknownType("ssh-ed448".into()), ED25519),
+        vector("certificate", "ssh-mldsa44-ed25519-cert AAAAGHNzaC1tbGRzYTQ0", R::Certificate, ED25519),
+        vector(
+            "experiment",
+            "ssh-mldsa44-ed25519@openssh.com AAAAH3NzaC1tbGRzYTQ0",
+            R::ExperimentalType,
+            mldsa_twin(),
+        ),
         vector("certificate", certificate, R::Certificate, format!("{ED25519} {certificate}")),
         vector("DSA", "ssh-dss AAAAB3NzaC1kc3MAAACB", R::Dsa, format!("{ED25519} ssh-dss")),
         vector("key missing", "ssh-ed25519 ", R::DataMissing, ED25519),
@@ -134,6 +146,31 @@ fn texts() -> Vec<Vector> {
             R::Published,
             ED25519,
         ),
+    ]
+}
+
+/// Pages, mails and word processors put characters into what is copied from them.
+fn stray_characters() -> Vec<Vector> {
+    let (kind, base64) = ED25519.split_once(' ').unwrap();
+    let stray = |rule, refused: String, character: char, place: usize| {
+        vector(rule, refused, Refusal::StrayCharacter { character, place }, ED25519)
+    };
+    vec![
+        stray("BOM", format!("\u{feff}{ED25519} ana"), '\u{feff}', 1),
+        stray("zero width space first", format!(" \u{200b}{ED25519}"), '\u{200b}', 2),
+        stray("no-break space after the type", format!("{kind}\u{a0}{base64} ana"), '\u{a0}', 12),
+        stray("ideographic space", format!("{kind}\u{3000}{base64}"), '\u{3000}', 12),
+        stray("en dash", format!("ssh\u{2013}ed25519 {base64}"), '\u{2013}', 4),
+        stray("quotes", format!("\u{201c}{ED25519} ana\u{201d}"), '\u{201c}', 1),
+        stray(
+            "zero width space after the key",
+            format!("{ED25519}\u{200b} ana"),
+            '\u{200b}',
+            ED25519.len() + 1,
+        ),
+        stray("no-break space after the key", format!("{ED25519}\u{a0}ana"), '\u{a0}', ED25519.len() + 1),
+        vector("in a comment", "é", Refusal::NotAKey, format!("{ED25519} é\u{200d}\u{a0}")),
+        vector("command", "ssh-keygen -t ed25519 -C ana", Refusal::Command, format!("{ED25519} ssh-keygen")),
     ]
 }
 
@@ -256,6 +293,65 @@ fn small_order_points() -> Vec<Vec<u8>> {
     points
 }
 
+/// The key that OpenSSH 10.6 made.
+fn mldsa_twin() -> String {
+    let line = include_str!("mldsa44_ed25519.pub");
+    line.rsplit_once(' ').unwrap().0.to_owned()
+}
+
+fn mldsa() -> Vec<Vector> {
+    use Refusal as R;
+    let blob = Base64::decode_vec(mldsa_twin().split_once(' ').unwrap().1).unwrap();
+    let key = &blob[4 + "ssh-mldsa44-ed25519".len() + 4..];
+    let changed = |change: &dyn Fn(&mut [u8])| {
+        let mut key = key.to_vec();
+        change(&mut key);
+        wire::mldsa44_ed25519(&key)
+    };
+    // Each of four polynomials takes 320 bytes: five for four coefficients.
+    let polynomial = |number: usize| 32 + 320 * number..32 + 320 * (number + 1);
+    let degenerate =
+        |rule, change: &dyn Fn(&mut [u8])| vector(rule, changed(change), R::MlDsaDegenerate, mldsa_twin());
+    vec![
+        vector("1343 bytes", wire::mldsa44_ed25519(&key[1..]), R::MlDsaLength(1343), mldsa_twin()),
+        vector(
+            "1345 bytes",
+            wire::mldsa44_ed25519(&[key, &[0]].concat()),
+            R::MlDsaLength(1345),
+            mldsa_twin(),
+        ),
+        vector("ML-DSA alone", wire::mldsa44_ed25519(&key[..1312]), R::MlDsaLength(1312), mldsa_twin()),
+        degenerate("t1 is zero", &|key| key[32..1312].fill(0)),
+        degenerate("t1 is minus one", &|key| key[32..1312].fill(0xff)),
+        degenerate("one polynomial is zero", &|key| key[polynomial(2)].fill(0)),
+        vector(
+            "129 of 256 coefficients near zero",
+            changed(&|key| {
+                key[polynomial(3)].copy_from_slice(&[0x55; 320]);
+                key[polynomial(3)][..161].fill(0);
+                // The 129th is eight bits of this byte and two of the next.
+                key[polynomial(3)][161] = 0x54;
+            }),
+            R::MlDsaDegenerate,
+            changed(&|key| {
+                key[polynomial(3)].copy_from_slice(&[0x55; 320]);
+                key[polynomial(3)][..160].fill(0);
+            }),
+        ),
+        vector("small order", changed(&|key| key[1312..].fill(0)), R::Ed25519SmallOrder, mldsa_twin()),
+        vector("not canonical", changed(&|key| key[1312..].fill(0xff)), R::Ed25519NonCanonical, mldsa_twin()),
+        vector(
+            "off the curve",
+            changed(&|key| {
+                key[1312..].fill(0);
+                key[1312] = 2;
+            }),
+            R::Ed25519OffCurve,
+            mldsa_twin(),
+        ),
+    ]
+}
+
 fn p256_generator() -> Vec<u8> {
     p256::AffinePoint::GENERATOR.to_encoded_point(false).as_bytes().to_vec()
 }
@@ -374,6 +470,18 @@ fn rsa_numbers() -> Vec<Vector> {
             wire::rsa(&(&sound - &two), &sound),
         ),
         vector("exponent above n", wire::rsa(&rsa::sound(2049), &sound), R::RsaExponentLarge, &twin),
+        vector(
+            "exponent of 65 bits",
+            wire::rsa(&((BigUint::from(1_u32) << 64_u32) + 1_u32), &rsa::sound(3073)),
+            R::RsaExponentLong(65),
+            wire::rsa(&((BigUint::from(1_u32) << 64_u32) - 1_u32), &rsa::sound(3073)),
+        ),
+        vector(
+            "modulus of 3073 bits with a long exponent",
+            wire::rsa(&((BigUint::from(1_u32) << 999_u32) + 1_u32), &rsa::sound(3073)),
+            R::RsaExponentLong(1000),
+            wire::rsa(&((BigUint::from(1_u32) << 999_u32) + 1_u32), &rsa::sound(3072)),
+        ),
     ]
 }
 
@@ -384,8 +492,8 @@ fn rsa_weaknesses() -> Vec<Vector> {
     assert_eq!(infineon.bits(), 2048);
     let (near, far) = (BigUint::from(2_u32), BigUint::from(1_u32) << 600_u32);
     let cofactor = rsa::sound(2040);
-    // 8191 is the last prime below 2^13, and 8209 the next one.
-    let (divisible, rough) = (&cofactor * 8191_u32, &cofactor * 8209_u32);
+    let near_prime = rsa::next_prime(BigUint::from(3_u32) << 2046_u32);
+    let (short, long) = (rsa::with_private_exponent(505), rsa::with_private_exponent(520));
     let square = rsa::sound(1025).pow(2);
     vec![
         vector("ROCA", key(&infineon), R::Roca, key(&rsa::sound(2048))),
@@ -397,7 +505,21 @@ fn rsa_weaknesses() -> Vec<Vector> {
         ),
         vector("100 steps of Fermat's", key(&rsa::fermat(100)), R::ClosePrimes, key(&rsa::fermat(101))),
         vector("square", key(&square), R::ClosePrimes, key(&rsa::sound(2049))),
-        vector("factor 8191", key(&divisible), R::SmallFactor, key(&rough)),
+        vector("factor 8191", key(&(&cofactor * 8191_u32)), R::SmallFactor, key(&rsa::sound(2053))),
+        // The last prime below 2^20, and the next one.
+        vector(
+            "factor 1048573",
+            key(&(&cofactor * 1_048_573_u32)),
+            R::SmallFactor,
+            key(&(&cofactor * 1_048_583_u32)),
+        ),
+        vector("one prime", key(&near_prime), R::RsaModulusPrime, key(&rsa::of_primes_apart(&far))),
+        vector(
+            "private exponent",
+            wire::rsa(&short.0, &short.1),
+            R::RsaPrivateExponentShort,
+            wire::rsa(&long.0, &long.1),
+        ),
         vector("factor 3", key(&(rsa::sound(2047) * 3_u32)), R::SmallFactor, key(&rsa::sound(3072))),
     ]
 }

@@ -39,6 +39,11 @@ pub(crate) fn sk_ed25519(point: &[u8], application: &[u8]) -> String {
     line("sk-ssh-ed25519@openssh.com", &[string(point), string(application)])
 }
 
+/// `key` is that of ML-DSA-44 and the point of Ed25519 after it.
+pub(crate) fn mldsa44_ed25519(key: &[u8]) -> String {
+    line("ssh-mldsa44-ed25519", &[string(key)])
+}
+
 /// `curve` is such as `nistp256`.
 pub(crate) fn ecdsa(curve: &str, point: &[u8]) -> String {
     line(&format!("ecdsa-sha2-{curve}"), &[string(curve.as_bytes()), string(point)])

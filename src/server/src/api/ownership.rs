@@ -54,7 +54,13 @@ pub(super) async fn post(
 async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer, ApiError> {
     let text = json_string(api, request).await?;
     let text = text.trim();
-    let fingerprint = check_key(api, text)?.fingerprint();
+    let key = check_key(api, text)?;
+    if !proof::can_verify(&key) {
+        return Err(ApiError::refused_put(
+            "this service cannot verify signatures of ssh-mldsa44-ed25519 or of RSA keys above 8192 bits yet, so such a key cannot be proved: use a key of another type",
+        ));
+    }
+    let fingerprint = key.fingerprint();
     let challenge = proof::new_challenge(account, fingerprint).map_err(|error| ApiError::failed(&error))?;
     let expires_at = api.store.add_challenge(account, fingerprint, text, &challenge).await?;
     Ok(Answer::Challenge {

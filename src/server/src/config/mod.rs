@@ -142,11 +142,11 @@ impl Config {
 
     /// The key policy, with the operator's list of compromised keys.
     pub(crate) fn policy(&self) -> Result<Policy, ConfigError> {
-        let Some(path) = &self.compromised_keys_file else { return Ok(Policy::default()) };
+        let Some(path) = &self.compromised_keys_file else { return Ok(Policy::default().thorough()) };
         let text = read_trusted(path, COMPROMISED_BYTES_MAX)?;
         let list: CompromisedList =
             text.parse().map_err(|source| ConfigError::Compromised { path: path.clone(), source })?;
-        Ok(Policy::default().with_compromised(list))
+        Ok(Policy::default().thorough().with_compromised(list))
     }
 
     /// Refuses to serve at `address` where anyone on the network could read the credentials that are sent there.

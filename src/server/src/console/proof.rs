@@ -45,6 +45,9 @@ pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: P
             return refused(&console, &by, refusals::key(&refusal, by.visitor.language)).await;
         }
     };
+    if !proof::can_verify(&key) {
+        return refused(&console, &by, Sentence::new(by.texts().proof_impossible)).await;
+    }
     let fingerprint = key.fingerprint();
     let challenge = match proof::new_challenge(&by.session.account, fingerprint) {
         Ok(challenge) => challenge,
@@ -139,6 +142,7 @@ fn proof_page(
 fn usual_file(algorithm: &str) -> &'static str {
     match algorithm {
         "ssh-rsa" => "id_rsa",
+        "ssh-mldsa44-ed25519" => "id_mldsa44_ed25519",
         "sk-ssh-ed25519@openssh.com" => "id_ed25519_sk",
         "sk-ecdsa-sha2-nistp256@openssh.com" => "id_ecdsa_sk",
         _ if algorithm.starts_with("ecdsa-") => "id_ecdsa",

@@ -48,6 +48,7 @@ pub(super) fn put(error: &PutKeyError, wanted: &str, texts: &Messages) -> Option
         PutKeyError::NameTaken => fill(texts.name_taken, &[("name", wanted)]),
         PutKeyError::TooMany { max } => fill(texts.key_too_many, &[("max", &max.to_string())]),
         PutKeyError::Compromised => texts.key_compromised.to_owned(),
+        PutKeyError::SharedFactor => texts.key_shared_factor.to_owned(),
         PutKeyError::NoChallenge => texts.proof_none.to_owned(),
         PutKeyError::AccountGone => texts.account_gone.to_owned(),
         PutKeyError::Store(_) => return None,
@@ -106,9 +107,16 @@ fn french_of_paste(refusal: &Refusal) -> Option<String> {
         Refusal::Pkcs8PublicKey => "ceci est une clé publique au format PEM : convertissez-la avec `ssh-keygen -i -m PKCS8 -f FICHIER` et collez la ligne affichée".into(),
         Refusal::Pkcs1PublicKey => "ceci est une clé publique RSA au format PEM : convertissez-la avec `ssh-keygen -i -m PEM -f FICHIER` et collez la ligne affichée".into(),
         Refusal::MoreThanOneLine => "le texte compte plusieurs lignes : ajoutez les clés une à une, chacune sur une seule ligne".into(),
-        Refusal::ControlCharacter(character) => format!(
-            "le texte contient le caractère de contrôle U+{character:04X} : {COPY_AGAIN}"
+        Refusal::ControlCharacter { character, place } => format!(
+            "le texte contient le caractère de contrôle U+{:04X} (en position {place}) : {COPY_AGAIN}",
+            u32::from(*character)
         ),
+        Refusal::StrayCharacter { character, place } => format!(
+            "le texte contient le caractère U+{:04X} (en position {place}), qui n’a pas sa place dans une clé : {COPY_AGAIN}, et non depuis une page ou un courriel",
+            u32::from(*character)
+        ),
+        Refusal::Command => "ceci est une commande, pas une clé : exécutez-la dans un terminal, puis collez l’unique ligne du fichier `.pub` qu’elle écrit".into(),
+        Refusal::ExperimentalType => "`ssh-mldsa44-ed25519@openssh.com` était une expérience d’OpenSSH 10.4, que les versions suivantes ne lisent pas : créez une nouvelle clé avec `ssh-keygen -t mldsa44-ed25519` d’OpenSSH 10.6".into(),
         Refusal::Options => "quelque chose précède la clé, comme des options ou un nom de machine : collez la ligne à partir de son type, par exemple `ssh-ed25519 AAAA…`".into(),
         Refusal::TypeMissing => "il manque le type de la clé : collez toute la ligne, avec le mot qui précède `AAAA…`".into(),
         Refusal::NotAKey => "ceci n’est pas une clé publique SSH : collez l’unique ligne de votre fichier `.pub`, qui commence comme `ssh-ed25519 AAAA…`".into(),
@@ -138,6 +146,8 @@ fn french_of_numbers(refusal: &Refusal) -> String {
         Refusal::Ed25519SmallOrder => format!(
             "n’importe qui pourrait imiter les signatures de cette clé (son point est d’ordre petit) : {NEW_KEY}"
         ),
+        Refusal::MlDsaLength(bytes) => format!("une clé de type ssh-mldsa44-ed25519 fait 1344 octets, celle-ci {bytes} : {COPY_AGAIN}"),
+        Refusal::MlDsaDegenerate => "n’importe qui pourrait imiter les signatures de cette clé (sa moitié ML-DSA est dégénérée) : créez une nouvelle clé avec `ssh-keygen -t mldsa44-ed25519`".into(),
         Refusal::EcdsaCurve(algorithm) => format!("la clé nomme une autre courbe que celle de `{algorithm}` : {COPY_AGAIN}"),
         Refusal::EcdsaIdentity => format!("la clé est le point à l’infini, ce qu’aucune vraie clé n’est : {NEW_KEY}"),
         Refusal::EcdsaCompressed => format!("le point de la clé est compressé, ce qu’OpenSSH ne lit pas : {PRINT_AGAIN}"),
@@ -154,6 +164,11 @@ fn french_of_numbers(refusal: &Refusal) -> String {
         Refusal::RsaExponentLarge => format!(
             "l’exposant de la clé RSA n’est pas inférieur à son module, ce qu’aucune vraie clé n’a : {NEW_KEY}"
         ),
+        Refusal::RsaExponentLong(bits) => format!(
+            "l’exposant de la clé RSA fait {bits} bits, et sshd en accepte au plus 64 avec un module de plus de 3072 bits, donc cette clé ne pourrait pas se connecter : {NEW_KEY}"
+        ),
+        Refusal::RsaModulusPrime => format!("n’importe qui peut casser cette clé RSA, son module est un seul nombre premier au lieu de deux : {NEW_KEY}"),
+        Refusal::RsaPrivateExponentShort => format!("cette clé RSA peut être cassée, son exposant privé est trop court : {NEW_KEY}"),
         Refusal::SkApplication => "l’application de la clé de sécurité n’est pas un court texte ASCII imprimable : créez une nouvelle clé avec `ssh-keygen -t ed25519-sk`".into(),
         Refusal::Published => format!("la moitié privée de cette clé a été publiée, n’importe qui peut s’en servir : {NEW_KEY}"),
         Refusal::Roca => "cette clé RSA vient d’une puce défectueuse et peut être cassée (ROCA, CVE-2017-15361) : créez une nouvelle clé sur un ordinateur avec `ssh-keygen -t ed25519`".into(),
@@ -181,7 +196,10 @@ mod tests {
             Refusal::Pkcs8PublicKey,
             Refusal::Pkcs1PublicKey,
             Refusal::MoreThanOneLine,
-            Refusal::ControlCharacter(7),
+            Refusal::ControlCharacter { character: '\u{7}', place: 1 },
+            Refusal::StrayCharacter { character: '\u{200b}', place: 1 },
+            Refusal::Command,
+            Refusal::ExperimentalType,
             Refusal::Options,
             Refusal::TypeMissing,
             Refusal::NotAKey,
@@ -199,6 +217,8 @@ mod tests {
             Refusal::Ed25519NonCanonical,
             Refusal::Ed25519OffCurve,
             Refusal::Ed25519SmallOrder,
+            Refusal::MlDsaLength(1),
+            Refusal::MlDsaDegenerate,
             Refusal::EcdsaCurve(algorithm),
             Refusal::EcdsaIdentity,
             Refusal::EcdsaCompressed,
@@ -211,6 +231,9 @@ mod tests {
             Refusal::RsaExponentEven,
             Refusal::RsaExponentSmall,
             Refusal::RsaExponentLarge,
+            Refusal::RsaExponentLong(65),
+            Refusal::RsaModulusPrime,
+            Refusal::RsaPrivateExponentShort,
             Refusal::SkApplication,
             Refusal::Published,
             Refusal::Roca,

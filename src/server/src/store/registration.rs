@@ -1,7 +1,11 @@
 //! Registering keys: who holds a key, whether there is room for it, and what the trail and hosts are told.
 
 use pushkeys_feed::Entry;
-use pushkeys_keys::{AccountId, AccountName, Expiry, Fingerprint, KeyId, KeyName, ValidKey};
+use std::iter;
+
+use pushkeys_keys::{
+    AccountId, AccountName, Algorithm, Expiry, Fingerprint, KeyId, KeyName, ValidKey, shared_factors,
+};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
@@ -60,6 +64,11 @@ pub(crate) enum PutKeyError {
         "this key was reported as compromised and cannot be registered again: make a new one with `ssh-keygen -t ed25519`"
     )]
     Compromised,
+    /// Neither of the two is safe, and removing the other one helps no more.
+    #[error(
+        "this RSA key shares a prime factor with another key of this account, so anybody can break both of them: make new keys with `ssh-keygen -t ed25519`, and remove the other one"
+    )]
+    SharedFactor,
     /// A proof of something else, too late, or for the second time.
     #[error(
         "no challenge waits for this signature: ask for one with a POST to …/challenge, and sign it within 10 minutes"
@@ -143,6 +152,9 @@ impl Store {
             }
             None => self.check_room(transaction, owner).await?,
         }
+        if wanted.key.algorithm() == Algorithm::Rsa {
+            check_factors(transaction, owner, wanted.key).await?;
+        }
         let id = secret::new_key_id().map_err(StoreError::from)?;
         let new = wanted.entry(id.clone(), &owner.name)?;
         new.insert(transaction, owner, wanted).await?;
@@ -204,6 +216,22 @@ async fn check_name(transaction: &mut Transaction, owner: &Owner, name: &KeyName
         .await
         .map_err(StoreError::of("look up a name"))?;
     if found.is_some() { Err(PutKeyError::NameTaken) } else { Ok(()) }
+}
+
+/// Refuses an RSA key that shares a factor with another one of the account, as keys do that a device made without enough
+/// randomness.
+async fn check_factors(
+    transaction: &mut Transaction,
+    owner: &Owner,
+    key: &ValidKey,
+) -> Result<(), PutKeyError> {
+    let others: Vec<String> = sql("SELECT text FROM keys WHERE account = $1 AND text LIKE 'ssh-rsa %'")
+        .bind(owner.number)
+        .fetch_values(transaction)
+        .await
+        .map_err(StoreError::of("list an account's keys"))?;
+    let keys = iter::once(key.canonical_text()).chain(others.iter().map(String::as_str));
+    if shared_factors(keys).contains(&key.fingerprint()) { Err(PutKeyError::SharedFactor) } else { Ok(()) }
 }
 
 /// What is stored of a key beside what hosts are told.

@@ -176,6 +176,39 @@ async fn an_account_goes_by_one_spelling() {
     assert_eq!(service.ask(&["account", "remove", "jose\u{301}"])["id"], jose["id"]);
 }
 
+/// The key that `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6 made.
+const MLDSA: &str = include_str!("../../../keys/tests/policy/mldsa44_ed25519.pub");
+
+#[tokio::test]
+async fn a_post_quantum_key_is_stored_and_what_it_cannot_do_yet_is_said() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    check_stored(&service.put(&ana, "laptop", MLDSA).await);
+    let fingerprint = "SHA256:wJ9n7lMWnCIsNqU6PFENUPjTsWe8yhFfTW8nIs0Y/ws".to_owned();
+    assert_eq!(service.keys(&ana).await, [("laptop".to_owned(), fingerprint)]);
+    let challenge = service.request(Method::POST, "/v2/self/keys/laptop/challenge", &ana.bearer).json(MLDSA);
+    check_refused(&answer(challenge).await, "cannot verify signatures of ssh-mldsa44-ed25519");
+    let experiment = MLDSA.replace("ed25519 ", "ed25519@openssh.com ");
+    check_refused(&service.put(&ana, "k", &experiment).await, "an experiment of OpenSSH 10.4");
+}
+
+#[tokio::test]
+async fn keys_that_no_host_lets_in_or_anybody_can_break_are_refused() {
+    let service = Service::start();
+    let ana = service.account("ana");
+    let weak = |name: &str| {
+        std::fs::read_to_string(format!("{}/tests/server/weak/{name}.pub", env!("CARGO_MANIFEST_DIR")))
+            .unwrap()
+    };
+    check_refused(&service.put(&ana, "k", &weak("long_exponent")).await, "could not log in");
+    check_refused(&service.put(&ana, "k", &weak("prime")).await, "one prime in place of two");
+    check_stored(&service.put(&ana, "first", &weak("shared_1")).await);
+    check_refused(&service.put(&ana, "second", &weak("shared_2")).await, "shares a prime factor");
+    let bob = service.account("bob");
+    check_stored(&service.put(&bob, "second", &weak("shared_2")).await);
+    check_refused(&service.put(&ana, "k", &format!("\u{feff}{KEY}")).await, "U+FEFF (character 1 of it)");
+}
+
 #[tokio::test]
 async fn what_is_not_one_public_key_is_refused_by_name() {
     let service = Service::start();

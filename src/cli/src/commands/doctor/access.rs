@@ -9,7 +9,7 @@ use super::finding::{Finding, quoted};
 use super::settings::Sshd;
 use crate::log::{Dropped, accepted, dropped};
 use crate::output::count;
-use crate::sshd::{Setting, is_listed, matches_pattern};
+use crate::sshd::{Setting, Version, is_listed, matches_pattern};
 
 /// OpenSSH's own values.
 const TRIES: u32 = 6;
@@ -94,8 +94,16 @@ fn check_key_types(sshd: &Sshd<'_>) -> Option<Finding> {
         accepted.contains(&signature(*algorithm))
             || *algorithm == Algorithm::Rsa && accepted.contains(&RSA_BESIDES)
     };
-    let missing: Vec<&str> =
-        Algorithm::ALL.into_iter().filter(|algorithm| !is_accepted(algorithm)).map(signature).collect();
+    // A type that sshd does not know would keep it from starting.
+    let is_known = |algorithm: &Algorithm| {
+        let since = algorithm.since_openssh();
+        since.is_none_or(|(major, minor)| {
+            sshd.version.is_some_and(|version| version >= Version(major, minor, 0))
+        })
+    };
+    let missing =
+        Algorithm::ALL.into_iter().filter(|algorithm| is_known(algorithm) && !is_accepted(algorithm));
+    let missing: Vec<&str> = missing.map(signature).collect();
     (!missing.is_empty()).then(|| {
         let what = format!(
             "sshd takes no signature of {} for `{}`{}",
@@ -246,10 +254,19 @@ mod tests {
     }
 
     fn findings_of(text: &str, lines: &[&str]) -> Vec<Finding> {
+        findings_of_version(Version(9, 8, 1), text, lines)
+    }
+
+    fn findings_of_version(version: Version, text: &str, lines: &[&str]) -> Vec<Finding> {
         let login = "git".parse().unwrap();
         let (effective, groups) = (Effective::parse(text), ["git".to_owned(), "pushkeys".to_owned()]);
-        let version = Some(Version(9, 8, 1));
-        let sshd = Sshd { effective: &effective, settings: &[], login: &login, groups: &groups, version };
+        let sshd = Sshd {
+            effective: &effective,
+            settings: &[],
+            login: &login,
+            groups: &groups,
+            version: Some(version),
+        };
         let lines: Vec<String> = lines.iter().map(|line| format!("Nov 24 12:00:00 push-1 {line}")).collect();
         check(&sshd, &lines, Path::new("/etc/ssh/sshd_config"))
     }
@@ -272,6 +289,11 @@ mod tests {
         find(&format!("pubkeyacceptedalgorithms {}", all.replace("-512", "-256")), &[]);
         find(&format!("pubkeyacceptedalgorithms {}", all.replace("ssh-ed25519,", "")), &warning);
         find(&format!("pubkeyacceptedalgorithms {}", all.replace("rsa-sha2-512", "ssh-rsa")), &warning);
+        // A type that is younger than sshd is not asked of it.
+        let without = format!("pubkeyacceptedalgorithms {}", all.replace(",ssh-mldsa44-ed25519", ""));
+        find(&without, &[]);
+        assert_eq!(findings_of_version(Version(10, 5, 1), &without, &[]).len(), 0);
+        assert_eq!(findings_of_version(Version(10, 6, 1), &without, &[]).len(), 1);
         find("requiredrsasize 2048", &[]);
         find("requiredrsasize 3072", &warning);
     }

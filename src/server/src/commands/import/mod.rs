@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use pushkeys_keys::{AccountName, Policy, ValidKey};
+use pushkeys_keys::{AccountName, Policy, ValidKey, shared_factors};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -100,9 +100,14 @@ impl Batch {
     /// Judges the keys of `lines`, each with its number, and takes what came of them in their order.
     fn judge(&mut self, lines: &mut Vec<(u64, Wanted)>, names: &mut Names, policy: &Policy) {
         let keys = ValidKey::check_all(lines.iter().map(|(_, wanted)| wanted.text.as_str()), policy);
+        // Keys of one file are often those of one kind of device.
+        let broken = shared_factors(keys.iter().flatten().map(ValidKey::canonical_text));
         for ((number, wanted), key) in lines.drain(..).zip(keys) {
             let Wanted { account, name, text } = wanted;
             let judged = key.map_err(|refusal| refusal.to_string()).and_then(|key| {
+                if broken.contains(&key.fingerprint()) {
+                    return Err("this RSA key shares a prime factor with another one of the file, so anybody can break both".to_owned());
+                }
                 let name = match name {
                     WantedName::Given(name) => name,
                     WantedName::Comment(comment) => names.name(&comment, number)?,

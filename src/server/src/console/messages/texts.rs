@@ -309,6 +309,8 @@ messages! {
     not_set_up: "The console is not set up for this address. Whoever runs the service sets `base_url` in `[console]` of its configuration.",
         "La console n’est pas configurée pour cette adresse. La personne qui exploite le service définit `base_url` dans `[console]` de sa configuration.";
 
+    proof_impossible: "This service cannot verify signatures of ssh-mldsa44-ed25519 or of RSA keys above 8192 bits yet, so such a key cannot be proved. Use a key of another type.",
+        "Ce service ne sait pas encore vérifier les signatures de ssh-mldsa44-ed25519 ni celles des clés RSA de plus de 8192 bits, donc une telle clé ne peut pas être prouvée. Utilisez une clé d’un autre type.";
     name_empty: "The name is empty. Choose one for this key.", "Le nom est vide. Choisissez-en un pour cette clé.";
     name_long: "The name is {bytes} bytes long, and at most {max} are accepted. Choose a shorter one.",
         "Le nom fait {bytes} octets, et au plus {max} sont acceptés. Choisissez-en un plus court.";
@@ -332,5 +334,7 @@ messages! {
         "Vous avez déjà {max} clés, le maximum pour un compte. Supprimez-en une que vous n’utilisez plus.";
     key_compromised: "This key was reported as compromised and cannot be registered again. Make a new one with `ssh-keygen -t ed25519`.",
         "Cette clé a été signalée comme compromise et ne peut plus être enregistrée. Créez-en une nouvelle avec `ssh-keygen -t ed25519`.";
+    key_shared_factor: "This RSA key shares a prime factor with another of your keys, so anybody can break both of them. Make new keys with `ssh-keygen -t ed25519`, and delete the other one.",
+        "Cette clé RSA partage un facteur premier avec une autre de vos clés, donc n’importe qui peut casser les deux. Créez de nouvelles clés avec `ssh-keygen -t ed25519`, et supprimez l’autre.";
     account_gone: "This account no longer exists.", "Ce compte n’existe plus.";
 }
