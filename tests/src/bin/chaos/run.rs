@@ -15,7 +15,7 @@ use crate::faults::{Choice, Fault, Victim};
 use crate::log::Log;
 use crate::plan::{Companion, Plan, Step};
 use crate::shared::Shared;
-use crate::users;
+use crate::users::{self, PATIENCE_MAX};
 use crate::world::{Host, Kind, Replica, World, standing_at};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -27,8 +27,10 @@ const STATUS_TIME_MAX: Duration = Duration::from_secs(20);
 const SLOW_MS_MAX: u64 = 2_500;
 /// Changes that a replica takes one after the other before it counts as serving again.
 const SERVED_MIN: u64 = 4;
-/// Requests that are on their way end within this time.
-const PAUSE_MAX: Duration = Duration::from_secs(9);
+/// And every change of a user is taken for so long: of several connections, one may be bad.
+const SERVED_TIME: Duration = Duration::from_secs(2);
+/// All users wait after this time.
+const PAUSE_MAX: Duration = PATIENCE_MAX.saturating_add(Duration::from_secs(1));
 /// In calm, before the first fault: the fleet has just been started.
 const FIRST_CALM: Duration = Duration::from_mins(1);
 
@@ -248,13 +250,19 @@ impl Fleet {
                 return Err(format!("replica {number} has not taken {SERVED_MIN} changes in a row"));
             }
         }
+        if !self.shared.counts.is_served_for(SERVED_TIME) {
+            return Err("changes of users are not taken, some or all".to_owned());
+        }
         Ok(())
     }
 
     /// Compares everything while nobody changes anything.
     fn agrees(&mut self) -> Result<(), String> {
-        self.shared.turns.pause(PAUSE_MAX);
-        let agreed = self.compare();
+        let agreed = if self.shared.turns.pause(PAUSE_MAX) {
+            self.compare()
+        } else {
+            Err("requests of users are still on their way".to_owned())
+        };
         self.shared.turns.go_on();
         agreed
     }

@@ -34,9 +34,17 @@ pub(crate) struct Counts {
     pub(crate) logins: AtomicU64,
     /// How long each of the changes took that were confirmed since this was emptied, in milliseconds.
     pub(crate) times: Mutex<Vec<u64>>,
+    /// When a change was not taken last.
+    pub(crate) failed_at: Mutex<Option<Instant>>,
 }
 
 impl Counts {
+    /// Whether every change was taken for `time`.
+    pub(crate) fn is_served_for(&self, time: Duration) -> bool {
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_none_or(|at| at.elapsed() > time)
+    }
+
     /// What nine tenths of the changes took at most since it was last asked for, where there are enough of them to tell.
     pub(crate) fn slow_ms(&self) -> Option<u64> {
         const ENOUGH: usize = 10;
@@ -91,11 +99,12 @@ impl Turns {
         Turn(self)
     }
 
-    /// From now on all wait. Returns when the last one has, or after `limit`.
-    pub(crate) fn pause(&self, limit: Duration) {
+    /// From now on all wait. Returns when the last one does, or after `limit`; `false`: some do not wait yet.
+    pub(crate) fn pause(&self, limit: Duration) -> bool {
         let mut state = self.state();
         state.is_paused = true;
-        drop(self.changed.wait_timeout_while(state, limit, |state| state.busy > 0));
+        let waited = self.changed.wait_timeout_while(state, limit, |state| state.busy > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.busy == 0
     }
 
     /// All go on.

@@ -13,8 +13,10 @@ use crate::model::{May, Outcome};
 use crate::shared::Shared;
 use crate::world::{World, dice};
 
-/// A user who hears nothing for so long asks again.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
+/// A user who hears nothing for so long asks again: some sooner, and some later than the service's own timeouts.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(8), PATIENCE_MAX];
+/// Requests that are on their way end within this time.
+pub(crate) const PATIENCE_MAX: Duration = Duration::from_secs(13);
 /// The longest pause between two requests of a user, in milliseconds.
 const THOUGHT_MS_MAX: u64 = 60;
 const IMPATIENCE_MS_MAX: u64 = 15;
@@ -27,11 +29,12 @@ const DICE: u64 = 100;
 
 /// Starts one thread for each user of `world`.
 pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
-    let users = world.users.iter().zip(0..);
+    let users = world.users.iter().zip(0_usize..);
     users
         .map(|(account, number)| {
             let authorization = Some(format!("Bearer {}", account.token()));
-            let client = Client::new(&world.front.url(), authorization).within(ANSWER_TIME_MAX);
+            let patience = PATIENCE.into_iter().cycle().nth(number).unwrap_or(PATIENCE_MAX);
+            let client = Client::new(&world.front.url(), authorization).within(patience);
             let keys = world.shared.model.keys().iter().enumerate();
             let own = keys.filter(|(_, key)| key.account == account.id()).map(|(index, _)| index);
             let mut quiet: Vec<usize> = own.collect();
@@ -41,7 +44,7 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
                 client,
                 busy,
                 quiet,
-                dice: dice(seed, DICE + number),
+                dice: dice(seed, DICE + number as u64),
                 failing_since: None,
                 shared: Arc::clone(&world.shared),
             };
@@ -139,6 +142,7 @@ impl User {
     fn is_not_served(&mut self, what: &str, answer: &str, sent: Instant) {
         let shared = &self.shared;
         shared.counts.failed.fetch_add(1, Ordering::Relaxed);
+        *shared.counts.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let text = format!("{what}: {answer} after {} ms", sent.elapsed().as_millis());
         shared.log.note(&self.name, &text);
         if self.failing_since.is_none() {

@@ -15,13 +15,11 @@ use tokio::runtime::Builder;
 use super::{Choice, End, Fault, POSTGRES, SQLITE, USUAL, Victim, ends_by_itself};
 use crate::conditions::{Excuses, Hosts};
 use crate::database::address;
-use crate::users::change_by_hand;
+use crate::users::{PATIENCE_MAX, change_by_hand};
 use crate::world::{Replica, World};
 
 /// How long the address leads to nothing, or to a standby that is not promoted yet.
 const LATE: Duration = Duration::from_secs(4);
-/// Requests that are on their way end within this time.
-const IN_FLIGHT_MAX: Duration = Duration::from_secs(9);
 /// A commit is told to all hosts within this time.
 const TELLING_TIME: Duration = Duration::from_millis(500);
 /// How long there is no primary.
@@ -31,6 +29,8 @@ const MANY: u64 = 60;
 /// A promoted database is found within five seconds; the rest is for a machine that does much else.
 const SERVING_TIME_MAX: Duration = Duration::from_secs(8);
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
+/// How often a replica is stopped until it is in the middle of a change.
+const FREEZES_MAX: usize = 40;
 /// Changes after which the numbers of those that were lost are taken.
 const CAUGHT_UP: u64 = 8;
 /// How long the primary confirms what its standby does not get, at most.
@@ -155,6 +155,16 @@ pub(super) const FAULTS: &[Fault] = &[
             world.shared.rest(time);
             Box::new(move |_| drop(holder))
         },
+        ..USUAL
+    },
+    Fault {
+        name: "pg-frozen-writer",
+        about: "SIGSTOP of a replica in the middle of a change: it holds the row that writers lock, beyond all timeouts",
+        worlds: POSTGRES,
+        victim: Victim::Replica,
+        seconds: (14, 18),
+        excuses: Excuses::SERVICE,
+        begin: frozen_writer,
         ..USUAL
     },
     Fault {
@@ -310,7 +320,7 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     };
     // Where it is about a certain number, nobody else changes anything.
     if count.is_some() {
-        shared.turns.pause(IN_FLIGHT_MAX);
+        assert!(shared.turns.pause(2 * PATIENCE_MAX), "nothing is wrong yet, so all requests are answered");
     }
     let pair = world.database.pair();
     pair.wait_for_standby();
@@ -378,6 +388,26 @@ fn terminate(world: &mut World) {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = 'pushkeys' AND pid <> pg_backend_pid()",
     );
+}
+
+fn frozen_writer(world: &mut World, choice: &Choice) -> End {
+    const OPEN: &str = "SELECT coalesce(string_agg(pid::text, ' ' ORDER BY pid), '') FROM pg_stat_activity
+        WHERE datname = 'pushkeys' AND state LIKE 'idle in transaction%'";
+    let victim = choice.victim;
+    for _ in 0..FREEZES_MAX {
+        world.replica(victim).freeze();
+        // What others have open ends meanwhile.
+        let before = world.database.pair().ask(OPEN).stdout;
+        world.shared.rest(ATTEMPT_PAUSE);
+        let open = world.database.pair().ask(OPEN).stdout;
+        if !open.trim().is_empty() && open == before {
+            world.shared.log.say(&format!("replica {}", victim + 1), "hangs in the middle of a change");
+            break;
+        }
+        world.replica(victim).thaw();
+        world.shared.rest(ATTEMPT_PAUSE);
+    }
+    Box::new(move |world| world.replica(victim).thaw())
 }
 
 fn restore_sqlite(world: &mut World, choice: &Choice) -> End {
