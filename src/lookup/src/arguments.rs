@@ -14,8 +14,7 @@ pub(crate) struct Arguments {
     pub(crate) cache: PathBuf,
     /// `None` when the login cannot be one of ours, whatever the cache holds.
     pub(crate) login: Option<Login>,
-    /// `None` asks for all lines of the login.
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl Arguments {
@@ -30,24 +29,24 @@ impl Arguments {
                 other => return Err(misuse(other.unexpected())),
             }
         }
-        let login = login.ok_or_else(|| Failure::Misuse("no login was given".into()))?;
+        let login = login.ok_or_else(|| Failure::misuse("no login was given"))?;
+        let fingerprint = fingerprint.ok_or_else(|| Failure::misuse("no fingerprint was given"))?;
         Ok(Self {
             cache: cache.map_or_else(|| PathBuf::from(pushkeys_cache::CACHE_DIRECTORY), PathBuf::from),
             login: login.to_str().and_then(|login| login.parse().ok()),
-            fingerprint: fingerprint.map(parse_fingerprint).transpose()?,
+            fingerprint: parse_fingerprint(fingerprint)?,
         })
     }
 }
 
 fn parse_fingerprint(text: OsString) -> Result<Fingerprint, Failure> {
-    let text = text.into_string().map_err(|_| Failure::Misuse("the fingerprint is not text".into()))?;
-    text.parse()
-        .map_err(|error| Failure::Misuse(format!("`{}`: {error}", pushkeys_keys::escape(&text)).into()))
+    let text = text.into_string().map_err(|_| Failure::misuse("the fingerprint is not text"))?;
+    text.parse().map_err(|error| Failure::misuse(format!("`{}`: {error}", pushkeys_keys::escape(&text))))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]
 fn misuse(error: lexopt::Error) -> Failure {
-    Failure::Misuse(error.to_string().into())
+    Failure::misuse(error.to_string())
 }
 
 #[cfg(test)]
@@ -65,9 +64,8 @@ mod tests {
         let arguments = parse(&["git", FINGERPRINT]).unwrap();
         assert_eq!(arguments.cache, PathBuf::from("/var/lib/pushkeys/cache"));
         assert_eq!(arguments.login, Some("git".parse().unwrap()));
-        assert_eq!(arguments.fingerprint, Some(FINGERPRINT.parse().unwrap()));
-        assert_eq!(parse(&["--cache", "/x", "git"]).unwrap().cache, PathBuf::from("/x"));
-        assert_eq!(parse(&["git"]).unwrap().fingerprint, None);
+        assert_eq!(arguments.fingerprint, FINGERPRINT.parse().unwrap());
+        assert_eq!(parse(&["--cache", "/x", "git", FINGERPRINT]).unwrap().cache, PathBuf::from("/x"));
     }
 
     #[test]
@@ -79,9 +77,14 @@ mod tests {
 
     #[test]
     fn what_sshd_would_never_give_is_misuse() {
-        for arguments in
-            [&[][..], &["git", "MD5:00"], &["git", FINGERPRINT, "more"], &["--verbose", "git"], &["--cache"]]
-        {
+        for arguments in [
+            &[][..],
+            &["git"],
+            &["git", "MD5:00"],
+            &["git", FINGERPRINT, "more"],
+            &["--verbose", "git", FINGERPRINT],
+            &["--cache"],
+        ] {
             assert_eq!(parse(arguments).unwrap_err().status(), 2, "{arguments:?}");
         }
     }

@@ -2,60 +2,49 @@
 
 use std::borrow::Cow;
 use std::ffi::c_int;
-use std::fmt;
 use std::io;
 
 use pushkeys_cache::{NoAnswer, ReadError};
-use pushkeys_keys::Fingerprint;
+use pushkeys_keys::{Fingerprint, Hint};
+use thiserror::Error;
 
 /// Why sshd gets no answer.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum Failure {
-    Misuse(Cow<'static, str>),
-    NoAnswer { asked: Option<Fingerprint>, why: NoAnswer },
-    Write(io::Error),
+    #[error("cannot read the command line: {what}")]
+    Misuse { what: Cow<'static, str>, source: Hint },
+    #[error("cannot answer for the key {asked}")]
+    NoAnswer { asked: Fingerprint, status: c_int, source: Hint },
+    #[error("cannot write the answer")]
+    Write(#[source] io::Error),
 }
 
 impl Failure {
+    pub(crate) fn misuse(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Misuse { what: what.into(), source: Hint::new("AuthorizedKeysCommand ends in `%u %f`") }
+    }
+
+    pub(crate) fn no_answer(asked: Fingerprint, why: NoAnswer) -> Self {
+        Self::NoAnswer { asked, status: status_of(&why), source: Hint::because("pushkeys status", why) }
+    }
+
     /// The exit status: see the table at the top of the program.
     pub(crate) fn status(&self) -> c_int {
         match self {
-            Self::Misuse(_) => 2,
-            Self::NoAnswer { why: NoAnswer::Unreadable(error), .. } => match error {
-                ReadError::Missing(_) => 3,
-                ReadError::Io { .. } | ReadError::Raced(_) => 4,
-                ReadError::Unsafe(_) => 5,
-                ReadError::Damaged { .. } => 6,
-            },
-            Self::NoAnswer { why: NoAnswer::Stale { .. }, .. } => 7,
-            Self::NoAnswer { why: NoAnswer::Conflict { .. }, .. } => 8,
+            Self::Misuse { .. } => 2,
+            Self::NoAnswer { status, .. } => *status,
             Self::Write(_) => 9,
         }
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Misuse(what) => write!(
-                out,
-                "cannot read the command line: {what}; hint: AuthorizedKeysCommand ends in `%u %f`"
-            ),
-            Self::NoAnswer { asked: Some(fingerprint), .. } => {
-                write!(out, "cannot answer for the key {fingerprint}; hint: pushkeys status")
-            }
-            Self::NoAnswer { asked: None, .. } => write!(out, "cannot list the keys; hint: pushkeys status"),
-            Self::Write(_) => write!(out, "cannot write the answer"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Misuse(_) => None,
-            Self::NoAnswer { why, .. } => Some(why),
-            Self::Write(error) => Some(error),
-        }
+fn status_of(why: &NoAnswer) -> c_int {
+    match why {
+        NoAnswer::Unreadable(ReadError::Missing(_)) => 3,
+        NoAnswer::Unreadable(ReadError::Io { .. } | ReadError::Raced(_)) => 4,
+        NoAnswer::Unreadable(ReadError::Unsafe(_)) => 5,
+        NoAnswer::Unreadable(ReadError::Damaged { .. }) => 6,
+        NoAnswer::Stale { .. } => 7,
+        NoAnswer::Conflict { .. } => 8,
     }
 }

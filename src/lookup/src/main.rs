@@ -1,7 +1,7 @@
 //! `pushkeys-lookup`: what sshd runs as `AuthorizedKeysCommand` for every key that anybody offers.
 //!
 //! ```text
-//! pushkeys-lookup [--cache DIR] LOGIN [FINGERPRINT]
+//! pushkeys-lookup [--cache DIR] LOGIN FINGERPRINT
 //! ```
 //!
 //! It owns the contract with sshd: one whole line or nothing on stdout, nothing ever on stderr, which a client may see, and an
