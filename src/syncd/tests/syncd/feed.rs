@@ -185,3 +185,19 @@ fn an_empty_snapshot_never_empties_a_cache() {
     host.wait_for("web", "a held snapshot", |status| status.state == State::Held);
     assert!(host.account("web", 0).is_some() && host.account("web", 1).is_some());
 }
+
+#[test]
+fn a_service_that_takes_no_reports_is_a_fault_only_when_something_is_revoked() {
+    const FAULT: &str = "reports to the key service fail";
+    let service = Service::start();
+    let host = following(&service, 1);
+    wait_for("the first report", || (service.reports(pushkeys_feed::REVOKED_PATH) == 1).then_some(()));
+    // The daemon has gone on from there when it takes a signal.
+    host.signal(rustix::process::Signal::HUP);
+    host.wait_for_log("reload asked for by SIGHUP");
+    assert!(!host.log().contains(FAULT), "{}", host.log());
+    let account = pushkeys_cache::Revoked::Account("acct_7".parse().unwrap());
+    pushkeys_cache::change_revocations(&host.cache(), |all| all.add(account, Timestamp::now())).unwrap();
+    host.wait_for_log(FAULT);
+    assert!(service.reports(pushkeys_feed::REVOKED_PATH) > 1);
+}

@@ -158,6 +158,11 @@ impl Service {
         self.requests().iter().filter(|head| head.starts_with(&format!("get {path} "))).count()
     }
 
+    /// How many reports to `path` there were, all of which are refused.
+    pub(crate) fn reports(&self, path: &str) -> usize {
+        self.requests().iter().filter(|head| head.starts_with(&format!("post {path} "))).count()
+    }
+
     fn sequence(&self) -> u64 {
         self.state.lock().unwrap().changes.len() as u64
     }
@@ -171,6 +176,7 @@ impl Service {
         }
         let head = String::from_utf8_lossy(&head).to_lowercase();
         if head.starts_with("post ") {
+            self.state.lock().unwrap().requests.push(head);
             // Not every service takes acknowledgements.
             return stream
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
