@@ -34,7 +34,7 @@ impl Directory {
     pub(crate) fn open_root(path: &Path) -> Result<Self, ReadError> {
         let folder = Folder::open(path)?;
         let stat = folder.stat()?;
-        Trust::user(stat.st_uid).check(path, &stat)?;
+        Trust::OWNER.check(path, &stat)?;
         Ok(Self { folder, owner: stat.st_uid })
     }
 

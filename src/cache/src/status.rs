@@ -171,6 +171,9 @@ pub struct Problem {
     pub at: String,
     /// What, in one line that is safe to print.
     pub what: String,
+    /// What to do about it, where that is known.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// Entries of a source that were left out.

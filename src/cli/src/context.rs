@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, ReadError, Source};
-use pushkeys_keys::SourceName;
+use pushkeys_keys::{Hint, SourceName};
 use thiserror::Error;
 
 /// What every command is given.
@@ -46,13 +46,21 @@ impl Context {
 
 /// A full sync has put another generation in force and removed the one that was being read.
 #[derive(Debug, Error)]
-#[error("source `{0}` was replaced while it was being read\nhint: run it again")]
-pub(crate) struct Replaced(SourceName);
+#[error("source `{source_name}` was replaced while it was being read")]
+pub(crate) struct Replaced {
+    source_name: SourceName,
+    #[source]
+    hint: Hint,
+}
 
 /// Whether `error`, met in a shard of `source`, only means that another generation is in force by now.
 pub(crate) fn check_replaced(cache: &Cache, source: &Source, error: &ReadError) -> Result<(), Replaced> {
     let generation = source.head().generation;
     let is_replaced = matches!(error, ReadError::Missing(_))
         && cache.source(source.name()).is_ok_and(|newer| newer.head().generation != generation);
-    if is_replaced { Err(Replaced(source.name().clone())) } else { Ok(()) }
+    if is_replaced {
+        Err(Replaced { source_name: source.name().clone(), hint: Hint::new("run it again") })
+    } else {
+        Ok(())
+    }
 }

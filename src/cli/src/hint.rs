@@ -1,35 +1,47 @@
-//! What to do about errors of the cache's reader and writer.
+//! What this program knows to do about errors of the crates that it uses, which do not know its commands.
 
+use std::error::Error;
 use std::io::ErrorKind;
+use std::iter::successors;
 
 use pushkeys_cache::{Damage, REVOKED_FILE, ReadError, WriteError};
-
-/// What to do about `error`, if there is something that is not in its text.
-pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
-    error.chain().find_map(|cause| {
-        if let Some(error) = cause.downcast_ref() {
-            return Some(of_read(error));
-        }
-        if let Some(WriteError::Io { source, .. }) = cause.downcast_ref() {
-            return (source.kind() == ErrorKind::PermissionDenied).then_some("run it with sudo");
-        }
-        None
-    })
-}
-
-const AS_ROOT: &str = "run it with sudo, or as a member of the group `pushkeys`";
+use pushkeys_keys::ErrorReport;
 
 /// What to do about a damaged file. A source of which a file is missing at syncd's start is synced again as a whole.
 pub(crate) const HEAL: &str =
     "while its source answers: rm the damaged file, and systemctl restart pushkeys-syncd";
 
-/// What to do about `error` of the reader.
-pub(crate) fn of_read(error: &ReadError) -> &'static str {
-    match error {
+const AS_ROOT: &str = "run it with sudo, or as a member of the group `pushkeys`";
+
+/// What is to be told of `error`, with what to do about it also where its text does not say so.
+pub(crate) fn report(error: &(dyn Error + 'static)) -> ErrorReport {
+    let mut report = ErrorReport::of(error);
+    if report.hint.is_none() {
+        let mut chain = successors(Some(error), |&error| error.source());
+        report.hint = chain.find_map(hint_for).map(str::to_owned);
+    }
+    report
+}
+
+fn hint_for(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref() {
+        return hint_for_reader(error);
+    }
+    match error.downcast_ref()? {
+        WriteError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Some("run it with sudo")
+        }
+        _ => None,
+    }
+}
+
+fn hint_for_reader(error: &ReadError) -> Option<&'static str> {
+    let hint = match error {
         ReadError::Missing(_) => "systemctl status pushkeys-syncd, or say with --cache where the cache is",
         ReadError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => AS_ROOT,
         ReadError::Io { .. } => "dmesg, for the disk's own errors",
-        ReadError::Unsafe(_) => "ls -ld it, then chown and chmod it as its neighbours are",
+        // It brings its own.
+        ReadError::Unsafe(_) => return None,
         ReadError::Damaged { source: Damage::Format, .. } => {
             "install the same version of pushkeys everywhere"
         }
@@ -38,5 +50,6 @@ pub(crate) fn of_read(error: &ReadError) -> &'static str {
         }
         ReadError::Damaged { .. } => HEAL,
         ReadError::Raced(_) => "run it again",
-    }
+    };
+    Some(hint)
 }

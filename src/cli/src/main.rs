@@ -21,7 +21,6 @@ mod prefix;
 mod program;
 mod record;
 mod shards;
-mod span;
 mod sshd;
 mod table;
 mod terminal;
@@ -40,7 +39,6 @@ use context::{Context, Outcome};
 use key::KeyArgumentError;
 use output::BAD;
 use pushkeys_cache::Revoked;
-use pushkeys_keys::ErrorReport;
 
 fn main() -> ExitCode {
     let Arguments { cache, json, command } = Arguments::parse();
@@ -99,9 +97,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         // The reader has seen enough, as `head` has: no message.
         return ExitCode::from(1);
     }
-    let mut report = ErrorReport::of(error.as_ref());
-    report.hint = report.hint.or_else(|| hint::of(error).map(str::to_owned));
-    anstream::eprintln!("{BAD}error:{BAD:#} {}", report.lines());
+    anstream::eprintln!("{BAD}error:{BAD:#} {}", hint::report(error.as_ref()).lines());
     let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NotATerminal>();
     ExitCode::from(if is_misuse { 2 } else { 1 })
 }

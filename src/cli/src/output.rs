@@ -55,6 +55,11 @@ pub(crate) fn distance(instant: Timestamp, now: Timestamp) -> String {
     if distance.is_positive() { format!("in {span}") } else { format!("{span} ago") }
 }
 
+/// Writes what to do, where that is known, as it stands below an error.
+pub(crate) fn write_hint(out: &mut dyn io::Write, hint: Option<&str>) -> io::Result<()> {
+    hint.map_or(Ok(()), |hint| writeln!(out, "hint: {hint}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

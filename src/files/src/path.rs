@@ -167,7 +167,7 @@ mod tests {
         let path = folder.path().join("file");
         let make = |text: &str| create(&path, text.as_bytes(), Attributes::mode(0o600)).unwrap();
         assert_eq!((make("first"), make("second")), (true, false));
-        assert_eq!(read(&path, Trust::PRIVATE, 10).unwrap(), b"first");
+        assert_eq!(read(&path, Trust::OWNER.private(), 10).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["file"]);
     }
 }

@@ -35,9 +35,8 @@ impl Trust {
     pub const ROOT: Self = Self::owned_by(Owner::Root);
     /// Nobody but root and the user of this process can have written it.
     pub const ROOT_OR_SELF: Self = Self::owned_by(Owner::RootOrSelf);
-    /// Nobody but its owner can have written or read it. Whoever that is: a command that root runs uses files of the
-    /// service's user.
-    pub const PRIVATE: Self = Self { readers: Readers::Owner, ..Self::owned_by(Owner::Any) };
+    /// Nobody but its owner can have written it. Whoever that is: a command that root runs uses files of the service's user.
+    pub const OWNER: Self = Self::owned_by(Owner::Any);
 
     const fn owned_by(owner: Owner) -> Self {
         Self { owner, readers: Readers::Everybody, is_program: false }
@@ -53,6 +52,12 @@ impl Trust {
     #[must_use]
     pub const fn secret(self) -> Self {
         Self { readers: Readers::OwnerAndGroup, ..self }
+    }
+
+    /// And nobody but its owner can have read it.
+    #[must_use]
+    pub const fn private(self) -> Self {
+        Self { readers: Readers::Owner, ..self }
     }
 
     /// And it can be run.
@@ -144,9 +149,15 @@ mod tests {
         let secret = Trust::ROOT_OR_SELF.secret();
         check(secret, 0, 0o640, None);
         check(secret, 0, 0o604, Some((Distrust::Open { mode: 0o604 }, "chmod o-rwx")));
-        check(Trust::PRIVATE, NOBODY, 0o600, None);
-        check(Trust::PRIVATE, NOBODY, 0o640, Some((Distrust::Shared { mode: 0o640 }, "chmod go-rwx")));
-        check(Trust::PRIVATE, 0, 0o602, Some((Distrust::Shared { mode: 0o602 }, "chmod go-rwx")));
+        check(Trust::OWNER, NOBODY, 0o644, None);
+        check(Trust::OWNER.private(), NOBODY, 0o600, None);
+        check(
+            Trust::OWNER.private(),
+            NOBODY,
+            0o640,
+            Some((Distrust::Shared { mode: 0o640 }, "chmod go-rwx")),
+        );
+        check(Trust::OWNER.private(), 0, 0o602, Some((Distrust::Shared { mode: 0o602 }, "chmod go-rwx")));
     }
 
     #[test]

@@ -49,6 +49,18 @@ impl Hint {
     }
 }
 
+impl From<&'static str> for Hint {
+    fn from(text: &'static str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
 impl fmt::Display for Hint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0.text)
@@ -71,8 +83,8 @@ pub struct Hinted {
 impl Hinted {
     /// `message`, which says what failed, and what to do about it.
     #[must_use]
-    pub fn new(message: impl Into<Cow<'static, str>>, hint: Hint) -> Self {
-        Self { message: message.into(), hint }
+    pub fn new(message: impl Into<Cow<'static, str>>, hint: impl Into<Hint>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
     }
 }
 
@@ -92,9 +104,10 @@ impl Error for Hinted {
 ///
 /// As [`fmt::Display`] it is one line for a log: `WHAT: CAUSE: CAUSE; hint: DO THIS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ErrorReport {
     /// What failed.
-    pub error: String,
+    pub what: String,
     /// What caused it, the nearest cause first. A cause that the text before it ends with is left out.
     pub causes: Vec<String>,
     /// What to do about it: of several hints the outermost, whose error knows most about what was tried.
@@ -108,7 +121,7 @@ impl ErrorReport {
     /// What is to be told of `error`.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut report = Self { error: String::new(), causes: Vec::new(), hint: None };
+        let mut report = Self { what: String::new(), causes: Vec::new(), hint: None };
         let mut text = String::new();
         for link in successors(Some(error), |&link| link.source()) {
             if let Some(hint) = link.downcast_ref::<Hint>() {
@@ -119,7 +132,7 @@ impl ErrorReport {
             let (message, hint) = message.split_once(HINT).unwrap_or((&message, ""));
             let message = escape(message);
             if text.is_empty() {
-                report.error = message.clone().into_owned();
+                report.what = message.clone().into_owned();
                 text.push_str(&message);
             } else if !text.ends_with(&*message) {
                 // Some libraries end an error with what its cause says again.
@@ -132,10 +145,28 @@ impl ErrorReport {
         report
     }
 
+    /// What is told beside errors, and in the same way: `what`, without cause and hint.
+    #[must_use]
+    pub fn of_message(what: &str) -> Self {
+        Self { what: escape(what).into_owned(), causes: Vec::new(), hint: None }
+    }
+
+    /// Something that is wrong without an error of a function, and what to do about it.
+    #[must_use]
+    pub fn hinted(what: &str, hint: &str) -> Self {
+        Self { hint: Some(escape(hint).into_owned()), ..Self::of_message(what) }
+    }
+
+    /// The same within `context`, such as the name of the source that it is about.
+    #[must_use]
+    pub fn within(self, context: impl fmt::Display) -> Self {
+        Self { what: format!("{}: {}", escape(&context.to_string()), self.what), ..self }
+    }
+
     /// The error and its causes in one line, for where the hint is shown apart.
     #[must_use]
     pub fn text(&self) -> String {
-        self.causes.iter().fold(self.error.clone(), |text, cause| format!("{text}: {cause}"))
+        self.causes.iter().fold(self.what.clone(), |text, cause| format!("{text}: {cause}"))
     }
 
     /// The error and its causes in one line, and the hint in one of its own, for a terminal. The last line does not end with
@@ -156,12 +187,12 @@ impl fmt::Display for ErrorReport {
 
 /// `text` as one word of a shell's, for the commands in hints.
 #[must_use]
-pub fn shell_word(text: &str) -> Cow<'_, str> {
+pub fn shell_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+=@%,".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
+        return text.to_owned();
     }
-    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

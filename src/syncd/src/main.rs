@@ -13,7 +13,6 @@ mod apply;
 mod backoff;
 mod commands;
 mod config;
-mod logging;
 mod remote;
 mod report;
 mod revocation;

@@ -131,7 +131,7 @@ fn a_database_without_tls_on_another_machine_is_used_only_where_the_url_says_so(
     );
     for mode in ["prefer", "allow"] {
         let url = format!("{}?sslmode={mode}", at(ELSEWHERE));
-        operator.is_refused(&url, &["in plain text", "hint: sslmode=verify-full, or sslmode=disable"]);
+        operator.is_refused(&url, &["in plain text", "say sslmode=verify-full, or sslmode=disable"]);
     }
     operator.succeeds(&format!("{}?sslmode=disable", at(ELSEWHERE)));
     operator.succeeds(&at("localhost"));

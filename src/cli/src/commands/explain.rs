@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::context::{Context, Outcome};
 use crate::hint;
 use crate::log::{Dropped, Event, Kind, dropped, last_lines, refused};
-use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_json};
+use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_hint, write_json};
 use crate::record;
 
 /// How many past refusals are shown.
@@ -31,7 +31,7 @@ struct Explanation {
     steps: Vec<Step>,
     conclusion: String,
     line: Option<String>,
-    hint: Option<&'static str>,
+    hint: Option<String>,
     log: PastRefusals,
 }
 
@@ -173,11 +173,9 @@ fn is_accepted_by_sshd(entry: &Entry, fingerprint: &Fingerprint, now: Timestamp)
     }
 }
 
-fn conclude(
-    result: &Result<Verdict, NoAnswer>,
-    is_usable: &Result<(), String>,
-) -> (String, Option<&'static str>) {
-    match (result, is_usable) {
+fn conclude(result: &Result<Verdict, NoAnswer>, is_usable: &Result<(), String>) -> (String, Option<String>) {
+    const NO_ANSWER: &str = "sshd gets no answer, which it logs and treats as a refusal";
+    let (conclusion, hint) = match (result, is_usable) {
         (Ok(Verdict::Known { source, .. }), Ok(())) => {
             (format!("sshd accepts the key: it gets the line of source `{source}`"), None)
         }
@@ -195,19 +193,18 @@ fn conclude(
             format!("sshd refuses the key: the {what} was revoked on this host at {since}"),
             Some("pushkeys revoke --list"),
         ),
-        (Err(NoAnswer::Unreadable(error)), _) => (
-            format!("sshd gets no answer, which it logs and treats as a refusal: {}", ErrorReport::of(error)),
-            Some(hint::of_read(error)),
-        ),
-        (Err(error @ NoAnswer::Stale { .. }), _) => (
-            format!("sshd gets no answer, which it logs and treats as a refusal: {error}"),
-            Some("pushkeys status"),
-        ),
-        (Err(error @ NoAnswer::Conflict { .. }), _) => (
-            format!("sshd gets no answer, which it logs and treats as a refusal: {error}"),
-            Some("remove the key from one of the two"),
-        ),
-    }
+        (Err(NoAnswer::Unreadable(error)), _) => {
+            let report = hint::report(error);
+            return (format!("{NO_ANSWER}: {}", report.text()), report.hint);
+        }
+        (Err(error @ NoAnswer::Stale { .. }), _) => {
+            (format!("{NO_ANSWER}: {error}"), Some("pushkeys status"))
+        }
+        (Err(error @ NoAnswer::Conflict { .. }), _) => {
+            (format!("{NO_ANSWER}: {error}"), Some("remove the key from one of the two"))
+        }
+    };
+    (conclusion, hint.map(str::to_owned))
 }
 
 struct Steps(Vec<Step>);
@@ -289,9 +286,7 @@ fn write_text(out: &mut dyn io::Write, explanation: &Explanation) -> io::Result<
     if let Some(line) = line {
         writeln!(out, "  {line}")?;
     }
-    if let Some(hint) = hint {
-        writeln!(out, "hint: {hint}")?;
-    }
+    write_hint(out, hint.as_deref())?;
     write_past(out, log)
 }
 
@@ -318,5 +313,5 @@ fn write_past(
         let of_this_key = if *of_this_key { ", where this key was refused" } else { "" };
         writeln!(out, "  {last_at}  {address}, {times}: {reason}{of_this_key}")?;
     }
-    writeln!(out, "hint: pushkeys doctor, which names addresses to exempt (PerSourcePenaltyExemptList)")
+    write_hint(out, Some("pushkeys doctor, which names addresses to exempt (PerSourcePenaltyExemptList)"))
 }

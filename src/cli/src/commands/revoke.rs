@@ -11,11 +11,12 @@ use anyhow::Result;
 use clap::{ArgGroup, Args};
 use pushkeys_cache::status::{RevocationReport, Status};
 use pushkeys_cache::{Cache, ReadError, Revocation, Revocations, Revoked, revocations};
-use pushkeys_keys::{AccountId, ErrorReport, Fingerprint};
+use pushkeys_keys::{AccountId, Fingerprint, Hint};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::context::{Context, Outcome};
+use crate::hint;
 use crate::output::{count, distance, write_json};
 use crate::shards::in_order;
 use crate::table::Table;
@@ -43,8 +44,12 @@ pub(crate) struct RevokeOptions {
 
 /// No source of this host has what should be revoked.
 #[derive(Debug, Error)]
-#[error("no source of this host has the {0}, so nothing was revoked\nhint: pushkeys list")]
-pub(crate) struct NothingToRevoke(Revoked);
+#[error("no source of this host has the {what}, so nothing was revoked")]
+pub(crate) struct NothingToRevoke {
+    what: Revoked,
+    #[source]
+    hint: Hint,
+}
 
 #[derive(Serialize)]
 struct RevokeAnswer {
@@ -64,13 +69,13 @@ struct RevocationRow {
 /// Revokes `what`, which a source has unless the cache cannot tell.
 pub(crate) fn run(context: &Context, what: Revoked, out: &mut dyn io::Write) -> Result<Outcome> {
     let keys = match keys_of(context, &what) {
-        Ok(0) => return Err(NothingToRevoke(what).into()),
+        Ok(0) => return Err(NothingToRevoke { what, hint: Hint::new("pushkeys list") }.into()),
         Ok(keys) => Some(keys),
         Err(error) => {
             // A source that cannot be read now may have the key later, and the revocation holds then.
             anstream::eprintln!(
                 "warning: it is not known whether this host has the {what}: {}",
-                ErrorReport::of(error.as_ref())
+                hint::report(error.as_ref())
             );
             None
         }

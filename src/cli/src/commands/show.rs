@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Outcome};
 use crate::hint;
-use crate::output::{BAD, STRONG, write_json};
+use crate::output::{BAD, STRONG, write_hint, write_json};
 use crate::record::{self, KeyRecord};
 
 /// What a source has: the file that the key is in, or would be in, and its entry.
@@ -34,7 +34,7 @@ struct ShownSource<'a> {
     md5: Option<String>,
     bits: Option<u32>,
     line: Option<&'a str>,
-    error: Option<String>,
+    error: Option<ErrorReport>,
 }
 
 /// Writes what every source has for `fingerprint`.
@@ -73,8 +73,9 @@ fn write_source(
         Ok(Found { file, entry: Some(entry), revocation }) => (file, entry, revocation),
         Ok(Found { entry: None, .. }) => return writeln!(out, "\nsource `{name}` does not have it"),
         Err(error) => {
-            let (error, hint) = (ErrorReport::of(error).text(), hint::of_read(error));
-            return writeln!(out, "\n{BAD}source `{name}`: {error}{BAD:#}\nhint: {hint}");
+            let report = hint::report(error);
+            writeln!(out, "\n{BAD}source `{name}`: {}{BAD:#}", report.text())?;
+            return write_hint(out, report.hint.as_deref());
         }
     };
     writeln!(out, "\nsource `{name}`")?;
@@ -109,7 +110,7 @@ fn shown<'a>(name: &'a SourceName, answer: &'a Result<Found, ReadError>) -> Show
         md5: key.as_ref().map(ValidKey::md5),
         bits: key.as_ref().map(ValidKey::bits),
         line: entry.map(|entry| entry.line.as_str()),
-        error: answer.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
+        error: answer.as_ref().err().map(|error| hint::report(error)),
     }
 }
 

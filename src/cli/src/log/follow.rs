@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use super::line::TAGS;
@@ -32,10 +33,20 @@ const LINE_BYTES_MAX: u64 = 16 * 1024;
 pub(crate) enum LogError {
     #[error("cannot read the log `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("there is no journal, no `{}` and no `{}`\nhint: --log FILE, where syslog writes authpriv", FILES[0], FILES[1])]
-    Nowhere,
-    #[error("the journal cannot be read: {0}\nhint: run it with sudo")]
-    Journal(String),
+    #[error("there is no journal, no `{}` and no `{}`", FILES[0], FILES[1])]
+    Nowhere(#[source] Hint),
+    #[error("the journal cannot be read: {said}")]
+    Journal {
+        said: String,
+        #[source]
+        hint: Hint,
+    },
+}
+
+impl LogError {
+    fn journal(said: &str) -> Self {
+        Self::Journal { said: said.to_owned(), hint: Hint::new("run it with sudo") }
+    }
 }
 
 /// The place of the log.
@@ -54,7 +65,8 @@ impl Place {
             return Ok(Self::Journal);
         }
         let file = FILES.iter().map(PathBuf::from).find(|path| path.exists());
-        file.map(Self::File).ok_or(LogError::Nowhere)
+        file.map(Self::File)
+            .ok_or_else(|| LogError::Nowhere(Hint::new("--log FILE, where syslog writes authpriv")))
     }
 
     fn name(&self) -> String {
@@ -80,9 +92,9 @@ pub(crate) fn last_lines(asked_for: Option<&Path>) -> Result<(String, Vec<String
     let text = match &place {
         Place::Journal => {
             let finished = run(journalctl().args(["--lines", JOURNAL_LINES_MAX]))
-                .map_err(|error| LogError::Journal(error.to_string()))?;
+                .map_err(|error| LogError::journal(&error.to_string()))?;
             if !finished.status.success() {
-                return Err(LogError::Journal(pushkeys_keys::escape(finished.stderr.trim()).into_owned()));
+                return Err(LogError::journal(finished.stderr.trim()));
             }
             finished.stdout
         }
@@ -114,7 +126,7 @@ impl Followed {
     /// Begins at the end of the log.
     pub(crate) fn begin(asked_for: Option<&Path>) -> Result<Self, LogError> {
         match Place::find(asked_for)? {
-            Place::Journal => follow_journal().map_err(|error| LogError::Journal(error.to_string())),
+            Place::Journal => follow_journal().map_err(|error| LogError::journal(&error.to_string())),
             Place::File(path) => {
                 let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
                 let (offset, file) =

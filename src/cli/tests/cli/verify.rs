@@ -104,8 +104,14 @@ fn modes_that_let_others_in_are_named() {
         chmod("api/g1", 0o770),
         "[cache]/api/g1: `[cache]/api/g1` is writable by group or others (mode 0770); hint: chmod go-w ",
     );
-    check(chmod("api", 0o755), "[cache]/api: its mode 755 lets every user read it\n");
-    check(chmod("api/HEAD", 0o644), "[cache]/api/HEAD: its mode 644 lets every user read it\n");
+    check(
+        chmod("api", 0o755),
+        "[cache]/api: `[cache]/api` is open to everybody (mode 0755); hint: chmod o-rwx ",
+    );
+    check(
+        chmod("api/HEAD", 0o644),
+        "[cache]/api/HEAD: `[cache]/api/HEAD` is open to everybody (mode 0644); hint: chmod o-rwx ",
+    );
 }
 
 #[test]

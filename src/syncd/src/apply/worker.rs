@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
 use pushkeys_cache::{Change, Difference, Held, PreparedGeneration, WriteError, Writer};
-use pushkeys_keys::Fingerprint;
+use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::sync::{mpsc, oneshot};
 
 use super::new_state::{Outcome, StatePart};
@@ -172,10 +172,14 @@ impl Worker {
         self.held = Some(held);
         if is_new {
             let name = &self.cache.name;
+            let what = format!(
+                "`{name}`: a snapshot that removes {} of {keys_in_force} keys is held back",
+                held.removed
+            );
+            let report = ErrorReport::hinted(&what, &format!("pushkeys accept {name}"));
             tracing::error!(
                 source = %name, keys_in_force, removed = held.removed, added = held.added,
-                "`{name}`: a snapshot that removes {} of {keys_in_force} keys is held back; hint: pushkeys accept {name}",
-                held.removed
+                "{report}"
             );
         }
         Ok(Some(held))

@@ -4,11 +4,12 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use pushkeys_files::{ReadFileError, Trust};
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use super::contact::{self, Sample};
-use crate::config::{self, Config, SourceKind, SourceSettings, UnsafeFile, check_program};
+use crate::config::{self, Config, SourceKind, SourceSettings};
 use crate::remote::credentials::Credentials;
 use crate::source::key_files;
 use crate::validate::Validator;
@@ -20,7 +21,8 @@ const CLOCK_DIFFERENCE_S_MAX: u64 = 5;
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    what: String,
+    #[serde(flatten)]
+    report: ErrorReport,
     /// A key that the source has, where one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     sample: Option<Sample>,
@@ -38,7 +40,7 @@ enum Level {
 pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     let findings = match config::load(path) {
         Ok(config) => config_findings(path, &config, contact).await,
-        Err(error) => vec![Finding::new(Level::Error, ErrorReport::of(&error).to_string())],
+        Err(error) => vec![Finding::wrong(Level::Error, ErrorReport::of(&error))],
     };
     // A closed pipe is the reader's decision.
     let _ = print(&findings, json);
@@ -53,7 +55,7 @@ async fn config_findings(path: &Path, config: &Config, contact: bool) -> Vec<Fin
         config.sources.len(),
         config.cache.display()
     );
-    let mut findings = vec![Finding::new(Level::Ok, read)];
+    let mut findings = vec![Finding::ok(&read)];
     for settings in &config.sources {
         findings.push(program_finding(settings));
         let source = source_finding(settings);
@@ -64,8 +66,7 @@ async fn config_findings(path: &Path, config: &Config, contact: bool) -> Vec<Fin
         }
     }
     if !contact {
-        let what = "no source was contacted, and the cache was not opened".to_owned();
-        findings.push(Finding::new(Level::Ok, what));
+        findings.push(Finding::ok("no source was contacted, and the cache was not opened"));
     }
     findings
 }
@@ -76,32 +77,32 @@ async fn contact_findings(settings: &SourceSettings) -> Vec<Finding> {
         Ok(None) => Vec::new(),
         Ok(Some(contact)) => {
             let what = format!("{name}: it answers, and takes this host's credentials");
-            let answers = Finding { sample: contact.sample, ..Finding::new(Level::Ok, what) };
+            let answers = Finding { sample: contact.sample, ..Finding::ok(&what) };
             let ahead = contact.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > CLOCK_DIFFERENCE_S_MAX);
             let clock = ahead.map(|ahead| {
                 let direction = if ahead > 0 { "ahead of" } else { "behind" };
                 let seconds = ahead.unsigned_abs();
-                let what = format!(
-                    "{name}: this host's clock is {seconds} s {direction} the source's; hint: timedatectl set-ntp true"
-                );
-                Finding::new(Level::Warning, what)
+                let what = format!("{name}: this host's clock is {seconds} s {direction} the source's");
+                Finding::wrong(Level::Warning, ErrorReport::hinted(&what, "timedatectl set-ntp true"))
             });
             [Some(answers), clock].into_iter().flatten().collect()
         }
-        Err(error) => vec![Finding::new(Level::Error, format!("{name}: {}", ErrorReport::of(&error)))],
+        Err(error) => vec![Finding::wrong(Level::Error, ErrorReport::of(&error).within(name))],
     }
 }
 
 fn program_finding(settings: &SourceSettings) -> Finding {
     let name = &settings.name;
-    let (level, what) = match check_program(&settings.command_text) {
-        Ok(()) => (Level::Ok, "the program of `command` is there, and only root can replace it".to_owned()),
-        Err(error @ UnsafeFile::Read { .. }) => {
-            (Level::Warning, format!("every login fails as long as this does: {}", ErrorReport::of(&error)))
+    match pushkeys_files::check_program(settings.program(), Trust::ROOT_OR_SELF) {
+        Ok(()) => {
+            Finding::ok(&format!("{name}: the program of `command` is there, and only root can replace it"))
         }
-        Err(error) => (Level::Error, ErrorReport::of(&error).to_string()),
-    };
-    Finding::new(level, format!("{name}: {what}"))
+        Err(error @ ReadFileError::Io { .. }) => {
+            let context = format!("{name}: every login fails as long as this does");
+            Finding::wrong(Level::Warning, ErrorReport::of(&error).within(context))
+        }
+        Err(error) => Finding::wrong(Level::Error, ErrorReport::of(&error).within(name)),
+    }
 }
 
 fn source_finding(settings: &SourceSettings) -> Finding {
@@ -111,23 +112,27 @@ fn source_finding(settings: &SourceSettings) -> Finding {
             .map(|_| {
                 format!("{name}: {} of `{}`, its credentials can be used", settings.kind_name(), remote.url)
             })
-            .map_err(|error| ErrorReport::of(&error).to_string()),
+            .map_err(|error| ErrorReport::of(&error)),
         SourceKind::Directory { path } => key_files::read(path, &Validator::of(settings))
             .map(|keys| {
                 let (keys, skipped) = (keys.entries.len(), keys.skipped.len());
                 format!("{name}: `{}` holds {keys} keys, and {skipped} lines are left out", path.display())
             })
-            .map_err(|error| ErrorReport::of(&error).to_string()),
+            .map_err(|error| ErrorReport::of(&error)),
     };
     match result {
-        Ok(what) => Finding::new(Level::Ok, what),
-        Err(what) => Finding::new(Level::Error, format!("{name}: {what}")),
+        Ok(what) => Finding::ok(&what),
+        Err(report) => Finding::wrong(Level::Error, report.within(name)),
     }
 }
 
 impl Finding {
-    fn new(level: Level, what: String) -> Self {
-        Self { level, what, sample: None }
+    fn ok(what: &str) -> Self {
+        Self { level: Level::Ok, report: ErrorReport::of_message(what), sample: None }
+    }
+
+    fn wrong(level: Level, report: ErrorReport) -> Self {
+        Self { level, report, sample: None }
     }
 }
 
@@ -137,13 +142,13 @@ fn print(findings: &[Finding], json: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, findings)?;
         return writeln!(out);
     }
-    for Finding { level, what, .. } in findings {
+    for Finding { level, report, .. } in findings {
         let level = match level {
             Level::Ok => "ok",
             Level::Warning => "warning",
             Level::Error => "error",
         };
-        writeln!(out, "{level}: {what}")?;
+        writeln!(out, "{level}: {report}")?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ struct Summary {
     differences: u64,
     /// Whether there were too many to compare them twice: some may only have been on their way.
     unconfirmed: bool,
-    problem: Option<String>,
+    problem: Option<ErrorReport>,
 }
 
 /// Compares every source, and prints each difference as it is confirmed.
@@ -75,7 +75,7 @@ pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
         let (differences, summary) = match compare_source(config, settings).await {
             Ok(result) => result,
             Err(error) => {
-                let problem = Some(ErrorReport::of(&error).to_string());
+                let problem = Some(ErrorReport::of(&error));
                 (Vec::new(), Summary { source: settings.name.to_string(), problem, ..Summary::default() })
             }
         };

@@ -14,11 +14,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
+use pushkeys_keys::ErrorReport;
 use tokio::runtime::Builder;
 
 use self::arguments::{Arguments, Command};
 use crate::config::{self, Config};
-use crate::logging;
+
+/// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
+const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_LOG";
 
 /// One worker for the streams, and one for everything else.
 const WORKER_THREADS: usize = 2;
@@ -32,7 +35,7 @@ pub(crate) fn main() -> ExitCode {
     // A second provider in one process would be a mistake of the build, and the first is then as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     execute(&config, command.unwrap_or(Command::Run)).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", ErrorReport::of(error.as_ref()).lines());
         ExitCode::FAILURE
     })
 }
@@ -67,7 +70,7 @@ fn execute(path: &Path, command: Command) -> anyhow::Result<ExitCode> {
 
 /// Does `work` under the configuration at `path`, with a log.
 fn with_config<T>(path: &Path, work: impl AsyncFnOnce(Config) -> T) -> anyhow::Result<T> {
-    logging::start();
+    pushkeys_daemon::log::start(LOG_FILTER_VARIABLE)?;
     let config = config::load(path)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)

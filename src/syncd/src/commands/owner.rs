@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
+use pushkeys_keys::{Hint, Hinted};
 
 use crate::config;
 
@@ -32,6 +33,6 @@ pub(super) fn become_owner(config: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={}", owner.uid()), format!("--regid={}", owner.gid())]);
     command.args(["--init-groups", "--"]).arg(program).args(std::env::args_os().skip(1));
-    Err(command.exec())
-        .context("cannot start `setpriv`\nhint: run it as the owner of the cache, or install util-linux")
+    let hint = Hint::because("run it as the owner of the cache, or install util-linux", command.exec());
+    Err(Hinted::new("cannot start `setpriv`", hint).into())
 }

@@ -32,7 +32,7 @@ struct SourceReport {
     removed: u64,
     changed: u64,
     skipped: u64,
-    problem: Option<String>,
+    problem: Option<ErrorReport>,
 }
 
 /// Syncs all sources at once, and prints a line about each.
@@ -105,13 +105,11 @@ fn report(source: &SourceName, result: &Result<Outcome, SyncError>, status: &Sta
             ..empty
         },
         Ok(Outcome::Held(held)) => {
-            let problem = format!(
-                "held back: it would remove {} of {} keys; hint: pushkeys accept {}",
-                held.removed, held.keys_in_force, empty.source
-            );
+            let what = format!("held back: it would remove {} of {} keys", held.removed, held.keys_in_force);
+            let problem = ErrorReport::hinted(&what, &format!("pushkeys accept {source}"));
             SourceReport { added: held.added, removed: held.removed, problem: Some(problem), ..empty }
         }
-        Err(error) => SourceReport { problem: Some(ErrorReport::of(error).to_string()), ..empty },
+        Err(error) => SourceReport { problem: Some(ErrorReport::of(error)), ..empty },
     }
 }
 

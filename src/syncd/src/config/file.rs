@@ -1,23 +1,22 @@
 //! The configuration file as it is written, and its resolution into settings.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pushkeys_keys::{Login, SourceName};
+use pushkeys_daemon::{Period, PeriodOrNever};
+use pushkeys_files::{ReadFileError, Trust};
+use pushkeys_keys::{Hint, Login, SourceName, shell_word};
 use reqwest::Url;
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use super::modes::{UnsafeFile, check_program, check_trusted};
 use super::removal_limit::RemovalLimit;
 use super::settings::{Config, Remote, SourceKind, SourceSettings, is_loopback};
-use super::values::{ForcedCommand, Parsed, ShareOrNever, Span, SpanOrNever};
+use super::values::{ForcedCommand, Parsed, ShareOrNever};
 
 /// A configuration is read up to this size.
-const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// One lookup consults every source, so there are few; readers of the cache rely on this bound.
 const SOURCES_MAX: usize = 64;
 
@@ -37,46 +36,38 @@ const MAX_STALE_MIN: Duration = Duration::from_secs(1);
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
-    #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Unsafe(#[from] UnsafeFile),
-    #[error("`{path}` is longer than {CONFIG_BYTES_MAX} bytes", path = path.display())]
-    TooLong { path: PathBuf },
-    #[error(
-        "`{path}`, line {line}: {what}\nhint: edit it, then run `pushkeys-syncd --config {path} check`",
-        path = path.display()
-    )]
-    Content { path: PathBuf, line: usize, what: String },
+    File(#[from] ReadFileError),
+    #[error("`{}`, line {line}: {what}", path.display())]
+    Content {
+        path: PathBuf,
+        line: usize,
+        what: String,
+        #[source]
+        hint: Hint,
+    },
 }
 
 /// Reads the configuration at `path`, and refuses it if others could have written it.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = read(path)?;
+    let text = pushkeys_files::read_text(path, Trust::ROOT_OR_SELF, CONFIG_BYTES_MAX)?;
     let config = parse(&text).map_err(|fault| ConfigError::Content {
         path: path.to_owned(),
         line: line_of(&text, fault.offset),
-        what: pushkeys_keys::escape(&fault.what).into_owned(),
+        what: fault.what,
+        hint: Hint::new(format!(
+            "edit it, then run: pushkeys-syncd --config {} check",
+            shell_word(&path.to_string_lossy())
+        )),
     })?;
     for source in &config.sources {
-        match check_program(&source.command_text) {
-            Err(UnsafeFile::Read { .. }) | Ok(()) => {}
+        match pushkeys_files::check(source.program(), Trust::ROOT_OR_SELF) {
+            // A program that is missing can be installed later.
+            Err(ReadFileError::Io { .. }) | Ok(()) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(config)
-}
-
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    check_trusted(path, &file.metadata().map_err(failed)?)?;
-    let mut text = String::new();
-    file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > CONFIG_BYTES_MAX {
-        return Err(ConfigError::TooLong { path: path.to_owned() });
-    }
-    Ok(text)
 }
 
 /// What is wrong, and where in the text.
@@ -135,7 +126,7 @@ struct RawConfig {
     revoked_keys_file: Option<PathBuf>,
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<ForcedCommand>>,
-    max_stale: Option<Parsed<SpanOrNever>>,
+    max_stale: Option<PeriodOrNever>,
     metrics: Option<pushkeys_daemon::metrics::Address>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
@@ -152,11 +143,11 @@ struct RawSource {
     ca_file: Option<PathBuf>,
     client_certificate: Option<PathBuf>,
     client_key: Option<PathBuf>,
-    interval: Option<Parsed<Span>>,
-    silence_max: Option<Parsed<Span>>,
+    interval: Option<Period>,
+    silence_max: Option<Period>,
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<ForcedCommand>>,
-    max_stale: Option<Parsed<SpanOrNever>>,
+    max_stale: Option<PeriodOrNever>,
     shrink_max: Option<Parsed<ShareOrNever>>,
 }
 
@@ -172,7 +163,7 @@ enum RawKind {
 struct Common {
     logins: Vec<Login>,
     command: ForcedCommand,
-    max_stale: SpanOrNever,
+    max_stale: Option<Duration>,
 }
 
 impl Common {
@@ -192,16 +183,16 @@ impl Common {
         Ok(Self {
             logins: logins(raw.logins.clone().map_or_else(git, Ok)?)?,
             command,
-            max_stale: raw.max_stale.as_ref().map_or(SpanOrNever(Some(MAX_STALE_DEFAULT)), |span| span.0),
+            max_stale: raw.max_stale.map_or(Some(MAX_STALE_DEFAULT), |period| period.0),
         })
     }
 
     fn source(&self, raw: RawSource) -> Result<SourceSettings, String> {
         let is_directory = raw.kind == RawKind::Directory;
         let command = raw.command.as_ref().map_or_else(|| self.command.clone(), |command| command.0.clone());
-        let max_stale = raw.max_stale.as_ref().map(|span| span.0.0);
+        let max_stale = raw.max_stale.map(|period| period.0);
         // A folder on this host is always in reach, so its keys go stale only if that is configured.
-        let inherited = if is_directory { None } else { self.max_stale.0 };
+        let inherited = if is_directory { None } else { self.max_stale };
         let max_stale = at_least("max_stale", max_stale.unwrap_or(inherited), MAX_STALE_MIN)?;
         let shrink_default = if is_directory { None } else { Some(RemovalLimit::DEFAULT) };
         Ok(SourceSettings {
@@ -248,7 +239,7 @@ fn kind(raw: RawSource) -> Result<SourceKind, String> {
         };
     }
     let is_poll = raw.kind == RawKind::Poll;
-    let interval = raw.interval.as_ref().map_or(INTERVAL_DEFAULT, |span| span.0.0);
+    let interval = raw.interval.map_or(INTERVAL_DEFAULT, |period| period.0);
     at_least("interval", Some(interval), INTERVAL_MIN)?;
     let remote = remote(raw)?;
     if is_poll {
@@ -285,7 +276,7 @@ fn remote(raw: RawSource) -> Result<Remote, String> {
         (None, None) => None,
         _ => return Err("`client_certificate` and `client_key` go together".to_owned()),
     };
-    let silence_max = raw.silence_max.map_or(SILENCE_DEFAULT, |span| span.0.0);
+    let silence_max = raw.silence_max.map_or(SILENCE_DEFAULT, |period| period.0);
     at_least("silence_max", Some(silence_max), SILENCE_MIN)?;
     Ok(Remote { url, token_file: raw.token_file, ca_file: raw.ca_file, client, silence_max })
 }
@@ -360,7 +351,7 @@ mod tests {
         check(&format!("revoked_keys_file = \"keys.krl\"\n{MINIMAL}"), 1, "not an absolute path");
         check("cash = \"/x\"\n", 1, "unknown field `cash`");
         check(&with("tokenfile = \"/x\""), 5, "unknown field `tokenfile`");
-        check(&with("max_stale = \"soon\""), 5, "like \"500ms\"");
+        check(&with("max_stale = \"soon\""), 5, "like 500ms");
         check(&with("max_stale = \"0s\""), 1, "less than 1000 ms");
         check(&with("logins = [\"Root\"]"), 5, "not a login name");
         check(&with("logins = []"), 1, "1 to 16 logins");

@@ -1,12 +1,10 @@
 //! The configuration. `file` reads it as it was written, `settings` is what it means: what leaves this module is valid.
 
 mod file;
-mod modes;
 mod removal_limit;
 mod settings;
 mod values;
 
 pub(crate) use file::load;
-pub(crate) use modes::{UnsafeFile, check_program, check_readable_secret, check_trusted};
 pub(crate) use removal_limit::RemovalLimit;
-pub(crate) use settings::{Config, Remote, SourceKind, SourceSettings, hex};
+pub(crate) use settings::{Config, Remote, SourceKind, SourceSettings};

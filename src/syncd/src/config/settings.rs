@@ -1,10 +1,10 @@
 //! The configuration as resolved: every source with its own settings, nothing left to default.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use pushkeys_keys::{CommandTemplate, Login, SourceName};
 use reqwest::Url;
 use sha2::{Digest as _, Sha256};
@@ -64,16 +64,6 @@ pub(crate) struct Remote {
     pub(crate) silence_max: Duration,
 }
 
-/// Bytes in hexadecimal.
-pub(crate) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 impl Remote {
     /// Whether the server is this machine, where compressing costs more than it saves.
     pub(crate) fn is_loopback(&self) -> bool {
@@ -108,7 +98,12 @@ impl SourceSettings {
         let parts =
             [env!("CARGO_PKG_VERSION"), self.kind_name(), &location, &self.command_text, &logins.join(",")]
                 .join("\0");
-        hex(Sha256::digest(parts).iter().take(4))
+        HEXLOWER.encode(&Sha256::digest(parts)).chars().take(8).collect()
+    }
+
+    /// The program that sshd starts for every session.
+    pub(crate) fn program(&self) -> &Path {
+        Path::new(self.command_text.split(' ').next().unwrap_or_default())
     }
 
     /// The files besides the configuration whose change concerns this source.

@@ -1,30 +1,27 @@
 //! Tokens, CA certificates and client certificates. They are read again for every connection, so a replaced file counts from
 //! the next one on.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use pushkeys_files::{ReadFileError, Trust, read};
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity};
 use thiserror::Error;
 
-use crate::config::{Remote, UnsafeFile, check_readable_secret, check_trusted};
+use crate::config::Remote;
 
 /// A file of credentials is read up to this size: a bundle of all public CAs has a quarter of a mebibyte.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Who may have written what says which service is believed; tokens and keys are secrets on top.
+const TRUST: Trust = Trust::ROOT_OR_SELF;
 /// The longest token in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Why credentials cannot be used. No variant holds what is in the file.
 #[derive(Debug, Error)]
 pub(crate) enum CredentialError {
-    #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Unsafe(#[from] UnsafeFile),
-    #[error("`{}` is longer than {FILE_BYTES_MAX} bytes", .0.display())]
-    TooLong(PathBuf),
+    File(#[from] ReadFileError),
     #[error("`{}` does not hold one line of printable ASCII, a token", .0.display())]
     Token(PathBuf),
     #[error("`{}` holds no certificate in PEM", path.display())]
@@ -56,7 +53,7 @@ impl Credentials {
 }
 
 fn authorization(path: &Path) -> Result<HeaderValue, CredentialError> {
-    let bytes = read(path, true)?;
+    let bytes = read(path, TRUST.secret(), FILE_BYTES_MAX)?;
     let fault = || CredentialError::Token(path.to_owned());
     let token = std::str::from_utf8(&bytes).map_err(|_| fault())?.trim();
     if !(1..=TOKEN_BYTES_MAX).contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -68,34 +65,16 @@ fn authorization(path: &Path) -> Result<HeaderValue, CredentialError> {
 }
 
 fn ca_certificates(path: &Path) -> Result<Vec<Certificate>, CredentialError> {
-    let bundle = read(path, false)?;
+    let bundle = read(path, TRUST, FILE_BYTES_MAX)?;
     let fault = |source| CredentialError::CaCertificates { path: path.to_owned(), source };
     let certificates = Certificate::from_pem_bundle(&bundle).map_err(|source| fault(Some(source)))?;
     if certificates.is_empty() { Err(fault(None)) } else { Ok(certificates) }
 }
 
 fn identity(certificate: &Path, key: &Path) -> Result<Identity, CredentialError> {
-    let mut pem = read(certificate, false)?;
+    let mut pem = read(certificate, TRUST, FILE_BYTES_MAX)?;
     pem.push(b'\n');
-    pem.extend(read(key, true)?);
+    pem.extend(read(key, TRUST.secret(), FILE_BYTES_MAX)?);
     Identity::from_pem(&pem)
         .map_err(|source| CredentialError::Identity { path: certificate.to_owned(), source })
-}
-
-fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>, CredentialError> {
-    let failed = |source| CredentialError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if is_secret {
-        check_readable_secret(path, &metadata)?;
-    } else {
-        check_trusted(path, &metadata)?;
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        Err(CredentialError::TooLong(path.to_owned()))
-    } else {
-        Ok(bytes)
-    }
 }

@@ -1,5 +1,6 @@
 //! Why a request to a key service fails.
 
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use super::credentials::CredentialError;
@@ -15,17 +16,22 @@ pub(crate) enum RequestError {
     Body { url: String, source: reqwest::Error },
     #[error("`{url}` was silent for {seconds} s")]
     Silent { url: String, seconds: f32 },
-    #[error("`{url}` answered with status {status}{}{}", reason.as_deref().unwrap_or_default(), hint(*status, reason.as_deref()))]
+    #[error("`{url}` answered with status {status}{}", reason.as_deref().unwrap_or_default())]
     Status {
         url: String,
         status: u16,
         /// The service's own words, behind a colon.
         reason: Option<String>,
+        #[source]
+        hint: Option<Hint>,
     },
-    #[error(
-        "`{url}` answered with status {status}, a redirect, which is not followed\nhint: put the final address into `url`"
-    )]
-    Redirect { url: String, status: u16 },
+    #[error("`{url}` answered with status {status}, a redirect, which is not followed")]
+    Redirect {
+        url: String,
+        status: u16,
+        #[source]
+        hint: Hint,
+    },
     #[error("`{url}` answered with the content type `{found}` instead of `{expected}`")]
     ContentType { url: String, found: String, expected: &'static str },
     #[error("the answer of `{url}` is longer than {bytes_max} bytes")]
@@ -34,7 +40,29 @@ pub(crate) enum RequestError {
     TooSlow { url: String, seconds_max: u64 },
 }
 
+/// What a service says with an answer that is none, in its own words.
+#[derive(Debug, Default)]
+pub(super) struct Refusal {
+    /// Why.
+    pub(super) reason: Option<String>,
+    /// What to do about it.
+    pub(super) hint: Option<String>,
+}
+
 impl RequestError {
+    /// An answer of another status than the one that was asked for.
+    pub(super) fn of_status(url: &str, status: u16, Refusal { reason, hint }: Refusal) -> Self {
+        let ours = match status {
+            401 | 403 => {
+                Some("make a token with `pushkeys-server host add`, and put it into the file of `token_file`")
+            }
+            404 => Some("check `url`: `/v1/feed/…` is put behind it"),
+            _ => None,
+        };
+        let hint = hint.map(Hint::new).or_else(|| ours.map(Hint::new));
+        Self::Status { url: url.to_owned(), status, reason: reason.map(|reason| format!(": {reason}")), hint }
+    }
+
     /// Whether the service could not be reached or could not answer, in contrast to an answer that is refused.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
@@ -50,15 +78,5 @@ impl RequestError {
             Self::Status { status, .. } => Some(*status),
             _ => None,
         }
-    }
-}
-
-fn hint(status: u16, reason: Option<&str>) -> &'static str {
-    match status {
-        401 | 403 if reason.is_none() => {
-            "\nhint: make a token with `pushkeys-server host add`, and put it into the file of `token_file`"
-        }
-        404 => "\nhint: check `url`: `/v1/feed/…` is put behind it",
-        _ => "",
     }
 }

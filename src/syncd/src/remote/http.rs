@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pushkeys_feed::REPORT_MEDIA_TYPE;
+use pushkeys_keys::Hint;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
 use super::credentials::Credentials;
-use super::error::RequestError;
+use super::error::{Refusal, RequestError};
 use crate::config::Remote;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -212,23 +213,27 @@ async fn check_status(response: &mut Response, url: &str, silence_max: Duration)
     if status == StatusCode::OK {
         Ok(())
     } else if status.is_redirection() {
-        Err(RequestError::Redirect { url, status: status.as_u16() })
+        let hint = Hint::new("put the final address into `url`");
+        Err(RequestError::Redirect { url, status: status.as_u16(), hint })
     } else {
-        let reason = tokio::time::timeout(silence_max, reason(response)).await.ok().flatten();
-        Err(RequestError::Status { url, status: status.as_u16(), reason })
+        let refusal = tokio::time::timeout(silence_max, refusal(response)).await.ok().flatten();
+        Err(RequestError::of_status(&url, status.as_u16(), refusal.unwrap_or_default()))
     }
 }
 
-/// The first line of an answer in plain text, or its beginning, behind a colon.
-async fn reason(response: &mut Response) -> Option<String> {
+/// What an answer in plain text says: why on its first line and, as services of ours do, what to do on the second.
+async fn refusal(response: &mut Response) -> Option<Refusal> {
     let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     if !content_type.starts_with("text/plain") {
         return None;
     }
     let chunk = response.chunk().await.ok()??;
     let text = String::from_utf8_lossy(&chunk);
-    let line: String = text.lines().next()?.chars().take(REASON_SHOWN_CHARACTERS_MAX).collect();
-    Some(format!(": {}", pushkeys_keys::escape(&line)))
+    let mut lines =
+        text.lines().map(|line| line.chars().take(REASON_SHOWN_CHARACTERS_MAX).collect::<String>());
+    let reason = lines.next()?;
+    let hint = lines.next().and_then(|line| line.strip_prefix("hint: ").map(str::to_owned));
+    Some(Refusal { reason: Some(reason), hint })
 }
 
 fn silent(url: &str, silence_max: Duration) -> RequestError {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use pushkeys_cache::status::ReportAnswer;
 use pushkeys_cache::{ReadError, Revocation, Revocations, Revoked};
+use pushkeys_daemon::Backoff;
 use pushkeys_feed::{
     HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
     USAGE_PATH,
@@ -18,7 +19,7 @@ use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 
 use super::usage::Usage;
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::config::Remote;
 use crate::remote::error::RequestError;
 use crate::remote::http::{below, post_json};
@@ -89,7 +90,7 @@ impl Reporter {
             folder,
             usage,
             answers,
-            backoff: Backoff::default(),
+            backoff: backoff(),
             not_before: None,
             has_failed: false,
             saved_at: None,
@@ -110,8 +111,8 @@ impl Reporter {
                 continue;
             }
             match self.report().await {
-                Ok(()) => self.succeeded(),
-                Err(error) => self.failed(&error),
+                Ok(()) => self.succeeded().await,
+                Err(error) => self.failed(&error).await,
             }
         }
     }
@@ -184,11 +185,18 @@ impl Reporter {
         Ok(post_json(&self.remote, below(&self.remote.url, path), body, REPLY_BYTES_MAX).await?)
     }
 
-    fn succeeded(&mut self) {
+    /// Writes what waits to its file, which a slow disk may delay.
+    async fn save(&self) {
+        let (usage, name) = (Arc::clone(&self.usage), self.name.clone());
+        // It ends early only when the daemon does.
+        let _ = tokio::task::spawn_blocking(move || usage.save(&name)).await;
+    }
+
+    async fn succeeded(&mut self) {
         self.backoff.reset();
         self.not_before = None;
         if self.saved_at.take().is_some() {
-            self.usage.save(&self.name);
+            self.save().await;
         }
         if std::mem::take(&mut self.has_failed) {
             let name = &self.name;
@@ -196,15 +204,15 @@ impl Reporter {
         }
     }
 
-    fn failed(&mut self, error: &ReportError) {
-        self.not_before = Some(Instant::now() + self.backoff.next());
+    async fn failed(&mut self, error: &ReportError) {
+        self.not_before = Some(Instant::now() + self.backoff.wait());
         let name = &self.name;
         // The source itself logs an outage as often as it meets it; here it is logged once.
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(source = %name, "`{name}`: reports to the key service fail: {}", ErrorReport::of(error));
         }
         if self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_INTERVAL) {
-            self.usage.save(name);
+            self.save().await;
             self.saved_at = Some(Instant::now());
         }
     }

@@ -4,9 +4,8 @@
 //! this daemon's, and everything is bounded. A use may be lost: the next one says the same.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, USAGE_SOCKET, USED_BYTES_MAX, Used};
 use pushkeys_feed::{REPORT_ITEMS_MAX, UsageReport, Use};
+use pushkeys_files::{Attributes, Trust};
 use pushkeys_keys::{ErrorReport, Fingerprint, SourceName, UseKind};
 
 use crate::socket;
@@ -26,7 +26,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(1);
 const FILE_PREFIX: &str = "USAGE.";
 const FILE_MODE: u32 = 0o600;
 /// A use in JSON has less than 320 bytes.
-const FILE_BYTES_MAX: u64 = WAITING_MAX as u64 * 320;
+const FILE_BYTES_MAX: usize = WAITING_MAX * 320;
 
 /// Of several uses of one kind the last is enough.
 type Waiting = BTreeMap<(Fingerprint, UseKind), Use>;
@@ -115,9 +115,14 @@ impl Usage {
     /// Takes over what an earlier daemon left for `source`. Returns whether its file is there, for [`Usage::save`] to remove.
     pub(crate) fn load(&self, source: &SourceName) -> bool {
         let path = self.file(source);
-        let Ok(metadata) = fs::metadata(&path) else { return false };
-        let is_short = metadata.len() <= FILE_BYTES_MAX;
-        let bytes = is_short.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
+        let bytes = match pushkeys_files::read(&path, Trust::ROOT_OR_SELF, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => return false,
+            Err(error) => {
+                tracing::warn!("uses of keys are ignored: {}", ErrorReport::of(&error));
+                return true;
+            }
+        };
         match serde_json::from_slice::<UsageReport>(&bytes) {
             Ok(report) => self.give_back(source, report),
             Err(error) => tracing::warn!("`{}` is ignored: {}", path.display(), ErrorReport::of(&error)),
@@ -125,22 +130,24 @@ impl Usage {
         true
     }
 
-    /// Writes what waits for `source` to a file, or removes the file when nothing waits. The file outlasts
-    /// a restart, and perhaps not a power cut.
+    /// Writes what waits for `source` to a file, or removes the file when nothing waits.
     pub(crate) fn save(&self, source: &SourceName) {
         let path = self.file(source);
         let uses: Vec<Use> =
             self.lock().get(source).map(|waiting| waiting.values().cloned().collect()).unwrap_or_default();
-        let saved = if uses.is_empty() {
+        if uses.is_empty() {
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("cannot remove `{}`: {error}", path.display());
+                }
+                _ => {}
             }
-        } else {
-            replace(&path, &UsageReport { uses })
-        };
-        if let Err(error) = saved {
-            tracing::warn!("cannot keep uses of keys in `{}`: {error}", path.display());
+            return;
+        }
+        // Texts and numbers always have a JSON form.
+        let json = serde_json::to_vec(&UsageReport { uses }).unwrap_or_default();
+        if let Err(error) = pushkeys_files::replace(&path, &json, Attributes::mode(FILE_MODE)) {
+            tracing::warn!("uses of keys are not kept: {}", ErrorReport::of(&error));
         }
     }
 
@@ -161,14 +168,6 @@ fn put(waiting: &mut Waiting, one: Use) {
     if is_newer && has_room {
         waiting.insert(key, one);
     }
-}
-
-fn replace(path: &Path, report: &UsageReport) -> io::Result<()> {
-    let mut next = path.as_os_str().to_owned();
-    next.push(".new");
-    fs::write(&next, serde_json::to_vec(report)?)?;
-    fs::set_permissions(&next, Permissions::from_mode(FILE_MODE))?;
-    fs::rename(&next, path)
 }
 
 #[cfg(test)]

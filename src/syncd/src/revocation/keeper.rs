@@ -1,12 +1,12 @@
 //! Keeps the list for sshd equal to what is revoked on this host, and lifts the revocations that no source needs any more.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pushkeys_cache::{Cache, ReadError, Revocation, Revocations, Revoked, WriteError};
+use pushkeys_files::WriteFileError;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -64,8 +64,8 @@ enum KeeperError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
-    #[error("cannot replace the revoked_keys_file `{}`", path.display())]
-    List { path: PathBuf, source: io::Error },
+    #[error("cannot replace the revoked_keys_file")]
+    List(#[source] WriteFileError),
 }
 
 impl Keeper {
@@ -121,8 +121,7 @@ impl Keeper {
         if is_current && path.exists() {
             return Ok(());
         }
-        key_list::replace(path, &keys)
-            .map_err(|source| KeeperError::List { path: path.to_owned(), source })?;
+        key_list::replace(path, &keys).map_err(KeeperError::List)?;
         self.list = Some((path.to_owned(), keys));
         Ok(())
     }

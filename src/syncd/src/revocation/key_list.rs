@@ -1,30 +1,18 @@
 //! The list of revoked keys for sshd's `RevokedKeys`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use pushkeys_files::{Attributes, WriteFileError};
 use pushkeys_keys::Fingerprint;
 
 /// sshd reads the file as root; its folder decides who else may.
 const FILE_MODE: u32 = 0o644;
 
-/// Replaces the file at `path` by the list of `keys`, durably. sshd refuses every key while it cannot read the file, so it is
-/// never half there.
-pub(super) fn replace(path: &Path, keys: &BTreeSet<Fingerprint>) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut next = path.as_os_str().to_owned();
-    next.push(".new");
-    // Under that name there is a leftover of ours, or something that must not be written through.
-    let _ = fs::remove_file(&next);
-    let mut file = File::create_new(&next)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    file.write_all(&revocation_list(keys))?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    File::open(folder)?.sync_all()
+/// Replaces the file at `path` by the list of `keys`. sshd refuses every key while it cannot read the file, so it is never
+/// half there.
+pub(super) fn replace(path: &Path, keys: &BTreeSet<Fingerprint>) -> Result<(), WriteFileError> {
+    pushkeys_files::replace(path, &revocation_list(keys), Attributes::mode(FILE_MODE))
 }
 
 /// An OpenSSH key revocation list of `keys` by their SHA-256 (PROTOCOL.krl, version 1), the same for the same keys.
@@ -60,6 +48,7 @@ fn append(list: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
 
     use super::*;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use pushkeys_cache::Change;
 use pushkeys_cache::status::State;
+use pushkeys_daemon::Backoff;
 use pushkeys_feed::{Cursor, Event, EventError, EventReader, Received};
 use pushkeys_keys::ErrorReport;
 
@@ -11,7 +12,6 @@ use super::requests::feed_changes;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
-use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::remote::http::{Body, client};
 use crate::validate::Skip;

@@ -10,8 +10,8 @@ use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
 use crate::apply::new_state::Outcome;
-use crate::backoff::Backoff;
 use crate::watch::Watch;
+use pushkeys_daemon::Backoff;
 
 /// Notifications can be lost, on network file systems above all, so the folder is read this often anyway.
 const SCAN_INTERVAL: Duration = Duration::from_mins(1);
@@ -35,7 +35,7 @@ pub(super) async fn follow(
             Err(_) if applier.has_stopped() => return Err(ApplyError::Stopped.into()),
             Err(error) => {
                 task.failed(&error);
-                (false, backoff.next())
+                (false, backoff.wait())
             }
         };
         tokio::select! {

@@ -1,6 +1,7 @@
 //! The host feed of a key service: a snapshot, then its changes, for ever.
 
 use pushkeys_cache::status::State;
+use pushkeys_daemon::Backoff;
 use pushkeys_feed::{Cursor, Snapshot};
 
 use super::change_stream::{ChangeStream, StreamEnd};
@@ -10,7 +11,6 @@ use super::snapshot;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::new_state::Outcome;
-use crate::backoff::Backoff;
 use crate::config::Remote;
 
 /// Follows the feed until something goes wrong or a new snapshot is due.

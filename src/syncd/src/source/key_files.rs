@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
+use pushkeys_files::{Folder, ReadFileError, Trust};
 use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName, ParseIdError, Refusal, RenderError, ValidKey};
 use thiserror::Error;
 
-use crate::config::{UnsafeFile, check_trusted, hex};
 use crate::validate::{Registration, Skip, Validated, Validator};
 
 /// The bounds of a folder; a fleet with more accounts than this has a key service.
 const FILES_MAX: usize = 10_000;
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: usize = 1024 * 1024;
 const KEYS_MAX: usize = 100_000;
 
 /// Why a folder is refused as a whole. What is in force stays.
@@ -23,13 +23,9 @@ pub(crate) enum KeyFilesError {
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Unsafe(#[from] UnsafeFile),
+    File(#[from] ReadFileError),
     #[error("`{}` is a link to a place outside its folder", .0.display())]
     Outside(PathBuf),
-    #[error("`{}` is neither a file nor a link to one", .0.display())]
-    NotAFile(PathBuf),
-    #[error("`{}` is longer than {FILE_BYTES_MAX} bytes", .0.display())]
-    FileTooLong(PathBuf),
     #[error("`{}` holds more than {FILES_MAX} files or {KEYS_MAX} keys", .0.display())]
     TooMany(PathBuf),
 }
@@ -49,7 +45,7 @@ enum LineFault {
 /// The keys in `folder`, in the order of their fingerprints' bytes.
 pub(crate) fn read(folder: &Path, validator: &Validator) -> Result<Validated, KeyFilesError> {
     let failed = |source| KeyFilesError::Read { path: folder.to_owned(), source };
-    check_trusted(folder, &std::fs::metadata(folder).map_err(failed)?)?;
+    pushkeys_files::check(folder, Trust::ROOT_OR_SELF)?;
     let root = folder.canonicalize().map_err(failed)?;
     let mut files = Vec::new();
     for file in std::fs::read_dir(&root).map_err(failed)? {
@@ -80,27 +76,12 @@ fn read_file(root: &Path, path: &Path) -> Result<String, KeyFilesError> {
     if !target.starts_with(root) {
         return Err(KeyFilesError::Outside(path.to_owned()));
     }
-    let file: File = rustix::fs::open(
-        &target,
-        // Opening a pipe in place of a file must not wait for its writer.
-        rustix::fs::OFlags::RDONLY
-            | rustix::fs::OFlags::NOFOLLOW
-            | rustix::fs::OFlags::NONBLOCK
-            | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map_err(|error| failed(error.into()))?
-    .into();
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(KeyFilesError::NotAFile(path.to_owned()));
-    }
-    check_trusted(path, &metadata)?;
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(KeyFilesError::Outside(path.to_owned()));
+    };
+    // What it led to a moment ago is not a link; one that has taken its place since is not followed.
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(KeyFilesError::FileTooLong(path.to_owned()));
-    }
+    Folder::open(folder)?.read_into(name, Trust::ROOT_OR_SELF, FILE_BYTES_MAX, &mut bytes)?;
     // What is not UTF-8 can only be in a comment: a key that holds it is refused.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -188,5 +169,5 @@ impl Claims<'_> {
 
 /// A key keeps its id when its file is renamed or sorted.
 fn key_id(fingerprint: &Fingerprint) -> Result<KeyId, ParseIdError> {
-    format!("file_{}", hex(fingerprint.as_bytes().iter().take(10))).parse()
+    format!("file_{:.20}", HEXLOWER.encode(fingerprint.as_bytes())).parse()
 }

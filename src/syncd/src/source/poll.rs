@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pushkeys_cache::status::State;
+use pushkeys_daemon::Backoff;
 use reqwest::header::{ETAG, HeaderValue};
 
 use super::error::SyncError;
@@ -12,7 +13,6 @@ use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
 use crate::apply::new_state::Outcome;
-use crate::backoff::Backoff;
 use crate::config::Remote;
 use crate::remote::http::Body;
 

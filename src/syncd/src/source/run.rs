@@ -8,13 +8,14 @@ use super::{directory, feed, poll};
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
 use crate::apply::new_state::Outcome;
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::config::SourceKind;
 use crate::report::acknowledgement;
+use pushkeys_daemon::Backoff;
 
 /// Keeps the cache in sync with the source until the task is aborted.
 pub(crate) async fn run(task: Arc<SourceTask>) {
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     loop {
         let error = match Applier::open(&task.cache).await {
             Ok(applier) => {
@@ -24,7 +25,7 @@ pub(crate) async fn run(task: Arc<SourceTask>) {
             Err(error) => Some(error),
         };
         task.failed(&error.unwrap_or(ApplyError::Stopped).into());
-        task.pause(backoff.next()).await;
+        task.pause(backoff.wait()).await;
     }
 }
 
@@ -47,7 +48,7 @@ async fn listen(task: &SourceTask, applier: &Applier, backoff: &mut Backoff) {
         }
         if let Err(error) = result {
             task.failed(&error);
-            task.pause(backoff.next()).await;
+            task.pause(backoff.wait()).await;
         }
     }
 }

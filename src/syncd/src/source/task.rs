@@ -98,10 +98,10 @@ impl SourceTask {
     }
 
     pub(super) fn failed(&self, error: &SyncError) {
-        let what = ErrorReport::of(error).to_string();
+        let report = ErrorReport::of(error);
         let name = &self.settings.name;
-        tracing::warn!(source = %name, "`{name}`: {what}");
-        self.status.failed(error.state(), &what);
+        tracing::warn!(source = %name, "`{name}`: {report}");
+        self.status.failed(error.state(), report);
         self.has_failed.store(true, Ordering::Relaxed);
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use pushkeys_cache::status::{Conflict, HeldStatus, Problem, Skipped, SourceStatus, State, Status};
 use pushkeys_cache::{Head, Held};
-use pushkeys_keys::{AccountId, Fingerprint, SourceName};
+use pushkeys_keys::{AccountId, ErrorReport, Fingerprint, SourceName};
 
 /// How many conflicts are named; the others are counted.
 const CONFLICTS_NAMED_MAX: usize = 100;
@@ -51,11 +51,11 @@ pub(super) struct LastChange {
     pub(super) what: Option<String>,
 }
 
-/// What went wrong, in one line that is safe to print.
+/// What went wrong, and when.
 #[derive(Debug, Clone)]
 pub(crate) struct LastError {
     at: Timestamp,
-    what: String,
+    error: ErrorReport,
 }
 
 impl Facts {
@@ -149,12 +149,12 @@ impl LastChange {
 }
 
 impl LastError {
-    pub(super) fn now(what: &str) -> Self {
-        Self { at: Timestamp::now(), what: what.to_owned() }
+    pub(super) fn now(error: ErrorReport) -> Self {
+        Self { at: Timestamp::now(), error }
     }
 
     fn to_status(&self) -> Problem {
-        Problem { at: to_second(self.at), what: self.what.clone() }
+        Problem { at: to_second(self.at), what: self.error.text(), hint: self.error.hint.clone() }
     }
 }
 

@@ -1,9 +1,6 @@
 //! The status store: takes what is known of every source, and keeps `status.json` up to date.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_cache::status::{STATUS_FILE, Skipped, State, Status};
 use pushkeys_cache::{Head, Held};
-use pushkeys_keys::SourceName;
+use pushkeys_files::{Attributes, WriteFileError};
+use pushkeys_keys::{ErrorReport, SourceName};
 use tokio::sync::Notify;
 
 use super::facts::{Conflicts, Facts, LastChange, LastError, SourceFacts};
@@ -84,8 +82,8 @@ impl StatusStore {
         self.update(|facts| drop(facts.sources.remove(name)));
     }
 
-    pub(crate) fn config_error(&self, what: Option<&str>) {
-        self.update(|facts| facts.config_error = what.map(LastError::now));
+    pub(crate) fn config_error(&self, error: Option<ErrorReport>) {
+        self.update(|facts| facts.config_error = error.map(LastError::now));
     }
 
     pub(crate) fn conflicts(&self, conflicts: Conflicts) {
@@ -106,7 +104,7 @@ impl StatusStore {
     }
 
     /// Keeps the file up to date for ever.
-    pub(crate) async fn publish(&self) {
+    pub(crate) async fn publish(self: Arc<Self>) {
         let mut answers = self.answers.subscribe();
         let mut has_failed = false;
         loop {
@@ -115,27 +113,25 @@ impl StatusStore {
                 // The store holds the answers, so they do not end before it.
                 _ = answers.changed() => {}
             }
-            match self.write() {
-                Ok(()) => has_failed = false,
-                Err(error) if !has_failed => {
+            let store = Arc::clone(&self);
+            // A slow disk delays the status and no source.
+            match tokio::task::spawn_blocking(move || store.write()).await {
+                Ok(Ok(())) => has_failed = false,
+                Ok(Err(error)) if !has_failed => {
                     has_failed = true;
-                    tracing::warn!("cannot write `{}`: {error}", self.path.display());
+                    tracing::warn!("the status is not kept: {}", ErrorReport::of(&error));
                 }
-                Err(_) => {}
+                Ok(Err(_)) => {}
+                Err(_) => return,
             }
             tokio::time::sleep(WRITE_INTERVAL).await;
         }
     }
 
     /// Replaces the file: a reader sees the old one or the new one.
-    pub(crate) fn write(&self) -> io::Result<()> {
+    pub(crate) fn write(&self) -> Result<(), WriteFileError> {
         let status = Status { reports: self.answers.to_status(), ..self.facts().to_status() };
-        let next = self.path.with_extension("json.new");
-        // Under that name there is a leftover of ours, or something that must not be written through.
-        let _ = std::fs::remove_file(&next);
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&next)?;
-        file.write_all(&status.to_json())?;
-        std::fs::rename(&next, &self.path)
+        pushkeys_files::replace(&self.path, &status.to_json(), Attributes::mode(FILE_MODE))
     }
 
     fn update(&self, change: impl FnOnce(&mut Facts)) {
@@ -163,11 +159,10 @@ impl StatusWriter {
         });
     }
 
-    /// What went wrong, in one line that is safe to print.
-    pub(crate) fn failed(&self, state: State, what: &str) {
+    pub(crate) fn failed(&self, state: State, error: ErrorReport) {
         self.update(|source| {
             source.failures += 1;
-            source.last_error = Some(LastError::now(what));
+            source.last_error = Some(LastError::now(error));
             source.enter(state);
         });
     }

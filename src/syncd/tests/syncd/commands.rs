@@ -29,7 +29,8 @@ fn sync_once_prints_what_became_of_every_source() {
     let output = host.run(&["sync-once", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(reports[0]["problem"].as_str().unwrap().contains("content type `text/html`"), "{reports}");
+    let problem: pushkeys_keys::ErrorReport = serde_json::from_value(reports[0]["problem"].clone()).unwrap();
+    assert!(problem.text().contains("content type `text/html`"), "{reports}");
     assert_eq!((&reports[1]["ok"], &reports[1]["keys"]), (&true.into(), &1.into()));
 }
 

@@ -66,7 +66,7 @@ fn a_key_that_two_accounts_claim_belongs_to_neither() {
 fn files_that_others_can_write_are_refused_and_the_cache_stays() {
     let host = following();
     let file = host.write("keys/bob.pub", 0o666, &key(2).1);
-    host.wait_for_error("local", "bob.pub` is writable by group or others; hint: chmod go-w");
+    host.wait_for_error("local", "bob.pub` is writable by group or others (mode 0666); hint: chmod go-w");
     assert_eq!(host.account("local", 1).as_deref(), Some("ana"));
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     host.wait_in_sync("local", 2);

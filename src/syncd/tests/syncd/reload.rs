@@ -69,7 +69,7 @@ fn a_configuration_that_others_can_write_is_refused() {
     host.start();
     host.wait_in_sync("local", 1);
     host.write("syncd.toml", 0o666, &text);
-    host.wait_for_log("syncd.toml` is writable by group or others; hint: chmod go-w");
+    host.wait_for_log("syncd.toml` is writable by group or others (mode 0666); hint: chmod go-w");
     assert!(host.is_running());
 }
 
@@ -101,7 +101,7 @@ fn a_token_that_everybody_can_read_is_not_used() {
     let token = host.write("host.token", 0o644, "secret\n");
     host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
     host.start();
-    host.wait_for_error("api", "host.token` is open to everybody; hint: chmod o-rwx");
+    host.wait_for_error("api", "host.token` is open to everybody (mode 0644); hint: chmod o-rwx");
     assert_eq!(service.requests(), Vec::<String>::new());
 }
 

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use pushkeys_keys::{Algorithm, RSA_MODULUS_BITS_MIN};
+use pushkeys_keys::{Algorithm, RSA_MODULUS_BITS_MIN, shell_word};
 
-use super::finding::{Finding, quoted};
+use super::finding::Finding;
 use super::settings::Sshd;
 use crate::log::{Dropped, accepted, dropped};
 use crate::output::count;
@@ -80,7 +80,7 @@ fn check_groups(sshd: &Sshd<'_>) -> Vec<Finding> {
 fn with_word_added(sshd: &Sshd<'_>, finding: Finding, keyword: &str, word: &str) -> Finding {
     match sshd.lines(keyword).next() {
         Some(Setting { file, line, .. }) => {
-            let file = quoted(&file.to_string_lossy());
+            let file = shell_word(&file.to_string_lossy());
             finding.cured_by(format!("sed -i --follow-symlinks '{line}s/$/ {word}/' {file}"))
         }
         None => finding,
@@ -172,7 +172,7 @@ fn check_revoked_keys(sshd: &Sshd<'_>) -> Vec<Finding> {
     let cure = format!(
         "sed -i --follow-symlinks '{}s/^/# /' {}",
         setting.line,
-        quoted(&setting.file.to_string_lossy())
+        shell_word(&setting.file.to_string_lossy())
     );
     vec![Finding::error("revoked-keys", what, why).cured_by(cure)]
 }
@@ -234,8 +234,8 @@ fn check_penalties(sshd: &Sshd<'_>, lines: &[String], config: &Path) -> Option<F
         .chain(shut_out.iter().map(|dropped| dropped.address.to_string()))
         .collect();
     // It cannot stand in a block, and the first value counts.
-    let line = quoted(&format!("1i {keyword} {}", list.join(",")));
-    let cure = format!("sed -i --follow-symlinks {line} {}", quoted(&config.to_string_lossy()));
+    let line = shell_word(&format!("1i {keyword} {}", list.join(",")));
+    let cure = format!("sed -i --follow-symlinks {line} {}", shell_word(&config.to_string_lossy()));
     Some(Finding::warning("penalties", what, why).cured_by(cure))
 }
 

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::status::Status;
 use pushkeys_cache::{Cache, Source};
-use pushkeys_keys::ErrorReport;
+use pushkeys_files::Trust;
+use pushkeys_keys::{ErrorReport, shell_word};
 use serde::Deserialize;
 
-use super::finding::{Finding, quoted};
+use super::finding::{Finding, Severity};
 use super::helper::Sample;
 use super::options::DoctorOptions;
 use crate::accounts::{User, group_name};
@@ -22,7 +23,6 @@ use crate::program::{as_user, run};
 
 /// Where packages put the configuration.
 const CONFIG: &str = "/etc/pushkeys/syncd.toml";
-const OTHERS: u32 = 0o007;
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 /// Of stat(2), whatever the file system's blocks are.
 const BYTES_PER_BLOCK: u64 = 512;
@@ -35,14 +35,10 @@ const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_secs(2);
 pub(super) fn check_status(context: &Context) -> Vec<Finding> {
     match status::problems(context) {
         Ok(problems) => problems.into_iter().map(of_problem).collect(),
-        Err(error) => vec![
-            Finding::error(
-                "cache",
-                ErrorReport::of(&error).text(),
-                "the helper cannot answer without it, and every login fails",
-            )
-            .cured_by(crate::hint::of_read(&error)),
-        ],
+        Err(error) => {
+            let why = "the helper cannot answer without it, and every login fails";
+            vec![Finding::of_error("cache", &error, why)]
+        }
     }
 }
 
@@ -57,16 +53,12 @@ fn of_problem(problem: status::Problem) -> Finding {
 pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding> {
     let folder = &context.cache;
     let Ok(metadata) = fs::metadata(folder) else { return Vec::new() };
-    let shown = quoted(&folder.to_string_lossy());
+    let shown = shell_word(&folder.to_string_lossy());
     let mut findings = Vec::new();
-    if metadata.mode() & OTHERS != 0 {
-        let what = format!(
-            "the cache `{}` is open to everybody (mode {:04o})",
-            folder.display(),
-            metadata.mode() & 0o7777
-        );
+    if let Err(error) = pushkeys_files::check(folder, Trust::OWNER.secret()) {
         let why = "any process on this host can read every user's keys and names";
-        findings.push(Finding::warning("cache-access", what, why).cured_by(format!("chmod o-rwx {shown}")));
+        let finding = Finding::of_error("cache-access", &error, why);
+        findings.push(Finding { severity: Severity::Warning, ..finding });
     }
     let group = group_name(metadata.gid());
     // Root can read everything. That something runs as root is another finding.
@@ -80,7 +72,7 @@ pub(super) fn check_access(context: &Context, readers: &[&User]) -> Vec<Finding>
         } else if let Some(group) = group.as_ref().filter(|group| !user.groups().contains(group)) {
             let what = format!("`{}` is not in the group `{group}`, which may read the cache", user.name);
             let why = "it runs at every login, and cannot answer without the cache";
-            let cure = format!("usermod --append --groups {} {}", quoted(group), quoted(&user.name));
+            let cure = format!("usermod --append --groups {} {}", shell_word(group), shell_word(&user.name));
             findings.push(Finding::error("cache-access", what, why).cured_by(cure));
         }
     }
@@ -150,7 +142,8 @@ pub(super) fn check_clock(context: &Context) -> Vec<Finding> {
 #[derive(Deserialize)]
 struct SourceCheck {
     level: Level,
-    what: String,
+    #[serde(flatten)]
+    report: ErrorReport,
     sample: Option<SampleRecord>,
 }
 
@@ -192,7 +185,7 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
     let finished = match run(&mut command) {
         Ok(finished) => finished,
         Err(error) => {
-            return (vec![Finding::error("syncd", ErrorReport::of(&error).to_string(), why)], Vec::new());
+            return (vec![Finding::of_error("syncd", &error, why)], Vec::new());
         }
     };
     let Ok(said) = serde_json::from_str::<Vec<SourceCheck>>(&finished.stdout) else {
@@ -211,18 +204,11 @@ pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<
 }
 
 fn of_said(said: &SourceCheck) -> Finding {
-    let (what, cure) = said
-        .what
-        .split_once("; hint: ")
-        .map_or((said.what.as_str(), None), |(what, hint)| (what, Some(hint)));
     let why = "the daemon takes no key from a source that it cannot use, or may take the wrong ones";
-    let finding = match said.level {
-        Level::Error => Finding::error("source", pushkeys_keys::escape(what), why),
-        Level::Ok | Level::Warning => Finding::warning("source", pushkeys_keys::escape(what), why),
-    };
-    match cure {
-        Some(cure) => finding.cured_by(pushkeys_keys::escape(cure)),
-        None => finding,
+    let finding = Finding::of_report("source", said.report.clone(), why);
+    match said.level {
+        Level::Error => finding,
+        Level::Ok | Level::Warning => Finding { severity: Severity::Warning, ..finding },
     }
 }
 

@@ -1,6 +1,11 @@
 //! What `pushkeys doctor` reports.
 
+use std::error::Error;
+
+use pushkeys_keys::ErrorReport;
 use serde::Serialize;
+
+use crate::hint;
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,30 +44,23 @@ impl Finding {
         Self { severity: Severity::Note, ..Self::error(check, what, why) }
     }
 
+    /// `error`, and what to do about it.
+    pub(super) fn of_error(
+        check: &'static str,
+        error: &(dyn Error + 'static),
+        why: impl Into<String>,
+    ) -> Self {
+        Self::of_report(check, hint::report(error), why)
+    }
+
+    /// The same of an error that was told before.
+    pub(super) fn of_report(check: &'static str, report: ErrorReport, why: impl Into<String>) -> Self {
+        let what = report.text();
+        Self { cure: report.hint, ..Self::error(check, what, why) }
+    }
+
     /// The same with the command that fixes it.
     pub(super) fn cured_by(self, cure: impl Into<String>) -> Self {
         Self { cure: Some(cure.into()), ..self }
-    }
-}
-
-/// `text` quoted as one word for a shell.
-pub(super) fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+=@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_stays_one_word_in_a_shell() {
-        assert_eq!(quoted("/etc/ssh/sshd_config"), "/etc/ssh/sshd_config");
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted("it's; rm"), "'it'\\''s; rm'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pushkeys_cache::{Cache, Verdict};
-use pushkeys_keys::{ErrorReport, Fingerprint};
+use pushkeys_keys::{Fingerprint, shell_word};
 
-use super::finding::{Finding, quoted};
+use super::finding::Finding;
 use super::options::DoctorOptions;
 use super::paths;
 use super::settings::Sshd;
@@ -88,7 +88,7 @@ fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> 
     // Without a block of the login's, the drop-in is not there or not read. A main file that includes no folder takes its text at
     // the end.
     let drop_in = options.sshd_config.with_file_name("sshd_config.d").join("50-pushkeys.conf");
-    let config = quoted(&options.sshd_config.to_string_lossy());
+    let config = shell_word(&options.sshd_config.to_string_lossy());
     if drop_in.exists() {
         let folder = drop_in.with_file_name("*.conf");
         return finding
@@ -98,7 +98,7 @@ fn other_helper(context: &Context, sshd: &Sshd<'_>, options: &DoctorOptions) -> 
         setting.keyword == "include"
             && setting.words.iter().any(|word| word.ends_with("sshd_config.d/*.conf"))
     });
-    let target = if is_included { quoted(&drop_in.to_string_lossy()) } else { config };
+    let target = if is_included { shell_word(&drop_in.to_string_lossy()) } else { config };
     finding.cured_by(format!("pushkeys doctor --drop-in >> {target}"))
 }
 
@@ -185,7 +185,7 @@ pub(super) fn check_root(root: &Effective, sshd: &Sshd<'_>) -> Option<Finding> {
     let mut globals = sshd.lines("AuthorizedKeysCommand").filter(|setting| setting.is_global());
     match globals.next() {
         Some(setting) if is_in_block => {
-            let file = quoted(&setting.file.to_string_lossy());
+            let file = shell_word(&setting.file.to_string_lossy());
             Some(finding.cured_by(format!("sed -i --follow-symlinks '{}s/^/# /' {file}", setting.line)))
         }
         _ => Some(finding),
@@ -236,7 +236,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
     let why = "this happens at every login";
     let answer = match helper.ask(login, fingerprint) {
         Ok(answer) => answer,
-        Err(error) => return Some(Finding::error("helper-answer", ErrorReport::of(&error).to_string(), why)),
+        Err(error) => return Some(Finding::of_error("helper-answer", &error, why)),
     };
     let command =
         format!("setpriv --reuid {0} --regid {0} --init-groups {1}", helper.user, helper.words.join(" "));
@@ -261,10 +261,7 @@ fn compare(context: &Context, options: &DoctorOptions, helper: &Helper, sample: 
         Ok(Verdict::Known { entry, .. }) => Some(entry),
         Ok(Verdict::UnknownKey | Verdict::OtherLogin | Verdict::Revoked(_)) => None,
         Err(error) => {
-            return Some(
-                Finding::error("helper-answer", ErrorReport::of(&error).to_string(), why)
-                    .cured_by("pushkeys status"),
-            );
+            return Some(Finding::of_error("helper-answer", &error, why).cured_by("pushkeys status"));
         }
     };
     let expected = entry.as_ref().map(|entry| format!("{}\n", entry.line)).unwrap_or_default();

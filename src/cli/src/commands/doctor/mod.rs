@@ -22,7 +22,6 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
-use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
 use crate::accounts::{Shadow, User};
@@ -92,9 +91,7 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
         }
         Err(error) => {
             let why = "an sshd that cannot read its configuration does not start again";
-            let report = ErrorReport::of(&error);
-            let finding = Finding::error("sshd", report.text(), why);
-            findings.push(Finding { cure: report.hint, ..finding });
+            findings.push(Finding::of_error("sshd", &error, why));
             None
         }
     };

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Finding, quoted};
+use super::finding::Finding;
+use pushkeys_files::Trust;
+use pushkeys_keys::shell_word;
 
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 const EXECUTABLE_BY_ALL: u32 = 0o111;
 
 const WHY: &str = "sshd does not run a program that other users than root could replace, and then every login fails; where \
@@ -30,7 +31,7 @@ pub(super) fn check_program(check: &'static str, path: &Path) -> Vec<Finding> {
                 format!("`{}` cannot be run by everybody", path.display()),
                 "sshd runs it as a user of its own, and the login runs the forced command as itself",
             )
-            .cured_by(format!("chmod 0755 {}", quoted(&resolved.to_string_lossy()))),
+            .cured_by(format!("chmod 0755 {}", shell_word(&resolved.to_string_lossy()))),
         ),
         _ => {}
     }
@@ -60,24 +61,7 @@ fn check_strict(check: &'static str, resolved: &Path) -> Vec<Finding> {
 }
 
 fn check_one(check: &'static str, path: &Path) -> Option<Finding> {
-    let shown = quoted(&path.to_string_lossy());
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            return Some(Finding::error(check, format!("cannot look at `{}`: {error}", path.display()), WHY));
-        }
-    };
-    if metadata.uid() != 0 {
-        let what = format!("`{}` belongs to user {}, not to root", path.display(), metadata.uid());
-        return Some(Finding::error(check, what, WHY).cured_by(format!("chown root {shown}")));
-    }
-    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-        let what = format!(
-            "`{}` is writable by group or others (mode {:04o})",
-            path.display(),
-            metadata.mode() & 0o7777
-        );
-        return Some(Finding::error(check, what, WHY).cured_by(format!("chmod go-w {shown}")));
-    }
-    None
+    // A resolved path holds no link.
+    let error = pushkeys_files::check(path, Trust::ROOT).err()?;
+    Some(Finding::of_error(check, &error, WHY))
 }

@@ -1,8 +1,8 @@
 //! The settings that sshd has in force for the login, against those by which a session is tied to its account.
 
-use pushkeys_keys::Login;
+use pushkeys_keys::{Login, shell_word};
 
-use super::finding::{Finding, Severity, quoted};
+use super::finding::{Finding, Severity};
 use crate::sshd::{Effective, Setting, Version, matches_pattern};
 
 /// What a setting has to be.
@@ -227,10 +227,10 @@ impl Sshd<'_> {
         let is_global_only = keyword == "PermitUserEnvironment";
         let line = self.lines(keyword).find(|setting| is_global_only || !setting.is_global());
         let block = line.or_else(|| self.block())?;
-        let (file, number) = (quoted(&block.file.to_string_lossy()), block.line);
+        let (file, number) = (shell_word(&block.file.to_string_lossy()), block.line);
         if block.file.is_symlink() && !is_global_only {
             // The drop-in is the package's: what is read before it wins.
-            let before = quoted(&block.file.with_file_name(BEFORE_DROP_IN).to_string_lossy());
+            let before = shell_word(&block.file.with_file_name(BEFORE_DROP_IN).to_string_lossy());
             let login = self.login;
             return Some(format!(
                 "printf 'Match User {login}\\n    {keyword} {wanted}\\nMatch all\\n' >> {before}"

@@ -1,15 +1,13 @@
 //! The users that a login passes through, as the system's databases have them.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
+use pushkeys_files::Trust;
+use pushkeys_keys::shell_word;
 
-use super::finding::{Finding, quoted};
+use super::finding::Finding;
 use crate::accounts::{Shadow, User};
-
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Shells that run a forced command and nothing before it.
 const SHELLS: &[&str] = &["sh", "dash"];
@@ -55,11 +53,11 @@ fn check_shell(user: &User) -> Option<Finding> {
         let why = "sshd runs the forced command by it, and bash and others read ~/.bashrc or a file of their own first";
         Finding::warning("login-shell", what, why)
     };
-    Some(finding.cured_by(format!("usermod --shell /bin/sh {}", quoted(&user.name))))
+    Some(finding.cured_by(format!("usermod --shell /bin/sh {}", shell_word(&user.name))))
 }
 
 fn check_shadow(user: &User, shadow: &Shadow, uses_pam: bool, now: Timestamp) -> Vec<Finding> {
-    let name = quoted(&user.name);
+    let name = shell_word(&user.name);
     let mut findings = Vec::new();
     if shadow.password.starts_with('!') && !uses_pam {
         let what = format!(
@@ -94,7 +92,7 @@ pub(super) fn check_nologin(paths: &[&Path]) -> Vec<Finding> {
     let why = "while it exists only root can log in, and other users are shown what is in it";
     let closed = paths.iter().filter(|path| path.exists()).map(|path| {
         Finding::error("nologin", format!("there is a `{}`", path.display()), why)
-            .cured_by(format!("rm {}", quoted(&path.to_string_lossy())))
+            .cured_by(format!("rm {}", shell_word(&path.to_string_lossy())))
     });
     closed.collect()
 }
@@ -102,16 +100,16 @@ pub(super) fn check_nologin(paths: &[&Path]) -> Vec<Finding> {
 /// What is wrong with the home of the login: nothing in it may be the login's own idea.
 pub(super) fn check_home(user: &User) -> Vec<Finding> {
     let home = &user.home;
-    let shown = quoted(&home.to_string_lossy());
-    let Ok(metadata) = fs::metadata(home) else {
+    let shown = shell_word(&home.to_string_lossy());
+    if !home.exists() {
         let what = format!("the home of `{}`, `{}`, is not there", user.name, home.display());
         let why = "sshd says so to every client, and starts the forced command in `/`";
         return vec![
             Finding::warning("login-home", what, why).cured_by(format!("install -d -m 0755 {shown}")),
         ];
-    };
+    }
     let mut findings = Vec::new();
-    if metadata.uid() == user.uid || metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+    if pushkeys_files::check(home, Trust::ROOT).is_err() {
         let what =
             format!("the home `{}` can be written by `{}` or by others than root", home.display(), user.name);
         let why = "a file that lands in there, such as .ssh/rc or .bashrc, is run for everybody who logs in";
@@ -126,7 +124,7 @@ pub(super) fn check_home(user: &User) -> Vec<Finding> {
             let what = format!("there is a `{}`", path.display());
             let why =
                 "nothing should read it, and it gives a shell or a variable on the day that something does";
-            let cure = format!("rm {}", quoted(&path.to_string_lossy()));
+            let cure = format!("rm {}", shell_word(&path.to_string_lossy()));
             findings.push(Finding::warning("login-home", what, why).cured_by(cure));
         }
     }
@@ -135,7 +133,7 @@ pub(super) fn check_home(user: &User) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! The options of `pushkeys list`.
 
 use clap::Args;
-use jiff::SignedDuration;
+use pushkeys_daemon::Period;
 use pushkeys_keys::{AccountId, Login, SourceName};
 
 use crate::prefix::FingerprintPrefix;
@@ -25,8 +25,8 @@ pub(crate) struct ListFilter {
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
     /// Only keys that expire within this time, such as 14d or 36h, or have expired
-    #[arg(long, value_name = "TIME", value_parser = crate::span::parse)]
-    pub(crate) expires_within: Option<SignedDuration>,
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_within: Option<Period>,
     /// Only keys that have expired
     #[arg(long, conflicts_with = "expires_within")]
     pub(crate) expired: bool,

@@ -85,7 +85,8 @@ fn list_source(
     })?;
     if faults > 0 {
         let faults = count(faults, "fault", "faults");
-        anstream::eprintln!("warning: source `{}` has {faults}\nhint: pushkeys verify", source.name());
+        let what = format!("source `{}` has {faults}", source.name());
+        anstream::eprintln!("warning: {}", ErrorReport::hinted(&what, "pushkeys verify").lines());
     }
     Ok(faults)
 }
@@ -99,7 +100,7 @@ fn write_rows(rows: &mut Table<{ HEADER.len() }>, out: &mut dyn io::Write) -> io
 }
 
 fn warn(error: &ReadError) {
-    anstream::eprintln!("warning: {}\nhint: {}", ErrorReport::of(error).text(), hint::of_read(error));
+    anstream::eprintln!("warning: {}", hint::report(error).lines());
 }
 
 fn shards(source: &Source, filter: &ListFilter) -> Range<u32> {

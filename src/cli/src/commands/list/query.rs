@@ -1,7 +1,10 @@
 //! Which keys match. Every line of the cache is tested, so the tests work on the line as it is, without allocating.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use pushkeys_cache::EntryLine;
+use pushkeys_daemon::Period;
 use pushkeys_keys::AuthorizedKeysLine;
 
 use super::filter::ListFilter;
@@ -17,8 +20,8 @@ pub(super) struct Query<'a> {
 
 impl<'a> Query<'a> {
     pub(super) fn new(filter: &'a ListFilter, now: Timestamp) -> Self {
-        let within = filter.expires_within.or_else(|| filter.expired.then_some(SignedDuration::ZERO));
-        let last_expiry = within.map(|within| now.saturating_add(within).unwrap_or(Timestamp::MAX));
+        let within = filter.expires_within.or_else(|| filter.expired.then_some(Period(Duration::ZERO)));
+        let last_expiry = within.map(|Period(within)| now.saturating_add(within).unwrap_or(Timestamp::MAX));
         Self { filter, name: filter.name.as_ref().map(|text| text.to_lowercase()), last_expiry }
     }
 

@@ -32,13 +32,16 @@ pub(super) fn all(overview: &Overview) -> Vec<Problem> {
             let what = format!("{number} revoked on this host alone, and the key service has not agreed yet");
             problems.push(general(what, "pushkeys revoke --list"));
         }
-        Err(error) => problems.push(general(
-            format!(
-                "what is revoked on this host cannot be read, so every key is refused: {}",
-                ErrorReport::of(error).text()
-            ),
-            hint::of_read(error),
-        )),
+        Err(error) => {
+            let report = hint::report(error);
+            problems.push(general(
+                format!(
+                    "what is revoked on this host cannot be read, so every key is refused: {}",
+                    report.text()
+                ),
+                report.hint.as_deref().unwrap_or(LOG),
+            ));
+        }
     }
     problems.extend(overview.sources.iter().flat_map(|source| of_source(source, overview)));
     problems
@@ -71,7 +74,9 @@ fn of_status(status: &Status, is_running: bool) -> Vec<Problem> {
             safe(&error.at),
             safe(&error.what)
         );
-        problems.push(general(what, format!("pushkeys-syncd --config {} check", status.config.display())));
+        let check = || format!("pushkeys-syncd --config {} check", status.config.display());
+        problems
+            .push(general(what, error.hint.as_deref().map_or_else(check, |hint| safe(hint).into_owned())));
     }
     if let Some(first) = status.conflicts.first() {
         let conflicts = count(status.conflicts_count, "key is", "keys are");
@@ -91,7 +96,7 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
     };
     match &source.head {
         Err(ReadError::Missing(_)) => add("nothing is in force yet".to_owned(), LOG.to_owned()),
-        Err(error) => add(ErrorReport::of(error).text(), hint::of_read(error).to_owned()),
+        Err(error) => add_error(error, &mut add),
         Ok(head) if !head.is_valid_at(overview.now) => {
             let until = head.stamps.valid_until.unwrap_or(overview.now);
             let ago = distance(until, overview.now);
@@ -114,12 +119,17 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
         ),
         // A source without a folder has no HEAD either, which is reported above.
         Ok(None) | Err(ReadError::Missing(_)) => {}
-        Err(error) => add(ErrorReport::of(error).text(), hint::of_read(error).to_owned()),
+        Err(error) => add_error(error, &mut add),
     }
     if let Some((what, hint)) = source.status.as_ref().and_then(of_state) {
         add(what, hint);
     }
     problems
+}
+
+fn add_error(error: &ReadError, add: &mut impl FnMut(String, String)) {
+    let report = hint::report(error);
+    add(report.text(), report.hint.unwrap_or_else(|| LOG.to_owned()));
 }
 
 fn of_state(status: &SourceStatus) -> Option<(String, String)> {
@@ -131,9 +141,10 @@ fn of_state(status: &SourceStatus) -> Option<(String, String)> {
         }
         State::Starting | State::Syncing | State::InStep | State::Behind | State::Held => return None,
     };
-    let error =
-        status.last_error.as_ref().map(|error| format!(": {}", safe(&error.what))).unwrap_or_default();
-    Some((format!("{what} since {}{error}", safe(&status.since)), hint.to_owned()))
+    let error = status.last_error.as_ref();
+    let text = error.map(|error| format!(": {}", safe(&error.what))).unwrap_or_default();
+    let hint = error.and_then(|error| error.hint.as_deref()).unwrap_or(hint);
+    Some((format!("{what} since {}{text}", safe(&status.since)), safe(hint).into_owned()))
 }
 
 fn general(what: impl Into<String>, hint: impl Into<String>) -> Problem {
@@ -186,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_refused_configuration_is_wrong() {
-        let error = Said { at: "2026-11-23T16:54:00Z".into(), what: "unknown key `x\u{1b}`".into() };
+        let error =
+            Said { at: "2026-11-23T16:54:00Z".into(), what: "unknown key `x\u{1b}`".into(), hint: None };
         check(
             |overview| status(overview).config_error = Some(error),
             &[(
@@ -230,10 +242,10 @@ mod tests {
         check(|overview| overview.sources.clear(), &[("there is no source, so every key is refused", LOG)]);
         let damaged =
             ReadError::Damaged { path: "/c/api/HEAD".into(), source: pushkeys_cache::Damage::Checksum };
-        let hint = hint::of_read(&damaged);
+        let hint = hint::report(&damaged).hint.unwrap();
         check(
             |overview| overview.sources[0].head = Err(damaged),
-            &[("`/c/api/HEAD` is damaged: the checksum of a line does not match it", hint)],
+            &[("`/c/api/HEAD` is damaged: the checksum of a line does not match it", &hint)],
         );
     }
 
@@ -253,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_source_that_gives_nothing_of_use_is_wrong() {
-        let error = Said { at: "2026-11-23T16:54:00Z".into(), what: "the answer is cut short".into() };
+        let error =
+            Said { at: "2026-11-23T16:54:00Z".into(), what: "the answer is cut short".into(), hint: None };
         check(
             |overview| {
                 let status = overview.sources[0].status.as_mut().unwrap();

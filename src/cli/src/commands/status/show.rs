@@ -11,7 +11,8 @@ use super::overview::{Overview, SourceView};
 use super::problem::Problem;
 use crate::commands::accept::HeldRecord;
 use crate::context::Context;
-use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_json};
+use crate::hint;
+use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_hint, write_json};
 use crate::table::Table;
 
 /// An `ETag` may be longer than a terminal is wide; JSON has all of it.
@@ -49,7 +50,8 @@ pub(super) fn write_as_text(
     }
     for Problem { source, what, hint } in problems {
         let of = source.as_ref().map(|source| format!("source `{source}`: ")).unwrap_or_default();
-        writeln!(out, "{BAD}wrong:{BAD:#} {of}{what}\nhint: {hint}")?;
+        writeln!(out, "{BAD}wrong:{BAD:#} {of}{what}")?;
+        write_hint(out, Some(hint))?;
     }
     if problems.is_empty() {
         writeln!(out, "{GOOD}nothing is wrong{GOOD:#}")?;
@@ -120,7 +122,7 @@ struct OverviewRecord<'a> {
     sources: Vec<SourceRecord<'a>>,
     syncd_running: bool,
     syncd: Option<&'a Status>,
-    syncd_error: Option<String>,
+    syncd_error: Option<ErrorReport>,
 }
 
 /// What is in force; what syncd reports about the source is in `syncd`.
@@ -137,7 +139,7 @@ struct SourceRecord<'a> {
     last_change_at: Option<&'a str>,
     last_change: Option<&'a str>,
     held: Option<HeldRecord>,
-    error: Option<String>,
+    error: Option<ErrorReport>,
 }
 
 pub(super) fn write_as_json(
@@ -153,7 +155,7 @@ pub(super) fn write_as_json(
         sources: overview.sources.iter().map(|source| record_of(source, overview.now)).collect(),
         syncd_running: overview.is_syncd_running,
         syncd: overview.syncd.as_ref().ok(),
-        syncd_error: overview.syncd.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
+        syncd_error: overview.syncd.as_ref().err().map(|error| hint::report(error)),
     };
     write_json(out, &record)
 }
@@ -172,7 +174,7 @@ fn record_of(source: &SourceView, now: Timestamp) -> SourceRecord<'_> {
         last_change_at: status.and_then(|status| status.last_change_at.as_deref()),
         last_change: status.and_then(|status| status.last_change.as_deref()),
         held: source.held.as_ref().ok().and_then(Option::as_ref).map(HeldRecord::from),
-        error: source.head.as_ref().err().map(|error| ErrorReport::of(error).to_string()),
+        error: source.head.as_ref().err().map(|error| hint::report(error)),
     }
 }
 

@@ -4,14 +4,13 @@ mod piece;
 mod report;
 mod source;
 
-use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pushkeys_cache::{Cache, Source};
+use pushkeys_files::Trust;
 use pushkeys_keys::{ErrorReport, Fingerprint, Policy};
 
 use crate::context::{Context, Outcome, check_replaced};
@@ -23,9 +22,6 @@ pub(crate) use source::against_source;
 
 /// Fewer shards are read before anyone could see a progress bar.
 const SHARDS_WITH_PROGRESS_MIN: u64 = 256;
-
-/// Permissions of users who are neither the owner nor in the group of the cache: they need none.
-const OTHERS: u32 = 0o007;
 
 /// Writes every fault of the cache, and how much was checked.
 pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome> {
@@ -86,13 +82,8 @@ fn check_modes(folder: &Path, source: &Source, report: &mut Verification<'_>) ->
     let shard = source.shard_path(&Fingerprint::from_bytes([0; 32]));
     let generation = shard.parent().unwrap_or(folder);
     for path in [folder, &folder.join("HEAD"), generation] {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.mode() & OTHERS == 0 => {}
-            Ok(metadata) => {
-                let mode = metadata.mode() & 0o777;
-                report.fault(path, None, &format!("its mode {mode:03o} lets every user read it"))?;
-            }
-            Err(error) => report.fault(path, None, &ErrorReport::of(&error).to_string())?,
+        if let Err(error) = pushkeys_files::check(path, Trust::OWNER.secret()) {
+            report.fault(path, None, &ErrorReport::of(&error).to_string())?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::context::Outcome;
 use crate::hint::HEAL;
-use crate::output::{BAD, GOOD, count, write_json_line};
+use crate::output::{BAD, GOOD, count, write_hint, write_json_line};
 
 /// What was checked so far, and where faults are written.
 pub(super) struct Verification<'a> {
@@ -82,7 +82,7 @@ impl<'a> Verification<'a> {
             };
             writeln!(out, "{checked}: {style}{result}{style:#}")?;
             if faults > 0 {
-                writeln!(out, "hint: {HEAL}")?;
+                write_hint(out, Some(HEAL))?;
             }
         }
         Ok(Outcome::yes_if(faults == 0))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pushkeys_daemon::service_manager;
 use pushkeys_keys::ErrorReport;
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -70,7 +70,7 @@ struct Daemon {
     sources: Sources,
     /// Where sshd's `RevokedKeys` points, if that is configured.
     revoked_keys_file: watch::Sender<Option<PathBuf>>,
-    config_error: Option<String>,
+    config_error: Option<ErrorReport>,
     is_ready: bool,
     unready_since: Instant,
     status_line: String,
@@ -83,7 +83,7 @@ impl Daemon {
         let answers = Arc::new(RevocationAnswers::default());
         let status = Arc::new(StatusStore::new(folder, path, Arc::clone(&answers)));
         let publisher = Arc::clone(&status);
-        tokio::spawn(async move { publisher.publish().await });
+        tokio::spawn(publisher.publish());
         let conflicts = Arc::new(ConflictWatch::default());
         tokio::spawn(Arc::clone(&conflicts).run(folder.as_path().into(), Arc::clone(&status)));
         if let Some(address) = &config.metrics {
@@ -123,7 +123,7 @@ impl Daemon {
                 }
                 is_changed = config != self.config;
                 if is_changed || is_hangup {
-                    tell_reloading();
+                    service_manager::reloading();
                     self.is_ready = false;
                     self.unready_since = Instant::now();
                 }
@@ -134,25 +134,23 @@ impl Daemon {
                     tracing::info!("configuration `{}` is in force", self.path.display());
                 }
             }
-            Err(error) => self.refuse(&ErrorReport::of(&error).to_string()),
+            Err(error) => self.refuse(ErrorReport::of(&error)),
         }
         self.sources.wake(is_hangup);
         is_changed
     }
 
     fn refuse_to_change(&mut self, setting: &str) {
-        self.refuse(&format!(
-            "`{setting}` in `{}` cannot change while the daemon runs; hint: systemctl restart pushkeys-syncd",
-            self.path.display()
-        ));
+        let what = format!("`{setting}` in `{}` cannot change while the daemon runs", self.path.display());
+        self.refuse(ErrorReport::hinted(&what, "systemctl restart pushkeys-syncd"));
     }
 
     /// The configuration before stays in force. The same fault is logged once.
-    fn refuse(&mut self, what: &str) {
-        if self.config_error.as_deref() != Some(what) {
-            tracing::error!("the configuration is refused, and the one before stays in force: {what}");
-            self.status.config_error(Some(what));
-            self.config_error = Some(what.to_owned());
+    fn refuse(&mut self, error: ErrorReport) {
+        if self.config_error.as_ref() != Some(&error) {
+            tracing::error!("the configuration is refused, and the one before stays in force: {error}");
+            self.status.config_error(Some(error.clone()));
+            self.config_error = Some(error);
         }
     }
 
@@ -161,27 +159,27 @@ impl Daemon {
     }
 
     fn tick(&mut self) {
-        if self.sources.stuck_for() <= STUCK_MAX && sd_notify::watchdog_enabled().is_some() {
-            tell(&[NotifyState::Watchdog]);
+        if self.sources.stuck_for() <= STUCK_MAX && service_manager::watchdog().is_some() {
+            service_manager::alive();
         }
         let has_waited = self.unready_since.elapsed() > READY_WAIT_MAX;
         if !self.is_ready && (has_waited || self.sources.are_settled()) {
             self.is_ready = true;
-            tell(&[NotifyState::Ready]);
+            service_manager::ready();
         }
         let line = self.status.line();
         if line != self.status_line {
-            tell(&[NotifyState::Status(&line)]);
+            service_manager::status(&line);
             self.status_line = line;
         }
     }
 
     async fn stop(&mut self) {
         tracing::info!("stopping");
-        tell(&[NotifyState::Stopping]);
+        service_manager::stopping();
         self.sources.stop().await;
         if let Err(error) = self.status.write() {
-            tracing::warn!("cannot write the last status: {error}");
+            tracing::warn!("the last status is not kept: {}", ErrorReport::of(&error));
         }
     }
 }
@@ -198,17 +196,5 @@ async fn serve_metrics(address: &pushkeys_daemon::metrics::Address, status: &Arc
             }));
         }
         Err(error) => tracing::error!("cannot serve metrics at `{address}`: {error}"),
-    }
-}
-
-fn tell_reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
-    }
-}
-
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("cannot tell systemd: {error}");
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
+use data_encoding::BASE64;
 use pushkeys_cache::status::{SourceStatus, State, Status};
 use pushkeys_keys::Fingerprint;
 
@@ -37,7 +37,7 @@ pub(crate) fn key(number: u64) -> (Fingerprint, String) {
     let point: EdwardsPoint = ED25519_BASEPOINT_POINT * Scalar::from(number + 1_000_000);
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend_from_slice(point.compress().as_bytes());
-    let text = format!("ssh-ed25519 {}", base64::engine::general_purpose::STANDARD.encode(&blob));
+    let text = format!("ssh-ed25519 {}", BASE64.encode(&blob));
     (Fingerprint::of(&blob), text)
 }
 
@@ -185,11 +185,14 @@ impl Host {
         })
     }
 
-    /// Waits until the last error of `source` holds `text`.
+    /// Waits until the last error of `source`, with its hint as a log line has it, holds `text`.
     #[track_caller]
     pub(crate) fn wait_for_error(&self, source: &str, text: &str) -> SourceStatus {
         self.wait_for(source, &format!("the error `{text}`"), |status| {
-            status.last_error.as_ref().is_some_and(|error| error.what.contains(text))
+            status.last_error.as_ref().is_some_and(|error| {
+                let hint = error.hint.as_deref().unwrap_or_default();
+                format!("{}; hint: {hint}", error.what).contains(text)
+            })
         })
     }
 
