@@ -1,5 +1,6 @@
 //! All keys of a service at one moment, as NDJSON between a header and a trailer.
 
+use data_encoding::HEXLOWER;
 use pushkeys_keys::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -55,7 +56,7 @@ impl SnapshotWriter {
 
     /// Appends the trailer to `out`, without which the snapshot never happened.
     pub fn finish(self, out: &mut Vec<u8>) {
-        let sha256 = hex(&self.digest.finalize());
+        let sha256 = HEXLOWER.encode(&self.digest.finalize());
         append(&WireTrailer { end: true, entries: self.entries, sha256: &sha256 }, out);
         out.push(b'\n');
     }
@@ -234,7 +235,7 @@ impl Content {
         if expected != self.entries {
             return Err(SnapshotError::Count { expected, found: self.entries });
         }
-        if sha256.as_ref() != hex(&std::mem::take(&mut self.digest).finalize()) {
+        if sha256.as_ref() != HEXLOWER.encode(&std::mem::take(&mut self.digest).finalize()) {
             return Err(SnapshotError::Digest);
         }
         if let State::Body(cursor) = std::mem::take(&mut self.state) {
@@ -262,16 +263,6 @@ struct WireTrailer<'a> {
     end: bool,
     entries: u64,
     sha256: &'a str,
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(digest.len() * 2);
-    for byte in digest {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -329,7 +320,7 @@ mod tests {
     /// `text` with the trailer that belongs to it, whatever its lines say.
     fn resealed(body: &str) -> String {
         let entries = body.lines().count() - 1;
-        let sha256 = hex(&Sha256::digest(body));
+        let sha256 = HEXLOWER.encode(&Sha256::digest(body));
         format!("{body}{{\"end\":true,\"entries\":{entries},\"sha256\":\"{sha256}\"}}\n")
     }
 

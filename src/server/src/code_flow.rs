@@ -140,9 +140,7 @@ pub(crate) enum RenewError {
 #[derive(Debug, Error)]
 pub(crate) enum CodeFlowError {
     /// Another browser, another session, too late, or for the second time.
-    #[error(
-        "this answer belongs to no attempt that was begun in this browser within 10 minutes, hint: begin again"
-    )]
+    #[error("this answer belongs to no attempt that was begun in this browser within 10 minutes")]
     NoAttempt,
     /// The person, or the other service, said no.
     #[error("the other service refused: {0}")]

@@ -11,7 +11,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, Hint, Hinted};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -186,6 +186,8 @@ fn raise_file_limit() {
     }
     let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
-        tracing::warn!("cannot raise the limit of open files: {error}, hint: LimitNOFILE= in the unit");
+        let hint = Hint::because("LimitNOFILE= in the unit", io::Error::from(error));
+        let error = Hinted::new("cannot raise the limit of open files", hint);
+        tracing::warn!("{}", ErrorReport::of(&error));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io, iter};
 
 use axum::http::{HeaderMap, StatusCode};
+use pushkeys_keys::Hint;
 use reqwest::{Client, RequestBuilder, Url};
 use rustls::CertificateError;
 use serde::Deserialize;
@@ -145,10 +146,13 @@ pub(crate) enum OutboundError {
     #[error("the answer of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong { url: String },
     /// Nothing that was meant for this service is sent to another.
-    #[error(
-        "`{url}` redirects elsewhere (status {status}), which is not followed, hint: configure the address that answers itself"
-    )]
-    Redirected { url: String, status: u16 },
+    #[error("`{url}` redirects elsewhere (status {status}), which is not followed")]
+    Redirected {
+        url: String,
+        status: u16,
+        #[source]
+        hint: Hint,
+    },
 }
 
 /// A whole answer that is no redirect.
@@ -197,7 +201,8 @@ impl Outbound {
         let mut response = self.0.execute(request).await.map_err(failed)?;
         let status = response.status();
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            return Err(OutboundError::Redirected { url: url.to_owned(), status: status.as_u16() });
+            let hint = Hint::new("configure the address that answers itself");
+            return Err(OutboundError::Redirected { url: url.to_owned(), status: status.as_u16(), hint });
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

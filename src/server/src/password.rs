@@ -32,9 +32,7 @@ pub(crate) struct Password(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum PasswordRefusal {
     /// Fewer than [`PASSWORD_CHARACTERS_MIN`].
-    #[error(
-        "the password has fewer than {PASSWORD_CHARACTERS_MIN} characters, hint: take a few random words"
-    )]
+    #[error("the password has fewer than {PASSWORD_CHARACTERS_MIN} characters: take a few random words")]
     TooShort,
     /// More than [`PASSWORD_BYTES_MAX`].
     #[error("the password is longer than {PASSWORD_BYTES_MAX} bytes")]

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
 use pushkeys_files::{Attributes, Trust, WriteFileError};
@@ -96,7 +97,7 @@ pub(crate) struct Token(String);
 impl Token {
     /// A new token of 256 random bits in hexadecimal behind `prefix` and an underscore.
     pub(crate) fn new(prefix: &str) -> Result<Self, RandomError> {
-        Ok(Self(format!("{prefix}_{}", hex(&random_bytes::<SECRET_BYTES>()?))))
+        Ok(Self(format!("{prefix}_{}", HEXLOWER.encode(&random_bytes::<SECRET_BYTES>()?))))
     }
 
     /// The text.
@@ -123,7 +124,7 @@ impl TokenDigest {
 
     /// The same in hexadecimal.
     pub(crate) fn to_hex(self) -> String {
-        hex(&self.0)
+        HEXLOWER.encode(&self.0)
     }
 
     /// The bytes to store.
@@ -171,7 +172,7 @@ impl ServiceSecret {
     pub(crate) fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
         match Self::load(path) {
             Err(SecretFileError::Missing(_)) => {
-                let text = hex(&random_bytes::<SECRET_BYTES>()?) + "\n";
+                let text = HEXLOWER.encode(&random_bytes::<SECRET_BYTES>()?) + "\n";
                 // Of processes that start at the same moment, whoever comes second uses the first one's.
                 pushkeys_files::create(path, text.as_bytes(), Attributes::mode(SECRET_FILE_MODE))
                     .map_err(SecretFileError::Make)?;
@@ -183,7 +184,7 @@ impl ServiceSecret {
 
     /// The secret in the file at `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, SecretFileError> {
-        let text = match pushkeys_files::read_text(path, Trust::PRIVATE, SECRET_FILE_BYTES_MAX) {
+        let text = match pushkeys_files::read_text(path, Trust::OWNER.private(), SECRET_FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.is_missing() => return Err(SecretFileError::Missing(path.to_owned())),
             Err(error) => return Err(SecretFileError::Read(of_service_user(error))),
@@ -192,12 +193,13 @@ impl ServiceSecret {
             path: path.to_owned(),
             hint: Hint::new("restore it from a backup, or remove it and issue all OAuth tokens again"),
         };
-        unhex(text.trim_end()).ok_or_else(content).map(Self)
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.trim_end().as_bytes()).ok();
+        bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(content).map(Self)
     }
 
     /// The secret that belongs to the OAuth token `oauth_token`: 64 hexadecimal digits.
     pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
-        hex(&self.derived("oauth token secret", oauth_token))
+        HEXLOWER.encode(&self.derived("oauth token secret", oauth_token))
     }
 
     /// What seals for `purpose`, which no two uses share.
@@ -219,23 +221,6 @@ impl ServiceSecret {
         hmac.update(input.as_bytes());
         hmac.finalize().into_bytes().into()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {
-    if text.len() != 2 * SECRET_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; SECRET_BYTES];
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

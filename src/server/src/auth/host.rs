@@ -2,6 +2,7 @@
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use super::authenticator::Authenticator;
@@ -10,23 +11,27 @@ use crate::secret::TokenDigest;
 use crate::store::{HostCredentialNumber, HostId, HostName, HostUse, StoreError};
 use crate::tls::{CertificateRefusal, ShownCertificate};
 
+const ADD_HOST: &str = "pushkeys-server host add NAME";
+
 /// Why no host was recognised.
 #[derive(Debug, Error)]
 pub(crate) enum HostAuthError {
     /// Neither a token nor a certificate.
-    #[error("this needs a host's token or client certificate, hint: pushkeys-server host add NAME")]
-    Missing,
+    #[error("this needs a host's token or client certificate")]
+    Missing(#[source] Hint),
     /// Nobody's: wrong, revoked, or an account's.
-    #[error("no host has this token, hint: pushkeys-server host add NAME")]
-    Token,
+    #[error("no host has this token")]
+    Token(#[source] Hint),
     /// Expired, of an unknown authority, or not for clients.
     #[error("the client certificate is refused")]
     Certificate(#[from] CertificateRefusal),
     /// A good certificate that nobody has registered.
-    #[error(
-        "no host is known by a client certificate for {names}, hint: pushkeys-server host add NAME --certificate"
-    )]
-    Name { names: String },
+    #[error("no host is known by a client certificate for {names}")]
+    Name {
+        names: String,
+        #[source]
+        hint: Hint,
+    },
     /// It would have to be guessed which host it is.
     #[error("the client certificate is in the names of two hosts, `{one}` and `{other}`")]
     TwoHosts { one: HostName, other: HostName },
@@ -52,13 +57,14 @@ impl Authenticator {
         certificate: Option<&ShownCertificate>,
     ) -> Result<KnownHost, HostAuthError> {
         if !headers.contains_key(AUTHORIZATION) {
-            let certificate = certificate.ok_or(HostAuthError::Missing)?;
+            let certificate = certificate.ok_or_else(|| HostAuthError::Missing(Hint::new(ADD_HOST)))?;
             let HostUse { host, credential } = self.host_of_certificate(certificate).await?;
             return Ok(KnownHost { host, credential, certificate: Some(certificate.clone()) });
         }
-        let Ok(Credential::Bearer(token)) = Credential::of(headers) else { return Err(HostAuthError::Token) };
+        let unknown = || HostAuthError::Token(Hint::new(ADD_HOST));
+        let Ok(Credential::Bearer(token)) = Credential::of(headers) else { return Err(unknown()) };
         let known = self.store.use_of_host_token(TokenDigest::of(token)).await?;
-        let HostUse { host, credential } = known.ok_or(HostAuthError::Token)?;
+        let HostUse { host, credential } = known.ok_or_else(unknown)?;
         Ok(KnownHost { host, credential, certificate: None })
     }
 
@@ -77,6 +83,9 @@ impl Authenticator {
         }
         let names =
             || names.iter().map(|name| format!("`{}`", pushkeys_keys::escape(name))).collect::<Vec<_>>();
-        known.map(|(_, known)| known).ok_or_else(|| HostAuthError::Name { names: names().join(", ") })
+        known.map(|(_, known)| known).ok_or_else(|| HostAuthError::Name {
+            names: names().join(", "),
+            hint: Hint::new("pushkeys-server host add NAME --certificate"),
+        })
     }
 }

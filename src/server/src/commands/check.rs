@@ -18,15 +18,24 @@ struct Finding {
     what: &'static str,
     ok: bool,
     detail: String,
+    /// What to do about what is wrong.
+    hint: Option<String>,
+    /// Both in one line, for people.
+    #[serde(skip)]
+    line: String,
 }
 
 impl Finding {
     fn good(what: &'static str, detail: impl Into<String>) -> Self {
-        Self { what, ok: true, detail: detail.into() }
+        Self::of(what, true, ErrorReport::of_message(&detail.into()))
     }
 
     fn bad(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { what, ok: false, detail: ErrorReport::of(error).to_string() }
+        Self::of(what, false, ErrorReport::of(error))
+    }
+
+    fn of(what: &'static str, ok: bool, report: ErrorReport) -> Self {
+        Self { what, ok, detail: report.text(), line: report.to_string(), hint: report.hint }
     }
 }
 
@@ -44,7 +53,7 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answe
     }
     output.list(&findings, &["WHAT", "STATE", "DETAIL"], |finding| {
         let state = if finding.ok { "ok" } else { "wrong" };
-        vec![finding.what.to_owned(), state.to_owned(), finding.detail.clone()]
+        vec![finding.what.to_owned(), state.to_owned(), finding.line.clone()]
     })?;
     Ok(if findings.iter().all(|finding| finding.ok) { Answer::Yes } else { Answer::No })
 }
@@ -96,7 +105,7 @@ async fn database(config: &Config) -> Finding {
     store.close().await;
     match checked {
         Ok(damage) if damage == "ok" => Finding::good("database", "is whole, and its schema is up to date"),
-        Ok(damage) => Finding { what: "database", ok: false, detail: damage },
+        Ok(damage) => Finding::of("database", false, ErrorReport::of_message(&damage)),
         Err(error) => Finding::bad("database", &error),
     }
 }

@@ -1,6 +1,7 @@
 //! `host add | list | rotate | revoke`
 
 use clap::Subcommand;
+use pushkeys_keys::Hinted;
 use serde::Serialize;
 
 use super::output::Output;
@@ -84,7 +85,9 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         }
         Command::Revoke { name } => {
             if !store.revoke_host(&name).await? {
-                anyhow::bail!("there is no host `{name}`, hint: pushkeys-server host list");
+                return Err(
+                    Hinted::new(format!("there is no host `{name}`"), "pushkeys-server host list").into()
+                );
             }
             output.answer(&serde_json::json!({ "name": name.as_str() }), &format!("revoked {name}"))?;
         }
@@ -104,15 +107,15 @@ fn new_credential(
         return Ok((NewHostCredential::Token(token.digest()), Some(token)));
     }
     let authorities = config.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
-    anyhow::ensure!(
-        authorities.is_some(),
-        "no client is asked for a certificate, hint: name the authorities that sign them in `client_ca` in [tls]"
-    );
-    anyhow::ensure!(
-        !name.as_str().bytes().any(|byte| byte.is_ascii_uppercase()),
-        "certificates are compared in lower case, hint: pushkeys-server host add {} --certificate",
-        name.as_str().to_ascii_lowercase()
-    );
+    if authorities.is_none() {
+        let hint = "name the authorities that sign them in `client_ca` in [tls]";
+        return Err(Hinted::new("no client is asked for a certificate", hint).into());
+    }
+    if name.as_str().bytes().any(|byte| byte.is_ascii_uppercase()) {
+        let lower = name.as_str().to_ascii_lowercase();
+        let hint = format!("pushkeys-server host add {lower} --certificate");
+        return Err(Hinted::new("certificates are compared in lower case", hint).into());
+    }
     Ok((NewHostCredential::Certificate, None))
 }
 

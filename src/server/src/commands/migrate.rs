@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use pushkeys_keys::ErrorReport;
 use serde_json::json;
 
 use super::output::Output;
@@ -55,7 +56,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) 
     let moved =
         target.database().transfer_from(&config.database, &to, tell).await.context("nothing was moved")?;
     target.close().await;
-    let text = format!("{moved} rows moved, hint: set `database = \"{to}\"` and start the service");
-    output.answer(&json!({ "rows": moved }), &text)?;
+    let next = format!("set `database = \"{to}\"` and start the service");
+    let report = ErrorReport::hinted(&format!("{moved} rows moved"), &next);
+    output.answer(&json!({ "rows": moved }), &report.lines())?;
     Ok(Answer::Yes)
 }

@@ -85,7 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("pushkeys-server: {}", ErrorReport::of(error.as_ref()));
+            eprintln!("error: {}", ErrorReport::of(error.as_ref()).lines());
             ExitCode::FAILURE
         }
     }

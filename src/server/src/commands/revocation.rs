@@ -1,14 +1,13 @@
 //! `revocation list | confirm | dismiss`
 
 use clap::Subcommand;
+use pushkeys_keys::Hinted;
 use serde::Serialize;
 
 use super::output::Output;
 use super::shared::{Answer, open_store};
 use crate::config::Config;
 use crate::store::{ReportedRevocation, Store};
-
-const NO_SUCH: &str = "hint: pushkeys-server revocation list";
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -42,7 +41,7 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::List => list(&store, output).await?,
         Command::Confirm { id } => {
             let Some(changes) = store.confirm_revocation(&id).await? else {
-                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", pushkeys_keys::escape(&id));
+                return Err(no_such(&id).into());
             };
             let removed: Vec<String> = changes.iter().map(|change| change.fingerprint.to_string()).collect();
             let value = serde_json::json!({ "id": id, "removed": removed });
@@ -50,13 +49,17 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         }
         Command::Dismiss { id } => {
             if !store.dismiss_revocation(&id).await? {
-                anyhow::bail!("there is no revocation `{}`, {NO_SUCH}", pushkeys_keys::escape(&id));
+                return Err(no_such(&id).into());
             }
             output.answer(&serde_json::json!({ "id": id }), &format!("kept what `{id}` is about"))?;
         }
     }
     store.close().await;
     Ok(Answer::Yes)
+}
+
+fn no_such(id: &str) -> Hinted {
+    Hinted::new(format!("there is no revocation `{id}`"), "pushkeys-server revocation list")
 }
 
 async fn list(store: &Store, output: Output) -> anyhow::Result<()> {

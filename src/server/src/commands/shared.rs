@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::database::Open;
 use crate::store::{Account, Store};
+use pushkeys_keys::Hinted;
 
 /// What a command answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,6 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
 pub(super) async fn find_account(store: &Store, wanted: &str) -> anyhow::Result<Account> {
     let found = store.find_account(wanted).await?;
     found.ok_or_else(|| {
-        anyhow::anyhow!(
-            "there is no account `{}`, hint: pushkeys-server account list",
-            pushkeys_keys::escape(wanted)
-        )
+        Hinted::new(format!("there is no account `{wanted}`"), "pushkeys-server account list").into()
     })
 }

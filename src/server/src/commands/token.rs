@@ -1,7 +1,7 @@
 //! `token add | list | revoke`
 
 use clap::Subcommand;
-use pushkeys_keys::Name;
+use pushkeys_keys::{Hinted, Name};
 use serde::Serialize;
 
 use super::output::Output;
@@ -61,7 +61,8 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::Revoke { token_id } => {
             let shown = pushkeys_keys::escape(&token_id);
             if !store.revoke_token(None, &token_id, &Actor::operator()).await? {
-                anyhow::bail!("there is no token `{shown}`, hint: pushkeys-server token list ACCOUNT");
+                let what = format!("there is no token `{token_id}`");
+                return Err(Hinted::new(what, "pushkeys-server token list ACCOUNT").into());
             }
             output.answer(&serde_json::json!({ "id": token_id }), &format!("revoked {shown}"))?;
         }

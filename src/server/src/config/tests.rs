@@ -99,7 +99,7 @@ fn what_is_wrong_is_named_with_its_line() {
     };
     check("\nlisten_on = 1", 0o600, "unknown field `listen_on`");
     check("\nlisten_on = 1", 0o600, "line 2");
-    check("heartbeat = \"5 parsecs\"", 0o600, "is not a duration");
+    check("heartbeat = \"5 parsecs\"", 0o600, "a length of time is written like 500ms");
     check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
     check("public_url = \"keys.example.com\"", 0o600, "is not a URL such as");
     check("allowed_origins = [\"*\"]", 0o600, "is not an origin such as");

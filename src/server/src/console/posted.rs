@@ -74,14 +74,7 @@ async fn read(request: Request, console: &Console, by: &Visitor) -> Result<Field
     // The only other reason is a client that broke off, which reads no answer.
     let too_large = |_| by.refused(StatusCode::PAYLOAD_TOO_LARGE, by.texts().too_large);
     let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(too_large)?;
-    let text = String::from_utf8_lossy(&body);
-    let pairs = text.split('&').filter(|pair| !pair.is_empty()).take(FIELDS_MAX);
-    let fields = pairs.filter_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decode = |text: &str| crate::percent::decode(&text.replace('+', " "));
-        Some((decode(name)?, decode(value)?))
-    });
-    Ok(Fields(fields.collect()))
+    Ok(Fields(form_urlencoded::parse(&body).into_owned().take(FIELDS_MAX).collect()))
 }
 
 /// Whether a page of ours sent it: a browser says so in one of two headers, and does not let pages change them.

@@ -65,7 +65,7 @@ pub(super) fn sign_in(error: &SignInError, label: &str, texts: &Messages) -> (St
             let values = [("name", label), ("reason", reason.as_str())];
             (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
         }
-        SignInError::IdToken(IdTokenError::NoAuthTime | IdTokenError::OldAuthTime { .. }) => {
+        SignInError::IdToken(IdTokenError::NoAuthTime(_) | IdTokenError::OldAuthTime { .. }) => {
             (StatusCode::FORBIDDEN, fill(texts.oidc_not_anew, &[("name", label)]))
         }
         SignInError::IdToken(_) | SignInError::Issuer => {

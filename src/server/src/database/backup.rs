@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pushkeys_files::WriteFileError;
+use pushkeys_keys::{Hint, shell_word};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use thiserror::Error;
@@ -18,11 +19,8 @@ use super::url::DatabaseUrl;
 #[derive(Debug, Error)]
 pub(crate) enum BackUpError {
     /// PostgreSQL has programs for it.
-    #[error(
-        "pushkeys-server copies SQLite databases only, hint: pg_dump --format=custom --file={} '{url}'",
-        file.display()
-    )]
-    Postgres { file: PathBuf, url: DatabaseUrl },
+    #[error("pushkeys-server copies SQLite databases only")]
+    Postgres(#[source] Hint),
     /// It exists, or cannot be made or written.
     #[error("cannot write the copy `{}`", file.display())]
     File { file: PathBuf, source: io::Error },
@@ -39,7 +37,9 @@ impl Database {
     /// says that it is one: whoever opens it in place of the database begins a new epoch.
     pub(crate) async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
         let Self::Sqlite { write, .. } = self else {
-            return Err(BackUpError::Postgres { file: file.to_owned(), url: url.clone() });
+            let file = shell_word(&file.to_string_lossy());
+            let hint = format!("pg_dump --format=custom --file={file} {}", shell_word(&url.to_string()));
+            return Err(BackUpError::Postgres(Hint::new(hint)));
         };
         let failed = |source| BackUpError::File { file: file.to_owned(), source };
         // SQLite fills an empty file, and would make a missing one for everybody to read.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use pushkeys_files::Untrusted;
+use pushkeys_keys::Hint;
 use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
@@ -26,8 +27,8 @@ pub(crate) enum OpenError {
     #[error("cannot open the database `{url}`")]
     Connect { url: DatabaseUrl, source: sqlx::Error },
     /// The server did not prove who it is, or cannot speak TLS.
-    #[error("cannot open the database `{url}` over TLS\nhint: {hint}")]
-    Tls { url: DatabaseUrl, hint: &'static str, source: sqlx::Error },
+    #[error("cannot open the database `{url}` over TLS")]
+    Tls { url: DatabaseUrl, source: Hint },
     /// A file that TLS needs: missing, or for others too.
     #[error("cannot use `{}`, which the database URL names", path.display())]
     Certificate { path: PathBuf, source: Box<FileError> },
@@ -35,34 +36,35 @@ pub(crate) enum OpenError {
     #[error("cannot use the database password in `{}`", path.display())]
     Password { path: PathBuf, source: Box<FileError> },
     /// A PostgreSQL without what we use.
-    #[error("the server of the database `{url}` is PostgreSQL {}, hint: version {} or newer is needed", version / 10_000, version_min / 10_000)]
+    #[error("the server of the database `{url}` is PostgreSQL {}", version / 10_000)]
     TooOld {
         url: DatabaseUrl,
         /// Such as 150004 for 15.4.
         version: u32,
-        /// The oldest that serves.
-        version_min: u32,
+        /// Names the oldest that serves.
+        #[source]
+        hint: Hint,
     },
     /// Names would not come back as they were given.
-    #[error(
-        "the database `{url}` has the encoding {encoding}, hint: createdb --encoding=UTF8 --template=template0"
-    )]
+    #[error("the database `{url}` has the encoding {encoding}")]
     Encoding {
         url: DatabaseUrl,
         /// What it has instead of UTF8.
         encoding: String,
+        #[source]
+        hint: Hint,
     },
     /// The schema could not be brought up to date.
     #[error("cannot bring the schema of the database `{url}` up to date")]
     Migrate { url: DatabaseUrl, source: MigrateError },
     /// The schema is not this version's.
-    #[error(
-        "the schema of the database `{url}` has version {found}, this program's is {expected}, hint: `pushkeys-server serve` brings an older one up to date"
-    )]
+    #[error("the schema of the database `{url}` has version {found}, this program's is {expected}")]
     Schema {
         url: DatabaseUrl,
         /// The newest step that was applied; 0: none.
         found: i64,
         expected: i64,
+        #[source]
+        hint: Hint,
     },
 }

@@ -1,5 +1,6 @@
 //! The schema: brought up to date, or checked. [`super::statement`] says how to add a step.
 
+use pushkeys_keys::Hint;
 use sqlx::migrate::Migrator;
 
 use super::connection::Database;
@@ -37,7 +38,8 @@ pub(super) async fn check(database: &Database, url: &DatabaseUrl) -> Result<(), 
     if found == expected {
         return Ok(());
     }
-    Err(OpenError::Schema { url: url.clone(), found, expected })
+    let hint = Hint::new("`pushkeys-server serve` brings an older one up to date");
+    Err(OpenError::Schema { url: url.clone(), found, expected, hint })
 }
 
 /// PostgreSQL's `undefined_table`; SQLite has nothing but its message.

@@ -5,6 +5,7 @@ use super::error::OpenError;
 use super::statement::sql;
 use super::url::DatabaseUrl;
 use super::{migrations, postgres, sqlite};
+use pushkeys_keys::Hint;
 
 /// What opening may do to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Database {
 fn failed_connection(url: &DatabaseUrl, source: sqlx::Error) -> OpenError {
     let url = url.clone();
     match postgres::tls_hint(&source) {
-        Some(hint) => OpenError::Tls { url, hint, source },
+        Some(hint) => OpenError::Tls { url, source: Hint::because(hint, source) },
         None => OpenError::Connect { url, source },
     }
 }

@@ -4,6 +4,7 @@ use std::env;
 use std::path::Path;
 use std::time::Duration;
 
+use pushkeys_keys::Hint;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
@@ -105,10 +106,12 @@ pub(super) async fn check_server(database: &Database, url: &DatabaseUrl) -> Resu
     let described = describe(write).await;
     let (version, encoding) = described.map_err(|source| OpenError::Connect { url: url.clone(), source })?;
     if version < VERSION_MIN {
-        return Err(OpenError::TooOld { url: url.clone(), version, version_min: VERSION_MIN });
+        let hint = Hint::new(format!("version {} or newer is needed", VERSION_MIN / 10_000));
+        return Err(OpenError::TooOld { url: url.clone(), version, hint });
     }
     if encoding != "UTF8" {
-        return Err(OpenError::Encoding { url: url.clone(), encoding });
+        let hint = Hint::new("createdb --encoding=UTF8 --template=template0");
+        return Err(OpenError::Encoding { url: url.clone(), encoding, hint });
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub(super) fn prepare_file(path: &Path, is_made: bool) -> Result<(), OpenError> 
         .open(path)
         .map_err(failed)?;
     let stat = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
-    Ok(Trust::PRIVATE.check(path, &stat)?)
+    Ok(Trust::OWNER.private().check(path, &stat)?)
 }
 
 fn connect_options(path: &Path) -> SqliteConnectOptions {

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use futures_util::TryStreamExt as _;
+use pushkeys_keys::Hint;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -32,24 +34,27 @@ pub(crate) enum TransferError {
     )]
     Kinds { from: DatabaseUrl, to: DatabaseUrl },
     /// What it wrote after the copy would be lost.
-    #[error(
-        "something has the database `{url}` open, hint: stop the service first: systemctl stop pushkeys-server.socket pushkeys-server.service"
-    )]
-    InUse { url: DatabaseUrl, source: sqlx::Error },
+    #[error("something has the database `{url}` open")]
+    InUse { url: DatabaseUrl, source: Hint },
     /// It would be mixed up.
-    #[error(
-        "the new database holds rows in `{table}` already, hint: name an empty one: createdb --encoding=UTF8 NAME"
-    )]
-    NotEmpty { table: String },
+    #[error("the new database holds rows in `{table}` already")]
+    NotEmpty {
+        table: String,
+        #[source]
+        hint: Hint,
+    },
     /// Reading or writing failed.
     #[error("cannot move the table `{table}`")]
     Table { table: String, source: sqlx::Error },
     /// Something there changes, drops or adds rows.
-    #[error(
-        "the table `{table}` is not what was sent: {sent} rows were, and {found} are there, hint: name a database without \
-         triggers and rules of others: createdb --encoding=UTF8 NAME"
-    )]
-    Contents { table: String, sent: u64, found: u64 },
+    #[error("the table `{table}` is not what was sent: {sent} rows were, and {found} are there")]
+    Contents {
+        table: String,
+        sent: u64,
+        found: u64,
+        #[source]
+        hint: Hint,
+    },
     /// Before the first table, or after the last.
     #[error("cannot begin or end the transaction in the new database")]
     Transaction(#[source] sqlx::Error),
@@ -96,8 +101,10 @@ async fn transfer(
     mut progress: impl FnMut(TransferProgress<'_>),
 ) -> Result<u64, TransferError> {
     let url = DatabaseUrl::Sqlite(path.to_owned());
-    let mut source =
-        sqlite::connect_alone(path).await.map_err(|source| TransferError::InUse { url, source })?;
+    let mut source = sqlite::connect_alone(path).await.map_err(|source| {
+        let stop = "stop the service first: systemctl stop pushkeys-server.socket pushkeys-server.service";
+        TransferError::InUse { url, source: Hint::because(stop, source) }
+    })?;
     let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
     let origin = origin(&mut transaction).await.map_err(TransferError::Transaction)?;
     // The caller has seen to it that the target is PostgreSQL.
@@ -175,7 +182,11 @@ async fn check_empty(to: &mut PgConnection, table: &str) -> Result<(), TransferE
     let filled = if table == "service" { " WHERE sequence > 0" } else { "" };
     let exists = AssertSqlSafe(format!("SELECT EXISTS (SELECT 1 FROM {table}{filled})"));
     let exists: bool = sqlx::query_scalar(exists).fetch_one(to).await.map_err(of_table(table))?;
-    if exists { Err(TransferError::NotEmpty { table: table.to_owned() }) } else { Ok(()) }
+    if !exists {
+        return Ok(());
+    }
+    let hint = Hint::new("name an empty one: createdb --encoding=UTF8 NAME");
+    Err(TransferError::NotEmpty { table: table.to_owned(), hint })
 }
 
 async fn execute(to: &mut PgConnection, table: &str, statement: &'static str) -> Result<(), TransferError> {
@@ -202,7 +213,13 @@ async fn move_table(
     if found == sent {
         Ok(sent.count)
     } else {
-        Err(TransferError::Contents { table: name.to_owned(), sent: sent.count, found: found.count })
+        let hint = "name a database without triggers and rules of others: createdb --encoding=UTF8 NAME";
+        Err(TransferError::Contents {
+            table: name.to_owned(),
+            sent: sent.count,
+            found: found.count,
+            hint: Hint::new(hint),
+        })
     }
 }
 
@@ -261,7 +278,7 @@ fn push_row(row: &SqliteRow, line: &mut String) -> sqlx::Result<()> {
             "TEXT" => push_text(line, row.try_get(at)?),
             "BLOB" => {
                 line.push_str("\\\\x");
-                row.try_get::<&[u8], _>(at)?.iter().for_each(|byte| push(line, format_args!("{byte:02x}")));
+                HEXLOWER.encode_append(row.try_get(at)?, line);
             }
             "" => line.push_str("\\N"),
             other => return Err(sqlx::Error::Protocol(format!("a value of the type {other}"))),

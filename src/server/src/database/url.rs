@@ -36,11 +36,11 @@ pub(crate) enum ParseDatabaseUrlError {
     #[error("a database URL begins with sqlite:///path or postgres://host")]
     Scheme,
     /// It would depend on where the service was started.
-    #[error("the path of `{}` is not absolute, hint: sqlite:///path has three slashes", pushkeys_keys::escape(.0))]
+    #[error("the path of `{}` is not absolute: sqlite:///path has three slashes", pushkeys_keys::escape(.0))]
     Relative(String),
     /// Whoever reads the configuration, or a list of processes, would read it.
     #[error(
-        "the database URL holds a password, hint: put it into a file, and name that in `database_password_file` or PGPASSFILE"
+        "the database URL holds a password: put it into a file, and name that in `database_password_file` or PGPASSFILE"
     )]
     Password,
     /// Not what sqlx reads.
@@ -50,7 +50,7 @@ pub(crate) enum ParseDatabaseUrlError {
     Postgres,
     /// What it says of TLS may mean none.
     #[error(
-        "with this `sslmode` a server on another machine may be spoken to in plain text, hint: sslmode=verify-full, or sslmode=disable if all on the way may read passwords and keys"
+        "with this `sslmode` a server on another machine may be spoken to in plain text: say sslmode=verify-full, or sslmode=disable if all on the way may read passwords and keys"
     )]
     MaybePlain,
 }

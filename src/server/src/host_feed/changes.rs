@@ -49,7 +49,9 @@ pub(super) async fn serve(
     }
     let begin = Begin::of(&headers, &state);
     if let Begin::Ahead = begin {
-        tracing::error!(%host, head = %state.head, "the host `{host}` knows of changes that are not in the database, hint: if it was restored, pushkeys-server new-epoch");
+        let what = format!("the host `{host}` knows of changes that are not in the database");
+        let report = ErrorReport::hinted(&what, "if it was restored, pushkeys-server new-epoch");
+        tracing::error!(%host, head = %state.head, "{report}");
     }
     tracing::info!(%host, head = %state.head, ?begin, "the stream of the host `{host}` begins");
     let stream = HostStream {

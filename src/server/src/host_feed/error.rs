@@ -28,7 +28,7 @@ impl IntoResponse for FeedError {
     fn into_response(self) -> Response {
         let text = match self {
             Self::Unauthorized(error) => {
-                let text = format!("{}\n", ErrorReport::of(&error));
+                let text = ErrorReport::of(&error).lines() + "\n";
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
             }
             Self::Malformed(why) => {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::{AsyncTransport as _, Message};
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, Hint};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +57,12 @@ enum SendError {
     #[error("the mail server took too long")]
     TooSlow,
     // What it says holds its cause already.
-    #[error("{0}{hint}", hint = transport::hint(.0))]
-    Smtp(lettre::transport::smtp::Error),
+    #[error("{error}")]
+    Smtp {
+        error: lettre::transport::smtp::Error,
+        #[source]
+        hint: Option<Hint>,
+    },
 }
 
 impl SendError {
@@ -67,7 +71,7 @@ impl SendError {
         match self {
             Self::Address(_) | Self::Message(_) => true,
             Self::TooSlow => false,
-            Self::Smtp(error) => matches!(transport::status(error), Some(550 | 551 | 553)),
+            Self::Smtp { error, .. } => matches!(transport::status(error), Some(550 | 551 | 553)),
         }
     }
 
@@ -77,7 +81,7 @@ impl SendError {
         match self {
             Self::Address(_) | Self::Message(_) => false,
             Self::TooSlow => true,
-            Self::Smtp(error) => {
+            Self::Smtp { error, .. } => {
                 matches!(transport::status(error), None | Some(421 | 432 | 454 | 530 | 534 | 535 | 538))
             }
         }
@@ -195,7 +199,10 @@ impl Sender {
     async fn send(&self, mail: &WaitingMail) -> Result<(), SendError> {
         let message = self.message(mail)?;
         let sent = timeout(SEND_TIME_MAX, self.transport.send(message)).await;
-        sent.map_err(|_| SendError::TooSlow)?.map(drop).map_err(SendError::Smtp)
+        sent.map_err(|_| SendError::TooSlow)?.map(drop).map_err(|error| {
+            let hint = transport::hint(&error);
+            SendError::Smtp { error, hint }
+        })
     }
 
     fn message(&self, mail: &WaitingMail) -> Result<Message, SendError> {

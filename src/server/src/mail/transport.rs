@@ -7,6 +7,7 @@ use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls as LettreTls, TlsParameters};
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
+use pushkeys_keys::Hint;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
 
@@ -47,8 +48,13 @@ pub(crate) enum CheckError {
     #[error("the mail server `{host}` did not answer within {} s", CHECK_TIME_MAX.as_secs())]
     TooSlow { host: String },
     /// It is away, is not who it should be, or does not let us in. What lettre says holds its cause already.
-    #[error("the mail server `{host}` cannot be used: {error}{hint}", hint = hint(error))]
-    Refused { host: String, error: Error },
+    #[error("the mail server `{host}` cannot be used: {error}")]
+    Refused {
+        host: String,
+        error: Error,
+        #[source]
+        hint: Option<Hint>,
+    },
     /// It hung up.
     #[error("the mail server `{host}` lets us in and then does not answer")]
     Silent { host: String },
@@ -60,7 +66,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), CheckError> {
     match timeout(CHECK_TIME_MAX, transport.test_connection()).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(CheckError::Silent { host: host() }),
-        Ok(Err(error)) => Err(CheckError::Refused { host: host(), error }),
+        Ok(Err(error)) => Err(CheckError::Refused { host: host(), hint: hint(&error), error }),
         Err(_) => Err(CheckError::TooSlow { host: host() }),
     }
 }
@@ -99,13 +105,12 @@ pub(super) fn status(error: &Error) -> Option<u16> {
     error.status().map(u16::from)
 }
 
-/// What to do about a server that did not prove who it is, after what is wrong.
-pub(super) fn hint(error: &Error) -> &'static str {
-    match rejected_certificate(error) {
-        Some(fault) if is_about_name(fault) => {
-            "\nhint: `smtp.host` is to be one of the names in the server's certificate"
-        }
-        Some(_) => "\nhint: name the authority that signed the server's certificate in `smtp.ca_file`",
-        None => "",
-    }
+/// What to do about a server that did not prove who it is.
+pub(super) fn hint(error: &Error) -> Option<Hint> {
+    let hint = if is_about_name(rejected_certificate(error)?) {
+        "`smtp.host` is to be one of the names in the server's certificate"
+    } else {
+        "name the authority that signed the server's certificate in `smtp.ca_file`"
+    };
+    Some(Hint::new(hint))
 }

@@ -3,6 +3,7 @@
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use pushkeys_keys::Hint;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
@@ -51,11 +52,8 @@ pub(crate) enum IdTokenError {
     #[error("the provider's ID token has no subject that can be stored")]
     Subject,
     /// It was asked for, so the provider had to say it (OpenID Connect Core, section 2).
-    #[error(
-        "the provider's ID token does not say when the person signed in (`auth_time`), hint: let the provider send the \
-         claim, or set `oidc.require_auth_time = false`"
-    )]
-    NoAuthTime,
+    #[error("the provider's ID token does not say when the person signed in (`auth_time`)")]
+    NoAuthTime(#[source] Hint),
     /// The provider asked nobody anew, whatever it was asked to do.
     #[error("the provider answered from a session of before: the person signed in there {age_s} s too early")]
     OldAuthTime {
@@ -63,10 +61,12 @@ pub(crate) enum IdTokenError {
         age_s: i64,
     },
     /// Its clock is wrong, or ours.
-    #[error("the provider's ID token says that the person will sign in in {ahead_s} s, hint: set the clocks")]
+    #[error("the provider's ID token says that the person will sign in in {ahead_s} s")]
     FutureAuthTime {
         /// How far off.
         ahead_s: i64,
+        #[source]
+        hint: Hint,
     },
 }
 
@@ -96,7 +96,7 @@ impl Claims {
         let auth_time_s = self.0.get("auth_time").and_then(Value::as_i64);
         let ahead_s = auth_time_s.map_or(0, |auth_time_s| auth_time_s.saturating_sub(now_s));
         if ahead_s > CLOCK_SKEW_S.cast_signed() {
-            return Err(IdTokenError::FutureAuthTime { ahead_s });
+            return Err(IdTokenError::FutureAuthTime { ahead_s, hint: Hint::new("set the clocks") });
         }
         Ok(auth_time_s)
     }
@@ -104,7 +104,10 @@ impl Claims {
 
 /// Refuses a sign-in at the provider that was before `begun_at_s`, when the person was asked to sign in once more.
 pub(super) fn check_is_new(auth_time_s: Option<i64>, begun_at_s: i64) -> Result<(), IdTokenError> {
-    let auth_time_s = auth_time_s.ok_or(IdTokenError::NoAuthTime)?;
+    let auth_time_s = auth_time_s.ok_or_else(|| {
+        let hint = "let the provider send the claim, or set `oidc.require_auth_time = false`";
+        IdTokenError::NoAuthTime(Hint::new(hint))
+    })?;
     let age_s = begun_at_s.saturating_sub(auth_time_s);
     if age_s > CLOCK_SKEW_S.cast_signed() { Err(IdTokenError::OldAuthTime { age_s }) } else { Ok(()) }
 }
@@ -252,7 +255,7 @@ mod tests {
         check(json!(NOW_S), Ok(Some(NOW_S)));
         check(json!(NOW_S + 60), Ok(Some(NOW_S + 60)));
         check(json!(NOW_S + 61), Err("in 61 s"));
-        check(json!(i64::MAX), Err("set the clocks"));
+        check(json!(i64::MAX), Err("will sign in in 9223372036853775807 s"));
         check(json!("yesterday"), Ok(None));
         check(Value::Null, Ok(None));
         assert!(check_is_new(Some(NOW_S), NOW_S).is_ok());
@@ -262,7 +265,7 @@ mod tests {
             Err(IdTokenError::OldAuthTime { age_s: 61 })
         ));
         assert!(matches!(check_is_new(Some(i64::MIN), NOW_S), Err(IdTokenError::OldAuthTime { .. })));
-        assert!(matches!(check_is_new(None, NOW_S), Err(IdTokenError::NoAuthTime)));
+        assert!(matches!(check_is_new(None, NOW_S), Err(IdTokenError::NoAuthTime(_))));
     }
 
     #[test]

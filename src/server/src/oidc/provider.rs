@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use jsonwebtoken::jwk::Jwk;
+use pushkeys_keys::Hint;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,11 +34,12 @@ pub(crate) enum ProviderError {
     #[error("the answer of `{url}` is not what an OpenID provider says")]
     Malformed { url: String },
     /// Another provider answers there, or the configuration names this one otherwise.
-    #[error(
-        "the OpenID provider calls itself `{}`, hint: set `oidc.issuer` to exactly that, if it is the right one",
-        pushkeys_keys::escape(found)
-    )]
-    Issuer { found: String },
+    #[error("the OpenID provider calls itself `{found}`")]
+    Issuer {
+        found: String,
+        #[source]
+        hint: Hint,
+    },
     /// An address that is not https.
     #[error("the OpenID provider names an address that is not https")]
     Plain,
@@ -104,7 +106,8 @@ impl Directory {
         let url = self.issuer.join("/.well-known/openid-configuration");
         let metadata: Metadata = self.get(&url).await?;
         if metadata.issuer != self.issuer.as_str() {
-            return Err(ProviderError::Issuer { found: metadata.issuer.chars().take(200).collect() });
+            let hint = Hint::new("set `oidc.issuer` to exactly that, if it is the right one");
+            return Err(ProviderError::Issuer { found: metadata.issuer.chars().take(200).collect(), hint });
         }
         let addresses = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];
         if !addresses.into_iter().all(|address| is_private(address, self.is_plain_allowed)) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, AccountName, Name};
+use pushkeys_keys::{AccountId, AccountName, Hint, Name};
 use thiserror::Error;
 
 use super::audit::Actor;
@@ -71,8 +71,12 @@ impl fmt::Display for Email {
 #[derive(Debug, Error)]
 pub(crate) enum AddAccountError {
     /// Another account has the id or the name.
-    #[error("an account with this id or the name `{}` exists, hint: pushkeys-server account list", pushkeys_keys::escape(name.as_str()))]
-    Taken { name: AccountName },
+    #[error("an account with this id or the name `{}` exists", name.as_str())]
+    Taken {
+        name: AccountName,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -97,7 +101,10 @@ impl Store {
             .await;
         match added {
             Ok(_) => Ok(id),
-            Err(error) if is_taken(&error) => Err(AddAccountError::Taken { name: name.clone() }),
+            Err(error) if is_taken(&error) => Err(AddAccountError::Taken {
+                name: name.clone(),
+                hint: Hint::new("pushkeys-server account list"),
+            }),
             Err(error) => Err(StoreError::of("add an account")(error).into()),
         }
     }

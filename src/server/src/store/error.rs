@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use crate::secret::NewIdError;
@@ -13,8 +14,12 @@ pub(crate) enum StoreError {
     #[error("cannot {operation} in the database")]
     Query { operation: &'static str, source: sqlx::Error },
     /// A row that this version would not have written.
-    #[error("the database holds {what} that cannot be read, hint: pushkeys-server check")]
-    Malformed { what: &'static str },
+    #[error("the database holds {what} that cannot be read")]
+    Malformed {
+        what: &'static str,
+        #[source]
+        hint: Hint,
+    },
     /// No new identifier.
     #[error(transparent)]
     NewId(#[from] NewIdError),
@@ -38,7 +43,7 @@ impl StoreError {
     }
 
     pub(super) fn malformed(what: &'static str) -> Self {
-        Self::Malformed { what }
+        Self::Malformed { what, hint: Hint::new("pushkeys-server check") }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, Hint};
 use thiserror::Error;
 
 use super::columns::{instant, now_ms};
@@ -52,24 +52,36 @@ pub(crate) struct HostCredential {
 #[derive(Debug, Error)]
 pub(crate) enum RotateHostError {
     /// No host has the name.
-    #[error("there is no host `{0}`, hint: pushkeys-server host list")]
-    Unknown(HostName),
+    #[error("there is no host `{name}`")]
+    Unknown {
+        name: HostName,
+        #[source]
+        hint: Hint,
+    },
     /// A third credential would be one too many to know which of them is whose.
-    #[error(
-        "`{0}` has two credentials already, hint: once it uses the new one, pushkeys-server host rotate {0} --finish"
-    )]
-    UnderWay(HostName),
+    #[error("`{name}` has two credentials already")]
+    UnderWay {
+        name: HostName,
+        #[source]
+        hint: Hint,
+    },
     /// A host has one name, so one certificate's worth of names.
     #[error("`{0}` is known by its certificate already: a new one needs no change here")]
     Certificate(HostName),
     /// Nothing to finish.
-    #[error("`{0}` has one credential, hint: pushkeys-server host rotate {0}")]
-    NotUnderWay(HostName),
+    #[error("`{name}` has one credential")]
+    NotUnderWay {
+        name: HostName,
+        #[source]
+        hint: Hint,
+    },
     /// The host would be shut out.
-    #[error(
-        "`{0}` has not used its new credential yet, hint: put it in place there, then systemctl restart pushkeys-syncd"
-    )]
-    Unused(HostName),
+    #[error("`{name}` has not used its new credential yet")]
+    Unused {
+        name: HostName,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -87,7 +99,9 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let (host, rows) = self.credentials_of(&mut transaction, name).await?;
         if rows.len() > 1 {
-            return Err(RotateHostError::UnderWay(name.clone()));
+            let hint =
+                Hint::new(format!("once it uses the new one, pushkeys-server host rotate {name} --finish"));
+            return Err(RotateHostError::UnderWay { name: name.clone(), hint });
         }
         let is_by_certificate = rows.iter().any(|(_, is_certificate, ..)| *is_certificate == 1);
         if is_by_certificate && credential == NewHostCredential::Certificate {
@@ -103,10 +117,12 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let (host, rows) = self.credentials_of(&mut transaction, name).await?;
         let [_, .., (newest, _, used_at)] = rows.as_slice() else {
-            return Err(RotateHostError::NotUnderWay(name.clone()));
+            let hint = Hint::new(format!("pushkeys-server host rotate {name}"));
+            return Err(RotateHostError::NotUnderWay { name: name.clone(), hint });
         };
         if used_at.is_none() {
-            return Err(RotateHostError::Unused(name.clone()));
+            let hint = Hint::new("put it in place there, then systemctl restart pushkeys-syncd");
+            return Err(RotateHostError::Unused { name: name.clone(), hint });
         }
         sql("DELETE FROM host_credentials WHERE host = $1 AND number < $2")
             .bind(host.to_string())
@@ -129,7 +145,9 @@ impl Store {
             .fetch_optional_value(&mut *transaction)
             .await
             .map_err(failed())?;
-        let host = HostId::of(host.ok_or_else(|| RotateHostError::Unknown(name.clone()))?);
+        let unknown =
+            || RotateHostError::Unknown { name: name.clone(), hint: Hint::new("pushkeys-server host list") };
+        let host = HostId::of(host.ok_or_else(unknown)?);
         let rows =
             sql("SELECT number, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), used_at
              FROM host_credentials WHERE host = $1 ORDER BY number")

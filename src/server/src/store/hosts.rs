@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use super::columns::{instant, now_ms};
@@ -30,8 +31,12 @@ pub(crate) struct Host {
 #[derive(Debug, Error)]
 pub(crate) enum AddHostError {
     /// Another host has the name.
-    #[error("a host `{name}` exists, hint: pushkeys-server host revoke {name}")]
-    Taken { name: HostName },
+    #[error("a host `{name}` exists")]
+    Taken {
+        name: HostName,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -52,7 +57,10 @@ impl Store {
             .execute(&mut transaction)
             .await;
         match added {
-            Err(error) if is_taken(&error) => return Err(AddHostError::Taken { name: name.clone() }),
+            Err(error) if is_taken(&error) => {
+                let hint = Hint::new(format!("pushkeys-server host revoke {name}"));
+                return Err(AddHostError::Taken { name: name.clone(), hint });
+            }
             other => other.map_err(StoreError::of("add a host"))?,
         };
         let id = HostId::of(id);

@@ -44,7 +44,7 @@ pub(crate) enum ImportOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ImportRefusal {
     /// Another account has the key.
-    #[error("the key is registered to another account, hint: pushkeys-server account list")]
+    #[error("the key is registered to another account")]
     OfAnotherAccount,
     /// The account has the key under another name.
     #[error("the account already has this key under the name `{}`", pushkeys_keys::escape(.0))]

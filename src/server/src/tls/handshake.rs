@@ -21,7 +21,7 @@ const HANDSHAKE_RECORD: u8 = 22;
 /// The answer to whoever speaks HTTP without TLS.
 const PLAIN_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
-    this address speaks TLS, hint: https:// in place of http://\n";
+    this address speaks TLS\nhint: https:// in place of http://\n";
 /// How much of a plain request is read, so that its sender reads the answer before it is told that nobody listens.
 const PLAIN_BYTES_MAX: u64 = 16 * 1024;
 

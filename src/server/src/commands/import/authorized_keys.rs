@@ -17,7 +17,7 @@ pub(super) fn read(line: &[u8], account: &AccountName) -> Result<Option<Wanted>,
     }
     if !TYPES.iter().any(|kind| line.starts_with(kind)) {
         // Without them the key could do more than before, so a person has to decide.
-        return Err("the line begins with options or is no key; hint: take the options away, and import it \
+        return Err("the line begins with options or is no key: take the options away, and import it \
                     again if the key may then do what every other key may"
             .to_owned());
     }

@@ -317,7 +317,7 @@ messages! {
     name_character: "The name contains the invisible or control character {character} (character {place} of it). Type the name again.",
         "Le nom contient le caractère invisible ou de contrôle {character} (en position {place}). Saisissez-le à nouveau.";
     name_unseen: "The name has nothing in it that can be seen: character {place} of it is {character}. Choose another one.",
-        "Le nom ne contient rien de visible : son caractère {place} est {character}. Choisissez-en un autre.";
+        "Le nom ne contient rien de visible : son caractère {place} est {character}. Choisissez-en un autre.";
     name_path_step: "A key cannot be called `.` or `..`, nor have one of them between slashes. Choose another name.",
         "Une clé ne peut s’appeler ni `.` ni `..`, ni les contenir entre des barres obliques. Choisissez un autre nom.";
     name_taken: "You already have another key named “{name}”. Choose another name, or delete that key first.",
