@@ -5,8 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -83,7 +82,7 @@ impl Browser {
                 return browser;
             }
         }
-        panic!("no port of {ATTEMPTS_MAX} stayed free for chromedriver, hint: scripts/setup");
+        panic!("no port of {ATTEMPTS_MAX} stayed free for chromedriver\nhint: scripts/setup");
     }
 
     fn open(&mut self, settings: BrowserSettings) {
@@ -198,7 +197,7 @@ impl Browser {
         let request = json!({ "cmd": "Page.captureScreenshot", "params": parameters });
         let picture = self.ask("/goog/cdp/execute", &request);
         let data = picture["data"].as_str().expect("a picture");
-        std::fs::write(path, STANDARD.decode(data).expect("base64")).expect("own file");
+        std::fs::write(path, BASE64.decode(data.as_bytes()).expect("base64")).expect("own file");
     }
 
     #[track_caller]

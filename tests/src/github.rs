@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use reqwest::Url;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -252,7 +251,7 @@ impl World {
         let Some((login, challenge, redirect_uri)) = self.codes.remove(field("code")) else {
             return refused("bad_verification_code");
         };
-        let verifier = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+        let verifier = BASE64URL_NOPAD.encode(&Sha256::digest(field("code_verifier")));
         if verifier != challenge || field("redirect_uri") != redirect_uri {
             return refused("bad_verification_code");
         }
@@ -339,7 +338,7 @@ impl World {
     }
 
     fn revoke(&mut self, asked: &Asked) -> Told {
-        let expected = STANDARD.encode(format!("{GITHUB_CLIENT_ID}:{GITHUB_CLIENT_SECRET}"));
+        let expected = BASE64.encode(format!("{GITHUB_CLIENT_ID}:{GITHUB_CLIENT_SECRET}").as_bytes());
         if asked.headers.get("authorization") != Some(&format!("Basic {expected}")) {
             return Told::json(401, &json!({"message": "Requires authentication"}));
         }

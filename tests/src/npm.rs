@@ -50,7 +50,7 @@ impl Package<'_> {
         let finished = run_within(npm.current_dir(&draft), INSTALL_TIME_MAX);
         assert!(
             finished.status.success(),
-            "npm cannot install {name} {version}, hint: `npm ping` shows whether its registry can be reached: {}",
+            "npm cannot install {name} {version}\nhint: `npm ping` shows whether its registry can be reached: {}",
             finished.stderr,
         );
         let _ = fs::remove_dir_all(&directory);

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use reqwest::Url;
@@ -193,11 +192,11 @@ impl World {
 
     fn exchange(&mut self, asked: &Asked, issuer: &str) -> Told {
         let field = |name: &str| asked.fields.get(name).map_or("", String::as_str);
-        let basic = STANDARD.encode(format!("{OPENID_CLIENT_ID}:{OPENID_CLIENT_SECRET}"));
+        let basic = BASE64.encode(format!("{OPENID_CLIENT_ID}:{OPENID_CLIENT_SECRET}").as_bytes());
         if asked.headers.get("authorization") != Some(&format!("Basic {basic}")) {
             return Told::json(401, &json!({"error": "invalid_client"}));
         }
-        let verifier = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+        let verifier = BASE64URL_NOPAD.encode(&Sha256::digest(field("code_verifier")));
         match self.codes.remove(field("code")) {
             Some(granted) if granted.challenge == verifier => {
                 let mut body = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 60});
@@ -240,7 +239,7 @@ impl World {
                 key = EncodingKey::from_secret(OPENID_CLIENT_SECRET.as_bytes());
             }
             Some(Forgery::Unsigned) => {
-                let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+                let part = |text: String| BASE64URL_NOPAD.encode(text.as_bytes());
                 let header = json!({"alg": "none", "kid": self.key_id});
                 let claims = serde_json::to_string(claims).expect("JSON");
                 return format!("{}.{}.", part(header.to_string()), part(claims));

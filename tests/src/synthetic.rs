@@ -1,10 +1,9 @@
 //! Public keys in any number, without anybody who holds their private halves.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
+use data_encoding::BASE64;
 use pushkeys_keys::Fingerprint;
 
 /// The wire form of an Ed25519 key up to its point (RFC 8709 section 4).
@@ -39,7 +38,7 @@ impl Iterator for SyntheticKeys {
     fn next(&mut self) -> Option<SyntheticKey> {
         self.0 += ED25519_BASEPOINT_POINT;
         let blob = [PREFIX, self.0.compress().as_bytes()].concat();
-        let text = format!("ssh-ed25519 {}", STANDARD.encode(&blob));
+        let text = format!("ssh-ed25519 {}", BASE64.encode(&blob));
         Some(SyntheticKey { text, fingerprint: Fingerprint::of(&blob) })
     }
 }

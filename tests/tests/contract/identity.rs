@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use pushkeys_tests::{Account, Agent, Keeper, Key, PushHost, Room, Service, string};
 
 /// What stands for a signature, and is none.
@@ -79,8 +78,9 @@ fn c14_a_wrong_signature_lends_nobody_an_identity() {
     let host = PushHost::start(&service);
     let (_, victims) = logged_in(&service, &host, "ana");
     let (mallory, own) = logged_in(&service, &host, "mallory");
-    let blob =
-        STANDARD.decode(victims.text().split(' ').nth(1).expect("type base64 comment")).expect("base64");
+    let blob = BASE64
+        .decode(victims.text().split(' ').nth(1).expect("type base64 comment").as_bytes())
+        .expect("base64");
     let agent = Agent::start(Impostor(blob));
     let identity_agent = format!("IdentityAgent={}", agent.socket().display());
     let with_agent = ["-o", "IdentitiesOnly=no", "-o", &identity_agent];

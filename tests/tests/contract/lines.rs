@@ -115,10 +115,7 @@ fn degenerate_keys() -> Vec<String> {
     ];
     let modulus = [[0, 0xc1].as_slice(), &[0x35; 254], &[0x77]].concat();
     let rsa = [string(b"ssh-rsa"), string(&[1]), string(&modulus)].concat();
-    let text = |name: &str, blob: &[u8]| {
-        use base64::Engine as _;
-        format!("{name} {}", base64::engine::general_purpose::STANDARD.encode(blob))
-    };
+    let text = |name: &str, blob: &[u8]| format!("{name} {}", data_encoding::BASE64.encode(blob));
     vec![
         text("ssh-ed25519", &ed25519(&neutral)),
         text("ssh-ed25519", &ed25519(&order_8)),

@@ -100,7 +100,7 @@ fn allow_files(wanted: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let maximum = maximum.map(|maximum| maximum.max(wanted));
     setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
-        .unwrap_or_else(|error| panic!("cannot open {wanted} files: {error}, hint: ulimit -Hn {wanted}"));
+        .unwrap_or_else(|error| panic!("cannot open {wanted} files: {error}\nhint: ulimit -Hn {wanted}"));
 }
 
 /// Hosts that listen, all in one thread, so that the service keeps a processor.

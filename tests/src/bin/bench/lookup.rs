@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use data_encoding::BASE64;
 use pushkeys_keys::Fingerprint;
 use pushkeys_tests::{Dice, Program, Room, SyntheticKey, program, run as run_to_end, string, until};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -182,7 +181,7 @@ fn synthetic_key(number: u64) -> SyntheticKey {
     let point = Sha256::digest(number.to_le_bytes());
     let blob = [string(b"ssh-ed25519"), string(&point)].concat();
     SyntheticKey {
-        text: format!("ssh-ed25519 {}", STANDARD.encode(&blob)),
+        text: format!("ssh-ed25519 {}", BASE64.encode(&blob)),
         fingerprint: Fingerprint::of(&blob),
     }
 }

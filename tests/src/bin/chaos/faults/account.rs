@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde_json::Value;
 
 use super::abuse::{ADDRESS, Flood, address, ask, blocking_status, client, replica};
@@ -116,7 +115,7 @@ impl Signer {
         );
         let base = format!("GET&{}&{}", encoded(&format!("{url}/v2/self")), encoded(&parameters));
         let key = hmac::Key::new(hmac::HMAC_SHA512, format!("{}&{secret}", CONSUMER.1).as_bytes());
-        let signature = encoded(&STANDARD.encode(hmac::sign(&key, base.as_bytes())));
+        let signature = encoded(&BASE64.encode(hmac::sign(&key, base.as_bytes()).as_ref()));
         format!(
             "OAuth oauth_consumer_key=\"{}\", oauth_token=\"{token}\", oauth_signature_method=\"HMAC-SHA512\", \
              oauth_timestamp=\"{at}\", oauth_nonce=\"{nonce}\", oauth_signature=\"{signature}\"",
