@@ -1,6 +1,8 @@
 //! The reader: what a cache holds, as far as it can be trusted.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pushkeys_files::append_at;
@@ -8,7 +10,7 @@ use pushkeys_keys::{Fingerprint, SourceName};
 
 use crate::entry::Entry;
 use crate::error::{Damage, ReadError};
-use crate::files::Directory;
+use crate::files::{Directory, read_at};
 use crate::head::{HEAD_BYTES_MAX, Head};
 use crate::revocation::{REVOKED_FILE, Revocations};
 use crate::search::{Fault, find};
@@ -173,8 +175,25 @@ impl Source {
     }
 
     /// The bytes of the shard `index`, whatever they are, in place of what is in `bytes`.
+    ///
+    /// A file of a generation that is no longer in force may be written over meanwhile, from its first byte on. So if it
+    /// still begins as it did, all of it was read as it was.
     pub(crate) fn read_shard(&self, index: u32, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.generation.read_file_into(&self.shard(index).file_name(), SHARD_BYTES_MAX, bytes)
+        bytes.clear();
+        let name = self.shard(index).file_name();
+        let (file, size) = self.generation.open_file(&name)?;
+        let path = self.generation.path().join(&name);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > SHARD_BYTES_MAX {
+            return Err(ReadError::damaged(&path, Damage::LineTooLong));
+        }
+        let failed = |source: io::Error| ReadError::io(&path, source);
+        append_at(&file, bytes, size, 0).map_err(failed)?;
+        if begins_with(&file, bytes).map_err(failed)? {
+            Ok(())
+        } else {
+            Err(ReadError::damaged(&path, Damage::Sentinel))
+        }
     }
 
     /// The file of the shard `index`.
@@ -211,6 +230,14 @@ impl Source {
     }
 }
 
+/// Whether the file still begins as in `bytes`, as far as a shard's first line goes.
+fn begins_with(file: &File, bytes: &[u8]) -> io::Result<bool> {
+    let mut buffer = [0; SENTINEL_BYTES_MAX];
+    let filled = read_at(file, &mut buffer, 0)?;
+    let before = bytes.get(..bytes.len().min(SENTINEL_BYTES_MAX));
+    Ok(buffer.get(..filled) == before)
+}
+
 /// The folder of a generation.
 pub(crate) fn generation_name(generation: u64) -> String {
     format!("g{generation}")
@@ -241,4 +268,26 @@ fn check_count(shard: &ShardId, begin: &[u8], end: &[u8]) -> Result<u64, Damage>
     let last = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
     let count = shard.check_first(first)?;
     if shard.check_last(last)? == count { Ok(count) } else { Err(Damage::Count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_over_while_it_is_read_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0");
+        let check = |written: &str, expected: bool| {
+            std::fs::write(&path, "#shard 1\nline\n").unwrap();
+            let file = File::open(&path).unwrap();
+            std::fs::write(&path, written).unwrap();
+            assert_eq!(begins_with(&file, b"#shard 1\nline\n").unwrap(), expected, "{written}");
+        };
+        check("#shard 1\nline\n", true);
+        check("#shard 3\nline\n", false);
+        check("#shard 1\nline\nline\n", false);
+        check("#shard 1\n", false);
+        check("", false);
+    }
 }

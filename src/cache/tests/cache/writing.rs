@@ -1,6 +1,6 @@
 //! What is written is what is read, whatever comes in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::world::{World, api, apply, entry, fingerprint, forever, take};
@@ -268,6 +268,7 @@ fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
     let world = World::with((0..KEYS).map(|number| entry(number, 0)).collect());
     let mut writer = world.writer();
     assert_eq!(writer.head().unwrap().bits, 6);
+    let changed: BTreeSet<_> = (0..KEYS).step_by(9).map(fingerprint).collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -280,6 +281,25 @@ fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
                 answers += 1;
             }
         });
+        let scanner = scope.spawn(|| {
+            let (mut scans, mut buffer) = (0, Vec::new());
+            while !stop.load(Ordering::Relaxed) || scans < 20 {
+                let source = Cache::open(&world.path()).unwrap().source(&api());
+                for index in 0..64 {
+                    // All keys that a round changes are changed at once.
+                    let mut rounds = BTreeSet::new();
+                    let report = source.as_ref().unwrap().scan_shard(index, &mut buffer, |_, line| {
+                        let entry = line.entry()?;
+                        if changed.contains(&entry.fingerprint) {
+                            rounds.insert(entry.account.to_string());
+                        }
+                        Ok(())
+                    });
+                    assert!(report.into_result().is_err() || rounds.len() <= 1, "{rounds:?}");
+                }
+                scans += 1;
+            }
+        });
         for round in 1..8_u32 {
             let generation = writer.head().unwrap().generation;
             let changes: Vec<Change> =
@@ -290,6 +310,7 @@ fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
         }
         stop.store(true, Ordering::Relaxed);
         reader.join().unwrap();
+        scanner.join().unwrap();
     });
     let removed: Vec<Change> =
         (0..KEYS).step_by(2).map(|number| Change::Remove(fingerprint(number))).collect();
