@@ -12,10 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 /// Those with commands and settings.
 const GUIDES: [&str; 3] = ["README.md", "docs/operating.md", "docs/own-key-api.md"];
-/// All that we write for people, but for manual pages, which have tests of their own.
-const DOCUMENTS: [&str; 6] = [
+/// Every document but the manual pages, which have tests of their own.
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/operating.md",
@@ -83,7 +84,7 @@ fn every_test_that_the_security_page_names_is_there() {
 #[test]
 fn every_outage_of_the_guide_has_its_test() {
     let guide = read("docs/operating.md");
-    let (_, table) = guide.split_once("| away, or wrong |").expect("a table of outages");
+    let (_, table) = guide.split_once("| what fails |").expect("a table of outages");
     let rows: Vec<Vec<&str>> = table
         .lines()
         .skip(2)
@@ -215,22 +216,39 @@ fn the_settings_that_the_guides_show_are_ones() {
 #[test]
 fn every_make_target_that_a_document_names_is_there() {
     let makefile = read("Makefile");
-    assert!(read("README.md").contains("make bench-lookup"), "there is something to find");
-    let is_target = |name: &str| {
-        makefile
-            .lines()
-            .any(|line| line.split(':').next().is_some_and(|names| names.split(' ').any(|word| word == name)))
-    };
-    for document in ["README.md", "ARCHITECTURE.md"] {
-        let text = read(document);
-        let named = text.split("make ").skip(1).filter_map(|rest| rest.split([' ', '\n', '`']).next());
-        let named: BTreeSet<&str> = named
-            .filter(|name| name.starts_with("bench-") || ["demo", "test", "install"].contains(name))
-            .collect();
-        for name in named {
-            assert!(is_target(name), "{document} names `make {name}`");
+    let targets: BTreeSet<&str> = makefile
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .flat_map(|(names, _)| names.split(' '))
+        .collect();
+    let mut count = 0;
+    for document in DOCUMENTS {
+        let text = read(document).replace("```", "");
+        for name in quoted(&text).filter_map(|command| command.strip_prefix("make ")?.split(' ').next()) {
+            assert!(targets.contains(name), "{document} names `make {name}`");
+            count += 1;
         }
     }
+    assert!(count > 20, "{count} targets were found");
+}
+
+#[test]
+fn every_path_that_a_document_names_is_there() {
+    let mut count = 0;
+    for document in DOCUMENTS {
+        let text = read(document).replace("```", "");
+        let is_path = |word: &&str| {
+            ["src/", "tests/", "scripts/", "packaging/", "systemd/", "docs/", ".ci/"]
+                .iter()
+                .any(|folder| word.starts_with(folder))
+                && !word.contains([' ', '*', '…'])
+        };
+        for path in quoted(&text).filter(is_path) {
+            assert!(root().join(path).exists(), "{document} names `{path}`");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count} paths were found");
 }
 
 #[test]
