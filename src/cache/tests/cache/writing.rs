@@ -268,7 +268,7 @@ fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
     let world = World::with((0..KEYS).map(|number| entry(number, 0)).collect());
     let mut writer = world.writer();
     assert_eq!(writer.head().unwrap().bits, 6);
-    let changed: BTreeSet<_> = (0..KEYS).step_by(9).map(fingerprint).collect();
+    let touched: BTreeSet<_> = (0..KEYS).step_by(9).map(fingerprint).collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -290,7 +290,7 @@ fn a_burst_that_touches_most_shards_is_read_as_the_old_or_the_new() {
                     let mut rounds = BTreeSet::new();
                     let report = source.as_ref().unwrap().scan_shard(index, &mut buffer, |_, line| {
                         let entry = line.entry()?;
-                        if changed.contains(&entry.fingerprint) {
+                        if touched.contains(&entry.fingerprint) {
                             rounds.insert(entry.account.to_string());
                         }
                         Ok(())
