@@ -6,6 +6,7 @@
 //! CVE-2023-51384, CVE-2023-51385, CVE-2024-39894, CVE-2025-26465, CVE-2025-61984, CVE-2025-61985, CVE-2026-35385,
 //! CVE-2026-35386, CVE-2026-35388, CVE-2026-59995, CVE-2026-59996, CVE-2026-60002, CVE-2026-73281 and CVE-2026-73282; of
 //! certificates in `authorized_keys` CVE-2026-35414; of internal-sftp CVE-2026-59997; of Active Directory CVE-2026-59998.
+//! CVE-2026-59999 and CVE-2026-73283 need `PermitTunnel`, which is a finding of its own in any release.
 
 use super::finding::{Finding, Severity};
 use crate::sshd::{Effective, Package, Version};
@@ -95,15 +96,6 @@ const ADVISORIES: &[Advisory] = &[
         is_open: accepts_some_ecdsa,
     },
     Advisory {
-        id: "CVE-2026-59999",
-        since: Version(0, 0, 0),
-        fixed: Version(10, 4, 1),
-        debian: &[],
-        severity: Severity::Warning,
-        what: "`DisableForwarding yes` leaves tunnels open where `PermitTunnel` allows them",
-        is_open: permits_tunnels,
-    },
-    Advisory {
         id: "CVE-2026-60000",
         since: Version(0, 0, 0),
         fixed: Version(10, 4, 1),
@@ -121,21 +113,7 @@ const ADVISORIES: &[Advisory] = &[
         what: "an unauthenticated client can tell by the time of a refusal which logins there are",
         is_open: |_| true,
     },
-    Advisory {
-        id: "CVE-2026-73283",
-        since: Version(0, 0, 0),
-        // 10.5 fixed a part.
-        fixed: Version(10, 6, 1),
-        debian: &[],
-        severity: Severity::Warning,
-        what: "`restrict` on a key's line leaves tunnels open where `PermitTunnel` allows them",
-        is_open: permits_tunnels,
-    },
 ];
-
-fn permits_tunnels(effective: &Effective) -> bool {
-    effective.is("PermitTunnel", "no") == Some(false)
-}
 
 fn accepts_some_ecdsa(effective: &Effective) -> bool {
     const ALL: [&str; 3] = ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
@@ -198,7 +176,8 @@ mod tests {
     /// Checks which faults are found in an sshd with the drop-in's settings and `more`.
     #[track_caller]
     fn check_found(version: Version, package: Option<&str>, more: &str, expected: &[&str]) {
-        let settings = "LoginGraceTime 120\nPermitTunnel no\nAllowAgentForwarding no\nX11Forwarding no\nGSSAPIKeyExchange no\n";
+        let settings =
+            "LoginGraceTime 120\nAllowAgentForwarding no\nX11Forwarding no\nGSSAPIKeyExchange no\n";
         let effective = Effective::parse(&format!("{more}\n{settings}"));
         let package = package.map(Package::made_up);
         let found = check(version, package.as_ref(), &effective);
@@ -216,7 +195,7 @@ mod tests {
         check_found(Version(9, 9, 1), None, "", &["CVE-2025-26466", timing]);
         check_found(Version(9, 9, 2), None, "", &[timing]);
         check_found(Version(10, 0, 2), Some("1:10.0p1-7+deb13u4"), "", &[timing]);
-        check_found(Version(10, 6, 1), Some("1:10.6p1-1"), "PermitTunnel yes", &[]);
+        check_found(Version(10, 6, 1), Some("1:10.6p1-1"), "GSSAPIAuthentication yes", &[]);
     }
 
     #[test]
@@ -230,12 +209,6 @@ mod tests {
         check_found(Version(9, 2, 1), update, "X11Forwarding yes", &[timing]);
         check_found(Version(9, 2, 1), update, before, &["CVE-2026-35387", timing]);
         check_found(Version(10, 0, 2), Some("1:10.0p1-7+deb13u3"), before, &[timing]);
-        check_found(
-            Version(10, 3, 1),
-            None,
-            "PermitTunnel yes",
-            &["CVE-2026-59999", timing, "CVE-2026-73283"],
-        );
         check_found(Version(10, 3, 1), None, "GSSAPIAuthentication yes", &["CVE-2026-60000", timing]);
         check_found(Version(10, 2, 1), None, "GSSAPIKeyExchange yes", &["CVE-2026-3497", timing]);
     }

@@ -97,7 +97,8 @@ const RULES: &[Rule] = &[
         keyword: "PermitTunnel",
         wanted: "no",
         severity: Severity::Error,
-        why: "`restrict` on a key's line does not cover tunnels before OpenSSH 10.6",
+        why: "neither `restrict` on a key's line (before OpenSSH 10.6, CVE-2026-73283) nor DisableForwarding (before 10.4, \
+              CVE-2026-59999) covers tunnels",
     },
     Rule {
         keyword: "PermitUserEnvironment",
@@ -134,8 +135,6 @@ const DANGEROUS: &[&str] =
 
 /// Beside the drop-in, and read before it.
 const BEFORE_DROP_IN: &str = "40-pushkeys.conf";
-/// OpenSSH from which on `restrict` covers tunnels.
-const RESTRICT_COVERS_TUNNELS: Version = Version(10, 6, 1);
 
 /// What sshd has in force, and where it comes from.
 pub(in crate::commands) struct Sshd<'a> {
@@ -161,9 +160,6 @@ impl Sshd<'_> {
             return None;
         }
         let value = self.effective.value(rule.keyword)?;
-        let is_covered = rule.keyword == "PermitTunnel"
-            && self.version.is_some_and(|version| version >= RESTRICT_COVERS_TUNNELS);
-        let severity = if is_covered { Severity::Warning } else { rule.severity };
         let what = format!(
             "`{} {}` is in force for `{}`{}",
             rule.keyword,
@@ -171,7 +167,7 @@ impl Sshd<'_> {
             self.login,
             self.place(rule.keyword)
         );
-        let finding = Finding { severity, ..Finding::error("sshd-setting", what, rule.why) };
+        let finding = Finding { severity: rule.severity, ..Finding::error("sshd-setting", what, rule.why) };
         Some(self.cured(finding, rule.keyword, rule.wanted))
     }
 
@@ -350,7 +346,7 @@ mod tests {
         };
         check("permittunnel no", Version(9, 2, 1), &[]);
         check("permittunnel yes", Version(9, 2, 1), &[("sshd-setting", Severity::Error)]);
-        check("permittunnel yes", Version(10, 6, 1), &[("sshd-setting", Severity::Warning)]);
+        check("PermitTunnel yes", Version(10, 6, 1), &[("sshd-setting", Severity::Error)]);
         let any = [("sshd-setting", Severity::Warning), ("sshd-setting", Severity::Warning)];
         check("GSSAPIAuthentication yes\nAuthenticationMethods any", Version(10, 6, 1), &any);
         check("GSSAPIAuthentication yes\nAuthenticationMethods publickey", Version(10, 6, 1), &[]);
