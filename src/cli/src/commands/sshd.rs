@@ -28,6 +28,8 @@ const LOGIN: &str = "git";
 const UNITS: [&str; 2] = ["ssh.service", "sshd.service"];
 /// Present where systemd runs the machine.
 const SYSTEMD: &str = "/run/systemd/system";
+/// Bound on the words of `AuthorizedKeysFile` that are read; sshd's default has two.
+const WORDS_MAX: usize = 32;
 
 /// What to do about sshd.
 #[derive(Debug, Subcommand)]
@@ -272,19 +274,24 @@ impl Place {
     }
 }
 
-/// The files in which sshd looks for keys of `user`. Names with blanks are not told from several files, so both are tried.
+/// The files in which sshd looks for keys of `user`. `sshd -T` prints names with blanks without quotes, so every run of words is
+/// tried as one name.
 fn authorized_keys_files(effective: &Effective, user: &User) -> Vec<PathBuf> {
     let Some(value) = effective.value("AuthorizedKeysFile").filter(|value| *value != "none") else {
         return Vec::new();
     };
+    let words: Vec<&str> = value.split(' ').take(WORDS_MAX).collect();
+    let runs = (0..words.len()).flat_map(|begin| (begin + 1..=words.len()).map(move |end| begin..end));
     let home = user.home.to_string_lossy();
-    let expand = |pattern: &str| {
+    let expand = |pattern: String| {
         let path =
             pattern.replace("%h", &home).replace("%u", &user.name).replace("%U", &user.uid.to_string());
         user.home.join(path.replace("%%", "%"))
     };
-    let patterns = value.split(' ').chain([value]).map(expand);
-    patterns.flat_map(|pattern| glob(&pattern.to_string_lossy()).into_iter().flatten().flatten()).collect()
+    runs.filter_map(|run| words.get(run))
+        .map(|run| expand(run.join(" ")))
+        .flat_map(|pattern| glob(&pattern.to_string_lossy()).into_iter().flatten().flatten())
+        .collect()
 }
 
 fn is_filled(file: &Path) -> bool {
