@@ -22,15 +22,15 @@ pub trait Keeper: Send + 'static {
     /// The public keys to offer, as blobs. ssh asks when its key exchange is done and before its first offer.
     fn identities(&mut self) -> Vec<Vec<u8>>;
 
-    /// A signature by the key `blob`, as a blob. ssh asks when sshd has accepted the offer of that key.
-    fn sign(&mut self, blob: &[u8]) -> Option<Vec<u8>>;
+    /// A signature of `message` by the key `blob`, as a blob. ssh asks when sshd has accepted the offer of that key.
+    fn sign(&mut self, blob: &[u8], message: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// A running agent. Its thread ends with the process: it holds nothing but a socket.
 #[derive(Debug)]
 pub struct Agent {
     socket: PathBuf,
-    _room: Room,
+    _room: Option<Room>,
 }
 
 impl Agent {
@@ -38,8 +38,14 @@ impl Agent {
     #[must_use]
     pub fn start(keeper: impl Keeper) -> Self {
         let room = Room::temporary();
-        let socket = room.join("agent");
-        let listener = UnixListener::bind(&socket).expect("a socket in an own directory");
+        let agent = Self::start_at(&room.join("agent"), keeper);
+        Self { _room: Some(room), ..agent }
+    }
+
+    /// An agent with its socket at `socket`, in a directory of the caller's.
+    #[must_use]
+    pub fn start_at(socket: &Path, keeper: impl Keeper) -> Self {
+        let listener = UnixListener::bind(socket).expect("a socket in an own directory");
         let keeper = Arc::new(Mutex::new(keeper));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -47,7 +53,7 @@ impl Agent {
                 thread::spawn(move || serve(stream, &*keeper));
             }
         });
-        Self { socket, _room: room }
+        Self { socket: socket.to_owned(), _room: None }
     }
 
     /// The socket, for ssh's `IdentityAgent`.
@@ -80,12 +86,19 @@ fn answer(request: &[u8], keeper: &mut impl Keeper) -> Vec<u8> {
             }
             reply
         }
-        Some((&SIGN_REQUEST, rest)) => match first_string(rest).and_then(|blob| keeper.sign(blob)) {
+        Some((&SIGN_REQUEST, rest)) => match sign(rest, keeper) {
             Some(signature) => [vec![SIGN_RESPONSE], string(&signature)].concat(),
             None => vec![FAILURE],
         },
         _ => vec![FAILURE],
     }
+}
+
+/// A request holds the key's blob, the message, and flags, which only concern RSA.
+fn sign(request: &[u8], keeper: &mut impl Keeper) -> Option<Vec<u8>> {
+    let blob = first_string(request)?;
+    let message = first_string(request.get(string(blob).len()..)?)?;
+    keeper.sign(blob, message)
 }
 
 fn read_message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {

@@ -67,7 +67,7 @@ impl Keeper for Impostor {
         vec![self.0.clone()]
     }
 
-    fn sign(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+    fn sign(&mut self, _: &[u8], _: &[u8]) -> Option<Vec<u8>> {
         Some([string(b"ssh-ed25519"), string(&[0x42; SIGNATURE_BYTES])].concat())
     }
 }

@@ -2,7 +2,8 @@
 
 use pushkeys_keys::{Fingerprint, LINE_BYTES_MAX};
 use pushkeys_tests::{
-    Double, HostFiles, Key, PushHost, Room, Service, give_to_syncd, response, run, snapshot, string,
+    Agent, Double, HostFiles, Key, PushHost, Room, SecurityKey, Service, give_to_syncd, response, run,
+    snapshot, string, until,
 };
 use serde_json::json;
 
@@ -69,6 +70,17 @@ fn c09_sshd_and_the_cache_agree_on_every_type_of_key() {
         ana.adds(&key, &arguments.join(" "));
         host.learns(&key);
         host.login("git", &key).succeeds_as(&ana);
+    }
+    for token in [SecurityKey::ed25519(), SecurityKey::ecdsa()] {
+        let (text, fingerprint) = (token.text(), token.fingerprint());
+        let reply = ana.tries_to_add(&text, "token").expect("an answer");
+        assert_eq!(reply.status, 200, "{text}: {reply:?}");
+        until("the host learns of the token", || !host.lookup("git", &fingerprint).stdout.is_empty());
+        let agent = Agent::start(token);
+        let socket = format!("IdentityAgent={}", agent.socket().display());
+        let with_token = ["-o", "IdentitiesOnly=no", "-o", &socket];
+        host.login_without_key("git").with_arguments(&with_token).succeeds_as(&ana);
+        ana.removes("token");
     }
 }
 
