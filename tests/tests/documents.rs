@@ -96,7 +96,8 @@ fn every_outage_of_the_guide_has_its_test() {
 }
 
 /// `sh`: run on a machine by the tests of packages, in this program where a document says what it is about, or, in the case of
-/// `make`, below. `sh tls`: by `tests/tests/tls.rs`, all of them. `toml` and `ndjson`: below.
+/// `make`, below. `sh tls`: by `tests/tests/tls.rs`, all of them. `sshd_config`: given to each sshd that knows it, by the tests of
+/// packages. `toml` and `ndjson`: below.
 #[test]
 fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
     for document in DOCUMENTS {
@@ -104,7 +105,7 @@ fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
         for (language, text) in blocks(document) {
             match language.as_str() {
                 "sh" | "toml" | "ndjson" => assert!(is_guide, "{document}: {text}"),
-                "sh tls" => assert_eq!(document, "docs/operating.md", "{text}"),
+                "sh tls" | "sshd_config" => assert_eq!(document, "docs/operating.md", "{text}"),
                 // Drawings, and what a file holds.
                 "" => {
                     let words =

@@ -5,6 +5,7 @@ use std::fs;
 use pushkeys_tests::{Key, until};
 use serde_json::Value;
 
+use crate::guide::blocks_of;
 use crate::made::{BEFORE, deb};
 use crate::root::{Debian, Machine};
 use crate::{DROP_IN, SYNCD, free_port};
@@ -65,6 +66,9 @@ fn sshd_is_had_to_ask_or_left_alone(debian: Debian) {
     assert!(wrong.is_empty(), "{wrong:?}");
 
     a_link_that_sshd_does_not_read_is_told(&machine);
+    if debian != Debian::Bookworm {
+        what_the_guide_says_of_newer_releases_is_taken(&machine);
+    }
     let said: Value =
         serde_json::from_str(&machine.runs(&["pushkeys-sshd", "disable", "--json"])).expect("JSON");
     assert_eq!((&said["enabled"], &said["changed"]), (&false.into(), &true.into()));
@@ -173,4 +177,25 @@ fn a_link_that_sshd_does_not_read_is_told(machine: &Machine) {
     machine.runs(&["sh", "-euc", cure]);
     assert!(machine.runs(&["pushkeys-sshd", "enable"]).contains("already"), "{cure}");
     writes(machine, CONFIG, &config);
+}
+
+/// Checks that sshd has in force what the guide's blocks of `sshd_config` say.
+#[track_caller]
+fn what_the_guide_says_of_newer_releases_is_taken(machine: &Machine) {
+    let settings_of = |who: &str| {
+        machine.runs(&["sh", "-euc", &format!("sshd -T -C {who},host=a,addr=192.0.2.1 | tr A-Z a-z")])
+    };
+    let blocks = blocks_of("sshd_config", "docs/operating.md");
+    assert!(!blocks.is_empty());
+    let files: Vec<String> =
+        (0..blocks.len()).map(|number| format!("{FOLDER}/6{number}-guide.conf")).collect();
+    for (path, block) in files.iter().zip(&blocks) {
+        writes(machine, path, block);
+    }
+    assert!(settings_of("user=git").contains("\npersourcepenaltyexemptlist 192.0.2.0/24,2001:db8:c1::/48\n"));
+    assert!(settings_of("user=git").contains("\nrefuseconnection no\n"));
+    assert!(settings_of("user=nobody-of-ours,invalid-user").contains("\nrefuseconnection yes\n"));
+    for path in &files {
+        fs::remove_file(machine.path(path)).expect("own file");
+    }
 }

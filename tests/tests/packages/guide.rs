@@ -78,8 +78,14 @@ pub(crate) fn every_command_of_the_documents_runs(machine: &Machine, service_por
 
 /// The `sh` blocks of `document`, in their order.
 pub(crate) fn blocks(document: &str) -> Vec<String> {
+    blocks_of("sh", document)
+}
+
+/// The blocks of `language` in `document`, in their order.
+pub(crate) fn blocks_of(language: &str, document: &str) -> Vec<String> {
     let text = fs::read_to_string(repository().join(document)).expect("a document");
-    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let begin = format!("```{language}\n");
+    let blocks = text.split(&begin).skip(1).filter_map(|rest| rest.split("```").next());
     blocks.map(str::to_owned).collect()
 }
 
