@@ -24,6 +24,7 @@ DYNAMIC := --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
 help:
 	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
 	@echo "make test             every test; as root, since real sshd takes part"
+	@echo "make releases         a table of what works on which release of Debian, made by trying it"
 	@echo "make lint             format, clippy, shellcheck, and the list of what sshd starts is linked from"
 	@echo "make architecture     each crate's modules, their lines and what they use of each other; fails on a circle"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
@@ -48,6 +49,16 @@ demo:
 test: build
 	scripts/setup test
 	scripts/test
+
+# Each kind of key on each release of Debian.
+.PHONY: releases
+releases: build
+	scripts/setup test
+	rm -rf target/packages/releases
+	$(CARGO) nextest run --locked -p pushkeys-tests --test packages systemd::
+	@echo "| Debian | OpenSSH | key | login | push | doctor |"
+	@echo "|---|---|---|---|---|---|"
+	@cat target/packages/releases/*
 
 .PHONY: build
 build:

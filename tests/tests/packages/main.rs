@@ -10,6 +10,7 @@
 mod booted;
 mod enabling;
 mod guide;
+mod key_kinds;
 mod made;
 mod root;
 mod rpms;

@@ -40,7 +40,8 @@ pub(crate) enum Debian {
 }
 
 impl Debian {
-    fn suite(self) -> &'static str {
+    /// Its name in the archive.
+    pub(crate) fn suite(self) -> &'static str {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",

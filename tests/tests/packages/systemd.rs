@@ -2,10 +2,10 @@
 
 use pushkeys_tests::until;
 
-use crate::NO_PORT;
 use crate::booted::Booted;
 use crate::made::{BEFORE, deb};
 use crate::root::{Debian, Machine};
+use crate::{NO_PORT, key_kinds};
 
 const UNITS: [&str; 2] = ["pushkeys-syncd.service", "pushkeys-server.service"];
 /// As `units.rs` has it of the files: here of what runs, drop-ins of the distribution with it.
@@ -14,21 +14,27 @@ const SSH: &str = "ssh -i /root/ana -o BatchMode=yes -o StrictHostKeyChecking=ac
 
 #[test]
 fn systemd_of_debian_12_runs_a_service_and_a_host_as_the_units_promise() {
-    a_service_and_a_host_in_one_machine(Debian::Bookworm, "sshd 9.");
+    a_service_and_a_host_in_one_machine(Debian::Bookworm);
 }
 
 #[test]
 fn systemd_and_the_split_sshd_of_debian_13_do_too() {
-    a_service_and_a_host_in_one_machine(Debian::Trixie, "sshd 10.");
+    a_service_and_a_host_in_one_machine(Debian::Trixie);
 }
 
-fn a_service_and_a_host_in_one_machine(debian: Debian, sshd: &str) {
+#[test]
+fn systemd_and_sshd_of_the_next_debian_do_too() {
+    a_service_and_a_host_in_one_machine(Debian::Forky);
+}
+
+fn a_service_and_a_host_in_one_machine(debian: Debian) {
     let machine = Machine::copy(debian, NO_PORT);
     let booted = Booted::boot(&machine);
     packages_start_what_they_should(&booted);
     the_host_learns_a_key_by_its_token(&booted);
     a_key_opens_the_login_and_the_journal_tells_of_it(&booted);
-    doctor_knows_where_it_is(&booted, sshd);
+    let verdict = doctor_knows_where_it_is(&booted, debian);
+    key_kinds::each_logs_in_and_pushes(&machine, &booted, debian, &verdict);
     units_are_confined(&booted);
     a_daemon_that_hangs_is_started_again(&booted);
     a_restart_of_the_service_refuses_nobody(&booted);
@@ -86,11 +92,20 @@ fn a_key_opens_the_login_and_the_journal_tells_of_it(booted: &Booted) {
         GIT_SSH_COMMAND='ssh -i /root/ana -o BatchMode=yes' git push ssh://git@127.0.0.1/app.git main",
     );
     assert!(!booted.tries(&["sh", "-c", &format!("{SSH} 'rm -rf /srv'")]).status.success());
+    booted.runs("ssh-keygen -q -t ed25519 -N '' -f /root/stranger");
+    let stranger = SSH.replace("/root/ana", "/root/stranger -o IdentitiesOnly=yes");
+    assert!(!booted.tries(&["sh", "-c", &stranger]).status.success());
+    until("the journal has the stranger's key", || {
+        booted
+            .tries(&["pushkeys", "explain", "git", "/root/stranger.pub"])
+            .stdout
+            .contains("Failed publickey for git")
+    });
     until("the journal has it", || {
         let (top, explained) =
             (booted.runs("pushkeys top --once"), booted.runs("pushkeys explain git /root/ana.pub"));
         let is_told = top.contains("asked=git-receive-pack repository=app");
-        is_told && explained.contains("by the journal") && explained.contains("command=rm -rf /srv")
+        is_told && explained.contains("from the journal") && explained.contains("command=rm -rf /srv")
     });
 }
 
@@ -98,9 +113,11 @@ fn is_greeted(booted: &Booted) -> bool {
     booted.tries(&["sh", "-c", SSH]).stdout.contains("your key works")
 }
 
-fn doctor_knows_where_it_is(booted: &Booted, sshd: &str) {
+fn doctor_knows_where_it_is(booted: &Booted, debian: Debian) -> String {
     let said = booted.runs("pushkeys doctor");
-    assert!(said.contains("nothing is wrong") && said.contains(sshd), "{said}");
+    let sshd = format!("sshd {}", debian.openssh());
+    assert!(said.contains("nothing is wrong") && said.contains(&sshd), "{said}");
+    said.lines().last().unwrap_or_default().to_owned()
 }
 
 fn units_are_confined(booted: &Booted) {
