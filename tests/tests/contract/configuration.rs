@@ -192,11 +192,11 @@ fn c19_the_login_is_not_locked() {
     check("!", "no").login("git", &key).is_refused();
 }
 
-/// The value of `keyword` in what `sshd -T` printed.
+/// The value of `keyword` in what `sshd -T` printed: keywords are in lower case up to OpenSSH 10.3, and in mixed case since.
 #[track_caller]
 fn value_of<'a>(settings: &'a str, keyword: &str) -> &'a str {
-    let mut values =
-        settings.lines().filter_map(|line| line.split_once(' ').filter(|(key, _)| *key == keyword));
+    let is_wanted = |(key, _): &(&str, &str)| key.eq_ignore_ascii_case(keyword);
+    let mut values = settings.lines().filter_map(|line| line.split_once(' ').filter(is_wanted));
     let (_, value) = values.next().unwrap_or_else(|| panic!("no `{keyword}` in: {settings}"));
     assert!(values.next().is_none(), "`{keyword}` more than once in: {settings}");
     value
