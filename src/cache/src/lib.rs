@@ -46,7 +46,9 @@ pub use revocation::{
     REVOCATIONS_MAX, REVOKED_FILE, Revocation, Revocations, Revoked, change_revocations, revocations,
 };
 pub use scan::{Entries, ShardReport};
-pub use session_log::{SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_SOCKET, session_line_account};
+pub use session_log::{
+    SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_LOG_DAYS, SESSION_SOCKET, session_line_account,
+};
 pub use shard::ShardId;
 pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};

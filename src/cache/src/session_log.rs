@@ -9,6 +9,9 @@ pub const SESSION_SOCKET: &str = "SESSIONS.sock";
 /// The folder of the log in the cache's folder, a file for each day. No source can have this name.
 pub const SESSION_LOG: &str = "SESSIONS";
 
+/// How many days of the log are kept, today included.
+pub const SESSION_LOG_DAYS: u32 = 31;
+
 /// The longest line in bytes, without the time that the daemon puts before it.
 pub const SESSION_LINE_BYTES_MAX: usize = 1800;
 

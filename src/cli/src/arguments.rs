@@ -8,6 +8,7 @@ use pushkeys_keys::{Login, SourceName};
 use crate::commands::doctor::{DoctorOptions, SyncdOptions};
 use crate::commands::list::ListFilter;
 use crate::commands::revoke::RevokeOptions;
+use crate::commands::session_log::LogOptions;
 use crate::commands::sshd::SshdCommand;
 
 const EXIT_STATUS: &str =
@@ -100,6 +101,15 @@ pub(crate) enum Command {
         #[arg(long)]
         once: bool,
     },
+
+    /// Show who did what on this host: sessions, and the references that pushes changed
+    #[command(after_help = "Examples:\n  sudo pushkeys log --since monday --repository app --pushes\n  \
+        sudo pushkeys log --key ~/.ssh/id_ed25519.pub\n  \
+        sudo pushkeys log --account ana --json | jq -r 'select(.reference) | .new'\n\n\
+        syncd keeps this log for 31 days, a file a day in the folder SESSIONS of the cache, beside the system's log.\n\
+        With --json, every record is an object on a line of its own.\n\
+        Exits 0 when all of it could be read, even if nothing matches, and 1 if a file or a line could not.")]
+    Log(LogOptions),
 
     /// Check sshd, users, files, sources and the cache, and name the command that fixes each fault
     #[command(after_help = "Examples:\n  sudo pushkeys doctor\n  \

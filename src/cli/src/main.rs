@@ -34,7 +34,7 @@ use jiff::Timestamp;
 
 use arguments::{Arguments, Command};
 use commands::revoke::RevokeOptions;
-use commands::{accept, doctor, explain, list, revoke, show, status, top, verify};
+use commands::{accept, doctor, explain, list, revoke, session_log, show, status, top, verify};
 use context::{Context, Outcome};
 use key::KeyArgumentError;
 use output::BAD;
@@ -72,6 +72,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
         Command::Verify { against_source: true, syncd } => verify::against_source(context, &syncd, out),
         Command::Verify { against_source: false, .. } => verify::run(context, out),
         Command::Top { log, once } => top::run(context, log.as_deref(), once, out),
+        Command::Log(options) => session_log::run(context, &options, out),
         Command::Sshd { command } => commands::sshd::run(context, &command, out),
         Command::Revoke(revoke) => run_revoke(context, &revoke, out),
         Command::Manual { prefix } => {
@@ -98,6 +99,8 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(1);
     }
     anstream::eprintln!("{BAD}error:{BAD:#} {}", hint::report(error.as_ref()).lines());
-    let is_misuse = error.is::<KeyArgumentError>() || error.is::<accept::NotATerminal>();
+    let is_misuse = error.is::<KeyArgumentError>()
+        || error.is::<accept::NotATerminal>()
+        || error.is::<session_log::SinceError>();
     ExitCode::from(if is_misuse { 2 } else { 1 })
 }

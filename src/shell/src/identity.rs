@@ -87,13 +87,11 @@ impl Identity {
 
     /// The other fields of a log line. Names are quoted, so that none can pass for another field.
     pub(crate) fn details(&self) -> String {
-        let quoted = |field: &str, name: &Option<String>| {
-            let quote =
-                |name: &String| format!(" {field}=\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
-            name.as_ref().map(quote).unwrap_or_default()
+        let named = |field: &str, name: &Option<String>| {
+            name.as_ref().map(|name| format!(" {field}={}", quoted(name))).unwrap_or_default()
         };
         let address = self.address.map(|address| format!(" address={address}")).unwrap_or_default();
-        quoted("account_name", &self.account_name) + &quoted("key_name", &self.key_name) + &address
+        named("account_name", &self.account_name) + &named("key_name", &self.key_name) + &address
     }
 
     /// Gives `process` the identity in variables.
@@ -140,6 +138,11 @@ impl fmt::Display for Identity {
 pub(crate) fn required<T: FromStr>(variable: &'static str) -> Result<T, VariableError> {
     let value = env::var(variable).map_err(|_| VariableError(variable))?;
     value.parse().map_err(|_| VariableError(variable))
+}
+
+/// `text` in quotes, as the value of a field of a log line.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn with_id(name: Option<&str>, id: &str) -> String {

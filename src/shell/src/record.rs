@@ -24,6 +24,8 @@ pub(crate) fn keep(cache: &Path, line: &str, is_fault: bool) {
     }
     let mut line = pushkeys_keys::escape(line).into_owned();
     line.truncate(line.floor_char_boundary(SESSION_LINE_BYTES_MAX));
+    // Half an escape would make the whole line unreadable.
+    while pushkeys_keys::unescape(&line).is_none() && line.pop().is_some() {}
     // The daemon may be away, and the system's log has the line.
     let _ = tell_daemon(cache, line.as_bytes());
 }
@@ -55,11 +57,19 @@ mod tests {
     fn the_daemon_gets_one_printable_bounded_line() {
         let folder = tempfile::tempdir().unwrap();
         let daemon = UnixDatagram::bind(folder.path().join(SESSION_SOCKET)).unwrap();
-        keep(folder.path(), &format!("session a\nb\u{1b}{}", "é".repeat(2000)), false);
-        let mut buffer = [0; 4096];
-        let length = daemon.recv(&mut buffer).unwrap();
-        let line = str::from_utf8(&buffer[..length]).unwrap();
-        assert!(line.starts_with("session a\\nb\\u{1b}é") && length <= SESSION_LINE_BYTES_MAX, "{length}");
+        let check = |text: &str, begin: &str| {
+            keep(folder.path(), text, false);
+            let mut buffer = [0; 4096];
+            let length = daemon.recv(&mut buffer).unwrap();
+            let line = str::from_utf8(&buffer[..length]).unwrap();
+            assert!(line.starts_with(begin) && length <= SESSION_LINE_BYTES_MAX, "{length}");
+            assert!(length > SESSION_LINE_BYTES_MAX - 10, "{length}");
+            let whole = pushkeys_keys::unescape(line).unwrap();
+            assert!(text.starts_with(&whole), "{whole}");
+        };
+        check(&format!("session a\nb\u{1b}{}", "é".repeat(2000)), "session a\\nb\\u{1b}é");
+        // Wherever the bound falls into an escape, none is halved.
+        (0..10).for_each(|length| check(&format!("{}{}", "x".repeat(length), "\u{202e}".repeat(500)), ""));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pushkeys_keys::{ErrorReport, Login};
 
 use crate::arguments::Arguments;
 use crate::greeting::Greeting;
-use crate::identity::Identity;
+use crate::identity::{Identity, quoted};
 use crate::refusal::Refusal;
 use crate::registration;
 use crate::remote::{Connection, RemoteHost};
@@ -143,7 +143,8 @@ impl Outcome {
             Ok(Answer::Served(served)) => (served.word, served.status),
             Err(refusal) => (refusal.word(), 1),
         };
-        let why = self.fault().map_or_else(String::new, |why| format!(" why=\"{}\"", ErrorReport::of(why)));
+        let why = self.fault().map(|why| format!(" why={}", quoted(&ErrorReport::of(why).to_string())));
+        let why = why.unwrap_or_default();
         let traffic = match &self.answer {
             Ok(Answer::Served(Served { traffic: Some(traffic), .. })) => {
                 format!(" read_bytes={} written_bytes={}", traffic.read_bytes, traffic.written_bytes)

@@ -14,7 +14,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use pushkeys_cache::{SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_SOCKET, session_line_account};
+use pushkeys_cache::{
+    SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_LOG_DAYS, SESSION_SOCKET, session_line_account,
+};
 
 use crate::socket;
 
@@ -22,8 +24,6 @@ use crate::socket;
 const DAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What lines of one account may take of it.
 const ACCOUNT_BYTES_MAX: u64 = DAY_BYTES_MAX / 16;
-/// How many days are kept, today included.
-const DAYS_MAX: i32 = 31;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// How long to wait before a socket that could not be opened, or failed, is opened again.
@@ -41,6 +41,10 @@ pub(crate) fn listen(cache: &Path) {
 fn serve(cache: &Path) {
     let path = cache.join(SESSION_SOCKET);
     let mut log = SessionLog::new(cache.join(SESSION_LOG));
+    // A host without sessions has an empty log, which is not the same as none.
+    if let Err(error) = make_folder(&log.folder) {
+        tracing::warn!("cannot make `{}`: {error}", log.folder.display());
+    }
     // One byte more than is accepted, so that a longer datagram is refused and not cut.
     let mut buffer = [0; SESSION_LINE_BYTES_MAX + 1];
     socket::receive(&path, "sessions are not logged here", OPEN_AGAIN, &mut buffer, |datagram| {
@@ -100,9 +104,7 @@ impl SessionLog {
 
 impl Day {
     fn open(folder: &Path, date: Date) -> io::Result<Self> {
-        if !folder.is_dir() {
-            DirBuilder::new().mode(FOLDER_MODE).create(folder)?;
-        }
+        make_folder(folder)?;
         let path = folder.join(date.to_string());
         let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(&path)?;
         let text = fs::read(&path)?;
@@ -137,12 +139,16 @@ impl Day {
     }
 }
 
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() { Ok(()) } else { DirBuilder::new().mode(FOLDER_MODE).create(folder) }
+}
+
 /// Removes the files of days that are no longer kept.
 fn remove_old(folder: &Path, today: Date) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let date: Option<Date> = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let age = date.and_then(|date| today.since(date).ok()).map(|age| age.get_days());
-        if age.is_some_and(|days| days >= DAYS_MAX)
+        if age.is_some_and(|days| i64::from(days) >= i64::from(SESSION_LOG_DAYS))
             && let Err(error) = fs::remove_file(entry.path())
         {
             tracing::warn!("cannot remove `{}`: {error}", entry.path().display());

@@ -130,4 +130,25 @@ fn a_push_is_logged_with_each_reference_and_its_commits() {
     ]) {
         assert!(line.contains(&begin) && line.contains(&middle) && line.ends_with(&end), "{line}");
     }
+    // The daemon's log has the same, and `pushkeys log` reads it.
+    let pushes = || {
+        let shown = world.host.pushkeys(&["log", "--json", "--pushes", "--account", "ana", "--since", "1h"]);
+        let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON lines");
+        shown.output().lines().map(record).collect::<Vec<_>>()
+    };
+    until("the daemon has each", || pushes().len() == 3);
+    for (record, (reference, old, new)) in pushes().iter().zip([
+        ("refs/heads/main", none.as_str(), first),
+        ("refs/heads/main", first, second),
+        ("refs/tags/v1", &none, second),
+    ]) {
+        let found =
+            ["reference", "old", "new", "account", "repository", "path", "address"].map(|name| &record[name]);
+        assert_eq!(found, [reference, old, new, world.ana.id(), "app", path.as_str(), "127.0.0.1"]);
+    }
+    let sessions = world
+        .host
+        .pushkeys(&["log", "--repository", "app", "--key", &world.key.fingerprint().to_string()])
+        .output();
+    assert!(sessions.contains("asked for git-receive-pack repository=app: served"), "{sessions}");
 }

@@ -9,7 +9,8 @@ fn help_says_what_every_command_does() {
     let host = Host::new();
     let help = |command: &[&str]| host.pushkeys(&[command, &["--help"]].concat()).is(0);
     insta::assert_snapshot!("help", help(&[]));
-    for command in ["status", "list", "show", "explain", "verify", "top", "doctor", "revoke", "accept"] {
+    for command in ["status", "list", "show", "explain", "verify", "top", "log", "doctor", "revoke", "accept"]
+    {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command]));
     }
 }

@@ -9,6 +9,7 @@ mod fixture;
 mod general;
 mod list;
 mod revoke;
+mod session_log;
 mod show;
 mod status;
 mod top;
