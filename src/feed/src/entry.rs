@@ -10,6 +10,7 @@ use pushkeys_keys::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::digest::ParseKeyDigestError;
 use crate::protocol::{LINE_BYTES_MAX, LOGINS_MAX};
 
 /// One key as the key service states it. Its form is right; the key itself is not judged yet.
@@ -87,6 +88,9 @@ pub enum EntryFault {
     /// Not an instant that sshd can read.
     #[error("its expiry is refused")]
     Expiry(#[source] ParseExpiryError),
+    /// A heartbeat's or a header's digest of all keys is malformed.
+    #[error("its digest is refused")]
+    KeyDigest(#[source] ParseKeyDigestError),
 }
 
 impl Entry {

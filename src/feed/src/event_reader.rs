@@ -3,14 +3,16 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::cursor::{Cursor, ParseCursorError};
+use crate::chain::{Chain, ChainPrefix};
+use crate::cursor::{Cursor, EventId, ParseCursorError};
+use crate::digest::KeySum;
 use crate::entry::{Entry, EntryError, EntryFault, Text, class};
 use crate::event::{Event, EventKind};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::protocol::LINE_BYTES_MAX;
 
-/// Reads events from chunks that are cut anywhere. Comments, fields and events that this version does not
-/// know are passed over; a line ends with `\n` or `\r\n`.
+/// Reads events from chunks that are cut anywhere. Comments and fields that this version does not know are passed over, and
+/// events likewise if they have no id; a line ends with `\n` or `\r\n`.
 #[derive(Debug, Default)]
 pub struct EventReader {
     lines: LineSplitter,
@@ -22,11 +24,23 @@ pub struct EventReader {
 pub struct Received {
     /// The place in the stream after this event, where it has one.
     pub id: Option<Cursor>,
+    /// The chain value after this event as its id has it; `None` of a service without a chain.
+    pub chain: Option<ChainPrefix>,
     /// What it says.
     pub event: Result<Event, EventError>,
+    name: Vec<u8>,
+    data: Vec<u8>,
 }
 
-/// An event of a kind we know that cannot be read. The stream itself goes on.
+impl Received {
+    /// The chain value after this event, if it was `before` before it: to be compared with what the id has of it.
+    #[must_use]
+    pub fn next_chain(&self, before: &Chain) -> Chain {
+        before.next(&self.name, &self.data)
+    }
+}
+
+/// An event that cannot be read. The stream itself goes on.
 #[derive(Debug, Error)]
 pub enum EventError {
     /// A `put` whose entry is malformed.
@@ -48,6 +62,10 @@ pub enum EventError {
         /// What is wrong.
         source: ParseCursorError,
     },
+    /// An event with an id, of a kind that this version does not know: a change of something else than keys, which is counted
+    /// and otherwise ignored.
+    #[error("an event of an unknown kind")]
+    Unknown,
 }
 
 /// Why the stream cannot be read on.
@@ -108,18 +126,25 @@ impl Pending {
     }
 
     fn dispatch(self) -> Option<Received> {
-        let kind: EventKind = std::str::from_utf8(&self.name).ok()?.parse().ok()?;
-        let id = self.id.as_deref().map(parse_id).transpose();
-        match id {
-            Ok(id) => Some(Received { id, event: parse_data(kind, &self.data) }),
-            Err(source) => {
-                Some(Received { id: None, event: Err(EventError::Id { kind: kind.as_str(), source }) })
-            }
+        let Self { name, id, data } = self;
+        let kind = std::str::from_utf8(&name).ok().and_then(|name| name.parse::<EventKind>().ok());
+        if kind.is_none() && (id.is_none() || name.is_empty()) {
+            return None;
         }
+        let (id, event) = match (id.as_deref().map(parse_id).transpose(), kind) {
+            (Ok(id), Some(kind)) => (id, parse_data(kind, &data)),
+            (Ok(id), None) => (id, Err(EventError::Unknown)),
+            (Err(source), kind) => {
+                let kind = kind.map_or("change of an unknown kind", EventKind::as_str);
+                (None, Err(EventError::Id { kind, source }))
+            }
+        };
+        let (id, chain) = id.map_or((None, None), |id| (Some(id.cursor), id.chain));
+        Some(Received { id, chain, event, name, data })
     }
 }
 
-fn parse_id(id: &[u8]) -> Result<Cursor, ParseCursorError> {
+fn parse_id(id: &[u8]) -> Result<EventId, ParseCursorError> {
     std::str::from_utf8(id).map_err(|_| ParseCursorError::Epoch)?.parse()
 }
 
@@ -132,11 +157,14 @@ fn parse_data(kind: EventKind, data: &[u8]) -> Result<Event, EventError> {
                 kind: kind.as_str(),
                 source: EntryFault::Fingerprint(source),
             })?;
-            Ok(Event::Remove(fingerprint))
+            let is_compromised = wire.compromised.unwrap_or_default();
+            Ok(if is_compromised { Event::Compromised(fingerprint) } else { Event::Remove(fingerprint) })
         }
         EventKind::Heartbeat => {
-            let wire: WireHeartbeat = parse_json(kind, data)?;
-            Ok(Event::Heartbeat { sequence: wire.sequence })
+            let WireHeartbeat { sequence, keys, digest } = parse_json(kind, data)?;
+            let sum = KeySum::of_wire(keys, digest.as_ref().map(|text| text.0.as_ref()));
+            let sum = sum.map_err(|source| EventError::Data { kind: kind.as_str(), source })?;
+            Ok(sum.map_or(Event::Heartbeat { sequence }, |sum| Event::Checkpoint { sequence, sum }))
         }
         EventKind::Reset => Ok(Event::Reset),
     }
@@ -153,11 +181,15 @@ fn parse_json<'a, T: Deserialize<'a>>(kind: EventKind, data: &'a [u8]) -> Result
 struct WireRemove<'a> {
     #[serde(borrow)]
     fingerprint: Text<'a>,
+    compromised: Option<bool>,
 }
 
 #[derive(Deserialize)]
-struct WireHeartbeat {
+struct WireHeartbeat<'a> {
     sequence: u64,
+    keys: Option<u64>,
+    #[serde(borrow)]
+    digest: Option<Text<'a>>,
 }
 
 #[cfg(test)]
@@ -196,6 +228,7 @@ mod tests {
         );
         check("event: party\ndata: x\n\nevent: heartbeat\ndata: {\"sequence\":7}\n\n", &[heartbeat()]);
         check("data: {\"sequence\":7}\n\n", &[]);
+        check("id: a-7\ndata: {}\n\n", &[]);
         check("event: heartbeat\ndata: {\"sequence\":7}\n", &[]);
         check("event: reset\n\n", &[Ok(Event::Reset)]);
     }
@@ -209,7 +242,34 @@ mod tests {
         faulty("event: put\ndata: {}\n\n", "a `put` is malformed");
         faulty("event: remove\ndata: {\"fingerprint\":\"SHA256:x\"}\n\n", "a `remove` is malformed");
         faulty("event: heartbeat\ndata: {\"sequence\":-1}\n\n", "a `heartbeat` is malformed");
+        faulty("event: heartbeat\ndata: {\"sequence\":1,\"keys\":1}\n\n", "a `heartbeat` is malformed");
+        faulty(
+            "event: heartbeat\ndata: {\"sequence\":1,\"keys\":1,\"digest\":\"x\"}\n\n",
+            "a `heartbeat` is malformed",
+        );
         faulty("id: x\nevent: reset\ndata: {}\n\n", "the id of a `reset` is refused");
+        faulty("id: a-1-x\nevent: put\ndata: {}\n\n", "the id of a `put` is refused");
+        faulty("id: a-1\nevent: grant\ndata: {}\n\n", "an event of an unknown kind");
+        faulty("id: x\nevent: grant\ndata: {}\n\n", "the id of a `change of an unknown kind` is refused");
+    }
+
+    #[test]
+    fn events_are_chained_by_their_bytes_whether_they_can_be_read_or_not() {
+        let text = "id: b1946ac9-1-a35850b4462a9c10\nevent: put\ndata: {}\n\n\
+                    id: b1946ac9-2-1dd402c345388598\nevent: grant\ndata: {\ndata: }\n\n";
+        let (mut reader, mut received) = (EventReader::default(), Vec::new());
+        reader.push(text.as_bytes(), &mut received).unwrap();
+        let mut chain = Chain::start(&"b1946ac9".parse().unwrap());
+        for (one, sequence) in received.iter().zip(1..) {
+            chain = one.next_chain(&chain);
+            assert_eq!(one.chain, Some(chain.prefix()), "{chain}");
+            assert_eq!(one.id.as_ref().map(|id| id.sequence), Some(sequence));
+        }
+        assert_eq!(received.len(), 2);
+        assert_eq!(
+            chain,
+            Chain::start(&"b1946ac9".parse().unwrap()).next(b"put", b"{}").next(b"grant", b"{\n}")
+        );
     }
 
     #[test]
@@ -226,9 +286,11 @@ mod tests {
         fn events_read_as_they_were_written_wherever_chunks_are_cut(sequences in proptest::collection::vec(any::<u64>(), 1..5), cut in 0_usize..400) {
             let mut out = Vec::new();
             let mut expected = Vec::new();
+            let fingerprint = FINGERPRINT.parse().unwrap();
             for sequence in sequences {
                 let id: Cursor = format!("a-{sequence}").parse().unwrap();
-                for event in [Event::Heartbeat { sequence }, Event::Remove(FINGERPRINT.parse().unwrap()), Event::Reset] {
+                let checkpoint = Event::Checkpoint { sequence, sum: KeySum { keys: sequence, ..KeySum::default() } };
+                for event in [Event::Heartbeat { sequence }, checkpoint, Event::Remove(fingerprint), Event::Compromised(fingerprint), Event::Reset] {
                     encode(&event, Some(&id), &mut out);
                     expected.push((Some(id.clone()), Ok(event)));
                 }

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod cursor;
+mod digest;
 mod entry;
 mod event;
 mod event_reader;
@@ -15,7 +17,9 @@ mod protocol;
 mod report;
 mod snapshot;
 
-pub use cursor::{Cursor, Epoch, ParseCursorError};
+pub use chain::{Chain, ChainPrefix};
+pub use cursor::{Cursor, Epoch, EventId, ParseCursorError, Position};
+pub use digest::{KeyDigest, KeySum, ParseKeyDigestError};
 pub use entry::{Entry, EntryError, EntryFault};
 pub use event::{Event, EventKind, encode, encode_stored};
 pub use event_reader::{EventError, EventReader, Received, StreamError};
@@ -23,9 +27,9 @@ pub use lines::LineTooLong;
 pub use protocol::{
     APPLIED_PATH, CHANGES_MEDIA_TYPE, CHANGES_PATH, LAST_EVENT_ID, LINE_BYTES_MAX, LOGINS_MAX,
     REPORT_BYTES_MAX, REPORT_ITEMS_MAX, REPORT_MEDIA_TYPE, REVOKED_PATH, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH,
-    USAGE_PATH,
+    USAGE_PATH, WITH_CHAIN, WITH_PARAMETER,
 };
 pub use report::{
     HostRevocation, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing, UsageReport, Use,
 };
-pub use snapshot::{Snapshot, SnapshotError, SnapshotLine, SnapshotReader, SnapshotWriter};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotHeader, SnapshotLine, SnapshotReader, SnapshotWriter};

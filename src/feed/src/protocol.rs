@@ -25,6 +25,13 @@ pub const CHANGES_MEDIA_TYPE: &str = "text/event-stream";
 /// The request header that says after which event a stream is to go on.
 pub const LAST_EVENT_ID: &str = "last-event-id";
 
+/// The query parameter of snapshot and changes in which a host names, separated by commas, what it understands besides the
+/// first version of the feed.
+pub const WITH_PARAMETER: &str = "with";
+
+/// The word of [`WITH_PARAMETER`] for chain values and digests. Only who sends it gets them.
+pub const WITH_CHAIN: &str = "chain";
+
 const _: () = assert!(pushkeys_keys::KEY_TEXT_BYTES_MAX * 2 < LINE_BYTES_MAX, "a line holds the longest key");
 
 /// Where a host says which keys were used, below the base URL of the key service.

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::cursor::Cursor;
+use crate::chain::Chain;
+use crate::cursor::{Cursor, Position};
+use crate::digest::KeySum;
 use crate::entry::{Entry, EntryError, Text, WireLine, append};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::protocol::LINE_BYTES_MAX;
@@ -27,18 +29,26 @@ impl SnapshotWriter {
     /// Begins the snapshot of the state after the change `cursor`, and appends the header to `out`.
     #[must_use]
     pub fn new(cursor: &Cursor, out: &mut Vec<u8>) -> Self {
+        Self::with_header(&SnapshotHeader { position: cursor.clone().into(), sum: None }, out)
+    }
+
+    /// Begins the snapshot of what `header` describes, and appends the header to `out`.
+    #[must_use]
+    pub fn with_header(header: &SnapshotHeader, out: &mut Vec<u8>) -> Self {
+        let SnapshotHeader { position: Position { cursor, chain }, sum } = header;
+        let chain = chain.as_ref().map(Chain::to_string);
+        let digest = sum.as_ref().map(|sum| sum.digest.to_string());
+        let header = WireHeader {
+            pushkeys: MAGIC,
+            format: FORMAT,
+            epoch: cursor.epoch.as_str(),
+            sequence: cursor.sequence,
+            chain: chain.as_deref(),
+            keys: sum.as_ref().map(|sum| sum.keys),
+            digest: digest.as_deref(),
+        };
         let mut writer = Self { digest: Sha256::new(), entries: 0 };
-        writer.append_line(out, |out| {
-            append(
-                &WireHeader {
-                    pushkeys: MAGIC,
-                    format: FORMAT,
-                    epoch: cursor.epoch.as_str(),
-                    sequence: cursor.sequence,
-                },
-                out,
-            );
-        });
+        writer.append_line(out, |out| append(&header, out));
         writer
     }
 
@@ -90,15 +100,24 @@ struct Content {
 enum State {
     #[default]
     Start,
-    Body(Cursor),
-    Ended(Cursor),
+    Body(SnapshotHeader),
+    Ended(SnapshotHeader),
+}
+
+/// The first line of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotHeader {
+    /// The change after which the state is as the snapshot says, and the chain value after it.
+    pub position: Position,
+    /// All keys after that change; `None` of a service that tells no digest.
+    pub sum: Option<KeySum>,
 }
 
 /// What one line of a snapshot says.
 #[derive(Debug)]
 pub enum SnapshotLine {
-    /// The first line: the state after this change follows.
-    Header(Cursor),
+    /// The first line: what follows.
+    Header(SnapshotHeader),
     /// One key.
     Entry(Entry),
     /// A line to skip and to report; its neighbours stand.
@@ -110,6 +129,10 @@ pub enum SnapshotLine {
 pub struct Snapshot {
     /// The change after which the state was as the snapshot says.
     pub cursor: Cursor,
+    /// The chain value after that change; `None` of a service without a chain.
+    pub chain: Option<Chain>,
+    /// All keys after that change, as the service counts them; `None` of a service that tells no digest.
+    pub sum: Option<KeySum>,
     /// How many entries there were, malformed ones included.
     pub entries: u64,
 }
@@ -178,7 +201,9 @@ impl SnapshotReader {
             State::Start => Err(SnapshotError::Header),
             State::Body(_) => Err(SnapshotError::Cut { entries }),
             State::Ended(_) if !lines.remainder().is_empty() => Err(SnapshotError::AfterTrailer),
-            State::Ended(cursor) => Ok(Snapshot { cursor, entries }),
+            State::Ended(SnapshotHeader { position: Position { cursor, chain }, sum }) => {
+                Ok(Snapshot { cursor, chain, sum, entries })
+            }
         }
     }
 }
@@ -202,10 +227,13 @@ impl Content {
             return Err(SnapshotError::Format(header.format));
         }
         let epoch = header.epoch.parse().map_err(|_| SnapshotError::Header)?;
-        let cursor = Cursor { epoch, sequence: header.sequence };
-        self.state = State::Body(cursor.clone());
+        let chain = header.chain.map(str::parse).transpose().map_err(|_| SnapshotError::Header)?;
+        let sum = KeySum::of_wire(header.keys, header.digest).map_err(|_| SnapshotError::Header)?;
+        let position = Position { cursor: Cursor { epoch, sequence: header.sequence }, chain };
+        let header = SnapshotHeader { position, sum };
+        self.state = State::Body(header.clone());
         self.hash(line);
-        Ok(SnapshotLine::Header(cursor))
+        Ok(SnapshotLine::Header(header))
     }
 
     fn body(&mut self, line: &[u8]) -> Result<Option<SnapshotLine>, SnapshotError> {
@@ -238,8 +266,8 @@ impl Content {
         if sha256.as_ref() != HEXLOWER.encode(&std::mem::take(&mut self.digest).finalize()) {
             return Err(SnapshotError::Digest);
         }
-        if let State::Body(cursor) = std::mem::take(&mut self.state) {
-            self.state = State::Ended(cursor);
+        if let State::Body(header) = std::mem::take(&mut self.state) {
+            self.state = State::Ended(header);
         }
         Ok(())
     }
@@ -256,6 +284,12 @@ struct WireHeader<'a> {
     format: u64,
     epoch: &'a str,
     sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -333,11 +367,36 @@ mod tests {
     fn a_snapshot_reads_as_it_was_written() {
         let (good, malformed, snapshot) = read(&write(&[1, 2, 200])).unwrap();
         assert_eq!((good, malformed), (vec![1, 2, 200], 0));
-        assert_eq!(snapshot, Snapshot { cursor: "b1946ac9-4711".parse().unwrap(), entries: 3 });
+        let cursor = "b1946ac9-4711".parse().unwrap();
+        assert_eq!(snapshot, Snapshot { cursor, chain: None, sum: None, entries: 3 });
         assert_eq!(read(&write(&[])).unwrap().2.entries, 0);
         assert!(write(&[]).starts_with(
             "{\"pushkeys\":\"snapshot\",\"format\":1,\"epoch\":\"b1946ac9\",\"sequence\":4711}\n{\"end\":true,\"entries\":0,\"sha256\":\""
         ));
+    }
+
+    #[test]
+    fn a_header_tells_chain_and_digest_or_neither() {
+        let chain = "e780adda8c6afdba445f1f94b4dc7bf792347cf3ecdf0a7d01aab4b6daa64b63";
+        let digest = "9d1b95d8833da14db5750f1326d083c9";
+        let position: Position = format!("b1946ac9-4711-{chain}").parse().unwrap();
+        let sum = KeySum { keys: 2, digest: digest.parse().unwrap() };
+        let mut out = Vec::new();
+        SnapshotWriter::with_header(&SnapshotHeader { position: position.clone(), sum: Some(sum) }, &mut out)
+            .finish(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with(&format!(
+            "{{\"pushkeys\":\"snapshot\",\"format\":1,\"epoch\":\"b1946ac9\",\"sequence\":4711,\"chain\":\"{chain}\",\"keys\":2,\"digest\":\"{digest}\"}}\n"
+        )));
+        let Position { cursor, chain: told } = position;
+        let expected = Snapshot { cursor, chain: told, sum: Some(sum), entries: 0 };
+        assert_eq!(read(&text).unwrap().2, expected);
+        for (from, to) in
+            [(chain, "e780"), (digest, "9d1b"), ("\"keys\":2,", ""), ("\"digest\"", "\"other\"")]
+        {
+            let header = body(&text).replace(from, to);
+            assert_eq!(read(&resealed(&header)).map(|_| ()), Err(SnapshotError::Header), "{header}");
+        }
     }
 
     #[test]

@@ -154,8 +154,10 @@ impl<'a> ChangeStream<'a> {
     fn event(&mut self, received: Received) -> Result<Step, SyncError> {
         let change = match received.event {
             Ok(Event::Reset) => return Ok(Step::Reset),
-            Ok(Event::Heartbeat { sequence }) => return self.heartbeat(sequence).map(|()| Step::None),
-            Ok(Event::Remove(fingerprint)) => Change::Remove(fingerprint),
+            Ok(Event::Heartbeat { sequence } | Event::Checkpoint { sequence, .. }) => {
+                return self.heartbeat(sequence).map(|()| Step::None);
+            }
+            Ok(Event::Remove(fingerprint) | Event::Compromised(fingerprint)) => Change::Remove(fingerprint),
             Ok(Event::Put(entry)) => {
                 let fingerprint = entry.fingerprint;
                 match self.task.validator.validate(entry) {
@@ -167,6 +169,7 @@ impl<'a> ChangeStream<'a> {
                     }
                 }
             }
+            Err(EventError::Unknown) => return Ok(Step::None),
             Err(error) => match self.unreadable(&error) {
                 Some(change) => change,
                 None => return Ok(Step::Reset),
@@ -185,7 +188,7 @@ impl<'a> ChangeStream<'a> {
     fn unreadable(&self, error: &EventError) -> Option<Change> {
         let fingerprint = match error {
             EventError::Put(entry) => entry.fingerprint,
-            EventError::Data { .. } | EventError::Id { .. } => None,
+            EventError::Data { .. } | EventError::Id { .. } | EventError::Unknown => None,
         };
         self.task.status.skipped(&Skip::new(fingerprint, error));
         fingerprint.map(Change::Remove)
