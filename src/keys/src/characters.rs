@@ -1,7 +1,7 @@
-//! What a character of a name or of a pasted text does: whether it is seen, and where one that is not seen has a use.
+//! Which characters of a name or of a pasted text are visible, and where an invisible one has an effect.
 //!
-//! Decided by the properties that Unicode gives to characters, not by lists of them, so that a script that nobody here
-//! reads is treated like any other.
+//! Decided by Unicode's character properties and not by lists of characters, so that every script is treated
+//! alike.
 
 use icu_properties::props::{
     BidiControl, CanonicalCombiningClass, DefaultIgnorableCodePoint, EmojiModifier, ExtendedPictographic,
@@ -14,12 +14,12 @@ const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 /// Emoji tag sequences, such as the flag of Wales, end with it (UTS #51, ED-14a).
 const CANCEL_TAG: char = '\u{e007f}';
-/// A region and a subdivision of it, in tags.
+/// The longest region with its subdivision, in tags.
 const TAGS_MAX: usize = 7;
-/// The one character with a shape of its own that is empty.
+/// The only character whose own glyph is empty.
 const BRAILLE_BLANK: char = '\u{2800}';
 
-/// Whether a reader sees `character` where it stands alone. A mark is seen only on another character.
+/// Whether `character` is visible on its own. A mark is visible only on another character.
 pub(crate) fn is_seen(character: char) -> bool {
     character != BRAILLE_BLANK
         && !is_white_space(character)
@@ -28,7 +28,7 @@ pub(crate) fn is_seen(character: char) -> bool {
         && !is_mark(character)
 }
 
-/// Whether `character` acts on a terminal or on the text around it in place of being seen, or is no character at all.
+/// Whether `character` controls a terminal or the text around it, or is a noncharacter.
 pub(crate) fn is_control(character: char) -> bool {
     let is_visible_format = || {
         CodePointSetData::new::<PrependedConcatenationMark>().contains(character) || is_ignorable(character)
@@ -44,12 +44,12 @@ pub(crate) fn is_control(character: char) -> bool {
     }
 }
 
-/// Whether `character` is invisible by intent: a joiner, a filler, a tag, a variation selector or the like.
+/// Whether `character` is invisible by design: a joiner, a filler, a tag, a variation selector or the like.
 pub(crate) fn is_ignorable(character: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
 }
 
-/// Whether the character at `place` of `text` is seen there or changes what is seen: a joiner inside a word of a script
+/// Whether the character at `place` of `text` is visible there or changes what is visible: a joiner inside a word of a script
 /// that joins its letters, or between emoji; a variation selector or a tag after what it varies.
 pub(crate) fn has_effect(text: &[char], place: usize) -> bool {
     let Some(&character) = text.get(place) else { return false };
@@ -57,7 +57,7 @@ pub(crate) fn has_effect(text: &[char], place: usize) -> bool {
         return false;
     }
     match character {
-        ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER => is_joiner_at_work(text, place),
+        ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER => is_effective_joiner(text, place),
         '\u{e0020}'..=CANCEL_TAG => is_in_tag_sequence(text, place),
         _ if CodePointSetData::new::<VariationSelector>().contains(character) => before(text, place)
             .next()
@@ -66,15 +66,15 @@ pub(crate) fn has_effect(text: &[char], place: usize) -> bool {
     }
 }
 
-/// A space that looks like any other: what it is by compatibility is the space of the keyboard.
+/// A space that looks like U+0020.
 pub(crate) fn is_space(character: char) -> bool {
-    // The space of Ogham is a line.
+    // The Ogham space mark is drawn as a line.
     character == ' ' || category(character) == GeneralCategory::SpaceSeparator && character != '\u{1680}'
 }
 
-/// RFC 5892 appendix A.1 and A.2, and what writers do beyond it: joiners between letters of which one joins, beside a
+/// RFC 5892 appendix A.1 and A.2, and common usage beyond it: joiners between letters of which one joins, next to a
 /// virama, and between emoji.
-fn is_joiner_at_work(text: &[char], place: usize) -> bool {
+fn is_effective_joiner(text: &[char], place: usize) -> bool {
     let (left, right) = (before(text, place).next(), after(text, place).next());
     if [left, right].into_iter().flatten().any(is_virama) {
         return left.is_some_and(|left| is_letter(left) || is_mark(left));
@@ -97,7 +97,7 @@ fn is_between_emoji(text: &[char], place: usize) -> bool {
     picture_before(text, place).is_some_and(is_picture) && after(text, place).next().is_some_and(is_picture)
 }
 
-/// The character before `place` that is not a variation selector or a skin tone.
+/// The last character before `place` that is neither a variation selector nor a skin tone.
 fn picture_before(text: &[char], place: usize) -> Option<char> {
     before(text, place).find(|&character| {
         !CodePointSetData::new::<VariationSelector>().contains(character)
@@ -105,7 +105,7 @@ fn picture_before(text: &[char], place: usize) -> Option<char> {
     })
 }
 
-/// Whether the tags around `place` are letters and digits after an emoji, and end as they have to.
+/// Whether the tags around `place` are letters and digits after an emoji, and end with [`CANCEL_TAG`].
 fn is_in_tag_sequence(text: &[char], place: usize) -> bool {
     let is_tag = |character: char| ('\u{e0020}'..=CANCEL_TAG).contains(&character);
     let start = place - before(text, place).take_while(|&character| is_tag(character)).count();
@@ -159,7 +159,7 @@ fn joining_type(character: char) -> JoiningType {
     CodePointMapData::<JoiningType>::new().get(character)
 }
 
-/// Whether the letter's form depends on its neighbours.
+/// Whether the letter's shape depends on its neighbours.
 fn is_joining(letter: char) -> bool {
     !matches!(joining_type(letter), JoiningType::NonJoining | JoiningType::Transparent)
 }
@@ -168,7 +168,7 @@ fn is_joining(letter: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Which characters of `text` are neither seen nor change what is seen.
+    /// Checks which characters of `text` have no effect.
     #[track_caller]
     fn check(text: &str, expected: &[u32]) {
         let text: Vec<char> = text.chars().collect();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joiner_works_inside_a_word_of_a_script_that_joins() {
+    fn a_joiner_has_an_effect_inside_a_word_of_a_joining_script() {
         check("لپ\u{200c}تاپ", &[]);
         check("ابزار\u{200c}ها", &[]);
         check("۲۰\u{200c}تایی", &[]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_in_place_of_being_seen_has_no_effect_anywhere() {
+    fn control_characters_have_no_effect_anywhere() {
         for acting in
             ['\0', '\n', '\u{7f}', '\u{85}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{61c}']
         {
@@ -231,12 +231,12 @@ mod tests {
             assert!(!is_control(hidden) && is_ignorable(hidden), "{hidden:?}");
         }
         check("a\u{fff9}b\u{fffe}c\u{1ffff}", &[0xfff9, 0xfffe, 0x1_ffff]);
-        // A mark that stands before a number, and is seen.
+        // A visible mark before a number.
         check("\u{600}١٢", &[]);
     }
 
     #[test]
-    fn what_is_seen_is_told_from_what_is_not() {
+    fn visible_and_invisible_characters_are_distinguished() {
         for seen in ['a', 'é', '漢', '🔑', '⠁', '\u{e000}', '\u{378}'] {
             assert!(is_seen(seen), "{seen:?}");
         }

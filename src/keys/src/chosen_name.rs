@@ -1,8 +1,8 @@
 //! The names that users choose for keys and accounts.
 //!
-//! A name is what people tell things apart by, so it can be seen, and it has one spelling: Unicode's normalization form C,
-//! and the space of the keyboard for every space that looks like it. Stored names that are older than these rules are read
-//! as text, and are found for removal as they stand.
+//! Users distinguish keys by their names, so a name is visible and has one spelling: Unicode's normalization form C,
+//! with U+0020 for every space that looks like it. Stored names that are older than these rules are read
+//! as text, and can be removed by their exact text.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use crate::characters::{has_effect, is_seen, is_space};
 use crate::name::{NAME_BYTES_MAX, Name, ParseNameError};
 
-/// How much of a text is looked at for the nearest name.
+/// The number of characters that are considered for the nearest name.
 const NEAREST_CHARACTERS_MAX: usize = 2 * NAME_BYTES_MAX;
 
 macro_rules! chosen_name {
@@ -21,19 +21,19 @@ macro_rules! chosen_name {
         pub struct $name(Name);
 
         impl $name {
-            /// The name that `text` spells, without blanks around it.
+            /// The normalized name in `text`, without blanks around it.
             pub fn parse(text: &str) -> Result<Self, ParseNameError> {
                 parse(text).map(Self)
             }
 
-            /// The nearest name to `text`, which somebody else has chosen for something that must not fail for it: what
-            /// [`Self::parse`] refuses is left out, and what is too long is cut.
+            /// The nearest name to `text`, for callers that must not fail because of a name from elsewhere: characters that
+            /// [`Self::parse`] refuses are dropped, and a name that is too long is truncated.
             #[must_use]
             pub fn nearest(text: &str) -> Option<Self> {
                 nearest(text).map(Self)
             }
 
-            /// `text` as the name that it spells, or as it is where it spells none: by which a name is looked up that may
+            /// The normalized name in `text`, or `text` itself if it is no name: for the lookup of a name that may
             /// be older than these rules.
             #[must_use]
             pub fn spelling(text: &str) -> String {
@@ -62,11 +62,11 @@ macro_rules! chosen_name {
 }
 
 chosen_name!(
-    /// What an account calls one of its keys. It is the last segment of the key's URL.
+    /// The name that an account gave to one of its keys. It is the last segment of the key's URL.
     KeyName
 );
 chosen_name!(
-    /// What an account goes by.
+    /// The name of an account.
     AccountName
 );
 
@@ -90,7 +90,7 @@ fn nearest(text: &str) -> Option<Name> {
         return Some(name);
     }
     let mut kept: Vec<char> = text.trim().chars().take(NEAREST_CHARACTERS_MAX).collect();
-    // What is left out may have given its neighbour an effect.
+    // A dropped character may be the reason why its neighbour had an effect.
     loop {
         let is_kept: Vec<bool> = (0..kept.len()).map(|place| has_effect(&kept, place)).collect();
         if is_kept.iter().all(|&is_kept| is_kept) {
@@ -107,7 +107,7 @@ fn nearest(text: &str) -> Option<Name> {
     loop {
         match parse(&kept) {
             Ok(name) => return Some(name),
-            // The cut went through a sequence of characters, or its one spelling is longer.
+            // The cut split a sequence of characters, or the normalized name is longer.
             Err(ParseNameError::Character { .. } | ParseNameError::TooLong(_)) => kept.pop()?,
             Err(ParseNameError::Empty | ParseNameError::Unseen { .. } | ParseNameError::PathStep) => {
                 return None;
@@ -116,7 +116,7 @@ fn nearest(text: &str) -> Option<Name> {
     }
 }
 
-/// Printable ASCII, of which every character is seen and has one spelling: almost every name.
+/// Printable ASCII, as almost all names are: nothing to check or normalize.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -138,7 +138,7 @@ fn check_characters(text: &str) -> Result<(), ParseNameError> {
     Err(ParseNameError::Unseen { character, place })
 }
 
-/// The one spelling of `name`.
+/// `name` normalized.
 fn spelled(name: &str) -> Box<str> {
     if is_plain(name) {
         return name.into();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_people_have_are_names() {
+    fn real_names_are_accepted() {
         for text in [
             "laptop",
             "my key/é+1",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_no_name() {
+    fn invisible_names_are_refused() {
         check(" \t ", Err(ParseNameError::Empty));
         check("\u{3164}", refused('\u{3164}', 1));
         check("  a\u{3164}", refused('\u{3164}', 4));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_in_place_of_being_seen_is_no_part_of_a_name() {
+    fn control_characters_are_refused_in_names() {
         check("a\nb", refused('\n', 2));
         check("a\x1b[31m", refused('\x1b', 2));
         check("a\u{202e}b", refused('\u{202e}', 2));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_look_the_same_are_the_same() {
+    fn names_that_look_alike_are_normalized_to_one() {
         check("cafe\u{301}", Ok("caf\u{e9}"));
         check("my\u{a0}key", Ok("my key"));
         check("my\u{3000}key", Ok("my key"));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_a_path_is_no_name() {
+    fn a_dot_segment_is_refused_as_a_name() {
         for text in [".", "..", " .. ", "../x", "a/./b", "a/..", "/.."] {
             check(text, Err(ParseNameError::PathStep));
         }
@@ -236,14 +236,11 @@ mod tests {
             message("ab\u{202e}"),
             "the name contains the invisible or control character U+202E (character 3 of it)"
         );
-        assert_eq!(
-            message("\u{2800}"),
-            "the name has nothing in it that can be seen: character 1 of it is U+2800"
-        );
+        assert_eq!(message("\u{2800}"), "the name has no visible character: character 1 of it is U+2800");
     }
 
     #[test]
-    fn the_nearest_name_keeps_what_can_be_shown() {
+    fn the_nearest_name_keeps_the_allowed_characters() {
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(KeyName::nearest(text).as_ref().map(KeyName::as_str), expected, "{text:?}");
         };
@@ -261,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_has_one_spelling_and_can_be_shown(text in any::<String>()) {
+        fn a_name_is_normalized_and_printable(text in any::<String>()) {
             for name in [KeyName::parse(&text).ok(), KeyName::nearest(&text)].into_iter().flatten() {
                 prop_assert_eq!(KeyName::parse(name.as_str()), Ok(name.clone()));
                 prop_assert_eq!(Name::parse(name.as_str()), Ok(name.into()));

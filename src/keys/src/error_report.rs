@@ -1,7 +1,7 @@
-//! An error as programs print it: what failed, what caused it, and what to do about it.
+//! An error as programs print it: what failed, what caused it, and how to fix it.
 //!
-//! What to do is a link of its own in the chain of sources, a [`Hint`]. So no wrapper on the way to the edge can lose it, and
-//! it is printed in one place, after the cause: here.
+//! The advice is a link of its own in the chain of sources, a [`Hint`], so no wrapper can lose it. It is printed in one
+//! place, here, after the cause.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::iter::successors;
 
 use crate::escape::escape;
 
-/// What to do about an error: a command to run, or what to change. It stands in the chain of sources between the error and
+/// How to fix an error: a command to run, or a setting to change. It stands in the chain of sources between the error and
 /// its cause, if there is one.
 ///
 /// ```
@@ -22,7 +22,7 @@ use crate::escape::escape;
 /// let error = Writable { path: "/x".to_owned(), hint: Hint::new("chmod go-w /x") };
 /// assert_eq!(ErrorReport::of(&error).to_string(), "`/x` is writable by group or others; hint: chmod go-w /x");
 /// ```
-// Errors are passed by value through every `Result`, so what is rare in them is behind a pointer.
+// Boxed to keep every `Result` with such an error small.
 #[derive(Debug)]
 pub struct Hint(Box<Inner>);
 
@@ -33,13 +33,13 @@ struct Inner {
 }
 
 impl Hint {
-    /// A hint of an error without a cause.
+    /// A hint for an error without a cause.
     #[must_use]
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner { text: text.into(), cause: None }))
     }
 
-    /// A hint of an error that was caused by `cause`.
+    /// A hint for an error that was caused by `cause`.
     #[must_use]
     pub fn because(
         text: impl Into<Cow<'static, str>>,
@@ -73,7 +73,7 @@ impl Error for Hint {
     }
 }
 
-/// An error that is only a message and a hint, for the edge of a program.
+/// An error that consists of a message and a hint, for the edge of a program.
 #[derive(Debug)]
 pub struct Hinted {
     message: Cow<'static, str>,
@@ -81,7 +81,7 @@ pub struct Hinted {
 }
 
 impl Hinted {
-    /// `message`, which says what failed, and what to do about it.
+    /// An error with `message`, which says what failed, and `hint`, which says how to fix it.
     #[must_use]
     pub fn new(message: impl Into<Cow<'static, str>>, hint: impl Into<Hint>) -> Self {
         Self { message: message.into(), hint: hint.into() }
@@ -100,7 +100,7 @@ impl Error for Hinted {
     }
 }
 
-/// What is to be told of an error. All of it is safe to print: control characters are escaped.
+/// The printable form of an error. All of it is safe to print: control characters are escaped.
 ///
 /// As [`fmt::Display`] it is one line for a log: `WHAT: CAUSE: CAUSE; hint: DO THIS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,17 +108,17 @@ impl Error for Hinted {
 pub struct ErrorReport {
     /// What failed.
     pub what: String,
-    /// What caused it, the nearest cause first. A cause that the text before it ends with is left out.
+    /// What caused it, the nearest cause first. A cause that the text before it ends with is omitted.
     pub causes: Vec<String>,
-    /// What to do about it: of several hints the outermost, whose error knows most about what was tried.
+    /// How to fix it. Of several hints it is the outermost, whose error knows most about what was tried.
     pub hint: Option<String>,
 }
 
-/// What separates a message from its hint in errors that do not have a [`Hint`] yet.
+/// Separates a message from its hint in errors that do not use [`Hint`] yet.
 const HINT: &str = "\nhint: ";
 
 impl ErrorReport {
-    /// What is to be told of `error`.
+    /// The report of `error`, its causes and its hint.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut report = Self { what: String::new(), causes: Vec::new(), hint: None };
@@ -135,7 +135,7 @@ impl ErrorReport {
                 report.what = message.clone().into_owned();
                 text.push_str(&message);
             } else if !text.ends_with(&*message) {
-                // Some libraries end an error with what its cause says again.
+                // Some libraries repeat the cause at the end of an error's text.
                 report.causes.push(message.clone().into_owned());
                 text.push_str(": ");
                 text.push_str(&message);
@@ -145,31 +145,31 @@ impl ErrorReport {
         report
     }
 
-    /// What is told beside errors, and in the same way: `what`, without cause and hint.
+    /// A report of `what`, without cause and hint.
     #[must_use]
     pub fn of_message(what: &str) -> Self {
         Self { what: escape(what).into_owned(), causes: Vec::new(), hint: None }
     }
 
-    /// Something that is wrong without an error of a function, and what to do about it.
+    /// A report of `what`, which is no error of a function, with a hint.
     #[must_use]
     pub fn hinted(what: &str, hint: &str) -> Self {
         Self { hint: Some(escape(hint).into_owned()), ..Self::of_message(what) }
     }
 
-    /// The same within `context`, such as the name of the source that it is about.
+    /// The same report with `context` before it, such as the name of a source.
     #[must_use]
     pub fn within(self, context: impl fmt::Display) -> Self {
         Self { what: format!("{}: {}", escape(&context.to_string()), self.what), ..self }
     }
 
-    /// The error and its causes in one line, for where the hint is shown apart.
+    /// The error and its causes in one line, for callers that show the hint separately.
     #[must_use]
     pub fn text(&self) -> String {
         self.causes.iter().fold(self.what.clone(), |text, cause| format!("{text}: {cause}"))
     }
 
-    /// The error and its causes in one line, and the hint in one of its own, for a terminal. The last line does not end with
+    /// The error and its causes in one line, and the hint in the next, for a terminal. The last line does not end with
     /// a newline.
     #[must_use]
     pub fn lines(&self) -> String {
@@ -185,7 +185,7 @@ impl fmt::Display for ErrorReport {
     }
 }
 
-/// `text` as one word of a shell's, for the commands in hints.
+/// `text` quoted as one word for a shell, for the commands in hints.
 #[must_use]
 pub fn shell_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+=@%,".contains(&byte);
@@ -208,7 +208,7 @@ mod tests {
         source: Option<Box<dyn Error + Send + Sync>>,
     }
 
-    /// Checks how an error is told whose chain is `links`, each with a hint or without.
+    /// Checks the report of an error whose chain is `links`, each with a hint or without.
     #[track_caller]
     fn check(links: &[(&'static str, Option<&'static str>)], in_log: &str, on_terminal: &str) {
         let error = links.iter().rev().fold(None, |cause: Option<Link>, &(what, hint)| {
@@ -219,8 +219,8 @@ mod tests {
             };
             Some(Link { what, source })
         });
-        let told = ErrorReport::of(&error.unwrap());
-        assert_eq!((told.to_string().as_str(), told.lines().as_str()), (in_log, on_terminal));
+        let report = ErrorReport::of(&error.unwrap());
+        assert_eq!((report.to_string().as_str(), report.lines().as_str()), (in_log, on_terminal));
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outermost_hint_is_told_and_stands_last() {
+    fn the_outermost_hint_is_printed_last() {
         let refused = ("refused", Some("ask"));
         check(&[refused], "refused; hint: ask", "refused\nhint: ask");
         check(
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_told_leaves_its_line() {
+    fn a_report_is_escaped() {
         check(
             &[("a\nb", Some("c\nd")), ("\u{1b}[2J", None)],
             "a\\nb: \\u{1b}[2J; hint: c\\nd",
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_with_a_hint_is_an_error() {
+    fn a_hinted_message_is_an_error() {
         let report = ErrorReport::of(&Hinted::new(
             "no such host",
             Hint::because("list them", Hinted::new("gone", Hint::new("x"))),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_stays_one_word_in_a_shell() {
+    fn a_shell_word_stays_one_word() {
         assert_eq!(shell_word("/etc/ssh/sshd_config"), "/etc/ssh/sshd_config");
         assert_eq!(shell_word("a b"), "'a b'");
         assert_eq!(shell_word("it's; rm"), "'it'\\''s; rm'");

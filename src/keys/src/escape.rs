@@ -1,11 +1,11 @@
-//! Arbitrary text made safe to print.
+//! Escapes arbitrary text so that it is safe to print.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// `text` so that it can stand in a log line, a terminal or a field of the cache: control characters,
-/// line and paragraph separators, marks that turn the direction of text, and the backslash itself
-/// become `\\`, `\t`, `\n`, `\r` or `\u{…}`. [`unescape`] is the way back.
+/// `text` made safe for a log line, a terminal or a field of the cache: control characters,
+/// line and paragraph separators, bidirectional marks and the backslash itself
+/// become `\\`, `\t`, `\n`, `\r` or `\u{…}`. [`unescape`] is the inverse.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|character| character == '\\' || is_unprintable(character)) {
@@ -28,7 +28,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The text that [`escape`] made `escaped` of, or `None` where it is not such a text.
+/// The text whose escaped form is `escaped`, or `None` if no text has it.
 #[must_use]
 pub fn unescape(escaped: &str) -> Option<String> {
     let mut text = String::with_capacity(escaped.len());
@@ -54,10 +54,10 @@ pub fn unescape(escaped: &str) -> Option<String> {
     Some(text)
 }
 
-/// Characters that act on a terminal or on the text around them instead of being seen: the controls
-/// C0, DEL and C1, line and paragraph separator, and Unicode's bidirectional and invisible formatting marks
+/// Characters that control a terminal or the text around them: the controls
+/// C0, DEL and C1, line and paragraph separator, and Unicode's bidirectional and invisible formatting characters
 /// (Unicode 15, general categories Cc, Zl, Zp and those of Cf that reorder or hide).
-/// The zero-width joiners stay: emoji and the words of some scripts are made with them.
+/// The zero-width joiners stay: emoji and words of some scripts need them.
 pub(crate) fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escaped_text_has_one_meaning() {
+    fn escaping_is_unambiguous() {
         assert_eq!(escape("plain"), "plain");
         assert_eq!(escape("tab\there\\ \x1b[0m\u{202e}"), "tab\\there\\\\ \\u{1b}[0m\\u{202e}");
         for bad in ["\\", "\\x", "\\u{}", "\\u{110000}", "\\u{1b", "\\u1b}"] {

@@ -1,4 +1,4 @@
-//! When a key ends.
+//! When a key expires.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,16 +20,16 @@ pub enum ParseExpiryError {
     Format {
         /// The refused text, at most 40 characters of it.
         text: String,
-        /// What the parser said.
+        /// The parser's error.
         source: jiff::Error,
     },
-    /// sshd reads four digits of a year, and none before 1970.
-    #[error("the year of an expiry is between 1970 and 9999")]
+    /// sshd reads years of four digits, from 1970 on.
+    #[error("the year of an expiry must be between 1970 and 9999")]
     Year,
 }
 
 impl Expiry {
-    /// The expiry at `instant`, of which sshd reads whole seconds: a fraction is dropped.
+    /// The expiry at `instant`. Fractions of a second are dropped, since sshd reads whole seconds.
     pub fn new(instant: Timestamp) -> Result<Self, ParseExpiryError> {
         let year = instant.to_zoned(jiff::tz::TimeZone::UTC).year();
         let second = Timestamp::from_second(instant.as_second()).map_err(|_| ParseExpiryError::Year)?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expiry_is_what_sshd_can_read() {
+    fn an_expiry_is_in_the_range_that_sshd_reads() {
         assert!("2027-01-31T12:00:00Z".parse::<Expiry>().is_ok());
         assert!("9999-12-30T22:00:00Z".parse::<Expiry>().is_ok());
         for text in ["", "tomorrow", "2027-01-31", "1969-12-31T23:59:59Z", "+010000-01-01T00:00:00Z"] {

@@ -7,7 +7,7 @@ use base64ct::{Base64Unpadded, Encoding};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// A shard is chosen by at most this many leading bits of the fingerprint: 2^24 shards hold four
+/// The maximum number of leading bits of a fingerprint that choose a shard: 2^24 shards hold four
 /// billion keys at 256 each, and four base64 characters hold exactly 24 bits.
 pub const SHARD_BITS_MAX: u8 = 24;
 
@@ -25,14 +25,14 @@ pub struct Fingerprint([u8; DIGEST_BYTES]);
 /// Why a text is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParseFingerprintError {
-    /// An MD5 or other fingerprint, or no fingerprint at all.
+    /// A fingerprint of another kind, or no fingerprint at all.
     #[error("a fingerprint begins with `SHA256:`")]
     Prefix,
-    /// Cut short, or padded with `=`.
+    /// Truncated, or padded with `=`.
     #[error("a SHA-256 fingerprint has 43 characters after `SHA256:`, this one has {0}")]
     Length(usize),
-    /// A character outside base64's alphabet, or a last character with bits that 32 bytes do not have,
-    /// by which two texts would name one key.
+    /// A character outside base64's alphabet, or unused bits in the last character that are not zero,
+    /// which would give one key two texts.
     #[error("a fingerprint is written in canonical base64")]
     Base64,
 }
@@ -57,7 +57,7 @@ impl Fingerprint {
     }
 
     /// The first `bits` bits as a number: which of 2^`bits` shards holds the key.
-    /// More than [`SHARD_BITS_MAX`] bits count as that many.
+    /// More than [`SHARD_BITS_MAX`] bits are treated as [`SHARD_BITS_MAX`].
     #[must_use]
     pub fn leading_bits(&self, bits: u8) -> u32 {
         let [first, second, third, ..] = self.0;
@@ -65,8 +65,8 @@ impl Fingerprint {
         leading >> (SHARD_BITS_MAX - bits.min(SHARD_BITS_MAX))
     }
 
-    /// The first `bits` bits of the digest that `text` is the beginning of, which has to be a fingerprint's as far as
-    /// these bits go. Whoever looks at millions of lines need not decode each of them.
+    /// The first `bits` bits of the digest in the fingerprint `text`, of which only the characters that hold these bits
+    /// are read: for scans of millions of lines, which need not decode each of them.
     #[must_use]
     pub fn leading_bits_of(text: &str, bits: u8) -> Option<u32> {
         let characters = text.strip_prefix(PREFIX)?.as_bytes().get(..LEADING_CHARACTERS)?;
@@ -80,7 +80,7 @@ impl Fingerprint {
         let mut text = [0; TEXT_BYTES];
         let (prefix, base64) = text.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX.as_bytes());
-        // The room is exactly what 32 bytes take, so this cannot fail.
+        // The buffer has exactly the size that 32 bytes take, so this cannot fail.
         let _ = Base64Unpadded::encode(&self.0, base64);
         FingerprintText(text)
     }
@@ -104,11 +104,11 @@ impl FingerprintText {
     }
 }
 
-/// So many characters are the bits that choose a shard.
+/// The number of characters that hold the bits that choose a shard.
 const LEADING_CHARACTERS: usize = 4;
 const _: () = assert!(6 * LEADING_CHARACTERS == SHARD_BITS_MAX as usize);
 
-/// The six bits that `character` of base64 stands for (RFC 4648 section 4).
+/// The six bits that the base64 character encodes (RFC 4648 section 4).
 fn sextet(character: u8) -> Option<u32> {
     let value = match character {
         b'A'..=b'Z' => character - b'A',
@@ -155,7 +155,7 @@ mod tests {
     const TEXT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";
 
     #[test]
-    fn a_fingerprint_reads_as_openssh_writes_it() {
+    fn a_fingerprint_is_parsed_and_printed_as_in_openssh() {
         let fingerprint: Fingerprint = TEXT.parse().unwrap();
         assert_eq!(fingerprint.to_string(), TEXT);
         assert_eq!(&fingerprint.as_bytes()[..4], &[0x0f, 0x23, 0x78, 0x39]);
@@ -179,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_digest_are_one(bytes in any::<[u8; 32]>()) {
+        fn a_fingerprint_round_trips(bytes in any::<[u8; 32]>()) {
             let fingerprint = Fingerprint::from_bytes(bytes);
             prop_assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
             for bits in 0..=SHARD_BITS_MAX {

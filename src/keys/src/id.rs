@@ -1,4 +1,4 @@
-//! Opaque identifiers: the only words of ours that reach an option list, a path or an argv.
+//! Opaque identifiers: the only names that become part of an option list, a path or an argv.
 
 use std::fmt;
 use std::str::FromStr;
@@ -54,11 +54,11 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// The key service's name for an account: `[a-z0-9_-]{1,64}`, never anything a user typed.
+    /// The key service's id of an account: `[a-z0-9_-]{1,64}`, never chosen by a user.
     AccountId, "an account id", "1 to 64 of a-z, 0-9, `_` and `-`", is_opaque
 );
 identifier!(
-    /// The key service's name for one registration of a key: `[a-z0-9_-]{1,64}`.
+    /// The key service's id of one registration of a key: `[a-z0-9_-]{1,64}`.
     KeyId, "a key id", "1 to 64 of a-z, 0-9, `_` and `-`", is_opaque
 );
 identifier!(
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_what_useradd_takes() {
+    fn a_login_is_a_name_that_useradd_accepts() {
         check::<Login>("git", true);
         check::<Login>("_git-2", true);
         for text in ["", "-git", "2git", "../root", "git/", "Git", "git\0", &"g".repeat(33)] {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_what_was_refused_without_its_control_bytes() {
+    fn an_error_shows_the_refused_text_escaped() {
         let error = "a\x1b[2J".parse::<AccountId>().unwrap_err().to_string();
         assert_eq!(error, "`a\\u{1b}[2J` is not an account id: expected 1 to 64 of a-z, 0-9, `_` and `-`");
     }

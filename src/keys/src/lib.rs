@@ -1,8 +1,8 @@
-//! SSH public keys, their fingerprints and names, and the `authorized_keys` line that sshd gets.
+//! SSH public keys, their fingerprints and names, and the `authorized_keys` line for sshd.
 //!
-//! This crate decides and never acts: it takes bytes and gives values, without I/O and without a clock.
-//! A type of this crate is a proof. Whoever holds an [`AccountId`], a [`Fingerprint`] or (with the
-//! feature `policy`) a [`ValidKey`] need not ask again whether it is well-formed.
+//! This crate is pure: it takes bytes and returns values, without I/O and without a clock.
+//! Its values are valid by construction: an [`AccountId`], a [`Fingerprint`] or (with the
+//! feature `policy`) a [`ValidKey`] needs no further check.
 
 #![forbid(unsafe_code)]
 

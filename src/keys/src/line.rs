@@ -1,4 +1,4 @@
-//! The `authorized_keys` line that sshd gets, and the template of its forced command.
+//! The `authorized_keys` line for sshd.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizedKeysLine(Box<str>);
 
-/// Why bytes are not a line that this crate rendered.
+/// Why bytes are not a line as this crate renders it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParseLineError {
     /// A line without a forced command would be a full shell.
     #[error("the line does not begin with `restrict,command=\"`")]
     Prefix,
-    /// A newline would begin a second line, a NUL would cut the line.
+    /// A newline would begin a second line, and a NUL would end the line early.
     #[error("the line contains a byte that is not printable ASCII")]
     Unprintable,
     /// More than [`LINE_BYTES_MAX`].
@@ -46,23 +46,23 @@ impl AuthorizedKeysLine {
         self.0.rsplit_once("\" ").map_or("", |(_, key)| key)
     }
 
-    /// When sshd begins to refuse the key: the text of `expiry-time=`, `YYYYMMDDHHMMSSZ`.
+    /// When the key expires: the text of `expiry-time=`, `YYYYMMDDHHMMSSZ`.
     #[must_use]
     pub fn expiry_time(&self) -> Option<&str> {
         Self::expiry_time_in(&self.0)
     }
 
-    /// The same of a line that is only looked at.
+    /// The same for a line as text.
     #[must_use]
     pub fn expiry_time_in(line: &str) -> Option<&str> {
-        // The key's two words hold no quote. One byte is found faster than the words before the time, which most lines
+        // The key's two words hold no quote. Searching for one byte is faster than for the option's name, which most lines
         // do not have.
         let options = line.get(..line.rfind('"')?)?;
         let (before, time) = options.rsplit_once('"')?;
         before.ends_with(EXPIRY).then_some(time)
     }
 
-    /// Whether `bytes` keep the invariant, for a reader that copies them on without owning them.
+    /// Checks the invariant of `bytes`, for readers that pass them on without a copy.
     pub fn check(bytes: &[u8]) -> Result<(), ParseLineError> {
         if bytes.len() > LINE_BYTES_MAX {
             return Err(ParseLineError::TooLong);
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_without_a_forced_command_is_no_line() {
+    fn a_line_without_a_forced_command_is_refused() {
         let check = |text: &str, expected| {
             assert_eq!(text.parse::<AuthorizedKeysLine>().map(|_| ()), expected, "{text}");
         };

@@ -1,7 +1,7 @@
-//! Names as hosts and pages show them. They are never interpreted, and never part of an `authorized_keys` line.
+//! Names for display. They are never interpreted, and never part of an `authorized_keys` line.
 //!
-//! What may be registered as the name of a key or an account is decided by `KeyName` and `AccountName`, of the feature
-//! `policy`; what is read back may be older than their rules.
+//! `KeyName` and `AccountName` (feature `policy`) decide which names may be registered for keys and accounts; stored
+//! names may be older than their rules.
 
 use thiserror::Error;
 
@@ -10,23 +10,23 @@ use crate::escape::is_unprintable;
 /// The longest name in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The longest [escaped](crate::escape) form of a name: every byte can grow to the ten of `\u{10ffff}` at most.
+/// The longest [escaped](crate::escape) form of a name in bytes: every byte becomes ten at most, as in `\u{10ffff}`.
 pub const NAME_ESCAPED_BYTES_MAX: usize = NAME_BYTES_MAX * 10;
 
-/// A text that is shown: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 that can be written to a terminal as they are.
+/// A name for display: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 that are safe to write to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParseNameError {
-    /// Nothing but blanks.
+    /// Only blanks.
     #[error("the name is empty")]
     Empty,
     /// Longer than [`NAME_BYTES_MAX`].
     #[error("the name is {0} bytes long, and at most {NAME_BYTES_MAX} are accepted")]
     TooLong(usize),
-    /// A character that could move a cursor, hide text or turn its direction, or that is not seen where it stands.
+    /// A character that could move the cursor, hide text or change its direction, or that is invisible where it stands.
     #[error(
         "the name contains the invisible or control character U+{:04X} (character {place} of it)",
         u32::from(*character)
@@ -37,9 +37,9 @@ pub enum ParseNameError {
         /// Its place in the text that was refused, from 1.
         place: usize,
     },
-    /// Only characters that leave a blank, of which `character` is the first that is not a space.
+    /// No visible character. `character` is the first that is not a space.
     #[error(
-        "the name has nothing in it that can be seen: character {place} of it is U+{:04X}",
+        "the name has no visible character: character {place} of it is U+{:04X}",
         u32::from(*character)
     )]
     Unseen {
@@ -54,36 +54,36 @@ pub enum ParseNameError {
 }
 
 impl Name {
-    /// The name of `text`, without blanks around it.
+    /// The name in `text`, without blanks around it.
     pub fn parse(text: &str) -> Result<Self, ParseNameError> {
         let name = text.trim();
         if name.is_empty() {
             return Err(ParseNameError::Empty);
         }
-        let acts = |character: char| is_unprintable(character) && !is_tag(character);
+        let is_refused = |character: char| is_unprintable(character) && !is_tag(character);
         if let Some((place, character)) = (1..)
             .zip(text.trim_end().chars())
             .skip_while(|(_, character)| character.is_whitespace())
-            .find(|(_, character)| acts(*character))
+            .find(|(_, character)| is_refused(*character))
         {
             return Err(ParseNameError::Character { character, place });
         }
         Self::bounded(name.into())
     }
 
-    /// The name of `text`, in which nothing but its length is in doubt.
+    /// The name `text`, which is valid but for its length.
     pub(crate) fn bounded(text: Box<str>) -> Result<Self, ParseNameError> {
         if text.len() > NAME_BYTES_MAX { Err(ParseNameError::TooLong(text.len())) } else { Ok(Self(text)) }
     }
 
-    /// The name as it is shown.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Tags move no cursor. Where they make no flag of a region, no name is registered with them.
+/// Tags are harmless for a terminal. Names that are registered have them only in the flags of regions.
 fn is_tag(character: char) -> bool {
     matches!(character, '\u{e0020}'..='\u{e007f}')
 }
@@ -102,7 +102,7 @@ mod tests {
     use crate::escape::escape;
 
     #[test]
-    fn names_seen_on_the_wire_are_names() {
+    fn names_from_recorded_requests_are_accepted() {
         for text in [
             "my key/é+1",
             "a?b#c",
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_act_instead_of_being_seen_are_refused() {
+    fn names_with_control_characters_are_refused() {
         assert_eq!(Name::parse(" \t "), Err(ParseNameError::Empty));
         let check = |text: &str, character: char, place: usize| {
             assert_eq!(Name::parse(text), Err(ParseNameError::Character { character, place }), "{text:?}");

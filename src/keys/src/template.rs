@@ -12,7 +12,7 @@ use crate::policy::ValidKey;
 
 /// The longest command template in bytes.
 const TEMPLATE_BYTES_MAX: usize = 1024;
-/// The longest argv text: the template with its three placeholders filled in as often as they fit.
+/// The longest rendered command in bytes.
 const COMMAND_BYTES_MAX: usize = 4 * 1024;
 
 /// The forced command of syncd's configuration, with `{account}`, `{key_id}` and `{fingerprint}`.
@@ -20,10 +20,10 @@ const COMMAND_BYTES_MAX: usize = 4 * 1024;
 /// Invariant: an absolute path and its arguments in printable ASCII without `"`, `\` or `%`, and
 /// no placeholder but these three, so that a rendered command needs no quoting in an option list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandTemplate(Vec<Piece>);
+pub struct CommandTemplate(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum Part {
     Text(String),
     Account,
     KeyId,
@@ -33,10 +33,10 @@ enum Piece {
 /// Why a text is not a command template.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseTemplateError {
-    /// sshd hands the command to the login's shell, whose PATH is the client's affair.
+    /// sshd passes the command to the login's shell, whose PATH may come from the client.
     #[error("the command does not begin with an absolute path")]
     NotAbsolute,
-    /// A character that ends or escapes an option, or that the login's shell would act on.
+    /// A character that ends or escapes an option, or that the login's shell would interpret.
     #[error("the command contains {0:?}, which sshd or the login's shell would interpret")]
     Character(char),
     /// Not one of the three placeholders.
@@ -44,13 +44,13 @@ pub enum ParseTemplateError {
         "the command contains the unknown placeholder `{{{0}}}`: known are {{account}}, {{key_id}} and {{fingerprint}}"
     )]
     Placeholder(String),
-    /// A brace without its partner.
-    #[error("the command contains a `{{` or `}}` without its partner")]
+    /// An unbalanced brace.
+    #[error("the command contains an unbalanced `{{` or `}}`")]
     Brace,
-    /// Without it every session would be the same account's.
+    /// Without `{account}`, all sessions would belong to one account.
     #[error("the command does not contain {{account}}")]
     NoAccount,
-    /// Longer than the line allows.
+    /// Longer than 1024 bytes.
     #[error("the command is longer than {TEMPLATE_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -68,32 +68,32 @@ impl FromStr for CommandTemplate {
         if let Some(character) = text.chars().find(|&character| !is_inert(character)) {
             return Err(ParseTemplateError::Character(character));
         }
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').ok_or(ParseTemplateError::Brace)?;
-            pieces.push(literal(before)?);
-            pieces.push(match name {
-                "account" => Piece::Account,
-                "key_id" => Piece::KeyId,
-                "fingerprint" => Piece::Fingerprint,
+            parts.push(literal(before)?);
+            parts.push(match name {
+                "account" => Part::Account,
+                "key_id" => Part::KeyId,
+                "fingerprint" => Part::Fingerprint,
                 unknown => return Err(ParseTemplateError::Placeholder(unknown.to_owned())),
             });
             rest = after;
         }
-        pieces.push(literal(rest)?);
-        if !pieces.contains(&Piece::Account) {
+        parts.push(literal(rest)?);
+        if !parts.contains(&Part::Account) {
             return Err(ParseTemplateError::NoAccount);
         }
-        Ok(Self(pieces))
+        Ok(Self(parts))
     }
 }
 
-fn literal(text: &str) -> Result<Piece, ParseTemplateError> {
-    if text.contains('}') { Err(ParseTemplateError::Brace) } else { Ok(Piece::Text(text.to_owned())) }
+fn literal(text: &str) -> Result<Part, ParseTemplateError> {
+    if text.contains('}') { Err(ParseTemplateError::Brace) } else { Ok(Part::Text(text.to_owned())) }
 }
 
-/// sshd runs the command by `<login shell> -c`: what no shell interprets is safe whichever it is.
+/// sshd runs the command with `<login shell> -c`, so only characters that no shell interprets are safe.
 fn is_inert(character: char) -> bool {
     character.is_ascii_alphanumeric() || " /-_.,:=+@{}".contains(character)
 }
@@ -101,16 +101,16 @@ fn is_inert(character: char) -> bool {
 /// Why a line could not be rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RenderError {
-    /// The template repeats its placeholders too often.
+    /// The placeholders made the command too long.
     #[error("the forced command is longer than {COMMAND_BYTES_MAX} bytes")]
     TooLong,
-    /// The whole line breaks its invariant.
-    #[error("the rendered line is refused")]
+    /// The whole line violates its invariant.
+    #[error("the rendered line is invalid")]
     Line(#[from] ParseLineError),
 }
 
 impl CommandTemplate {
-    /// The line that makes sshd run this command for `key` and nothing else.
+    /// The line that makes sshd run this command, and nothing else, for `key`.
     pub fn render(
         &self,
         key: &ValidKey,
@@ -143,12 +143,12 @@ impl CommandTemplate {
         key_id: &KeyId,
         fingerprint: &Fingerprint,
     ) {
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => line.push_str(text),
-                Piece::Account => line.push_str(account.as_str()),
-                Piece::KeyId => line.push_str(key_id.as_str()),
-                Piece::Fingerprint => line.push_str(fingerprint.to_text().as_str()),
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => line.push_str(text),
+                Part::Account => line.push_str(account.as_str()),
+                Part::KeyId => line.push_str(key_id.as_str()),
+                Part::Fingerprint => line.push_str(fingerprint.to_text().as_str()),
             }
         }
     }
@@ -164,7 +164,7 @@ mod tests {
         "/usr/libexec/pushkeys/pushkeys-shell --account {account} --key {key_id} --fingerprint {fingerprint}";
 
     #[test]
-    fn a_line_holds_our_ids_and_the_canonical_key_and_nothing_of_a_users() {
+    fn a_line_holds_ids_and_the_canonical_key_and_no_user_input() {
         let key = ValidKey::check(&format!("{KEY} a\"b%u`id`"), &Policy::default()).unwrap();
         let template: CommandTemplate = TEMPLATE.parse().unwrap();
         let (account, key_id) = ("acct_7".parse().unwrap(), "key_42".parse().unwrap());
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_a_shell_or_sshd_could_read_otherwise_is_refused() {
+    fn a_template_with_characters_that_a_shell_or_sshd_interprets_is_refused() {
         use ParseTemplateError as E;
         let check = |text: &str, expected: E| {
             assert_eq!(text.parse::<CommandTemplate>(), Err(expected), "{text}");

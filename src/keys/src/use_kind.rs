@@ -8,15 +8,15 @@ use thiserror::Error;
 /// What a key was used for, after sshd had accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UseKind {
-    /// To be greeted: a check of somebody's ssh configuration.
+    /// For the greeting: the user checked their ssh configuration.
     Check,
     /// To write to a repository.
     Push,
-    /// To read one.
+    /// To read from a repository.
     Fetch,
 }
 
-/// A text that is not the name of a [`UseKind`].
+/// The text is not the name of a [`UseKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a key is used to `check`, to `push` or to `fetch`")]
 pub struct ParseUseKindError;
@@ -24,7 +24,7 @@ pub struct ParseUseKindError;
 impl UseKind {
     const ALL: [Self; 3] = [Self::Check, Self::Push, Self::Fetch];
 
-    /// Its one name.
+    /// The name in the cache and in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -64,7 +64,7 @@ impl Algorithm {
         }
     }
 
-    /// The first release of OpenSSH that takes such keys without being told to, as major and minor number; `None` is older
+    /// The first release of OpenSSH that accepts such keys by default, as major and minor number; `None` if it is older
     /// than every release that still gets fixes.
     #[must_use]
     pub fn since_openssh(self) -> Option<(u32, u32)> {

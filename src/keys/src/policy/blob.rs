@@ -1,7 +1,7 @@
-//! The encoding of a public key (RFC 4253 section 6.6): read strictly, so that a key that passes has
-//! this encoding only, and sshd's fingerprint of its own re-encoding is the one that is stored.
+//! The encoding of a public key (RFC 4253 section 6.6). It is read strictly, so that a valid key has
+//! one encoding only, and sshd's fingerprint of its own re-encoding is the one that is stored.
 //!
-//! The crate `ssh-key` is not used for this, because it takes what has to be refused here: numbers with
+//! The crate `ssh-key` is not used for this, because it accepts what has to be refused here: numbers with
 //! needless zeros, negative numbers, compressed points and points off the curve. The tests compare with it.
 
 use super::algorithm::Algorithm;
@@ -10,17 +10,17 @@ use super::limits::APPLICATION_BYTES_MAX;
 use super::refusal::Refusal;
 use super::{ecdsa, ed25519, mldsa, rsa};
 
-/// What a decoded key is.
+/// The validated contents of a key.
 #[derive(Debug)]
 pub(super) struct Contents {
     /// Its size in bits.
     pub(super) bits: u32,
-    /// The point of a key of Ed25519, of which it is still to be shown that it is on the curve.
+    /// The point of an Ed25519 key, which is still to be checked for being on the curve.
     pub(super) point: Option<Candidate>,
 }
 
-/// Validates a decoded key, but for the one question that is answered of many keys at once. What takes milliseconds is left
-/// out unless the check `is_thorough`.
+/// Validates a decoded key, except for [`Contents::point`], which is checked for many keys at once. Checks that take
+/// milliseconds run only if `is_thorough`.
 pub(super) fn read(algorithm: Algorithm, blob: &[u8], is_thorough: bool) -> Result<Contents, Refusal> {
     let mut fields = Fields(blob);
     if fields.string()? != algorithm.name().as_bytes() {
@@ -76,8 +76,8 @@ fn on_ecdsa_curve(algorithm: Algorithm, fields: &mut Fields<'_>) -> Result<u32, 
     Ok(bits)
 }
 
-/// The relying party of a FIDO key. sshd hashes it as it is; it is bounded and printable because
-/// people are shown it.
+/// The relying party of a FIDO key. It has to be short and printable because it is shown
+/// to users; sshd only hashes it.
 fn application(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     let application = fields.string()?;
     let is_short = (1..=APPLICATION_BYTES_MAX).contains(&application.len());
@@ -88,11 +88,11 @@ fn application(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// The fields that are not read yet (RFC 4251 section 5).
+/// The remaining fields (RFC 4251 section 5).
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// A `string`: four bytes of length, then that many bytes.
+    /// A `string`: its length in four bytes, then its bytes.
     fn string(&mut self) -> Result<&'a [u8], Refusal> {
         let (length, rest) = self.0.split_first_chunk().ok_or(Refusal::Truncated)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Refusal::Truncated)?;
@@ -101,8 +101,8 @@ impl<'a> Fields<'a> {
         Ok(value)
     }
 
-    /// An `mpint` that is not negative, as its bytes from the highest on, without the zero that keeps
-    /// its sign. sshd reads one with more zeros too, and prints it without them.
+    /// An `mpint` that is not negative, in big-endian order, without the leading zero byte of its
+    /// sign. sshd also reads numbers with more leading zeros, and prints them without.
     fn number(&mut self) -> Result<&'a [u8], Refusal> {
         match self.string()? {
             [0x80..=0xff, ..] => Err(Refusal::Negative),

@@ -1,4 +1,4 @@
-//! Keys that anybody can use, because their private half has been published.
+//! Keys whose private half has been published.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::error_report::Hint;
 use crate::fingerprint::Fingerprint;
 
-/// The most lines of a list: Debian's weak keys of 2008 are less than a million of all sizes.
+/// The maximum number of lines of a list. Debian's weak keys of 2008 are less than a million.
 const LINES_MAX: usize = 4_000_000;
 
 /// The published keys that this crate knows, with their sources.
@@ -20,7 +20,7 @@ const BUILT_IN: &str = include_str!("compromised.txt");
 /// Fingerprints of keys that are refused because their private half is known.
 ///
 /// Its text has one fingerprint (`SHA256:…`) or public key (`type base64`) per line, with anything after
-/// it; empty lines and lines that begin with `#` count for nothing. The default is empty.
+/// it; empty lines and lines that begin with `#` are ignored. The default is empty.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CompromisedList {
     /// Shared, so that copies of a policy cost nothing.
@@ -30,7 +30,7 @@ pub struct CompromisedList {
 /// Why a text is not a list of compromised keys.
 #[derive(Debug, Error)]
 pub enum ParseCompromisedListError {
-    /// A line that is none of those that a list has.
+    /// A line that is neither a fingerprint nor a key.
     #[error("line {line} is neither a SHA-256 fingerprint nor a public key")]
     Line {
         /// The number of the line, from 1 on.
@@ -39,13 +39,13 @@ pub enum ParseCompromisedListError {
         #[source]
         hint: Hint,
     },
-    /// More lines than a list may have.
+    /// More than four million lines.
     #[error("the list has more than {LINES_MAX} lines")]
     TooLong,
 }
 
 impl CompromisedList {
-    /// The keys that this crate knows: few, for a list of all would be out of date when it is built.
+    /// The built-in list. It is short, since a complete list would soon be out of date.
     #[must_use]
     pub fn built_in() -> Self {
         // A test reads the text that is built in.
@@ -76,7 +76,7 @@ impl CompromisedList {
 }
 
 impl fmt::Debug for CompromisedList {
-    /// The number alone: a list can have a million keys.
+    /// Only the number of keys, which can be a million.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "CompromisedList({} keys)", self.len())
     }
@@ -109,7 +109,7 @@ impl ParseCompromisedListError {
     }
 }
 
-/// A key on the list need not be one that the policy would accept otherwise, so only its frame is read.
+/// Only the framing is validated, since a list may hold keys that the policy refuses for other reasons.
 fn parse_line(line: &str) -> Option<Fingerprint> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_key_is_named() {
+    fn an_invalid_line_is_named() {
         let check = |line: &str| {
             let text = format!("# one\n{VAGRANT}\n{line}\n");
             let error = text.parse::<CompromisedList>().unwrap_err();

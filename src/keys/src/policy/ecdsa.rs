@@ -9,23 +9,23 @@ use p521::NistP521;
 use super::algorithm::Algorithm;
 use super::refusal::Refusal;
 
-/// Judges an ECDSA point (SEC 1 section 2.3.3) on `algorithm`'s curve.
+/// Validates an ECDSA point (SEC 1 section 2.3.3) on `algorithm`'s curve.
 pub(super) fn check(algorithm: Algorithm, encoded: &[u8]) -> Result<(), Refusal> {
     match algorithm {
         Algorithm::EcdsaP384 => {
             let (x, y) = coordinates::<48>(algorithm, encoded)?;
             let is_point = p384::PublicKey::from_sec1_bytes(encoded).is_ok();
-            judge::<NistP384>(is_point, x, y, 384)
+            check_range::<NistP384>(is_point, x, y, 384)
         }
         Algorithm::EcdsaP521 => {
             let (x, y) = coordinates::<66>(algorithm, encoded)?;
             let is_point = p521::PublicKey::from_sec1_bytes(encoded).is_ok();
-            judge::<NistP521>(is_point, x, y, 521)
+            check_range::<NistP521>(is_point, x, y, 521)
         }
         _ => {
             let (x, y) = coordinates::<32>(algorithm, encoded)?;
             let is_point = p256::PublicKey::from_sec1_bytes(encoded).is_ok();
-            judge::<NistP256>(is_point, x, y, 256)
+            check_range::<NistP256>(is_point, x, y, 256)
         }
     }
 }
@@ -46,14 +46,14 @@ fn coordinates<const BYTES: usize>(
     }
 }
 
-/// Beyond the curve's equation, sshd wants each coordinate to have more than half as many bits as the
+/// Beyond the curve's equation, sshd requires each coordinate to have more than half the bits of the
 /// order, and to be less than the order minus one (openssh-portable, `sshkey_ec_validate_public`).
-/// No honest key is ever outside of that, and one that is would never log in.
-fn judge<C: Curve>(is_point: bool, x: &[u8], y: &[u8], order_bits: u32) -> Result<(), Refusal> {
+/// A key outside these bounds could never log in, and no key generator makes one.
+fn check_range<C: Curve>(is_point: bool, x: &[u8], y: &[u8], order_bits: u32) -> Result<(), Refusal> {
     if !is_point {
         return Err(Refusal::EcdsaOffCurve);
     }
-    // The order is odd, so that this is the order minus one.
+    // The order is odd, so clearing its lowest bit subtracts one.
     debug_assert!(bool::from(C::ORDER.is_odd()));
     let mut limit = C::ORDER.to_be_byte_array();
     if let Some(lowest) = limit.last_mut() {
@@ -61,11 +61,11 @@ fn judge<C: Curve>(is_point: bool, x: &[u8], y: &[u8], order_bits: u32) -> Resul
     }
     // P-521's order is held in more bytes than its coordinates have.
     let limit = limit.get(limit.len() - x.len()..).unwrap_or_default();
-    let is_taken = |coordinate: &[u8]| bit_length(coordinate) > order_bits / 2 && coordinate < limit;
-    if is_taken(x) && is_taken(y) { Ok(()) } else { Err(Refusal::EcdsaCoordinate) }
+    let is_in_range = |coordinate: &[u8]| bit_length(coordinate) > order_bits / 2 && coordinate < limit;
+    if is_in_range(x) && is_in_range(y) { Ok(()) } else { Err(Refusal::EcdsaCoordinate) }
 }
 
-/// The number of bits of a number from its highest byte on.
+/// The number of bits of a big-endian number.
 pub(super) fn bit_length(number: &[u8]) -> u32 {
     let zeros = number.iter().take_while(|&&byte| byte == 0).count();
     let highest = number.get(zeros).map_or(0, |byte| u8::BITS - byte.leading_zeros());

@@ -1,7 +1,7 @@
 //! Points of Ed25519: those for which only the holder of a private key can sign (RFC 8032 section 5.1.3).
 //!
-//! That a point is on the curve is shown by a square root, which takes more time than everything else about a key. Of
-//! many points it is shown at once, see [`are_on_curve`].
+//! Whether a point is on the curve takes a square root to decide, which is slower than all other checks of a key. For
+//! many points it is decided at once, see [`are_on_curve`].
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::refusal::Refusal;
 
-/// A point of which nothing is wrong but that it may be off the curve.
+/// A point that is valid except that it may be off the curve.
 ///
 /// Invariant: its y is reduced, and not that of a point of small order.
 #[derive(Debug, Clone, Copy)]
@@ -23,18 +23,18 @@ pub(super) const BYTES: usize = 32;
 /// The highest bit of an encoding is the sign of x; the others are y, in little-endian order.
 const Y_MASK: u8 = 0x7f;
 
-/// The y of all points with which anybody can sign: those of order 1, 2, 4 and 8.
+/// The y of the points of order 1, 2, 4 and 8, for which anyone can sign.
 static SMALL_ORDER: LazyLock<[[u8; BYTES]; 8]> =
     LazyLock::new(|| EIGHT_TORSION.map(|point| without_sign(point.compress().to_bytes())));
 
 impl Candidate {
-    /// Judges what can be seen of an encoded point without a square root.
+    /// Validates an encoded point as far as possible without a square root.
     pub(super) fn read(encoded: &[u8]) -> Result<Self, Refusal> {
         let bytes: [u8; BYTES] = encoded.try_into().map_err(|_| Refusal::Ed25519Length(encoded.len()))?;
         if !is_reduced(&bytes) {
             return Err(Refusal::Ed25519NonCanonical);
         }
-        // The one other second encoding, x = 0 with the sign of a negative x, only exists for points of
+        // The only other non-canonical encoding, x = 0 with a negative sign, exists only for points of
         // order 1 and 2, which are refused here.
         if SMALL_ORDER.contains(&without_sign(bytes)) {
             return Err(Refusal::Ed25519SmallOrder);
@@ -72,18 +72,18 @@ fn without_sign(mut bytes: [u8; BYTES]) -> [u8; BYTES] {
     bytes
 }
 
-/// Points that are multiplied with each other in all combinations, before subsets are made of the products.
+/// The number of points whose numbers are multiplied in all combinations before the products go into subsets.
 const GROUP: usize = 4;
 const COMBINATIONS: usize = 1 << GROUP;
-/// Subsets of which the product has to be a square.
+/// The number of subsets whose product has to be a square.
 const SUBSETS: u32 = u64::BITS;
 
-/// Points from which on it is cheaper to look at all of them at once: the products are judged by a power each, which
+/// The number of points from which on it is cheaper to check all at once: each product takes a power, which
 /// takes as long as a square root.
 const AT_ONCE_MIN: usize = 2 * SUBSETS as usize;
 
-/// Whether all of `candidates` are points of the curve; of many, for a fraction of the time that their square
-/// roots take.
+/// Whether all of `candidates` are points of the curve. For many points it takes a fraction of the time of their square
+/// roots.
 pub(super) fn are_on_curve(candidates: &[Candidate]) -> bool {
     if candidates.len() < AT_ONCE_MIN {
         candidates.iter().all(Candidate::is_on_curve)
@@ -92,11 +92,11 @@ pub(super) fn are_on_curve(candidates: &[Candidate]) -> bool {
     }
 }
 
-/// Each comes with a number that is a square exactly if it is on the curve. Whether a number is a square multiplies:
-/// the product of a random subset is none with probability 1/2, as soon as one of them all is none. So 64 subsets, each
-/// chosen by one bit per point, miss a point off the curve with probability 2^-64. The bits are a hash of the points,
-/// so the answer is always the same, and no point is chosen after they are known. What a lucky liar would gain
-/// by 2^64 attempts is a stored key with which nobody, himself included, can sign.
+/// Each point has a number that is a square exactly if the point is on the curve. Being a square is multiplicative:
+/// if one number is not a square, the product of a random subset is not one with probability 1/2. So 64 subsets, each
+/// chosen by one bit per point, miss a point off the curve with probability 2^-64. The bits come from a hash of the
+/// points, so the result is deterministic, and no point can be chosen after the bits. After 2^64 attempts, an attacker
+/// would have a stored key with which no one can sign.
 fn are_on_curve_at_once(candidates: &[Candidate]) -> bool {
     let mut bits = Bits::of(candidates);
     let mut products = [Element::ONE; SUBSETS as usize];
@@ -114,8 +114,8 @@ fn are_on_curve_at_once(candidates: &[Candidate]) -> bool {
     products.iter().all(Element::is_square)
 }
 
-/// The products of all subsets of `group`: the one of a subset stands at the number whose bits choose it. The last
-/// group may be short, and 1 takes the places of those that it lacks.
+/// The products of all subsets of `group`. The bits of an index choose the members of the subset. The last
+/// group may be short; it is filled up with 1.
 fn combinations(group: &[Candidate]) -> [Element; COMBINATIONS] {
     let mut products = [Element::ONE; COMBINATIONS];
     for place in 0..GROUP {
@@ -143,7 +143,7 @@ impl Bits {
         Self { seed: hasher.finalize().into(), counter: 0 }
     }
 
-    /// For each point of a group, in which subsets it is.
+    /// For each point of a group, the subsets that it is in.
     fn next_group(&mut self) -> [u64; GROUP] {
         let block: [u8; BYTES] =
             Sha256::new().chain_update(self.seed).chain_update(self.counter.to_le_bytes()).finalize().into();
@@ -164,7 +164,7 @@ const D: [u8; BYTES] = [
     0xe8, 0x79, 0x77, 0x79, 0x40, 0xc7, 0x8c, 0x73, 0xfe, 0x6f, 0x2b, 0xee, 0x6c, 0x03, 0x52,
 ];
 
-/// A number modulo 2^255 − 19, by arithmetic that fiat-crypto has proved right.
+/// A number modulo 2^255 − 19, by fiat-crypto's formally verified arithmetic.
 #[derive(Clone, Copy)]
 struct Element(fiat::fiat_25519_tight_field_element);
 
@@ -172,7 +172,7 @@ impl Element {
     const ONE: Self = Self(fiat::fiat_25519_tight_field_element([1, 0, 0, 0, 0]));
     const ZERO: Self = Self(fiat::fiat_25519_tight_field_element([0; 5]));
 
-    /// The number in `bytes`, of which the highest bit is 0.
+    /// The number in `bytes`, whose highest bit is 0.
     fn from_bytes(bytes: &[u8; BYTES]) -> Self {
         let mut element = Self::ZERO;
         fiat::fiat_25519_from_bytes(&mut element.0, bytes);

@@ -1,7 +1,7 @@
 //! Public keys of ML-DSA-44 (FIPS 204): those for which only the holder of a private key can sign.
 //!
-//! Every encoding of the right length is one key, and no key has two. But whoever has a signature checked with t1 = 0 has
-//! A·z checked alone, which holds for any z: the challenge, which nobody can choose, is multiplied by t1.
+//! Every encoding of the right length is a key, and no key has two encodings. But with t1 = 0, verification checks A·z
+//! alone, which holds for any z: the challenge, which a forger cannot choose, is multiplied by t1.
 
 use super::refusal::Refusal;
 
@@ -14,17 +14,17 @@ const COEFFICIENTS: usize = 256;
 const COEFFICIENT_BITS: usize = 10;
 const POLYNOMIAL_BYTES: usize = COEFFICIENTS * COEFFICIENT_BITS / 8;
 
-/// t1 is multiplied by 2^13, and the largest coefficient then is −1 modulo q. Coefficients this close to 0 or to it are
-/// made up for by the hints of a signature.
+/// t1 is multiplied by 2^13, and the largest coefficient is then −1 modulo q. The hints of a signature can compensate
+/// for coefficients this close to 0 or −1.
 const NEAR: u64 = 2;
 
-/// The most coefficients of a polynomial that may be near 0. An honest one has five of them in a thousand, by chance.
+/// The maximum number of coefficients of a polynomial near 0. A real key has five of them in a thousand, by chance.
 const NEAR_ZERO_MAX: usize = COEFFICIENTS / 2;
 
 /// Validates a key by its encoding.
 pub(super) fn check(encoded: &[u8; BYTES]) -> Result<(), Refusal> {
     let (_, t1) = encoded.split_at(BYTES - POLYNOMIALS * POLYNOMIAL_BYTES);
-    // One polynomial that says nothing takes a row from the problem that a forger has to solve.
+    // A polynomial near zero removes one row from the problem that a forger has to solve.
     if t1.chunks(POLYNOMIAL_BYTES).any(|polynomial| count_near_zero(polynomial) > NEAR_ZERO_MAX) {
         return Err(Refusal::MlDsaDegenerate);
     }

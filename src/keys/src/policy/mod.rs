@@ -1,8 +1,8 @@
-//! The key policy: what sshd accepts, without what it accepts and must not.
+//! The key policy: the keys that sshd accepts, except those that it should not accept.
 //!
-//! A key's way through it, each step with its reasons in its own file: `text` takes apart what people
-//! paste, `compromised` knows keys whose private half is public, `blob` reads the wire format and
-//! refuses every second encoding of one key, `ed25519`, `ecdsa`, `mldsa` and `rsa` validate the numbers in it, and
+//! Each step of the validation has its own file, with the reasons: `text` parses what users
+//! paste, `compromised` lists keys whose private half is public, `blob` reads the wire format and
+//! refuses non-canonical encodings, `ed25519`, `ecdsa`, `mldsa` and `rsa` validate the numbers in it, and
 //! `weak_rsa` finds moduli that can be factored.
 
 mod algorithm;

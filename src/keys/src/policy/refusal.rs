@@ -8,12 +8,12 @@ use super::limits::{
     RSA_MODULUS_BITS_MIN, RSA_SMALL_MODULUS_BITS_MAX,
 };
 
-/// Why a text is refused as a key. Each message names cause and cure for the person who sent the
-/// text, and shows nothing of it but the name of a type or the number of a character: a refused text
-/// can be secret.
+/// Why a text is refused as a key. Each message names cause and remedy for the user who sent the
+/// text, and repeats nothing of it but the name of a type or a single character: a refused text
+/// can be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// Nothing but blanks.
+    /// Only blanks.
     #[error("there is no key here: paste the one line of your `.pub` file")]
     Empty,
     /// More than [`KEY_TEXT_BYTES_MAX`].
@@ -59,8 +59,8 @@ pub enum Refusal {
         /// Its place in the text, from 1.
         place: usize,
     },
-    /// A character outside ASCII in the type or the base64: mostly an invisible one, which a page, a mail or a word
-    /// processor has put there.
+    /// A character outside ASCII in the type or the base64: usually an invisible one that a page, a mail or a word
+    /// processor inserted.
     #[error(
         "the text contains the character U+{:04X} (character {place} of it), which no key has there: copy the line again from your `.pub` file, not from a page or a mail",
         u32::from(*character)
@@ -71,7 +71,7 @@ pub enum Refusal {
         /// Its place in the text, from 1.
         place: usize,
     },
-    /// The command that makes or lists keys.
+    /// A command that makes or lists keys.
     #[error(
         "this is a command, not a key: run it in a terminal, and then paste the one line of the `.pub` file that it writes"
     )]
@@ -100,16 +100,16 @@ pub enum Refusal {
     /// DSA, which OpenSSH no longer supports.
     #[error("DSA keys are too weak and no longer supported: make a new key with `ssh-keygen -t ed25519`")]
     Dsa,
-    /// A name that releases 10.4 and 10.5 of OpenSSH gave to an experiment.
+    /// The name of an experimental type of OpenSSH 10.4 and 10.5.
     #[error(
-        "`ssh-mldsa44-ed25519@openssh.com` was an experiment of OpenSSH 10.4 that later releases do not read: make a new key with `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6"
+        "`ssh-mldsa44-ed25519@openssh.com` is an experimental type of OpenSSH 10.4 that later releases do not read: make a new key with `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6"
     )]
     ExperimentalType,
     /// A type without a key after it.
     #[error("the line ends after the key's type: paste the whole line of your `.pub` file")]
     DataMissing,
-    /// Not base64 (RFC 4648 section 4), or not the one way to write these bytes in it.
-    #[error("the key is damaged, it is not proper base64: copy the whole line again from your `.pub` file")]
+    /// Not base64 (RFC 4648 section 4), or not its canonical form.
+    #[error("the key is damaged, it is not valid base64: copy the whole line again from your `.pub` file")]
     Base64,
     /// The encoding ends in the middle of a field.
     #[error("the key is cut short: copy the whole line again from your `.pub` file")]
@@ -122,9 +122,9 @@ pub enum Refusal {
         "the line says `{0}`, but the key in it is of another type: copy the whole line again from your `.pub` file"
     )]
     TypeMismatch(Algorithm),
-    /// A second encoding of one number, by which one key would have two fingerprints.
+    /// A non-canonical encoding of a number, which would give one key two fingerprints.
     #[error(
-        "a number in the key is not in its shortest form: print the key anew with `ssh-keygen -y -f PRIVATE_KEY_FILE`"
+        "a number in the key is not in its shortest form: print the key again with `ssh-keygen -y -f PRIVATE_KEY_FILE`"
     )]
     Number,
     /// A negative modulus or exponent.
@@ -135,13 +135,13 @@ pub enum Refusal {
     /// An Ed25519 key is 32 bytes.
     #[error("an Ed25519 key has 32 bytes, this one has {0}: copy the whole line again from your `.pub` file")]
     Ed25519Length(usize),
-    /// A coordinate that is not reduced: a second encoding of a point.
+    /// A coordinate that is not reduced: a non-canonical encoding of a point.
     #[error("the key is not in Ed25519's only valid form: make a new one with `ssh-keygen -t ed25519`")]
     Ed25519NonCanonical,
-    /// No point of the curve.
+    /// Not a point of the curve.
     #[error("the key is not a point of the curve Ed25519: copy the whole line again from your `.pub` file")]
     Ed25519OffCurve,
-    /// A point of order 1, 2, 4 or 8, for which anybody can make a signature that sshd takes.
+    /// A point of order 1, 2, 4 or 8, for which anybody can forge a signature that sshd accepts.
     #[error(
         "anybody could forge this key's signatures (its point has a small order): make a new key with `ssh-keygen -t ed25519`"
     )]
@@ -157,7 +157,9 @@ pub enum Refusal {
     )]
     MlDsaDegenerate,
     /// The curve that is named differs from the type's.
-    #[error("the key names another curve than `{0}` has: copy the whole line again from your `.pub` file")]
+    #[error(
+        "the key names a curve that does not match `{0}`: copy the whole line again from your `.pub` file"
+    )]
     EcdsaCurve(Algorithm),
     /// The point at infinity.
     #[error(
@@ -166,7 +168,7 @@ pub enum Refusal {
     EcdsaIdentity,
     /// A compressed point (SEC 1 section 2.3.3), which SSH does not use.
     #[error(
-        "the key's point is compressed, which OpenSSH does not read: print the key anew with `ssh-keygen -y -f PRIVATE_KEY_FILE`"
+        "the key's point is compressed, which OpenSSH does not read: print the key again with `ssh-keygen -y -f PRIVATE_KEY_FILE`"
     )]
     EcdsaCompressed,
     /// Neither compressed nor two coordinates.
@@ -174,7 +176,7 @@ pub enum Refusal {
         "the key's point does not have the form of `{0}`: copy the whole line again from your `.pub` file"
     )]
     EcdsaForm(Algorithm),
-    /// No point of the curve.
+    /// Not a point of the curve.
     #[error("the key is not a point of its curve: copy the whole line again from your `.pub` file")]
     EcdsaOffCurve,
     /// A coordinate that sshd refuses.
@@ -195,7 +197,7 @@ pub enum Refusal {
         "the RSA key's modulus is even, so anybody can break it: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaModulusEven,
-    /// No private key belongs to an even exponent.
+    /// An even exponent has no private key.
     #[error(
         "the RSA key's exponent is even, which no real key has: make a new key with `ssh-keygen -t ed25519`"
     )]
@@ -210,17 +212,17 @@ pub enum Refusal {
         "the RSA key's exponent is not smaller than its modulus, which no real key has: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaExponentLarge,
-    /// An exponent with which OpenSSL verifies nothing.
+    /// An exponent with which OpenSSL rejects all signatures.
     #[error(
         "the RSA key's exponent has {0} bits, and sshd takes at most {RSA_EXPONENT_BITS_MAX} with a modulus of more than {RSA_SMALL_MODULUS_BITS_MAX} bits, so this key could not log in: make a new key with `ssh-keygen -t ed25519`"
     )]
     RsaExponentLong(u32),
-    /// A FIDO application that is no short printable text.
+    /// A FIDO application that is not a short printable text.
     #[error(
         "the security key's application is not 1 to {APPLICATION_BYTES_MAX} printable ASCII characters: make a new key with `ssh-keygen -t ed25519-sk`"
     )]
     SkApplication,
-    /// On the list of keys whose private half is known.
+    /// On the list of compromised keys.
     #[error(
         "the private half of this key has been published, so anybody can use it: make a new key with `ssh-keygen -t ed25519`"
     )]
@@ -235,7 +237,7 @@ pub enum Refusal {
         "this RSA key can be broken, its two primes are too close to each other: make a new key with `ssh-keygen -t ed25519`"
     )]
     ClosePrimes,
-    /// The modulus is a prime, so that its private exponent follows from the public one.
+    /// The modulus is a prime, so the private exponent follows from the public one.
     #[error(
         "anybody can break this RSA key, its modulus is one prime in place of two: make a new key with `ssh-keygen -t ed25519`"
     )]

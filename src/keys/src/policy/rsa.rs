@@ -10,8 +10,8 @@ use super::limits::{
 use super::refusal::Refusal;
 use super::weak_rsa;
 
-/// Validates a key of two numbers from their highest bytes on, without leading zeros, and gives the modulus' size in
-/// bits. What takes milliseconds is left out unless the check `is_thorough`.
+/// Validates a key of two big-endian numbers without leading zeros, and returns the size of the modulus in
+/// bits. Checks that take milliseconds run only if `is_thorough`.
 pub(super) fn check(modulus: &[u8], exponent: &[u8], is_thorough: bool) -> Result<u32, Refusal> {
     let bits = bit_length(modulus);
     if bits < RSA_MODULUS_BITS_MIN {

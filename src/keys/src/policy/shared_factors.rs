@@ -1,5 +1,5 @@
-//! RSA keys that share a prime, as devices make them whose random numbers begin alike: whoever has two such keys can break
-//! both with a division (Heninger and others, "Mining Your Ps and Qs", USENIX Security 2012).
+//! RSA keys that share a prime, as devices with predictable random numbers generate them. With two such keys, both can be
+//! broken by a division (Heninger and others, "Mining Your Ps and Qs", USENIX Security 2012).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,17 +12,17 @@ use super::blob::rsa_modulus;
 use super::small_primes::product;
 use crate::fingerprint::Fingerprint;
 
-/// The most RSA keys of a set that are compared with each other; for 512 of 2048 bits it takes half a second.
+/// The maximum number of RSA keys that are compared with each other. For 512 of 2048 bits it takes half a second.
 const KEYS_MAX: usize = 512;
 
 /// Which of `keys`, each as `type base64` with anything after it, have an RSA modulus that shares a factor with the modulus
-/// of another one. Of more than 512 RSA keys, the first are compared.
+/// of another one. Only the first 512 RSA keys are compared.
 #[must_use]
 pub fn shared_factors<'a>(keys: impl IntoIterator<Item = &'a str>) -> HashSet<Fingerprint> {
     let moduli: BTreeMap<Fingerprint, BigUint> = keys.into_iter().filter_map(read).take(KEYS_MAX).collect();
     let product = product(moduli.values().cloned().collect());
     let shares = |modulus: &BigUint| {
-        // The product of the others, as far as it matters to this modulus.
+        // The product of the other moduli, modulo this one.
         let others = &product % modulus.pow(2) / modulus;
         others.gcd(modulus) != BigUint::from(1_u32)
     };

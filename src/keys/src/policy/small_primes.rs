@@ -1,6 +1,6 @@
 //! Remainders of a modulus by all small primes.
 //!
-//! A snapshot brings a million keys, so primes are multiplied into groups, and a remainder by a group
+//! A snapshot can hold a million keys, so primes are multiplied into groups, and a remainder by a group
 //! takes one multiplication per 64 bits of the modulus, with weights that are computed once.
 
 use std::sync::LazyLock;
@@ -9,8 +9,8 @@ use num_bigint::BigUint;
 
 use super::limits::RSA_MODULUS_BITS_MAX;
 
-/// Primes below this are tried. They divide seven of eight random odd numbers, so that a damaged or
-/// made-up modulus is likely found; the six times as many below 2^16 would find a fifth of the rest.
+/// Primes below this are tried. They divide seven of eight random odd numbers, so a damaged or
+/// made-up modulus is likely found; those below 2^16, six times the number, would find a fifth of the rest.
 const SMALL_PRIME_MAX: u64 = 1 << 13;
 
 /// Infineon's library used the primes from 3 to this one for its shortest keys, and more for others.
@@ -41,7 +41,7 @@ pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
 
 /// The product of all odd primes below `end`.
 pub(super) fn product_of_odd_primes_below(end: usize) -> BigUint {
-    // The place of each odd number is half of it.
+    // The index of each odd number is half of it, rounded down.
     let mut is_prime = vec![true; end / 2];
     for half in 1..is_prime.len() {
         let number = 2 * half + 1;
@@ -67,7 +67,7 @@ pub(super) fn product(mut numbers: Vec<BigUint>) -> BigUint {
 
 /// Some primes and their product.
 pub(super) struct Group {
-    /// The primes, each with what is known of it.
+    /// The primes, each with its sets of remainders.
     pub(super) primes: Vec<SmallPrime>,
     /// Invariant: at most [`PRODUCT_BITS_MAX`] bits.
     product: u64,
@@ -131,7 +131,7 @@ impl SmallPrime {
         let squares = (0..value).map(|root| root * root % value);
         Self {
             value,
-            // As many powers as there are remainders: by then they repeat.
+            // After this number of powers they repeat.
             infineon: Remainders::new(value, powers.zip(0..value).map(|(power, _)| power)),
             squares: Remainders::new(value, squares),
         }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_remainders_are_those_of_number_theory() {
+    fn sets_of_remainders_have_the_sizes_of_number_theory() {
         let count = |set: &Remainders| set.0.iter().filter(|&&is_member| is_member).count();
         let check = |value: u64, infineon: usize| {
             let prime = SmallPrime::new(value);
@@ -204,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_remainder_is_that_of_long_division(limbs in prop::collection::vec(any::<u64>(), 0..=LIMBS_MAX)) {
+        fn remainders_agree_with_long_division(limbs in prop::collection::vec(any::<u64>(), 0..=LIMBS_MAX)) {
             let bytes: Vec<u8> = limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect();
             let number = BigUint::from_bytes_le(&bytes);
             for group in GROUPS.iter() {
@@ -213,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn squares_and_differences_are_those_of_long_division(left in any::<u32>(), right in any::<u32>()) {
+        fn squares_and_differences_agree_with_long_division(left in any::<u32>(), right in any::<u32>()) {
             for group in GROUPS.iter() {
                 let (left, right) = (u64::from(left), u64::from(right) % group.product);
                 let expected = (u128::from(left) * u128::from(left) + u128::from(group.product) - u128::from(right))

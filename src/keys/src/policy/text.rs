@@ -1,4 +1,4 @@
-//! What people paste: the line of a `.pub` file, or one of many things that are none.
+//! Parses the text that users paste: the line of a `.pub` file, or something else that is recognised and refused.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use super::algorithm::Algorithm;
 use super::limits::KEY_TEXT_BYTES_MAX;
 use super::refusal::Refusal;
 
-/// The words of a key's line. Only the type is validated yet.
+/// The words of a key's line. Only the type is validated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct KeyLine<'a> {
     pub(super) algorithm: Algorithm,
@@ -16,14 +16,14 @@ pub(super) struct KeyLine<'a> {
     pub(super) comment: Option<&'a str>,
 }
 
-/// What OpenSSH takes for a blank between words.
+/// The characters that OpenSSH treats as blanks between words.
 const BLANKS: [char; 2] = [' ', '\t'];
-/// What may surround a line: a file ends in a newline, and a copied text begins with some.
+/// The characters that are trimmed: a file ends with a newline, and a copied text can begin with some.
 const AROUND: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Texts that every file with a private key of some format holds. They are looked for wherever they
-/// stand, so that indentation, lost line breaks or a key in a comment hide nothing. A comment that only
-/// says so in capitals is refused with them. They are prepared once, for the million keys of a first sync.
+/// Each file with a private key holds one of these texts. They are searched for everywhere in the text,
+/// so that indentation, lost line breaks or a key in a comment hide nothing. A comment with
+/// one of them is refused, too. The finders are built once, for the million keys of a first sync.
 static PRIVATE_KEY_MARKS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
     [
         // PEM and OpenSSH armour of every kind, PGP, ssh.com's SSH2, and SSH protocol 1.
@@ -39,18 +39,18 @@ static PRIVATE_KEY_MARKS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
 
 /// The longest name of a type that a refusal repeats, in bytes.
 const TYPE_NAME_BYTES_MAX: usize = 64;
-/// How types of keys and signatures in use begin. Whatever else stands first may be a secret that was
+/// The prefixes of known types of keys and signatures. Any other first word may be a secret that was
 /// pasted by mistake, and is not repeated.
 const TYPE_NAME_PREFIXES: [&str; 6] = ["ssh-", "sk-", "ecdsa-", "rsa-", "x509v3-", "webauthn-"];
 
-/// How the base64 of every key begins: with the length of its type's name.
+/// The beginning of the base64 of every key: the high bytes of the length of its type's name.
 const DATA_BEGINNING: &str = "AAAA";
-/// What guides tell people to run, and people paste in place of what it prints.
+/// Commands of tutorials that users paste instead of their output.
 const COMMANDS: [&str; 4] = ["ssh-keygen", "ssh-add", "ssh-copy-id", "ssh-keyscan"];
 
-/// ML-DSA before it had a name of its own: OpenSSH 10.4 made such keys, and 10.6 does not read them.
+/// The former name of ML-DSA: OpenSSH 10.4 made such keys, and 10.6 does not read them.
 const EXPERIMENTAL_MLDSA: &str = "ssh-mldsa44-ed25519@openssh.com";
-/// How the names of certificates' types end. That of the youngest has no version.
+/// The suffixes of certificate types. The newest one has no version.
 const CERTIFICATE_SUFFIXES: [&str; 3] = ["-cert-v00@openssh.com", "-cert-v01@openssh.com", "-cert"];
 
 /// The words of `text`.
@@ -67,7 +67,7 @@ pub(super) fn parse(text: &str) -> Result<KeyLine<'_>, Refusal> {
         return Err(Refusal::Empty);
     }
     refuse_other_lines(line)?;
-    // Of each character that is refused, this is the first one.
+    // The place of the first occurrence of a refused character.
     let place = |refused: char| 1 + text.chars().take_while(|&character| character != refused).count();
     if let Some(character) = line.chars().find(|&character| character.is_control() && character != '\t') {
         return Err(Refusal::ControlCharacter { character, place: place(character) });
@@ -95,7 +95,7 @@ pub(super) fn parse(text: &str) -> Result<KeyLine<'_>, Refusal> {
     Ok(KeyLine { algorithm, base64, comment: (!comment.is_empty()).then_some(comment) })
 }
 
-/// Everything but one line.
+/// Refuses texts of more than one line.
 fn refuse_other_lines(line: &str) -> Result<(), Refusal> {
     let is_broken = line.contains(['\n', '\r']);
     if is_broken || line.starts_with("--") {
@@ -104,7 +104,7 @@ fn refuse_other_lines(line: &str) -> Result<(), Refusal> {
     if is_broken { Err(Refusal::MoreThanOneLine) } else { Ok(()) }
 }
 
-/// Public keys in the formats of other programs, which are recognised by their header.
+/// Refuses public keys in the formats of other programs, which are recognised by their header.
 fn refuse_documents(text: &str) -> Result<(), Refusal> {
     if text.contains("BEGIN SSH2 PUBLIC KEY") {
         Err(Refusal::Ssh2PublicKey)

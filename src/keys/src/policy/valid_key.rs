@@ -1,4 +1,4 @@
-//! A key that the policy accepted, and what the policy is made of.
+//! A valid key, and the options of the policy.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ use super::refusal::Refusal;
 use super::{blob, ed25519, text};
 use crate::fingerprint::Fingerprint;
 
-/// What may differ of the policy: which keys are known to be compromised, and whether rules are checked that take
-/// milliseconds. The rest is the same everywhere.
+/// The options of the policy: which keys are known to be compromised, and whether slow checks, which take
+/// milliseconds, are made.
 ///
-/// The default holds [`CompromisedList::built_in`] and is quick: some microseconds for a key, since a host validates every
+/// The default has [`CompromisedList::built_in`] and takes some microseconds per key, since a host validates every
 /// key of a snapshot.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -30,8 +30,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// This policy, which also looks for what takes longer to find of an RSA key: factors below 2^20, and a prime modulus
-    /// of up to 8192 bits. It takes some 10 ms for 2048 bits, and up to a quarter of a second: for keys that are registered.
+    /// This policy with slow checks of RSA keys, for registration: factors below 2^20, and a prime modulus
+    /// of up to 8192 bits. They take some 10 ms for 2048 bits, and up to a quarter of a second for larger keys.
     #[must_use]
     pub fn thorough(self) -> Self {
         Self { is_thorough: true, ..self }
@@ -53,21 +53,21 @@ pub struct ValidKey {
     algorithm: Algorithm,
     bits: u32,
     fingerprint: Fingerprint,
-    /// Invariant: `type base64`, the only text by which OpenSSH would print this key.
+    /// Invariant: `type base64`, exactly as OpenSSH prints this key.
     canonical_text: Box<str>,
     /// Invariant: neither empty nor surrounded by blanks, without control characters.
     comment: Option<Box<str>>,
 }
 
 impl ValidKey {
-    /// Validates `text`, one line as in a `.pub` file: type, base64 and perhaps a comment, with blanks as
-    /// OpenSSH forgives them.
+    /// Validates `text`, one line as in a `.pub` file: type, base64 and an optional comment. Extra blanks are
+    /// accepted where OpenSSH accepts them.
     pub fn check(text: &str, policy: &Policy) -> Result<Self, Refusal> {
         let (key, point) = Self::read(text, policy)?;
         if point.is_none_or(|point| point.is_on_curve()) { Ok(key) } else { Err(Refusal::Ed25519OffCurve) }
     }
 
-    /// What [`ValidKey::check`] says of each of `texts`, in their order. Of some hundred keys of Ed25519 it takes a third
+    /// The result of [`ValidKey::check`] for each of `texts`, in their order. For some hundred Ed25519 keys it takes a third
     /// of the time.
     #[must_use]
     pub fn check_all<'a>(
@@ -76,7 +76,7 @@ impl ValidKey {
     ) -> Vec<Result<Self, Refusal>> {
         let read: Vec<_> = texts.into_iter().map(|text| Self::read(text, policy)).collect();
         let points: Vec<_> = read.iter().flatten().filter_map(|(_, point)| *point).collect();
-        // One point off the curve, and each has to be looked at alone.
+        // If one point is off the curve, each is checked on its own.
         let are_all_on_curve = ed25519::are_on_curve(&points);
         let validate = |(key, point): (Self, Option<Candidate>)| {
             let is_good = are_all_on_curve || point.is_none_or(|point| point.is_on_curve());
@@ -85,7 +85,7 @@ impl ValidKey {
         read.into_iter().map(|read| read.and_then(validate)).collect()
     }
 
-    /// Validates `text`, but for whether the point in it is on its curve.
+    /// Validates `text`, except whether the point in it is on its curve.
     fn read(text: &str, policy: &Policy) -> Result<(Self, Option<Candidate>), Refusal> {
         let line = text::parse(text)?;
         let blob = Base64::decode_vec(line.base64).map_err(|_| Refusal::Base64)?;
@@ -116,17 +116,17 @@ impl ValidKey {
         self.bits
     }
 
-    /// The SHA-256 fingerprint, by which sshd asks for the key.
+    /// The SHA-256 fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The MD5 fingerprint as colon-separated hex, `01:0e:e5:…`. It is for people to compare; MD5 has
+    /// The MD5 fingerprint as colon-separated hex, `01:0e:e5:…`, for users to compare. MD5 has
     /// collisions, so nothing may be decided by it.
     #[must_use]
     pub fn md5(&self) -> String {
-        // The invariant says that there is one.
+        // By the invariant there is base64 after the type.
         md5_fingerprint(&self.canonical_text).unwrap_or_default()
     }
 
@@ -136,15 +136,15 @@ impl ValidKey {
         &self.canonical_text
     }
 
-    /// What the user wrote after the key, without blanks around it. It is not escaped.
+    /// The comment after the key, without blanks around it. It is not escaped.
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
     }
 }
 
-/// The MD5 fingerprint, as [`ValidKey::md5`] gives it, of the key in `text`, which was a valid key once and need not be
-/// validated again to be shown. `None`: there is nothing in base64 after the type.
+/// The MD5 fingerprint, as [`ValidKey::md5`] gives it, of the key in `text`, which was validated before and is not
+/// validated again. `None` if there is no base64 after the type.
 #[must_use]
 pub fn md5_fingerprint(text: &str) -> Option<String> {
     let blob = Base64::decode_vec(text.split_ascii_whitespace().nth(1)?).ok()?;

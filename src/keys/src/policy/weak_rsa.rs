@@ -1,5 +1,5 @@
-//! RSA keys that can be broken: moduli with a small factor, made by Infineon's faulty prime generation, of two primes close
-//! to each other or of one alone, and exponents whose private counterpart is short.
+//! RSA keys that can be broken: moduli with a small factor, from Infineon's faulty prime generation, of two primes close
+//! to each other or of a single prime, and short private exponents.
 
 use std::mem;
 use std::sync::LazyLock;
@@ -11,12 +11,12 @@ use super::limits::RSA_PRIME_TEST_BITS_MAX;
 use super::refusal::Refusal;
 use super::small_primes::{GROUPS, Group, product_of_odd_primes_below};
 
-/// Steps of Fermat's factorisation. Primes chosen at random need more steps than anybody could take;
-/// generators that take the next prime after the first one fall within a few (CVE-2022-26320).
+/// Steps of Fermat's factorisation. Primes chosen at random need more steps than are feasible;
+/// the moduli of generators that take the next prime after the first one need few (CVE-2022-26320).
 const FERMAT_STEPS_MAX: u64 = 100;
 
-/// Primes below this are tried by a thorough check, which takes a millisecond. Each doubling of the bound finds a damaged
-/// modulus with a probability of one in fourteen more.
+/// A thorough check tries the primes below this, which takes a millisecond. Each doubling raises the probability that
+/// a damaged modulus is found by one in fourteen.
 const PRIME_MAX: usize = 1 << 20;
 
 /// Every odd prime below [`PRIME_MAX`].
@@ -37,7 +37,7 @@ pub(super) fn check(modulus: &BigUint, exponent: &BigUint) -> Result<(), Refusal
     Ok(())
 }
 
-/// Validates what takes a million times as long as a fingerprint: larger small factors, and one prime in place of two.
+/// The slow checks: larger small factors, and a modulus that is a prime.
 pub(super) fn check_thoroughly(modulus: &BigUint) -> Result<(), Refusal> {
     if modulus.gcd(&(&*PRIMES % modulus)) != BigUint::from(1_u32) {
         return Err(Refusal::SmallFactor);
@@ -49,8 +49,8 @@ pub(super) fn check_thoroughly(modulus: &BigUint) -> Result<(), Refusal> {
 }
 
 /// Whether the modulus is a power of Infineon's generator by every prime that the library used (Nemec
-/// and others, "The Return of Coppersmith's Attack", CCS 2017, section 2.3). One random modulus in
-/// 240 million is, too. A small factor, which is met on the way, is an error.
+/// and others, "The Return of Coppersmith's Attack", CCS 2017, section 2.3), which is also true of one random modulus in
+/// 240 million. A small factor that is found on the way is an error.
 fn is_infineon(limbs: &[u64]) -> Result<bool, Refusal> {
     let mut is_infineon = true;
     for group in GROUPS.iter() {
@@ -66,10 +66,10 @@ fn is_infineon(limbs: &[u64]) -> Result<bool, Refusal> {
     Ok(is_infineon)
 }
 
-/// Whether Fermat's factorisation ends within [`FERMAT_STEPS_MAX`]: with a from the square root of n on,
+/// Whether Fermat's factorisation ends within [`FERMAT_STEPS_MAX`]: for a from the square root of n upwards,
 /// a² - n is a square when a is the mean of n's factors.
 ///
-/// Few numbers are squares by every prime of `group`, so that hardly any step needs the numbers themselves.
+/// Few numbers are squares modulo every prime of `group`, so hardly any step needs the numbers themselves.
 fn has_close_primes(modulus: &BigUint, group: &Group) -> bool {
     let mut root = modulus.sqrt();
     if &root * &root < *modulus {
@@ -88,21 +88,21 @@ fn has_close_primes(modulus: &BigUint, group: &Group) -> bool {
     false
 }
 
-/// Whether the private exponent d is below the fourth root of n, which the continued fraction of e/n then gives away
+/// Whether the private exponent d is below the fourth root of n, so that the continued fraction of e/n reveals it
 /// (Wiener, "Cryptanalysis of Short RSA Secret Exponents", 1990).
 ///
 /// Where e·d = 1 + k·φ(n), k/d is a convergent of that fraction. A convergent is right if the φ(n) that follows from it is
 /// that of two primes.
 fn has_short_private_exponent(modulus: &BigUint, exponent: &BigUint) -> bool {
-    // φ(n) has as many bits as n, and no product of a smaller e with such a d reaches it.
+    // φ(n) has the same number of bits as n, and no product of a smaller e with such a d reaches it.
     if exponent.bits() + modulus.bits() / 4 < modulus.bits() - 1 {
         return false;
     }
     let (mut numerator, mut denominator) = (exponent.clone(), modulus.clone());
     let (mut k_before, mut k) = (BigUint::from(1_u32), BigUint::ZERO);
     let (mut d_before, mut d) = (BigUint::ZERO, BigUint::from(1_u32));
-    // The first quotient is zero, since e is below n. Denominators grow by half at least with every second one, so there
-    // are no more of them than d has bits.
+    // The first quotient is zero, since e is below n. Denominators grow by at least half with every second one, so there
+    // are at most as many as d has bits.
     while d.bits() <= modulus.bits() / 4 + 1 && numerator != BigUint::ZERO {
         mem::swap(&mut numerator, &mut denominator);
         let quotient = &numerator / &denominator;

@@ -1,4 +1,4 @@
-//! The key policy against real keys, hostile ones, and `ssh-keygen` as oracle.
+//! Tests of the key policy with real and hostile keys, and with `ssh-keygen` as the oracle.
 
 #[cfg(test)]
 mod messages;

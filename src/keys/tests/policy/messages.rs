@@ -1,10 +1,10 @@
-//! What people read when a key is refused.
+//! The messages of refused keys.
 
 use std::collections::BTreeSet;
 
 use crate::vectors::{Vector, vectors};
 
-/// The variants as the source lists them.
+/// The names of the variants, from the source.
 fn variants() -> BTreeSet<String> {
     let source = include_str!("../../src/policy/refusal.rs");
     let (_, body) = source.split_once("pub enum Refusal {").unwrap();
@@ -25,7 +25,7 @@ fn every_refusal_has_a_vector() {
 }
 
 #[test]
-fn every_message_is_as_it_was_reviewed() {
+fn every_message_matches_its_snapshot() {
     let mut messages: Vec<String> = Vec::new();
     for Vector { refusal, .. } in vectors() {
         let message = format!("{refusal:?}\n    {refusal}\n");

@@ -1,9 +1,9 @@
-//! `ssh-keygen`, whose reading of a key is sshd's.
+//! `ssh-keygen`, which reads keys with the same code as sshd.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// What `ssh-keygen -l` prints of the key in `line`: bits, fingerprint and type; `None` if it reads no key.
+/// The bits, fingerprint and type that `ssh-keygen -l` prints for the key in `line`; `None` if it refuses the key.
 pub(crate) fn list(line: &str, hash: &str) -> Option<(u32, String, String)> {
     let mut child = Command::new("ssh-keygen")
         .args(["-l", "-E", hash, "-f", "-"])
@@ -12,7 +12,7 @@ pub(crate) fn list(line: &str, hash: &str) -> Option<(u32, String, String)> {
         .stderr(Stdio::null())
         .spawn()
         .expect("`ssh-keygen` is part of the package openssh-client");
-    // Without a key in it, the oracle may end before it has read everything.
+    // The oracle may exit before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
     let output = child.wait_with_output().unwrap();
     if !output.status.success() {
@@ -25,7 +25,7 @@ pub(crate) fn list(line: &str, hash: &str) -> Option<(u32, String, String)> {
     Some((bits, fingerprint, kind))
 }
 
-/// Whether this release reads the type of the key in `line`. The youngest type is in OpenSSH 10.6 only.
+/// Whether the installed OpenSSH supports the type of the key in `line`. The newest type needs OpenSSH 10.6.
 pub(crate) fn knows_type(line: &str) -> bool {
     let known = Command::new("ssh")
         .args(["-Q", "key"])
@@ -35,8 +35,8 @@ pub(crate) fn knows_type(line: &str) -> bool {
     String::from_utf8_lossy(&known.stdout).lines().any(|known| known == name)
 }
 
-/// Makes a key pair with `arguments` and gives the text of its `.pub` file, or `None` if this
-/// `ssh-keygen` does not make such keys.
+/// Makes a key pair with `arguments` and returns the text of its `.pub` file, or `None` if this
+/// `ssh-keygen` does not support such keys.
 pub(crate) fn generate(arguments: &[&str]) -> Option<String> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");

@@ -1,4 +1,4 @@
-//! What people really paste.
+//! Texts that users paste.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ fn check(text: &str, expected: &Refusal) {
     assert_eq!(ValidKey::check(text, &Policy::default()).as_ref(), Err(expected), "{text}");
 }
 
-/// A private key file stays one in every shape that a form, a shell or an editor gives it.
+/// Checks that a private key file is recognised in every form that a web form, a shell or an editor gives it.
 #[track_caller]
 fn check_private(file: &str) {
     let indented: String = file.lines().map(|line| ["    ", line, "\r\n"].concat()).collect();
@@ -70,7 +70,7 @@ fn a_private_key_of_another_program_is_refused_by_name_in_every_shape() {
     );
     check_private("PuTTY-User-Key-File-2: ssh-rsa\nEncryption: aes256-cbc\nPrivate-Lines: 1\nAAAA\n");
     check_private("SSH PRIVATE KEY FILE FORMAT 1.1\n\0\0\0\0");
-    // The body alone, where only the header was lost.
+    // The body without its header.
     check_private("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\nAAAA\n");
 }
 
@@ -82,7 +82,7 @@ fn a_private_key_in_a_long_text_is_still_refused_by_name() {
 }
 
 #[test]
-fn a_public_key_in_another_format_is_answered_with_the_command_that_converts_it() {
+fn a_public_key_in_another_format_is_refused_with_the_command_that_converts_it() {
     let check = |format: &str, expected: &Refusal| {
         let directory = tempfile::tempdir().unwrap();
         run(directory.path(), "ssh-keygen", &["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", "key"]);
@@ -122,7 +122,7 @@ fn a_certificate_is_refused_by_name() {
 }
 
 #[test]
-fn what_stands_before_a_key_is_refused() {
+fn text_before_a_key_is_refused() {
     for before in [
         "restrict",
         "command=\"a b\",no-pty",
@@ -156,7 +156,7 @@ fn a_text_that_may_be_secret_is_not_repeated() {
 }
 
 #[test]
-fn lines_of_several_kinds_of_break_are_several_lines() {
+fn every_kind_of_line_break_separates_lines() {
     for broken in ["\n", "\r\n", "\r", "\n\n"] {
         check(&format!("{ED25519}{broken}{ED25519}"), &Refusal::MoreThanOneLine);
         check(&format!("{ED25519} a{broken}b"), &Refusal::MoreThanOneLine);
@@ -166,7 +166,7 @@ fn lines_of_several_kinds_of_break_are_several_lines() {
 }
 
 #[test]
-fn controls_are_refused_wherever_they_stand() {
+fn control_characters_are_refused_everywhere() {
     for control in ['\0', '\u{7}', '\u{b}', '\u{c}', '\u{7f}', '\u{85}', '\u{9b}'] {
         let refusal = |place| Refusal::ControlCharacter { character: control, place };
         check(&format!("{ED25519} a{control}b"), &refusal(ED25519.len() + 3));
@@ -179,7 +179,7 @@ fn controls_are_refused_wherever_they_stand() {
 }
 
 #[test]
-fn blanks_are_forgiven_as_openssh_forgives_them() {
+fn blanks_are_accepted_where_openssh_accepts_them() {
     let (name, base64) = ED25519.split_once(' ').unwrap();
     for text in [
         format!("{name}\t{base64}\tana"),

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties of all inputs.
 
 use proptest::prelude::*;
 use pushkeys_keys::{Algorithm, Policy, ValidKey};
@@ -6,7 +6,7 @@ use pushkeys_keys::{Algorithm, Policy, ValidKey};
 use crate::oracle;
 use crate::vectors::{ED25519, twins};
 
-/// An accepted key is its canonical text and nothing else, and OpenSSH reads it as the same key.
+/// Checks that the canonical text of an accepted key is accepted as the same key, and that OpenSSH reads it as that key.
 fn check_accepted(text: &str, policy: &Policy) -> Result<(), TestCaseError> {
     let Ok(key) = ValidKey::check(text, policy) else { return Ok(()) };
     let again = ValidKey::check(key.canonical_text(), policy).expect("a canonical text is accepted");
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn any_32_bytes_that_pass_are_one_key_to_openssh(point in any::<[u8; 32]>()) {
+    fn any_32_bytes_that_are_accepted_are_the_same_key_in_openssh(point in any::<[u8; 32]>()) {
         check_accepted(&crate::wire::ed25519(&point), &Policy::default())?;
     }
 
@@ -47,18 +47,18 @@ proptest! {
     ) {
         let (name, base64) = ED25519.split_once(' ').unwrap();
         let text = format!("{before}{name}{between}{base64} {comment}{after}");
-        let key = ValidKey::check(&text, &Policy::default()).expect("an honest line is accepted");
+        let key = ValidKey::check(&text, &Policy::default()).expect("a valid line is accepted");
         prop_assert_eq!(key.canonical_text(), ED25519);
         prop_assert_eq!(key.comment().unwrap_or_default(), comment.trim());
     }
 }
 
 #[test]
-fn a_changed_byte_never_makes_a_key_that_openssh_reads_otherwise() {
+fn a_changed_byte_never_gives_a_key_that_openssh_reads_differently() {
     let policy = Policy::default();
-    // In a comment, a change means nothing.
+    // Changes in a comment are irrelevant.
     for twin in twins().iter().filter(|twin| twin.split_whitespace().count() == 2) {
-        // A prime, so that over all keys every place of a group of base64 is changed in turn.
+        // The step is a prime, so that over all keys each position in a group of base64 is changed.
         for place in (0..twin.len()).step_by(37) {
             for byte in [b' ', b'A', b'/', b'=', b'\n'] {
                 let mut changed = twin.clone().into_bytes();

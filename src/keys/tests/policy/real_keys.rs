@@ -1,4 +1,4 @@
-//! Keys that `ssh-keygen` makes, judged as it sees them.
+//! Keys made by `ssh-keygen`, whose output is the expectation.
 
 use num_bigint::BigUint;
 use pushkeys_keys::{Algorithm, Policy, Refusal, ValidKey, shared_factors};
@@ -6,7 +6,7 @@ use pushkeys_keys::{Algorithm, Policy, Refusal, ValidKey, shared_factors};
 use crate::vectors::{twins, vectors};
 use crate::{oracle, rsa, wire};
 
-/// The key in `line` is accepted, and is to us what it is to OpenSSH and to the crate `ssh-key`.
+/// Checks that the key in `line` is accepted, and that OpenSSH and the crate `ssh-key` agree on its properties.
 #[track_caller]
 fn check(line: &str) -> ValidKey {
     let key = ValidKey::check(line, &Policy::default()).unwrap_or_else(|refusal| panic!("{refusal}: {line}"));
@@ -15,7 +15,7 @@ fn check(line: &str) -> ValidKey {
     assert_eq!(found, expected, "{line}");
     let (_, md5, _) = oracle::list(line, "md5").unwrap();
     assert_eq!(format!("MD5:{}", key.md5()), md5, "{line}");
-    // The crate reads no type of its own that has no vendor's name.
+    // The crate does not support this type.
     if key.algorithm() != Algorithm::MlDsa44Ed25519 {
         let peer = ssh_key::PublicKey::from_openssh(key.canonical_text()).unwrap();
         assert_eq!(peer.fingerprint(ssh_key::HashAlg::Sha256).to_string(), expected.1, "{line}");
@@ -24,7 +24,7 @@ fn check(line: &str) -> ValidKey {
 }
 
 #[test]
-fn every_type_that_ssh_keygen_makes_is_accepted_and_seen_as_openssh_sees_it() {
+fn every_type_that_ssh_keygen_makes_is_accepted_with_the_properties_that_openssh_prints() {
     let check = |arguments: &[&str], algorithm: Algorithm, bits: u32| {
         let line = oracle::generate(arguments).unwrap();
         let key = check(&line);
@@ -41,9 +41,9 @@ fn every_type_that_ssh_keygen_makes_is_accepted_and_seen_as_openssh_sees_it() {
     check(&["-t", "rsa", "-b", "4096"], Algorithm::Rsa, 4096);
 }
 
-/// What `ssh-keygen -lf` of OpenSSH 10.6 prints of the key that it made.
+/// The expectation is the output of `ssh-keygen -lf` of OpenSSH 10.6, which made the key.
 #[test]
-fn a_key_of_openssh_10_6_is_what_its_ssh_keygen_says() {
+fn a_key_of_openssh_10_6_has_the_properties_that_its_ssh_keygen_prints() {
     let line = include_str!("mldsa44_ed25519.pub");
     let key = ValidKey::check(line, &Policy::default()).unwrap();
     let found = (key.bits(), key.fingerprint().to_string(), key.algorithm().short_name());
@@ -69,7 +69,7 @@ fn weak_types_that_ssh_keygen_makes_are_refused() {
 }
 
 #[test]
-fn whatever_is_accepted_is_to_openssh_what_it_is_to_us() {
+fn openssh_agrees_on_every_accepted_key() {
     for twin in twins() {
         if oracle::knows_type(&twin) {
             check(&twin);
@@ -94,7 +94,7 @@ fn keys_of_a_set_that_share_a_prime_are_found() {
 
 /// C9: sshd asks for the fingerprint of its own encoding of a key.
 #[test]
-fn c9_an_encoding_that_openssh_would_write_otherwise_is_refused() {
+fn c9_an_encoding_that_openssh_would_write_differently_is_refused() {
     let modulus = rsa::sound(2048);
     let canonical = wire::rsa(&rsa::f4(), &modulus);
     let padded = wire::line("ssh-rsa", &[wire::string(&[0, 1, 0, 1]), wire::mpint(&modulus)]);
@@ -103,7 +103,7 @@ fn c9_an_encoding_that_openssh_would_write_otherwise_is_refused() {
     check(&canonical);
 }
 
-/// C15: anybody can sign for these keys.
+/// C15: anyone can sign for these keys.
 #[test]
 fn c15_degenerate_keys_are_refused_although_openssh_reads_them() {
     let check = |line: &str, expected: Refusal| {
@@ -115,7 +115,7 @@ fn c15_degenerate_keys_are_refused_although_openssh_reads_them() {
     check(&wire::rsa(&BigUint::from(1_u32), &rsa::sound(2048)), Refusal::RsaExponentSmall);
 }
 
-/// Points that OpenSSH refuses too, so that nobody who has such a key loses anything.
+/// OpenSSH refuses these points, too, so no user loses a working key.
 #[test]
 fn points_that_openssh_does_not_read_are_refused() {
     use Refusal as R;

@@ -1,4 +1,4 @@
-//! RSA moduli, sound and unsound.
+//! Strong and weak RSA moduli.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Every rule of the policy: a text that breaks it, and its twin that is accepted.
+//! A vector for every rule of the policy: a text that violates it, and a similar text, its twin, that is accepted.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use pushkeys_keys::{Algorithm, KEY_TEXT_BYTES_MAX, Policy, Refusal, ValidKey};
 use crate::rsa::{self, f4};
 use crate::wire::{self, mpint, string};
 
-/// An honest key of the recorded clients.
+/// The key of a recorded client.
 pub(crate) const ED25519: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
 
@@ -32,7 +32,7 @@ fn vector(
     Vector { rule, refused: refused.into(), refusal, twin: twin.into() }
 }
 
-/// All rules, in the order in which a text meets them.
+/// All rules, in the order in which they are checked.
 pub(crate) fn vectors() -> Vec<Vector> {
     [texts(), stray_characters(), encodings(), ed25519(), mldsa(), ecdsa(), rsa_numbers(), rsa_weaknesses()]
         .into_iter()
@@ -46,7 +46,7 @@ pub(crate) fn twins() -> BTreeSet<String> {
 }
 
 #[test]
-fn what_breaks_a_rule_is_refused_for_it() {
+fn a_text_that_violates_a_rule_is_refused_for_it() {
     for Vector { rule, refused, refusal, .. } in vectors() {
         assert_eq!(
             ValidKey::check(&refused, &Policy::default().thorough()),
@@ -57,7 +57,7 @@ fn what_breaks_a_rule_is_refused_for_it() {
 }
 
 #[test]
-fn what_just_keeps_a_rule_is_accepted() {
+fn a_text_that_barely_satisfies_a_rule_is_accepted() {
     for Vector { rule, twin, .. } in vectors() {
         let result = ValidKey::check(&twin, &Policy::default().thorough());
         assert!(result.is_ok(), "{rule}: {result:?}: {twin}");
@@ -65,17 +65,17 @@ fn what_just_keeps_a_rule_is_accepted() {
 }
 
 #[test]
-fn many_keys_are_validated_as_each_of_them_is() {
+fn many_keys_are_validated_like_single_keys() {
     let policy = Policy::default();
     let check = |texts: &[&str]| {
-        // Few keys are looked at one by one.
+        // A few keys would be checked one by one.
         let texts = texts.repeat(200);
         let expected: Vec<_> = texts.iter().map(|text| ValidKey::check(text, &policy)).collect();
         assert_eq!(ValidKey::check_all(texts.iter().copied(), &policy), expected);
     };
     let (vectors, twins) = (vectors(), twins());
     check(&twins.iter().map(String::as_str).collect::<Vec<_>>());
-    // With a point off the curve among them, and without.
+    // Once with a point off the curve among them, once without.
     let is_off_curve = |vector: &&Vector| vector.refusal == Refusal::Ed25519OffCurve;
     check(&vectors.iter().flat_map(|vector| [&*vector.refused, &*vector.twin]).collect::<Vec<_>>());
     check(
@@ -149,7 +149,7 @@ fn texts() -> Vec<Vector> {
     ]
 }
 
-/// Pages, mails and word processors put characters into what is copied from them.
+/// Pages, mails and word processors insert characters into copied text.
 fn stray_characters() -> Vec<Vector> {
     let (kind, base64) = ED25519.split_once(' ').unwrap();
     let stray = |rule, refused: String, character: char, place: usize| {
