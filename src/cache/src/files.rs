@@ -53,7 +53,7 @@ impl Directory {
         rustix::fs::openat(&self.folder, name, flags, Mode::from_raw_mode(LOCK_MODE))
             .map_err(io::Error::from)
             .map(File::from)
-            .and_then(|file| attributes.give_to(&file).map(|()| file))
+            .and_then(|file| attributes.apply_to(&file).map(|()| file))
             .map_err(|source| WriteError::io("open", &self.path().join(name), source))
     }
 

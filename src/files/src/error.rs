@@ -1,4 +1,4 @@
-//! What can be wrong with a file, and what to do about it.
+//! Errors of checks, reads and writes, with hints.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,29 +9,29 @@ use pushkeys_keys::Hint;
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// A file that is not to be trusted.
+/// A file that is not trusted.
 #[derive(Debug, Error)]
 #[error("`{}` {why}", path.display())]
 pub struct Untrusted {
     /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Why it is not trusted.
     pub why: Distrust,
-    /// The command that fixes it, if one does.
+    /// The command that fixes it, if there is one.
     #[source]
     pub hint: Option<Hint>,
 }
 
-/// What is wrong with a file that is not to be trusted.
+/// Why a file is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
     /// A folder, a pipe or a device.
     NotAFile,
-    /// It belongs to another user than to one of those who may decide.
+    /// Its owner is not the expected one.
     Owner {
-        /// The user it belongs to, by number.
+        /// The uid of its owner.
         owner: u32,
-        /// Who may own it.
+        /// The allowed owner.
         expected: Owner,
     },
     /// Group or others may write to it.
@@ -39,30 +39,30 @@ pub enum Distrust {
         /// Its permission bits.
         mode: u32,
     },
-    /// It holds a secret, and everybody may read it or write to it.
+    /// It holds a secret, and others have access to it.
     Open {
         /// Its permission bits.
         mode: u32,
     },
-    /// It is for its owner alone, and others may read it or write to it.
+    /// It is private, and group or others have access to it.
     Shared {
         /// Its permission bits.
         mode: u32,
     },
-    /// Nobody may run it.
+    /// No user may execute it.
     NotExecutable,
 }
 
-/// Who may own a file.
+/// The allowed owner of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Anybody.
+    /// Any user.
     Any,
     /// Root.
     Root,
     /// Root, or the user of this process.
     RootOrSelf,
-    /// A user, by number.
+    /// A user, by uid.
     User(u32),
 }
 
@@ -80,8 +80,8 @@ impl fmt::Display for Distrust {
                 write!(out, "belongs to user {owner}, not to root")
             }
             Self::Writable { mode } => write!(out, "is writable by group or others (mode {mode:04o})"),
-            Self::Open { mode } => write!(out, "is open to everybody (mode {mode:04o})"),
-            Self::Shared { mode } => write!(out, "is open to others than its owner (mode {mode:04o})"),
+            Self::Open { mode } => write!(out, "is accessible to all users (mode {mode:04o})"),
+            Self::Shared { mode } => write!(out, "is accessible to group or others (mode {mode:04o})"),
             Self::NotExecutable => out.write_str("is not executable"),
         }
     }
@@ -107,26 +107,26 @@ impl Untrusted {
 /// Why a file could not be read.
 #[derive(Debug, Error)]
 pub enum ReadFileError {
-    /// The system said no.
+    /// A system call failed.
     #[error("cannot read `{}`", path.display())]
     Io {
-        /// What was opened or read.
+        /// The file or folder that was opened or read.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// See [`Untrusted`].
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// It is longer than what it should hold can be.
+    /// It is longer than the limit.
     #[error("`{}` is longer than {bytes_max} bytes", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// The bound.
+        /// The limit.
         bytes_max: usize,
     },
-    /// It does not hold text.
+    /// It is not valid UTF-8.
     #[error("`{}` is not text in UTF-8", .0.display())]
     NotText(PathBuf),
 }
@@ -143,15 +143,15 @@ impl ReadFileError {
     }
 }
 
-/// Why a file could not be written. What was there before still is.
+/// Why a file could not be written. The previous file is unchanged.
 #[derive(Debug, Error)]
 #[error("cannot {what} `{}`", path.display())]
 pub struct WriteFileError {
-    /// What was tried, as a verb.
+    /// The operation that failed, as a verb.
     pub what: &'static str,
-    /// On what.
+    /// The file or folder it failed on.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the system call.
     pub source: io::Error,
 }
 

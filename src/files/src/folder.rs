@@ -1,4 +1,4 @@
-//! An open folder, and what is done with the files in it.
+//! An open folder, and operations on the files in it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,28 +13,28 @@ use crate::error::{ReadFileError, WriteFileError};
 use crate::read::{append_whole, check_file};
 use crate::trust::Trust;
 
-/// What a temporary name begins with; no reader ever asks for one.
+/// The prefix of temporary names. Readers never open such files.
 const TEMPORARY: &str = ".new-";
 
-/// A folder that was opened. Its files are found by their names in it, wherever its path leads meanwhile, and no link is
-/// followed.
+/// An open folder. Its files are opened relative to its file descriptor, so changes of its path have no effect, and symbolic
+/// links are not followed.
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-/// What a file gets when it is made.
+/// The attributes of a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
-    /// Its permission bits, whatever the umask says.
+    /// Its permission bits, regardless of the umask.
     pub mode: u32,
-    /// Its user and group, by number. Without, those of this process.
+    /// Its uid and gid; `None` for those of this process.
     pub owner: Option<(u32, u32)>,
 }
 
 impl Attributes {
-    /// A file of this process's user.
+    /// Attributes of a file that belongs to the user of this process.
     #[must_use]
     pub const fn mode(mode: u32) -> Self {
         Self { mode, owner: None }
@@ -42,12 +42,12 @@ impl Attributes {
 }
 
 impl Folder {
-    /// Opens the folder `path`, which is not a link.
+    /// Opens the folder `path`, which must not be a symbolic link.
     pub fn open(path: &Path) -> Result<Self, ReadFileError> {
         Self::open_by(path, OFlags::NOFOLLOW).map_err(|source| ReadFileError::io(path, source))
     }
 
-    /// Opens the folder that the file `path` is in, which may be a link, and gives the file's name in it.
+    /// Opens the parent folder of the file `path`, which may be a symbolic link, and returns the file's name in it.
     pub(crate) fn of_file(path: &Path) -> Result<(Self, &Path), WriteFileError> {
         let name = path.file_name().ok_or_else(|| WriteFileError::new("write", path, Errno::ISDIR))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -60,7 +60,7 @@ impl Folder {
         Ok(Self { fd: rustix::fs::open(path, flags, Mode::empty())?, path: path.to_owned() })
     }
 
-    /// The path by which it was opened.
+    /// The path it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -77,7 +77,7 @@ impl Folder {
         Ok(Self { fd: self.fd.try_clone().map_err(failed)?, path: self.path.clone() })
     }
 
-    /// The folder `name` in this one.
+    /// Opens the folder `name` in this folder.
     pub fn open_folder(&self, name: impl AsRef<Path>, trust: Trust) -> Result<Self, ReadFileError> {
         let path = self.path.join(&name);
         let (fd, stat) = self.open_at(name.as_ref(), &path, OFlags::DIRECTORY)?;
@@ -85,16 +85,16 @@ impl Folder {
         Ok(Self { fd, path })
     }
 
-    /// The file `name` in this folder, and its size in bytes.
+    /// Opens the file `name` in this folder; also returns its size in bytes.
     pub fn open_file(&self, name: impl AsRef<Path>, trust: Trust) -> Result<(File, u64), ReadFileError> {
         let path = self.path.join(&name);
-        // A FIFO in place of a file would make the reader wait for a writer.
+        // Without NONBLOCK, a FIFO would block the open until there is a writer.
         let (fd, stat) = self.open_at(name.as_ref(), &path, OFlags::NONBLOCK)?;
         let size = check_file(&path, &stat, trust)?;
         Ok((File::from(fd), size))
     }
 
-    /// All of the file `name` in place of what is in `bytes`; more than `bytes_max` are refused.
+    /// Replaces the contents of `bytes` by the file `name`. A file longer than `bytes_max` is an error.
     pub fn read_into(
         &self,
         name: impl AsRef<Path>,
@@ -115,33 +115,33 @@ impl Folder {
         Ok((fd, stat))
     }
 
-    /// Makes the file `name` with `bytes` in it, in place of one that is there. Neither is synced.
+    /// Creates the file `name` with the contents `bytes`, after removing an existing one. Nothing is synced.
     ///
-    /// Only for temporary names: readers see the file grow.
+    /// Only for temporary names, since readers could see a part of the file.
     pub fn write_new(
         &self,
         name: impl AsRef<Path>,
         bytes: &[u8],
         attributes: Attributes,
     ) -> Result<File, WriteFileError> {
-        // What stands under the name was left behind by a killed writer, or is not to be written through.
+        // A killed writer may have left a file, and a symbolic link must not be followed.
         self.remove(&name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Nobody else opens it before it has its owner and mode.
+        // No other user can open it before its owner and mode are set.
         let mut file = rustix::fs::openat(&self.fd, name.as_ref(), flags, Mode::from_raw_mode(0o600))
             .map(File::from)
             .map_err(|source| self.failed("make", &name, source))?;
-        let written = attributes.give_to(&file).and_then(|()| file.write_all(bytes));
+        let written = attributes.apply_to(&file).and_then(|()| file.write_all(bytes));
         if let Err(source) = written {
-            // The disk may be full: what was begun must not take up room.
+            // The disk may be full, so a partial file is removed.
             let _ = self.remove(&name);
             return Err(self.failed("write", &name, source));
         }
         Ok(file)
     }
 
-    /// Replaces the file `name` by one that holds `bytes`, so that a reader sees the one or the other, and so does whoever
-    /// looks after a power cut. Two writers at once need a lock of their own.
+    /// Atomically and durably replaces the file `name` by one with the contents `bytes`: readers see the old file or the
+    /// new one, also after a power failure. Concurrent writers need a lock.
     pub fn replace(
         &self,
         name: impl AsRef<Path>,
@@ -160,8 +160,8 @@ impl Folder {
         replaced.and_then(|()| self.sync())
     }
 
-    /// Makes the file `name` with `bytes` in it, durably, unless it is there; whether it was made. Of several writers at once
-    /// one makes it, and nobody sees a part of it.
+    /// Atomically and durably creates the file `name` with the contents `bytes` unless it exists. Returns whether it was created:
+    /// of several concurrent writers, one succeeds.
     pub fn create(
         &self,
         name: impl AsRef<Path>,
@@ -183,13 +183,13 @@ impl Folder {
         removed.and_then(|()| self.sync()).map(|()| is_made)
     }
 
-    /// Puts the file `from` in the place of `to`, so that a reader sees the one or the other.
+    /// Atomically replaces the file `to` by the file `from`.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), WriteFileError> {
         rustix::fs::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())
             .map_err(|source| self.failed("replace", to, source))
     }
 
-    /// Removes the file `name`, if it is there.
+    /// Removes the file `name` if it exists.
     pub fn remove(&self, name: impl AsRef<Path>) -> Result<(), WriteFileError> {
         match rustix::fs::unlinkat(&self.fd, name.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -197,7 +197,7 @@ impl Folder {
         }
     }
 
-    /// Makes what was made, replaced and removed in this folder survive a power cut.
+    /// Makes all changes of this folder's entries durable.
     pub fn sync(&self) -> Result<(), WriteFileError> {
         rustix::fs::fsync(&self.fd).map_err(|source| WriteFileError::new("sync", &self.path, source))
     }
@@ -219,9 +219,9 @@ impl AsFd for Folder {
 }
 
 impl Attributes {
-    /// Gives them to an open file.
-    pub fn give_to(self, file: &File) -> io::Result<()> {
-        // A change of owner may take bits away, so the mode comes last.
+    /// Sets owner and mode of an open file.
+    pub fn apply_to(self, file: &File) -> io::Result<()> {
+        // chown(2) may clear mode bits, so the mode is set last.
         if let Some((user, group)) = self.owner {
             rustix::fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
         }
@@ -229,7 +229,7 @@ impl Attributes {
     }
 }
 
-/// The name under which the file `name` is written before it takes its place.
+/// The name of the temporary file that replaces the file `name`.
 #[must_use]
 pub fn temporary_name(name: impl AsRef<Path>) -> OsString {
     let mut temporary = OsString::from(TEMPORARY);
@@ -237,7 +237,7 @@ pub fn temporary_name(name: impl AsRef<Path>) -> OsString {
     temporary
 }
 
-/// Whether [`temporary_name`] made `name`.
+/// Whether `name` is a result of [`temporary_name`].
 #[must_use]
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)

@@ -1,12 +1,11 @@
-//! Files that decide something, or hold a secret: who may have written and read them, how they are read whole, and how they
-//! are replaced so that they survive a power cut.
+//! Security-critical files: configuration, secrets and state. This crate checks who can have written or read them, reads them
+//! up to a limit, and replaces them atomically and durably.
 //!
-//! Every program uses these functions, so that all of them trust the same files and say the same of those that they do not.
-//! A rule is checked on the file that was opened, never on a path that may lead elsewhere a moment later. What is in a file
-//! is not known here, and nothing is changed in place.
+//! All programs use it, so they trust the same files and print the same errors. Checks are made on the open file, since a
+//! path can lead elsewhere a moment later. The crate does not interpret contents, and never changes a file in place.
 //!
-//! It links no crate that pushkeys-lookup does not link anyway, because that program reads the cache by it: hence no
-//! `tempfile`. Temporary files have fixed names instead, so a writer that is killed leaves at most one of each behind.
+//! pushkeys-lookup links this crate to read the cache, so it must not add to that program's dependencies; hence no
+//! `tempfile`. Temporary files have fixed names instead, so a killed writer leaves at most one file behind for each name.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The same by path, for files that operators name. Links are followed: configuration is often one.
+//! The same operations by path, for files that operators name. Symbolic links are followed, since configuration is often one.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,17 +10,17 @@ use crate::folder::{Attributes, Folder};
 use crate::read::{append_whole, check_file};
 use crate::trust::Trust;
 
-/// Opens the file at `path`; gives its size in bytes, too.
+/// Opens the file at `path`; also returns its size in bytes.
 pub fn open(path: &Path, trust: Trust) -> Result<(File, u64), ReadFileError> {
     let failed = |source| ReadFileError::io(path, source);
-    // A FIFO in place of a file would make the reader wait for a writer.
+    // Without NONBLOCK, a FIFO would block the open until there is a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
     let size = check_file(path, &rustix::fs::fstat(&fd).map_err(failed)?, trust)?;
     Ok((File::from(fd), size))
 }
 
-/// All of the file at `path`; more than `bytes_max` are refused.
+/// Reads the file at `path`. A file longer than `bytes_max` is an error.
 pub fn read(path: &Path, trust: Trust, bytes_max: usize) -> Result<Vec<u8>, ReadFileError> {
     let (file, size) = open(path, trust)?;
     let mut bytes = Vec::new();
@@ -28,38 +28,38 @@ pub fn read(path: &Path, trust: Trust, bytes_max: usize) -> Result<Vec<u8>, Read
     Ok(bytes)
 }
 
-/// The same of a file that holds text.
+/// Like [`read`], for a text file.
 pub fn read_text(path: &Path, trust: Trust, bytes_max: usize) -> Result<String, ReadFileError> {
     let bytes = read(path, trust, bytes_max)?;
     String::from_utf8(bytes).map_err(|_| ReadFileError::NotText(path.to_owned()))
 }
 
-/// Whether the file or folder at `path` is to be trusted, for those who do not open it themselves.
+/// Checks that the file or folder at `path` is trusted, for callers that do not open it themselves.
 pub fn check(path: &Path, trust: Trust) -> Result<(), ReadFileError> {
     let stat = rustix::fs::stat(path).map_err(|source| ReadFileError::io(path, source))?;
     Ok(trust.check(path, &stat)?)
 }
 
-/// Whether the file at `path` can be run, and is to be trusted.
+/// Checks that the file at `path` is executable and trusted.
 pub fn check_program(path: &Path, trust: Trust) -> Result<(), ReadFileError> {
     let stat = rustix::fs::stat(path).map_err(|source| ReadFileError::io(path, source))?;
     check_file(path, &stat, trust.program())?;
     Ok(())
 }
 
-/// Replaces the file at `path`: see [`Folder::replace`]. A link is replaced, not followed.
+/// Replaces the file at `path`: see [`Folder::replace`]. A symbolic link is replaced, not followed.
 pub fn replace(path: &Path, bytes: &[u8], attributes: Attributes) -> Result<(), WriteFileError> {
     let (folder, name) = Folder::of_file(path)?;
     folder.replace(name, bytes, attributes)
 }
 
-/// Makes the file at `path` unless it is there: see [`Folder::create`].
+/// Creates the file at `path` unless it exists: see [`Folder::create`].
 pub fn create(path: &Path, bytes: &[u8], attributes: Attributes) -> Result<bool, WriteFileError> {
     let (folder, name) = Folder::of_file(path)?;
     folder.create(name, bytes, attributes)
 }
 
-/// Makes the file at `path`, which another library wrote, survive a power cut.
+/// Makes the file at `path`, which another library wrote, durable.
 pub fn sync(path: &Path) -> Result<(), WriteFileError> {
     let failed = |source| WriteFileError::new("sync", path, source);
     File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_whole_up_to_its_bound() {
+    fn a_file_is_read_up_to_its_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         assert!(read(&path, TRUST, 3).unwrap_err().is_missing());
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_not_waited_for() {
+    fn a_pipe_is_refused_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn what_replaces_a_file_has_its_own_mode_and_owner_and_leaves_nothing_beside_it() {
+    fn a_replacement_has_its_own_mode_and_owner_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        // What a killed writer left behind, where it could lead elsewhere.
+        // A temporary file of a killed writer, which could be a symbolic link.
         symlink("/nonexistent/elsewhere", folder.path().join(temporary_name("file"))).unwrap();
         fs::write(&path, "before").unwrap();
         for mode in [0o600, 0o666] {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_that_fails_leaves_what_was_there() {
+    fn a_failed_replacement_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::create_dir(&path).unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_once() {
+    fn a_file_is_created_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let make = |text: &str| create(&path, text.as_bytes(), Attributes::mode(0o600)).unwrap();

@@ -1,4 +1,4 @@
-//! Reading a file whole, or a part of it.
+//! Reads a file, or a part of it.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Stat};
 use crate::error::{Distrust, ReadFileError, Untrusted};
 use crate::trust::Trust;
 
-/// Trusts an open regular file, and gives its size in bytes.
+/// Checks an open regular file, and returns its size in bytes.
 pub(crate) fn check_file(path: &Path, stat: &Stat, trust: Trust) -> Result<u64, Untrusted> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Untrusted::new(path, Distrust::NotAFile));
@@ -33,7 +33,7 @@ pub(crate) fn append_whole(
     append_at(file, bytes, size, 0).map_err(|source| ReadFileError::Io { path: path.to_owned(), source })
 }
 
-/// Appends up to `length` bytes from `offset` on to `bytes`, as far as the file goes.
+/// Appends up to `length` bytes from `offset` to `bytes`; fewer at the end of the file.
 pub fn append_at(file: &File, bytes: &mut Vec<u8>, length: usize, offset: u64) -> io::Result<()> {
     bytes.reserve_exact(length);
     let end = bytes.len() + length;

@@ -1,4 +1,4 @@
-//! Who may have written a file, and who may read it.
+//! Who can have written or read a file.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use rustix::fs::Stat;
 
 use crate::error::{Distrust, Owner, Untrusted};
 
-/// Where the write bits of group and others are.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Where the bits of others are.
-const OPEN_TO_EVERYBODY: u32 = 0o007;
-/// Where the bits of group and others are.
-const OPEN_TO_OTHERS: u32 = 0o077;
-const EXECUTABLE_BY_ANYBODY: u32 = 0o111;
+/// The write bits of group and others.
+const WRITABLE_BY_GROUP_OR_OTHERS: u32 = 0o022;
+/// All bits of others.
+const ACCESSIBLE_TO_OTHERS: u32 = 0o007;
+/// All bits of group and others.
+const ACCESSIBLE_TO_GROUP_OR_OTHERS: u32 = 0o077;
+const EXECUTABLE: u32 = 0o111;
 const PERMISSIONS: u32 = 0o7777;
 
-/// What is asked of a file before it is believed.
+/// The requirements on a file's owner and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trust {
     owner: Owner,
@@ -25,69 +25,69 @@ pub struct Trust {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readers {
-    Everybody,
+    All,
     OwnerAndGroup,
     Owner,
 }
 
 impl Trust {
-    /// Nobody but root can have written it.
+    /// Only root can have written it.
     pub const ROOT: Self = Self::owned_by(Owner::Root);
-    /// Nobody but root and the user of this process can have written it.
+    /// Only root and the user of this process can have written it.
     pub const ROOT_OR_SELF: Self = Self::owned_by(Owner::RootOrSelf);
-    /// Nobody but its owner can have written it. Whoever that is: a command that root runs uses files of the service's user.
+    /// Only its owner can have written it, whichever user that is: a command that root runs uses files of the service's user.
     pub const OWNER: Self = Self::owned_by(Owner::Any);
 
     const fn owned_by(owner: Owner) -> Self {
-        Self { owner, readers: Readers::Everybody, is_program: false }
+        Self { owner, readers: Readers::All, is_program: false }
     }
 
-    /// Nobody but the user with the number `user` can have written it.
+    /// Only the user with the uid `user` can have written it.
     #[must_use]
     pub const fn user(user: u32) -> Self {
         Self::owned_by(Owner::User(user))
     }
 
-    /// And it holds a secret, which not everybody can have read; a group may.
+    /// Additionally, only its owner and its group can have read it, since it holds a secret.
     #[must_use]
     pub const fn secret(self) -> Self {
         Self { readers: Readers::OwnerAndGroup, ..self }
     }
 
-    /// And nobody but its owner can have read it.
+    /// Additionally, only its owner can have read it.
     #[must_use]
     pub const fn private(self) -> Self {
         Self { readers: Readers::Owner, ..self }
     }
 
-    /// And it can be run.
+    /// Additionally, it is executable.
     #[must_use]
     pub const fn program(self) -> Self {
         Self { is_program: true, ..self }
     }
 
-    /// Whether `stat`, which is of `path`, is as it should be. Only owner and mode are looked at.
+    /// Checks the owner and mode in `stat`, which belongs to `path`.
     pub fn check(self, path: &Path, stat: &Stat) -> Result<(), Untrusted> {
         self.distrust(stat).map_or(Ok(()), |why| Err(Untrusted::new(path, why)))
     }
 
     fn distrust(self, stat: &Stat) -> Option<Distrust> {
         let (owner, mode) = (stat.st_uid, stat.st_mode & PERMISSIONS);
-        let is_owner_right = match self.owner {
+        let is_expected_owner = match self.owner {
             Owner::Any => true,
             Owner::Root => owner == 0,
             Owner::RootOrSelf => owner == 0 || owner == rustix::process::geteuid().as_raw(),
             Owner::User(user) => owner == user,
         };
-        if !is_owner_right {
+        if !is_expected_owner {
             Some(Distrust::Owner { owner, expected: self.owner })
-        } else if self.readers == Readers::Owner && mode & OPEN_TO_OTHERS != 0 {
+        } else if self.readers == Readers::Owner && mode & ACCESSIBLE_TO_GROUP_OR_OTHERS != 0 {
             Some(Distrust::Shared { mode })
-        } else if mode & WRITABLE_BY_OTHERS != 0 {
+        } else if mode & WRITABLE_BY_GROUP_OR_OTHERS != 0 {
             Some(Distrust::Writable { mode })
-        } else if self.readers == Readers::OwnerAndGroup && mode & OPEN_TO_EVERYBODY != 0 {
+        } else if self.readers == Readers::OwnerAndGroup && mode & ACCESSIBLE_TO_OTHERS != 0 {
             Some(Distrust::Open { mode })
-        } else if self.is_program && mode & EXECUTABLE_BY_ANYBODY == 0 {
+        } else if self.is_program && mode & EXECUTABLE == 0 {
             Some(Distrust::NotExecutable)
         } else {
             None
@@ -102,9 +102,9 @@ mod tests {
 
     use super::*;
 
-    const NOBODY: u32 = 65534;
+    const OTHER_USER: u32 = 65534;
 
-    /// Checks what is wrong with a file with `owner` and `mode`. Needs root, as the whole suite does.
+    /// Checks a file with `owner` and `mode`. Needs root, as the whole suite does.
     #[track_caller]
     fn check(trust: Trust, owner: u32, mode: u32, expected: Option<(Distrust, &str)>) {
         let folder = tempfile::tempdir().unwrap();
@@ -119,24 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_who_may_not_decide_is_refused() {
-        let owner = |expected| Distrust::Owner { owner: NOBODY, expected };
+    fn an_unexpected_owner_is_refused() {
+        let owner = |expected| Distrust::Owner { owner: OTHER_USER, expected };
         check(Trust::ROOT, 0, 0o644, None);
-        check(Trust::ROOT, NOBODY, 0o644, Some((owner(Owner::Root), "chown root")));
+        check(Trust::ROOT, OTHER_USER, 0o644, Some((owner(Owner::Root), "chown root")));
         check(Trust::ROOT_OR_SELF, 0, 0o644, None);
-        check(Trust::ROOT_OR_SELF, NOBODY, 0o644, Some((owner(Owner::RootOrSelf), "chown root")));
-        check(Trust::user(NOBODY), NOBODY, 0o644, None);
-        check(Trust::user(7), NOBODY, 0o644, Some((owner(Owner::User(7)), "chown 7")));
+        check(Trust::ROOT_OR_SELF, OTHER_USER, 0o644, Some((owner(Owner::RootOrSelf), "chown root")));
+        check(Trust::user(OTHER_USER), OTHER_USER, 0o644, None);
+        check(Trust::user(7), OTHER_USER, 0o644, Some((owner(Owner::User(7)), "chown 7")));
         check(
-            Trust::user(NOBODY),
+            Trust::user(OTHER_USER),
             0,
             0o644,
-            Some((Distrust::Owner { owner: 0, expected: Owner::User(NOBODY) }, "chown 65534")),
+            Some((Distrust::Owner { owner: 0, expected: Owner::User(OTHER_USER) }, "chown 65534")),
         );
     }
 
     #[test]
-    fn what_others_can_write_is_refused() {
+    fn a_file_that_others_can_write_is_refused() {
         for mode in [0o664, 0o646, 0o622] {
             let expected = Some((Distrust::Writable { mode }, "chmod go-w"));
             check(Trust::ROOT, 0, mode, expected);
@@ -145,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_open_to_everybody_and_what_is_private_to_nobody_else() {
+    fn a_secret_is_closed_to_others_and_a_private_file_to_the_group_too() {
         let secret = Trust::ROOT_OR_SELF.secret();
         check(secret, 0, 0o640, None);
         check(secret, 0, 0o604, Some((Distrust::Open { mode: 0o604 }, "chmod o-rwx")));
-        check(Trust::OWNER, NOBODY, 0o644, None);
-        check(Trust::OWNER.private(), NOBODY, 0o600, None);
+        check(Trust::OWNER, OTHER_USER, 0o644, None);
+        check(Trust::OWNER.private(), OTHER_USER, 0o600, None);
         check(
             Trust::OWNER.private(),
-            NOBODY,
+            OTHER_USER,
             0o640,
             Some((Distrust::Shared { mode: 0o640 }, "chmod go-rwx")),
         );
@@ -161,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_can_be_run() {
+    fn a_program_has_to_be_executable() {
         check(Trust::ROOT.program(), 0, 0o755, None);
         check(Trust::ROOT.program(), 0, 0o644, Some((Distrust::NotExecutable, "chmod a+x")));
     }
 
     #[test]
-    fn the_message_says_whose_it_is_or_its_mode() {
+    fn the_message_names_the_owner_or_the_mode() {
         let text = |why| Untrusted::new(Path::new("/x"), why).to_string();
         let owner = |expected| text(Distrust::Owner { owner: 7, expected });
         assert_eq!(owner(Owner::Root), "`/x` belongs to user 7, not to root");

@@ -258,7 +258,7 @@ mod tests {
         ServiceSecret::load_or_make(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let Err(SecretFileError::Read(refused)) = ServiceSecret::load(&path) else { panic!("it is trusted") };
-        assert!(refused.to_string().ends_with("is open to others than its owner (mode 0640)"), "{refused}");
+        assert!(refused.to_string().ends_with("is accessible to group or others (mode 0640)"), "{refused}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(ServiceSecret::load(&path).is_ok());
         fs::write(&path, "abc").unwrap();

@@ -106,11 +106,11 @@ fn modes_that_let_others_in_are_named() {
     );
     check(
         chmod("api", 0o755),
-        "[cache]/api: `[cache]/api` is open to everybody (mode 0755); hint: chmod o-rwx ",
+        "[cache]/api: `[cache]/api` is accessible to all users (mode 0755); hint: chmod o-rwx ",
     );
     check(
         chmod("api/HEAD", 0o644),
-        "[cache]/api/HEAD: `[cache]/api/HEAD` is open to everybody (mode 0644); hint: chmod o-rwx ",
+        "[cache]/api/HEAD: `[cache]/api/HEAD` is accessible to all users (mode 0644); hint: chmod o-rwx ",
     );
 }
 

@@ -101,7 +101,7 @@ fn a_token_that_everybody_can_read_is_not_used() {
     let token = host.write("host.token", 0o644, "secret\n");
     host.configure(&service.feed(&format!("token_file = \"{}\"", token.display())));
     host.start();
-    host.wait_for_error("api", "host.token` is open to everybody (mode 0644); hint: chmod o-rwx");
+    host.wait_for_error("api", "host.token` is accessible to all users (mode 0644); hint: chmod o-rwx");
     assert_eq!(service.requests(), Vec::<String>::new());
 }
 
