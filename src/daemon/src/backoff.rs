@@ -1,10 +1,10 @@
-//! How long to wait before trying again.
+//! Exponential backoff.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-/// Waits that double with every failure, with jitter, so that a fleet does not come back in one instant.
+/// Waits that double with every failure, with jitter, so that the hosts of a fleet do not retry at the same moment.
 #[derive(Debug)]
 pub struct Backoff {
     builder: ExponentialBuilder,
@@ -13,10 +13,10 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is between half of `first` and `first`; none is longer than `last`.
+    /// The first wait is between `first / 2` and `first`; no wait is longer than `last`.
     #[must_use]
     pub fn new(first: Duration, last: Duration) -> Self {
-        // The jitter that is added lies between nothing and the wait itself.
+        // Jitter adds up to the delay itself.
         let builder = ExponentialBuilder::new()
             .with_min_delay(first / 2)
             .with_max_delay(last / 2)
@@ -25,12 +25,12 @@ impl Backoff {
         Self { builder, waits: builder.build(), last }
     }
 
-    /// The wait after one failure more.
+    /// The wait after another failure.
     pub fn wait(&mut self) -> Duration {
         self.waits.next().unwrap_or(self.last)
     }
 
-    /// What was tried has succeeded.
+    /// Begins again with the first wait, after a success.
     pub fn reset(&mut self) {
         self.waits = self.builder.build();
     }
@@ -44,7 +44,7 @@ mod tests {
     const LAST: Duration = Duration::from_secs(30);
 
     #[test]
-    fn waits_double_up_to_the_last_and_begin_again_after_a_success() {
+    fn waits_double_up_to_the_last_and_restart_after_a_success() {
         let mut backoff = Backoff::new(FIRST, LAST);
         for _ in 0..2 {
             for failures in 0..100 {
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_do_not_wait_alike() {
+    fn waits_differ_between_hosts() {
         let waits = || {
             let mut backoff = Backoff::new(FIRST, LAST);
             [(); 8].map(|()| backoff.wait())

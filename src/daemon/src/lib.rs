@@ -1,7 +1,7 @@
-//! What pushkeys' daemons have in common, so that they behave alike: where the log goes, what the service manager is told,
-//! where Prometheus reads, how long to wait before trying again, and how operators write times.
+//! What pushkeys' daemons share: the log, notifications for the service manager, the metrics endpoint, backoff, and the
+//! notation of periods.
 //!
-//! It knows nothing of keys, and no setting of either daemon.
+//! It has no knowledge of keys or of a daemon's settings.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Where log lines go: the journal with their fields where systemd has connected standard error to it, else standard error.
-//! `journalctl` shows no fields unless it is asked to, so what a line is about stands in its words too.
+//! Where log lines go: to the journal, with their fields, if systemd connected standard error to it, else to standard error.
+//! `journalctl` hides fields by default, so a line's text also names its object.
 
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -9,27 +9,27 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// What systemd says of the stream it has connected (systemd.exec(5)).
+/// systemd sets it to device and inode of the stream (systemd.exec(5)).
 const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 
-/// Why there is no log.
+/// Why logging could not be started.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// The operator's filter.
+    /// The operator's filter is invalid.
     #[error("cannot use the log filter in `{variable}`")]
     Filter {
-        /// The variable of the environment that it is in.
+        /// The environment variable with the filter.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The parser's error.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// A mistake of the program.
+    /// A bug of the program.
     #[error("the log was started twice")]
     Twice(#[from] TryInitError),
 }
 
-/// Sends log lines to their place, for the rest of the process. What is logged is said in `variable`, in the syntax of
-/// [`EnvFilter`]; `info` and what is worse without it.
+/// Starts logging for the rest of the process. The environment variable `variable` holds the filter in the syntax of
+/// [`EnvFilter`]; the default is `info`.
 pub fn start(variable: &'static str) -> Result<(), LogError> {
     let filter = match std::env::var(variable) {
         Ok(directives) => {
@@ -37,9 +37,9 @@ pub fn start(variable: &'static str) -> Result<(), LogError> {
         }
         Err(_) => EnvFilter::new("info"),
     };
-    // What standard error gets ends up in the journal too, without the fields.
+    // Lines on standard error would reach the journal, too, but without fields.
     let is_journal =
-        std::env::var(JOURNAL_VARIABLE).is_ok_and(|said| is_journal(&said, io::stderr().as_fd()));
+        std::env::var(JOURNAL_VARIABLE).is_ok_and(|value| is_journal(&value, io::stderr().as_fd()));
     let journal = is_journal.then(tracing_journald::layer).and_then(Result::ok);
     let layer = match journal {
         Some(journal) => journal.boxed(),
@@ -52,10 +52,10 @@ pub fn start(variable: &'static str) -> Result<(), LogError> {
     Ok(tracing_subscriber::registry().with(filter).with(layer).try_init()?)
 }
 
-/// Whether `said`, the value of the variable, means this very file: a child of a service inherits the variable, though its
-/// standard error may go elsewhere.
-fn is_journal(said: &str, stderr: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstat(stderr).is_ok_and(|file| said == format!("{}:{}", file.st_dev, file.st_ino))
+/// Whether `value` of the variable names this very file: a child of a service inherits the variable, but its standard error
+/// may be another file.
+fn is_journal(value: &str, stderr: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(stderr).is_ok_and(|file| value == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
 #[cfg(test)]
@@ -68,9 +68,9 @@ mod tests {
     fn the_journal_is_the_file_that_the_variable_names() {
         let (stream, elsewhere) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let metadata = stream.metadata().unwrap();
-        let said = format!("{}:{}", metadata.dev(), metadata.ino());
-        assert!(is_journal(&said, stream.as_fd()));
-        assert!(!is_journal(&said, elsewhere.as_fd()));
+        let value = format!("{}:{}", metadata.dev(), metadata.ino());
+        assert!(is_journal(&value, stream.as_fd()));
+        assert!(!is_journal(&value, elsewhere.as_fd()));
         assert!(!is_journal("", stream.as_fd()));
     }
 }

@@ -1,7 +1,7 @@
-//! Where Prometheus reads the numbers of a daemon: `GET /metrics` on a loopback port or a local socket.
+//! The metrics endpoint for Prometheus: `GET /metrics` on a loopback port or a Unix socket.
 //!
-//! It speaks as much HTTP as a scrape needs and holds nothing: what is told is made when somebody asks. Who may ask is decided
-//! by the address alone, so no address that another machine could reach is taken.
+//! It implements the part of HTTP that a scrape needs, and keeps no state: the text is made for each request. Access is
+//! controlled by the address alone, so only addresses of this machine are accepted.
 
 use std::fmt;
 use std::fs::Permissions;
@@ -20,31 +20,31 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// Scrapes at once; one Prometheus makes one.
+/// The maximum number of concurrent scrapes; one Prometheus makes one.
 const CONNECTIONS_MAX: usize = 8;
-/// A whole scrape, from the first byte of its request to the last of its answer.
+/// The time limit of a scrape, from the first byte of the request to the last of the response.
 const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
 /// The longest request in bytes, headers included.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
-/// How long accepting rests when the system has no room for another connection.
+/// The pause of accepting after an error, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Whoever is in the daemon's group may ask.
+/// The daemon's group may connect.
 const SOCKET_MODE: u32 = 0o660;
-/// The format that is told (OpenMetrics 1.0).
+/// OpenMetrics 1.0.
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A place on this machine.
+/// A local address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A port that only this machine reaches; port 0 takes a free one.
+    /// A loopback address; port 0 takes a free port.
     Loopback(SocketAddr),
-    /// A socket in the file system.
+    /// The path of a Unix socket.
     Socket(PathBuf),
 }
 
-/// Why a text is not such a place.
+/// Why a text is not a local address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("metrics are at a loopback address such as \"127.0.0.1:9184\", or at the absolute path of a socket")]
+#[error("expected a loopback address such as \"127.0.0.1:9184\", or the absolute path of a socket")]
 pub struct ParseAddressError;
 
 impl FromStr for Address {
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-/// A place where somebody can ask.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// See [`Address::Loopback`].
@@ -84,7 +84,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Opens `address`. A socket that an earlier process left behind is replaced; nothing else is.
+    /// Listens on `address`. A socket of an earlier process is replaced; any other file is an error.
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Loopback(address) => TcpListener::bind(address).await.map(Self::Loopback),
@@ -99,7 +99,7 @@ impl Listener {
         }
     }
 
-    /// The address, with the port that was taken.
+    /// The address, with the actual port.
     pub fn address(&self) -> io::Result<String> {
         match self {
             Self::Loopback(listener) => listener.local_addr().map(|address| address.to_string()),
@@ -110,15 +110,15 @@ impl Listener {
         }
     }
 
-    /// Answers every scrape with what `text` gives, until the task is aborted.
+    /// Answers every scrape with the result of `text`, until the task is aborted.
     pub async fn serve<F, T>(self, text: F)
     where
         F: Fn() -> T + Send + Sync + 'static,
         T: Future<Output = String> + Send + 'static,
     {
-        let (text, places) = (Arc::new(text), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let (text, slots) = (Arc::new(text), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let stream: io::Result<Box<dyn Stream>> = match &self {
                 Self::Loopback(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
                 Self::Socket(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
@@ -129,9 +129,9 @@ impl Listener {
             };
             let text = Arc::clone(&text);
             tokio::spawn(async move {
-                // Whoever breaks off asks again.
+                // A failed scrape is repeated by the client.
                 let _ = timeout(SCRAPE_TIME_MAX, answer(stream, &*text)).await;
-                drop(place);
+                drop(slot);
             });
         }
     }
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_told() {
+    fn only_local_addresses_are_accepted() {
         let check = |text: &str, expected| assert_eq!(text.parse::<Address>().is_ok(), expected, "{text}");
         check("127.0.0.1:9184", true);
         check("[::1]:9184", true);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_replaces_its_predecessor_and_no_file() {
+    async fn a_socket_replaces_an_old_socket_and_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.sock");
         let address = Address::Socket(path.clone());

@@ -1,4 +1,4 @@
-//! Lengths of time as operators write them, in every setting and option: `500ms`, `24h`, `7d`, `1h 30m`.
+//! Periods as operators write them, in every setting and option: `500ms`, `24h`, `7d`, `1h 30m`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-/// Ten years. What is meant to be longer has a word of its own where it makes sense, such as `never`.
+/// Ten years. Settings that allow more have a word for it, such as `never`.
 const PERIOD_MAX: Duration = Duration::from_hours(3660 * 24);
 
-/// A length of time of at most 3660 days; days have 24 hours. It may be nothing: each setting has its own bounds.
+/// A period of at most 3660 days of 24 hours. It may be zero: each setting has its own bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-/// A length of time, or `never`.
+/// A period, or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeriodOrNever(pub Option<Duration>);
 
-/// Why a text is not a length of time.
+/// Why a text is not a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParsePeriodError {
     /// No number, no unit, a unit without a fixed length such as a month, or something else.
     #[error("a length of time is written like 500ms, 30s, 5m, 24h, 7d or 2w")]
     Format,
-    /// Longer than [`Period`] can be.
+    /// Longer than the maximum of [`Period`].
     #[error("a length of time is at most 3660d")]
     TooLong,
-    /// The same where `never` may stand, too.
+    /// The same error where `never` is allowed, too.
     #[error("{0}, or \"never\"")]
     NotNever(&'static Self),
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_length_of_its_own_is_refused() {
+    fn texts_that_are_not_periods_are_refused() {
         for text in ["", "s", "5", "-5s", "5s ago", "1 month", "1y", "soon", "never", "5 5"] {
             assert_eq!(text.parse::<Period>(), Err(ParsePeriodError::Format), "{text}");
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn never_may_stand_in_place_of_a_period_where_it_makes_sense() {
+    fn never_is_accepted_where_it_is_allowed() {
         assert_eq!("never".parse(), Ok(PeriodOrNever(None)));
         assert_eq!("1s".parse(), Ok(PeriodOrNever(Some(Duration::from_secs(1)))));
         let message = |text: &str| text.parse::<PeriodOrNever>().unwrap_err().to_string();

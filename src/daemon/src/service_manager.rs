@@ -1,44 +1,44 @@
-//! What systemd is told of a daemon (`sd_notify(3)`). Without systemd, nothing is told.
+//! Notifications for systemd (`sd_notify(3)`). Without systemd, they do nothing.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// It does its work from now on, or again after [`reloading`].
+/// The daemon has started, or has finished [`reloading`].
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// It takes up a changed configuration, until [`ready`].
+/// The daemon is reloading its configuration, until [`ready`].
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify(&[NotifyState::Reloading, now]);
     }
 }
 
-/// It ends.
+/// The daemon is stopping.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-/// How it is doing, in a line for `systemctl status`.
+/// The daemon's state in one line, for `systemctl status`.
 pub fn status(line: &str) {
-    tell(&[NotifyState::Status(line)]);
+    notify(&[NotifyState::Status(line)]);
 }
 
-/// It is alive. Within [`watchdog`] it says so again, or is restarted.
+/// A watchdog ping. Without the next one within [`watchdog`], systemd restarts the daemon.
 pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+    notify(&[NotifyState::Watchdog]);
 }
 
-/// The longest time between two signs of life, if systemd waits for them.
+/// The longest time between two pings, if systemd expects them.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("cannot tell systemd: {error}");
+        tracing::debug!("cannot notify systemd: {error}");
     }
 }
