@@ -1,8 +1,7 @@
-//! One line to the system's log, facility authpriv, from the programs that sshd starts.
+//! Sends lines to the system log, facility authpriv, for the programs that sshd starts.
 //!
-//! They must never wait for the log: a full socket loses the line instead of a login. The time and the host are the
-//! log's own to add. Whatever stands in a line, it is one line: control characters are escaped here once more,
-//! even though callers escape what users chose.
+//! They must never wait for the log: if its socket is full, the line is lost, but not the login. The log adds time and host.
+//! Control characters are escaped here in any case, even though callers escape what users chose.
 
 #![forbid(unsafe_code)]
 
@@ -12,20 +11,19 @@ use std::path::Path;
 
 use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
-/// Where syslog daemons and journald listen (syslog(3)).
+/// The socket of syslog daemons and journald (syslog(3)).
 const SOCKET: &str = "/dev/log";
 
-/// A line is cut to so many bytes: what every syslog daemon takes whole (RFC 3164 section 4.1 says 1024, and all
-/// current daemons take 2048 and more).
+/// The maximum length of a line in bytes. RFC 3164 section 4.1 allows 1024, but all current daemons take at least 2048.
 const LINE_BYTES_MAX: usize = 1800;
 
-/// Says `message` to the log as an error of `program`. It is lost if the log does not take it at once.
+/// Logs `message` as an error of `program`. It is lost if the log does not take it at once.
 pub fn error(program: &'static str, message: &str) {
-    // There is nobody left to tell.
+    // There is nowhere to report this error.
     let _ = send(Path::new(SOCKET), program, Severity::LOG_ERR, message);
 }
 
-/// Says `message` to the log for the record; see [`error`].
+/// Logs `message` as information; see [`error`].
 pub fn info(program: &'static str, message: &str) {
     let _ = send(Path::new(SOCKET), program, Severity::LOG_INFO, message);
 }
@@ -92,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_bounded_line() {
+    fn a_message_is_one_line_of_limited_length() {
         let line = received("a\nb\x1b[0m\0");
         assert!(line.ends_with(": a\\nb\\u{1b}[0m\\u{0}"), "{line}");
         let cut = received(&"é".repeat(5000)).len();
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_is_not_waited_for() {
+    fn a_full_log_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let _never_read = UnixDatagram::bind(&path).unwrap();
