@@ -1,4 +1,4 @@
-//! From a question to the line on stdout, or to the reason why there is none.
+//! Answers a lookup: the line for stdout, or the reason why there is none.
 
 use pushkeys_cache::{Cache, NoAnswer, Verdict};
 use pushkeys_keys::Login;
@@ -7,7 +7,7 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::system;
 
-/// Prints the line that answers `arguments`, or nothing where the key does not open the login.
+/// Prints the line that answers `arguments`, or nothing if the key is not valid for the login.
 pub(crate) fn give(arguments: &Arguments) -> Result<(), Failure> {
     let Some(login) = &arguments.login else { return Ok(()) };
     let line = line(arguments, login).map_err(|why| Failure::no_answer(arguments.fingerprint, why))?;

@@ -1,4 +1,4 @@
-//! The command line: sshd's `%u` and `%f`, and where the cache is.
+//! The command line: sshd's `%u` and `%f`, and the folder of the cache.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use pushkeys_keys::{Fingerprint, Login};
 
 use crate::failure::Failure;
 
-/// What sshd asks.
+/// The arguments that sshd passes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) cache: PathBuf,
-    /// `None` when the login cannot be one of ours, whatever the cache holds.
+    /// `None` if the login has a name that pushkeys does not allow, so no cache can hold it.
     pub(crate) login: Option<Login>,
     pub(crate) fingerprint: Fingerprint,
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn sshd_gives_a_login_and_a_fingerprint() {
+    fn a_login_and_a_fingerprint_are_parsed() {
         let arguments = parse(&["git", FINGERPRINT]).unwrap();
         assert_eq!(arguments.cache, PathBuf::from("/var/lib/pushkeys/cache"));
         assert_eq!(arguments.login, Some("git".parse().unwrap()));
@@ -69,14 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_cannot_be_ours_is_no_misuse() {
+    fn a_login_with_another_kind_of_name_is_no_misuse() {
         for login in ["Bad.User", "../../etc/passwd", "a b", "", "é"] {
             assert_eq!(parse(&[login, FINGERPRINT]).unwrap().login, None, "{login}");
         }
     }
 
     #[test]
-    fn what_sshd_would_never_give_is_misuse() {
+    fn other_arguments_are_misuse() {
         for arguments in [
             &[][..],
             &["git"],

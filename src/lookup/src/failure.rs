@@ -1,4 +1,4 @@
-//! Why sshd gets no answer, and the exit status that says so.
+//! Why a lookup has no answer, and its exit status.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -8,7 +8,7 @@ use pushkeys_cache::{NoAnswer, ReadError};
 use pushkeys_keys::{Fingerprint, Hint};
 use thiserror::Error;
 
-/// Why sshd gets no answer.
+/// Why a lookup has no answer.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     #[error("cannot read the command line: {what}")]
@@ -28,7 +28,7 @@ impl Failure {
         Self::NoAnswer { asked, status: status_of(&why), source: Hint::because("pushkeys status", why) }
     }
 
-    /// The exit status: see the table at the top of the program.
+    /// The exit status: see the table in `main.rs`.
     pub(crate) fn status(&self) -> c_int {
         match self {
             Self::Misuse { .. } => 2,

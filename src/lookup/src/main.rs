@@ -1,21 +1,21 @@
-//! `pushkeys-lookup`: what sshd runs as `AuthorizedKeysCommand` for every key that anybody offers.
+//! `pushkeys-lookup`: sshd runs it as `AuthorizedKeysCommand` for every key that a client offers.
 //!
 //! ```text
 //! pushkeys-lookup [--cache DIR] LOGIN FINGERPRINT
 //! ```
 //!
-//! It owns the contract with sshd: one whole line or nothing on stdout, nothing ever on stderr, which a client may see, and an
-//! exit status by which an outage never looks like an unknown key. It opens no socket but the system log's,
-//! and that only when it cannot answer; it takes no lock, writes no file, starts no process, and reads no configuration.
+//! It implements the contract with sshd: stdout is one whole line or nothing, stderr is always empty, since a client may see
+//! it, and the exit status distinguishes an outage from an unknown key. It opens no socket but the system log's, and
+//! that only when it cannot answer; it takes no lock, writes no file, starts no process, and reads no configuration.
 //!
 //! | status | stdout | meaning |
 //! |---|---|---|
 //! | 0 | one line | the key is known |
-//! | 0 | nothing | the key is unknown, or the login is not ours |
+//! | 0 | nothing | the key is unknown, or not valid for this login |
 //! | 2 | nothing | misuse: the arguments cannot be read |
 //! | 3 | nothing | there is no cache, or a source has not been synced yet |
-//! | 4 | nothing | the system refused to open or read a file of the cache |
-//! | 5 | nothing | others than its owner could have written to the cache |
+//! | 4 | nothing | a file of the cache could not be opened or read |
+//! | 5 | nothing | users other than its owner could have written to the cache |
 //! | 6 | nothing | the cache is damaged |
 //! | 7 | nothing | the cache is past its `valid_until` |
 //! | 8 | nothing | two sources give the key to different accounts |
@@ -31,14 +31,11 @@ mod system;
 
 const PROGRAM: &str = "pushkeys-lookup";
 
-/// std's own start-up before `fn main` takes some twenty system calls for what this program does not need, a tenth of its
-/// time; on Linux with glibc the arguments are there without it.
+/// The C entry point. std's start-up before `fn main` makes some twenty system calls that this program does not need, a tenth
+/// of its time; with glibc on Linux, `args_os` works without it.
 #[cfg_attr(
     not(test),
-    expect(
-        unsafe_code,
-        reason = "the C runtime calls `main` by this name, and nothing else here is called so"
-    )
+    expect(unsafe_code, reason = "the C runtime calls `main` by this name, and nothing else here has it")
 )]
 #[cfg_attr(not(test), unsafe(no_mangle))]
 extern "C" fn main() -> std::ffi::c_int {
