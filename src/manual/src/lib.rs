@@ -1,6 +1,6 @@
-//! Manual pages and shell completions, made of the same table as `--help`, so that none of them tells another story.
+//! Manual pages and shell completions, generated from the same table as `--help`, so that they agree.
 //!
-//! It owns where they are in a package. It must not know the command line of any program.
+//! It knows their paths in a package, but not the command line of any program.
 
 #![forbid(unsafe_code)]
 
@@ -12,17 +12,17 @@ use clap::Command;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-/// Commands below commands: `pushkeys-server account add` is two deep.
+/// The maximum depth of nested commands: `pushkeys-server account add` is two deep.
 const DEPTH_MAX: usize = 4;
 
-/// Where each shell looks below the prefix, and what it calls the file of a program.
+/// The folder of each shell's completions below the prefix, and what comes before and after the program's name in the file's name.
 const COMPLETIONS: [(Shell, &str, &str, &str); 3] = [
     (Shell::Bash, "share/bash-completion/completions", "", ""),
     (Shell::Zsh, "share/zsh/vendor-completions", "_", ""),
     (Shell::Fish, "share/fish/vendor_completions.d", "", ".fish"),
 ];
 
-/// Writes below `prefix`, as in `/usr`, a page of `section` for `command` and for each command of it, and its completions.
+/// Writes below `prefix`, such as `/usr`, a page in `section` for `command` and each of its subcommands, and its completions.
 pub fn write(mut command: Command, section: &str, prefix: &Path) -> io::Result<()> {
     let name = command.get_name().to_owned();
     let completed = without_hidden(&command);
@@ -31,14 +31,13 @@ pub fn write(mut command: Command, section: &str, prefix: &Path) -> io::Result<(
         generate(shell, &mut completed.clone(), &name, &mut out);
         out.flush()?;
     }
-    // `help` is no command that anybody needs a page for.
+    // `help` needs no page.
     command = command.disable_help_subcommand(true);
     command.build();
     write_pages(&command, &name, section, &prefix.join(format!("share/man/man{section}")), DEPTH_MAX)
 }
 
-/// What can be completed of `command`: what is hidden from `--help` is not for people to type, and `clap_complete` would
-/// offer it.
+/// `command` without what is hidden from `--help`, which `clap_complete` would offer.
 fn without_hidden(command: &Command) -> Command {
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
     let below = command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(without_hidden);
@@ -50,8 +49,7 @@ fn without_hidden(command: &Command) -> Command {
     }
 }
 
-/// A name that lives as long as the process, which writes a package's files and ends: clap takes no other unless all
-/// programs are built with strings for names.
+/// Leaks `name`, since clap takes only static names unless built otherwise; the process writes a package's files and exits.
 fn kept(name: &str) -> &'static str {
     name.to_owned().leak()
 }
@@ -90,8 +88,8 @@ fn write_page(command: &Command, name: &str, section: &str, out: &mut dyn Write)
     Ok(())
 }
 
-/// What stands below the options in `--help`: sentences fill the page's width, and what is indented, such as an example,
-/// stays line by line.
+/// Writes the notes below the options in `--help`: sentences are filled to the page's width, and indented lines, such as
+/// examples, stay as they are.
 fn write_notes(notes: &str, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b".SH NOTES\n")?;
     let mut is_filled = true;
