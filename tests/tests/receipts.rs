@@ -171,11 +171,11 @@ fn the_console_tells_on_how_many_hosts_keys_are_in_force_and_which_of_them_refus
     ana.adds(&phone, "phone");
     let mut visitor = Visitor::of(&service.url());
     let page = visitor.signs_in("ana", PASSWORD).body;
-    assert!(!page.contains("in force on") && !page.contains("refused there"), "{page}");
+    assert!(!page.contains("live on") && !page.contains("refused there"), "{page}");
 
     let host = PushHost::start(&service);
     let mut page = || visitor.opens("/users/me/ssh-keys").body;
-    until("both keys are in force", || page().contains("All changes are in force on 1 of 1 push hosts."));
+    until("both keys are live", || page().contains("All changes are live on 1 of 1 push hosts."));
     let _ = host.pushkeys(&["revoke", &laptop.fingerprint().to_string()]).output();
     until("the page tells of it", || page().contains("this key is refused there"));
     assert_eq!(page().matches("this key is refused there").count(), 1, "of one key alone");

@@ -161,25 +161,25 @@ fn a_host_is_known_by_a_certificate_for_its_name_and_by_no_other() {
     };
     check(&world.hosts.signed_long_ago(&[&name]), "it has expired");
     check(&world.hosts.signs_for_later(&[&name]), "it is not valid yet");
-    check(&world.hosts.signs_for_servers_alone(&[&name]), "it is not one for clients");
-    check(&other.signs_for_host(&[&name]), "no authority in `client_ca` vouches for it");
+    check(&world.hosts.signs_for_servers_alone(&[&name]), "it is not for clients");
+    check(&other.signs_for_host(&[&name]), "no CA in `client_ca` signed it");
     check(
         &world.hosts.signs_for_host(&["stranger.example"]),
-        "no host is known by a client certificate for `stranger.example`",
+        "no host is identified by a client certificate for `stranger.example`",
     );
-    check(&world.hosts.signs_for_host(&["*.example"]), "it is in no DNS name");
+    check(&world.hosts.signs_for_host(&["*.example"]), "it has no DNS name");
 
     ana.adds(&Key::ed25519(), "phone");
     host.files().shows(&world.hosts.signs_for_host(&["an.alias.example", &name]));
     until("it catches up", || host.registrations() == world.service.registrations());
     let second = HostFiles::install();
     let _ = world.service.administers(&["host", "add", &second.name(), "--certificate"]).output();
-    check(&world.hosts.signs_for_host(&[&name, &second.name()]), "is in the names of two hosts");
+    check(&world.hosts.signs_for_host(&[&name, &second.name()]), "is for two hosts");
 
     host.files().shows(&world.hosts.signs_for_host(&[&name]));
     until("it follows again", || contact(&host).status.success());
     let _ = world.service.administers(&["host", "revoke", &name]).output();
-    status_tells(&host, "no host is known by a client certificate");
+    status_tells(&host, "no host is identified by a client certificate");
     assert_eq!(host.registrations().len(), 2, "and what it has stays until `max_stale`");
 }
 
@@ -240,7 +240,7 @@ fn certificates_are_replaced_on_both_sides_while_people_log_in() {
         );
         let _ = (room.write("tls.pem", &own.certificate), room.write("tls.key", &wrong.key));
         world.reloads();
-        until("the files are refused", || world.service.log().contains("those before stay in force"));
+        until("the files are refused", || world.service.log().contains("those loaded before stay in use"));
         ana.adds(&phone, "phone");
         host.learns(&phone);
         go_on(1);
@@ -258,8 +258,8 @@ fn certificates_are_replaced_on_both_sides_while_people_log_in() {
     let next = Authority::new("next");
     let _ = room.write("hosts.pem", &next.pem());
     world.reloads();
-    status_tells(&host, "no authority in `client_ca` vouches for it");
-    assert!(world.service.log().contains("certificate is no longer good"), "{}", world.service.log());
+    status_tells(&host, "no CA in `client_ca` signed it");
+    assert!(world.service.log().contains("certificate is no longer valid"), "{}", world.service.log());
     host.files().shows(&next.signs_for_host(&[&name]));
     ana.adds(&phone, "phone");
     host.learns(&phone);

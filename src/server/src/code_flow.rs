@@ -1,8 +1,7 @@
-//! OAuth 2.0's authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636, S256): how a person's browser
-//! brings us the word of another service.
+//! OAuth 2.0's authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636, S256).
 //!
-//! What must be remembered between leaving and coming back is sealed into a cookie of that browser, bound to the
-//! session that began: no stranger can fill a table of ours, and any replica can go on.
+//! Its state is an encrypted cookie of the browser, bound to the session that began the flow. So unauthenticated clients
+//! cannot fill a table of ours, and any replica can continue.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -24,84 +23,79 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+use crate::encryption::{Cipher, EncryptError};
 use crate::files::FileError;
 use crate::outbound::{Outbound, OutboundError};
-use crate::seal::{SealError, Sealer};
 
-/// How long a person may take at the other service, in milliseconds.
+/// How long a user may take at the other service, in milliseconds.
 const ATTEMPT_AGE_MS_MAX: i64 = 10 * 60 * 1000;
-/// The longest `code` or `state` that is looked at, in bytes.
+/// The longest `code` or `state` in bytes.
 const PARAMETER_BYTES_MAX: usize = 4096;
-/// How much of the other service's reason is repeated to the person.
+/// How much of the other service's reason is shown to the user.
 const REASON_CHARACTERS_MAX: usize = 200;
 
 /// Why another service cannot be used.
 #[derive(Debug, Error)]
-pub(crate) enum PrepareError {
-    /// Our secret there.
+pub(crate) enum ClientSetupError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Encrypt(#[from] EncryptError),
     #[error(transparent)]
     Outbound(#[from] OutboundError),
 }
 
-/// What the flow needs to know of the other service and of us.
+/// Both sides of the flow: the other service, and this one as its client.
 ///
 /// Deliberately without `Debug`: it holds a secret.
 #[derive(Clone)]
-pub(crate) struct Parties {
-    /// Where a person says yes or no.
+pub(crate) struct CodeFlowClient {
+    /// Where the user agrees or refuses.
     pub(crate) authorization_url: String,
     /// Where a code is exchanged.
     pub(crate) token_url: String,
-    /// Our name there.
     pub(crate) client_id: String,
-    /// Our secret there.
     pub(crate) client_secret: String,
     /// Whether the secret goes into the body of the request (`client_secret_post`) or its header.
     pub(crate) is_secret_in_body: bool,
-    /// What is asked for.
     pub(crate) scopes: Vec<String>,
 }
 
-/// What is remembered while the browser is away.
+/// The state of a flow while the browser is at the other service.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Attempt {
     state: String,
     verifier: String,
-    /// Also in the ID token that answers this attempt (OpenID Connect Core, section 3.1.2.1).
+    /// The ID token has to repeat it (OpenID Connect Core, section 3.1.2.1).
     pub(crate) nonce: String,
-    /// The page of ours that the person wanted to see.
+    /// The page of ours that the user wanted to see.
     pub(crate) next: String,
-    /// Where the browser comes back to; the token is asked for with the same.
+    /// Where the browser comes back to; the token request has to repeat it.
     redirect_url: String,
     expires_at_ms: i64,
 }
 
-/// What the browser brings back in the query.
+/// The query that the browser comes back with.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Callback {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
-    /// Who answers (RFC 9207).
+    /// The issuer of the response (RFC 9207).
     pub(crate) iss: Option<String>,
 }
 
-/// What the other service gives for a code.
+/// What the other service returns for a code.
 pub(crate) struct Granted {
-    /// By which we ask in the person's name.
     pub(crate) access_token: String,
-    /// `None`: exactly those that were asked for.
+    /// `None`: exactly those that were requested.
     pub(crate) scopes: Option<Vec<String>>,
-    /// Only OpenID Connect has one.
+    /// Only from OpenID Connect.
     pub(crate) id_token: Option<String>,
-    /// For how long the access token is good; `None`: until it is taken back, or not said.
+    /// How long the access token is valid; `None`: until it is revoked, or not known.
     pub(crate) expires_in: Option<Duration>,
-    /// What gets the next access token.
+    /// Redeemed for the next access token.
     pub(crate) refresh_token: Option<String>,
 }
 
@@ -117,44 +111,40 @@ impl Granted {
     }
 }
 
-/// Why the other service gave no token in place of one that has ended.
+/// Why the other service did not renew a token.
 #[derive(Debug, Error)]
 pub(crate) enum RenewError {
-    /// It was taken back, or used before.
-    #[error("the other service no longer takes the refresh token")]
+    /// It was revoked, or used before.
+    #[error("the other service no longer accepts the refresh token")]
     Refused,
-    /// What is wrong is not the token.
-    #[error("the other service renews no token: {0}")]
+    /// For another reason than the token.
+    #[error("the other service does not renew the token: {0}")]
     Failed(String),
-    /// Neither yes nor no.
-    #[error("the other service's answer cannot be read")]
+    #[error("the other service's response cannot be read")]
     Malformed,
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// An address that is none.
-    #[error("an address of the other service cannot be used")]
+    #[error("a URL of the other service cannot be used")]
     Address(#[from] oauth2::url::ParseError),
 }
 
-/// Why a browser that came back brought nothing.
+/// Why a flow failed.
 #[derive(Debug, Error)]
 pub(crate) enum CodeFlowError {
-    /// Another browser, another session, too late, or for the second time.
+    /// Of another browser or session, too late, or for the second time.
     #[error("this answer belongs to no attempt that was begun in this browser within 10 minutes")]
     NoAttempt,
-    /// The person, or the other service, said no.
+    /// The user or the other service refused.
     #[error("the other service refused: {0}")]
     Refused(String),
-    /// Neither yes nor no.
-    #[error("the other service's answer cannot be read")]
+    #[error("the other service's response cannot be read")]
     Malformed,
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// An address that is none.
-    #[error("an address of the other service, or of this one, cannot be used")]
+    #[error("a URL of the other service, or of this one, cannot be used")]
     Address(#[from] oauth2::url::ParseError),
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Encrypt(#[from] EncryptError),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -180,9 +170,9 @@ type Client = oauth2::Client<
     EndpointSet,
 >;
 
-impl Parties {
-    /// Where the browser is sent to, and what to remember until it comes back to `redirect_url`. `more`
-    /// stands in the query too.
+impl CodeFlowClient {
+    /// The URL that the browser is sent to, with `more` in its query, and the state until it comes back to
+    /// `redirect_url`.
     pub(crate) fn begin(
         &self,
         redirect_url: String,
@@ -201,7 +191,7 @@ impl Parties {
         Ok((url, Attempt { state, verifier, nonce, next: String::new(), redirect_url, expires_at_ms }))
     }
 
-    /// What the other service gives for the code that `callback` brings in answer to `attempt`.
+    /// Redeems the code of `callback`, which answers `attempt`.
     pub(crate) async fn redeem(
         &self,
         outbound: &Outbound,
@@ -223,8 +213,7 @@ impl Parties {
         Ok(Granted::of(&granted))
     }
 
-    /// What the other service gives in place of a token that has ended (RFC 6749, section 6). It may take `refresh_token`
-    /// no second time.
+    /// Renews a token (RFC 6749, section 6). The other service may accept `refresh_token` only once.
     pub(crate) async fn renew(
         &self,
         outbound: &Outbound,
@@ -258,21 +247,21 @@ impl Parties {
 }
 
 impl Attempt {
-    /// When it was begun, in seconds since 1970.
+    /// When it began, in seconds since 1970.
     pub(crate) fn begun_at_s(&self) -> i64 {
         self.expires_at_ms.saturating_sub(ATTEMPT_AGE_MS_MAX).div_euclid(1_000)
     }
 
-    /// The value of a cookie that only `context`, the purpose and the session, can open.
-    pub(crate) fn seal(&self, sealer: &Sealer, context: &str) -> Result<String, CodeFlowError> {
+    /// The value of a cookie, encrypted for `context`: the purpose and the session.
+    pub(crate) fn encrypt(&self, cipher: &Cipher, context: &str) -> Result<String, CodeFlowError> {
         let text = serde_json::to_vec(self).map_err(|_| CodeFlowError::Malformed)?;
-        Ok(Base64UrlUnpadded::encode_string(&sealer.seal(context, &text)?))
+        Ok(Base64UrlUnpadded::encode_string(&cipher.encrypt(context, &text)?))
     }
 
-    /// The attempt in the value of a cookie, if it was begun for `context` and not long ago.
-    pub(crate) fn open(sealer: &Sealer, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
+    /// The attempt in the value of a cookie, if it began for `context` and not too long ago.
+    pub(crate) fn decrypt(cipher: &Cipher, context: &str, cookie: &str) -> Result<Self, CodeFlowError> {
         let bytes = Base64UrlUnpadded::decode_vec(cookie).map_err(|_| CodeFlowError::NoAttempt)?;
-        let text = sealer.open(context, &bytes).ok_or(CodeFlowError::NoAttempt)?;
+        let text = cipher.decrypt(context, &bytes).ok_or(CodeFlowError::NoAttempt)?;
         let attempt: Self = serde_json::from_slice(&text).map_err(|_| CodeFlowError::NoAttempt)?;
         if attempt.expires_at_ms > now_ms() { Ok(attempt) } else { Err(CodeFlowError::NoAttempt) }
     }
@@ -283,7 +272,7 @@ impl Callback {
         let is_ours = self.state.as_ref().is_some_and(|state| {
             state.len() <= PARAMETER_BYTES_MAX && bool::from(state.as_bytes().ct_eq(attempt.state.as_bytes()))
         });
-        // Also a refusal could be somebody else's.
+        // A refusal too could be the answer to another attempt.
         if !is_ours {
             return Err(CodeFlowError::NoAttempt);
         }
@@ -297,19 +286,19 @@ impl Callback {
     }
 }
 
-/// GitHub separates scopes by commas where RFC 6749 has blanks.
+/// GitHub separates scopes by commas, RFC 6749 by spaces.
 fn words(scopes: &[Scope]) -> Vec<String> {
     let words = scopes.iter().flat_map(|scope| scope.split([',', ' ']));
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// What a person is shown of a refusal: somebody else wrote it.
+/// A refusal as it is shown to the user: escaped and shortened, since the other service wrote it.
 fn reason(error: &str, description: Option<&str>) -> String {
     let text = description.unwrap_or(error);
     pushkeys_keys::escape(text).chars().take(REASON_CHARACTERS_MAX).collect()
 }
 
-/// [`Outbound`] as the flow's library asks for it.
+/// [`Outbound`] as the HTTP client of the `oauth2` crate.
 struct Http<'a>(&'a Outbound);
 
 impl<'c> AsyncHttpClient<'c> for Http<'_> {
@@ -325,7 +314,7 @@ async fn send(outbound: &Outbound, request: HttpRequest) -> Result<HttpResponse,
     let (parts, body) = request.into_parts();
     let request = outbound.client().request(parts.method, parts.uri.to_string());
     let answer = outbound.send(request.headers(parts.headers).body(body)).await?;
-    // GitHub refuses with status 200.
+    // GitHub sends refusals with status 200.
     let is_refusal =
         serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.get("error").is_some());
     let mut response = http::Response::new(answer.body);
@@ -342,8 +331,8 @@ fn now_ms() -> i64 {
 mod tests {
     use super::*;
 
-    fn parties() -> Parties {
-        Parties {
+    fn client() -> CodeFlowClient {
+        CodeFlowClient {
             authorization_url: "https://id.example.com/authorize?tenant=a".into(),
             token_url: "https://id.example.com/token".into(),
             client_id: "us".into(),
@@ -359,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_browser_is_sent_with_a_state_a_nonce_and_a_challenge_and_without_any_secret() {
-        let (url, attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
+        let (url, attempt) = client().begin("https://keys.example.com/back".into(), &[]).unwrap();
         let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
         let expected = [
             ("tenant", "a"),
@@ -379,20 +368,20 @@ mod tests {
 
     #[test]
     fn an_attempt_goes_on_only_in_the_session_that_began_it_and_not_for_long() {
-        let sealer = Sealer::new(&[1; 32]).unwrap();
-        let (_, mut attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
-        let cookie = attempt.seal(&sealer, "link session_1").unwrap();
-        assert_eq!(Attempt::open(&sealer, "link session_1", &cookie).unwrap().state, attempt.state);
-        assert!(Attempt::open(&sealer, "link session_2", &cookie).is_err());
-        assert!(Attempt::open(&sealer, "link session_1", "").is_err());
+        let cipher = Cipher::new(&[1; 32]).unwrap();
+        let (_, mut attempt) = client().begin("https://keys.example.com/back".into(), &[]).unwrap();
+        let cookie = attempt.encrypt(&cipher, "link session_1").unwrap();
+        assert_eq!(Attempt::decrypt(&cipher, "link session_1", &cookie).unwrap().state, attempt.state);
+        assert!(Attempt::decrypt(&cipher, "link session_2", &cookie).is_err());
+        assert!(Attempt::decrypt(&cipher, "link session_1", "").is_err());
         attempt.expires_at_ms = now_ms();
-        let cookie = attempt.seal(&sealer, "link session_1").unwrap();
-        assert!(Attempt::open(&sealer, "link session_1", &cookie).is_err());
+        let cookie = attempt.encrypt(&cipher, "link session_1").unwrap();
+        assert!(Attempt::decrypt(&cipher, "link session_1", &cookie).is_err());
     }
 
     #[test]
     fn a_code_is_taken_with_the_state_of_its_attempt_and_with_no_other() {
-        let (_, attempt) = parties().begin("https://keys.example.com/back".into(), &[]).unwrap();
+        let (_, attempt) = client().begin("https://keys.example.com/back".into(), &[]).unwrap();
         assert_eq!(callback(&attempt.state).code_for(&attempt).unwrap(), "code");
         for state in ["", "x", &attempt.nonce] {
             assert!(matches!(callback(state).code_for(&attempt), Err(CodeFlowError::NoAttempt)), "{state}");

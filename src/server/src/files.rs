@@ -1,4 +1,4 @@
-//! Files that decide what the service does, or hold a secret, as this program reads them.
+//! Reading of files that control the service or contain a secret.
 
 use std::error::Error;
 use std::io;
@@ -17,11 +17,11 @@ pub(crate) enum FileError {
     #[error(transparent)]
     Read(#[from] ReadFileError),
     /// Empty, or not one word.
-    #[error("`{}` is to hold a secret: one line, without blanks", path.display())]
+    #[error("`{}` must contain a secret: one line, without blanks", path.display())]
     Secret { path: PathBuf },
 }
 
-/// The secret that another service gave us, in a file that only root, we and a group of ours may read.
+/// The secret for another service, from a file that only root, the service's user and its group may read.
 pub(crate) fn read_secret(path: &Path) -> Result<String, FileError> {
     let text = read_private(path, SECRET_BYTES_MAX)?;
     let secret = text.trim();
@@ -31,17 +31,17 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, FileError> {
     Ok(secret.to_owned())
 }
 
-/// The text of a file that only root, we and a group of ours may read.
+/// The text of a file that only root, the service's user and its group may read.
 pub(crate) fn read_private(path: &Path, bytes_max: usize) -> Result<String, FileError> {
     Ok(pushkeys_files::read_text(path, Trust::ROOT_OR_SELF.secret(), bytes_max)?)
 }
 
-/// The text of a file that nobody but root and we ourselves could have written.
+/// The text of a file that only root and the service's user may write.
 pub(crate) fn read_trusted(path: &Path, bytes_max: usize) -> Result<String, FileError> {
     Ok(pushkeys_files::read_text(path, Trust::ROOT_OR_SELF, bytes_max)?)
 }
 
-/// `error` of a file that only the service's user may open, with what to do where another user tried.
+/// `error` about a file that only the service's user may open, with a hint for other users.
 pub(crate) fn of_service_user(error: ReadFileError) -> Box<dyn Error + Send + Sync> {
     let is_denied = matches!(&error, ReadFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
     if is_denied {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_one_word_in_a_file_that_not_everybody_can_read() {
+    fn a_secret_is_one_word_in_a_file_that_others_cannot_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let read = |text: &str, mode: u32| {

@@ -1,15 +1,15 @@
-//! The language of a page: the browser's choice among ours.
+//! The language of pages and mails, as the browser asks for it.
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT_LANGUAGE;
 
-/// The most ranges of an `Accept-Language` that are looked at.
+/// The most ranges of an `Accept-Language` header that are read.
 const RANGES_MAX: usize = 16;
 
 /// A language that the console speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Language {
-    /// What everybody gets who asks for none of ours.
+    /// Also for browsers that ask for neither.
     #[default]
     English,
     /// Français.
@@ -17,7 +17,7 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    /// What the `Accept-Language` of `headers` prefers (RFC 9110, section 12.5.4); of equals, the first.
+    /// What the `Accept-Language` of `headers` prefers (RFC 9110, section 12.5.4); the first of equal ones.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut best = (0, Self::default());
@@ -32,7 +32,7 @@ impl Language {
         best.1
     }
 
-    /// The code by which it is known to browsers and in the database.
+    /// Its code in HTML and in the database.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::English => "en",
@@ -49,7 +49,7 @@ impl Language {
     }
 }
 
-/// In thousandths; without `q`, the most.
+/// In thousandths; 1,000 without a `q`.
 fn quality(parameters: &str) -> Option<u16> {
     const MOST: u16 = 1_000;
     let Some(text) = parameters.trim().strip_prefix("q=") else { return Some(MOST) };

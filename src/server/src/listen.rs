@@ -1,4 +1,4 @@
-//! Connections: how many, how long their beginning may take, and how they end.
+//! Connections: how many are accepted, how long they may take to begin, and how they end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::metrics::Metrics;
-use crate::tls::{ClientCertificate, ShownCertificate, Tls};
+use crate::tls::{ClientCertificate, PresentedCertificate, Tls};
 
-/// Connections at once: 5,000 hosts with room for those that come back while their old ones time out.
+/// Connections at once: 5,000 hosts, and room for those that reconnect while their old connections time out.
 const CONNECTIONS_MAX: usize = 16_384;
-/// Of them, those that have not shaken hands yet: a fleet that comes back at once, while strangers take no host's place.
+/// Of them, those whose TLS handshake is not finished: room for a fleet that reconnects at once, while clients that never
+/// finish it take no slots from hosts that have.
 const HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 2;
-/// File descriptors for everything that is no connection.
+/// File descriptors for everything else.
 const OTHER_FILES: u64 = 256;
 /// How long a client may take to send the headers of a request.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(20);
@@ -36,12 +37,12 @@ const HEADERS_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 32;
-/// How long requests may go on after the order to stop.
+/// How long requests may go on after the signal to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long accepting rests when the system has no room for another connection.
+/// The pause after a connection that the system could not accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket that systemd holds over restarts, so that none of them refuses a connection; without one, a new one at `address`.
+/// The socket that systemd keeps over restarts, so that no restart refuses a connection, or else a new one at `address`.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let Some(inherited) = ListenFd::from_env().take_tcp_listener(0)? else {
         return TcpListener::bind(address).await;
@@ -50,36 +51,36 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::from_std(inherited)?;
     let actual = listener.local_addr()?;
     if actual != address {
-        tracing::info!(%actual, %address, "`listen` is not asked: the socket is that of pushkeys-server.socket");
+        tracing::info!(%actual, %address, "`listen` is ignored: the socket is that of pushkeys-server.socket");
     }
     Ok(listener)
 }
 
-/// How to serve whoever connects.
+/// How connections are served.
 #[derive(Clone)]
-pub(crate) struct Door {
-    /// What requests are answered by. They carry their connection's address and its [`ClientCertificate`] as extensions.
+pub(crate) struct HttpServer {
+    /// Answers requests, which carry the address of their connection and its [`ClientCertificate`] as extensions.
     pub(crate) router: Router,
-    /// Where it is not plain HTTP.
+    /// `None`: plain HTTP.
     pub(crate) tls: Option<Tls>,
-    /// Counts connections that did not begin.
+    /// Counts failed handshakes.
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
 }
 
-/// Serves whoever connects until the order to stop, and then what was begun.
-pub(crate) async fn serve(listener: TcpListener, door: Door) {
+/// Serves connections until the signal to stop, and then finishes the requests that have begun.
+pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
     raise_file_limit();
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
-            () = door.stopping.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            () = server.stopping.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
         };
-        let (stream, peer, place) = match accepted {
+        let (stream, peer, slot) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -88,7 +89,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Door) {
             }
         };
         let connection = Connection {
-            door: door.clone(),
+            server: server.clone(),
             peer,
             builder: Arc::clone(&builder),
             handshakes: Arc::clone(&handshakes),
@@ -96,7 +97,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Door) {
         };
         tokio::spawn(async move {
             connection.run(stream).await;
-            drop(place);
+            drop(slot);
         });
     }
     drop(listener);
@@ -107,7 +108,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Door) {
 
 /// One connection, from its acceptance to its end.
 struct Connection {
-    door: Door,
+    server: HttpServer,
     peer: SocketAddr,
     builder: Arc<auto::Builder<TokioExecutor>>,
     handshakes: Arc<Semaphore>,
@@ -116,21 +117,21 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
-        let Some(tls) = &self.door.tls else { return self.speak(stream, None).await };
+        let Some(tls) = &self.server.tls else { return self.speak(stream, None).await };
         let Ok(handshake) = self.handshakes.try_acquire() else {
-            return self.door.metrics.handshake_failed("crowded");
+            return self.server.metrics.handshake_failed("crowded");
         };
-        let shaken = tokio::select! {
-            () = self.door.stopping.cancelled() => return,
-            shaken = tls.shake_hands(stream) => shaken,
+        let handshake_result = tokio::select! {
+            () = self.server.stopping.cancelled() => return,
+            handshake_result = tls.shake_hands(stream) => handshake_result,
         };
         drop(handshake);
-        match shaken {
-            Ok((stream, shown)) => self.speak(stream, shown).await,
+        match handshake_result {
+            Ok((stream, presented)) => self.speak(stream, presented).await,
             Err(error) => {
-                // Strangers decide how often that happens, so it is counted and not told.
+                // Clients decide how often this happens, so it is counted and not logged.
                 tracing::debug!(peer = %self.peer, "no TLS connection: {}", ErrorReport::of(&error));
-                self.door.metrics.handshake_failed(error.kind());
+                self.server.metrics.handshake_failed(error.kind());
             }
         }
     }
@@ -138,25 +139,25 @@ impl Connection {
     async fn speak(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        shown: Option<ShownCertificate>,
+        presented: Option<PresentedCertificate>,
     ) {
-        let router = Extension(ClientCertificate(shown)).layer(self.door.router);
+        let router = Extension(ClientCertificate(presented)).layer(self.server.router);
         let service = TowerToHyperService::new(Extension(self.peer).layer(router));
         let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        // A client that breaks off is no event: what it asked for has been logged.
+        // A broken connection is not logged: its requests have been.
         let _ = self.watcher.watch(connection).await;
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    // An event is one small write that somebody waits for.
+    // An event is one small write, and its host waits for it.
     stream.set_nodelay(true)?;
-    Ok((stream, peer, place))
+    Ok((stream, peer, slot))
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -176,7 +177,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The soft limit of most systems, 1024 files, is fewer than there are hosts.
+/// Most systems have a soft limit of 1024 files, which is less than a large fleet needs.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = CONNECTIONS_MAX as u64 + OTHER_FILES;

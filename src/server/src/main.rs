@@ -3,7 +3,7 @@
 //!
 //! It owns the database, and with it one decision that nothing else may make: which account holds a key. It must not
 //! render `authorized_keys` lines, know the logins of push hosts, or trust a host with more than reading the feed.
-//! ARCHITECTURE.md says in which order its modules stand upon each other.
+//! ARCHITECTURE.md lists its modules, from the lowest layer to the highest.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod console;
 mod database;
+mod encryption;
 mod files;
 mod github;
 mod host_feed;
@@ -29,7 +30,6 @@ mod percent;
 mod proof;
 mod rate_limit;
 mod request_id;
-mod seal;
 mod secret;
 mod store;
 mod tls;

@@ -1,4 +1,4 @@
-//! What Prometheus is told of the service. No label holds anything that a client chose.
+//! Metrics for Prometheus. No label holds anything that a client chose.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,18 +19,18 @@ use tokio::sync::Mutex;
 
 use crate::store::{self, Store, Totals};
 
-/// Counting ten million rows takes a database a second: once a minute is often enough for a graph.
+/// How long totals are kept: counting ten million rows takes a database a second.
 const TOTALS_AGE_MAX: Duration = Duration::from_mins(1);
-/// From a request that only reads to one that waits for a disk that is busy, in seconds.
+/// Bounds of the histogram in seconds: from a request that only reads to one that waits for a busy disk.
 const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
-/// What is asked for beside all routes.
+/// The label of requests that match no route.
 const NO_ROUTE: &str = "none";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     class: &'static str,
-    /// As the router has it, so that there are as many as it has routes.
+    /// As in the router, so that the number of labels is bounded.
     route: String,
     status: u16,
 }
@@ -49,7 +49,7 @@ struct OfKind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
-/// The numbers of this process.
+/// The metrics of this process.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
@@ -62,7 +62,6 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Counts from now on.
     pub(crate) fn new(store: Store) -> Self {
         let mut registry = Registry::with_prefix("pushkeys_server");
         let requests = Family::default();
@@ -87,7 +86,7 @@ impl Metrics {
         Self { registry, requests, seconds, refusals, handshakes, store, totals: Arc::default() }
     }
 
-    /// The numbers in the text format of OpenMetrics, while `streams` hosts follow the changes.
+    /// The metrics in the text format of OpenMetrics; `streams` is the number of hosts that follow the changes.
     pub(crate) async fn text(&self, streams: u64) -> String {
         let mut now = Registry::with_prefix("pushkeys_server");
         let gauge = |registry: &mut Registry, name: &str, help: &str, number: u64| {
@@ -102,7 +101,7 @@ impl Metrics {
         match self.store.feed_state().await {
             Ok(state) => gauge(&mut now, "sequence", "The number of the last change", state.head.sequence),
             Err(error) => {
-                tracing::warn!("metrics are told without the database: {}", ErrorReport::of(&error));
+                tracing::warn!("metrics are served without the database: {}", ErrorReport::of(&error));
             }
         }
         if let Some(totals) = self.totals().await {
@@ -118,7 +117,7 @@ impl Metrics {
         text
     }
 
-    /// Counts a TLS connection that did not begin.
+    /// Counts a failed TLS handshake.
     pub(crate) fn handshake_failed(&self, kind: &'static str) {
         self.handshakes.get_or_create(&OfKind { kind }).inc();
     }
@@ -134,7 +133,7 @@ impl Metrics {
                 Some(totals)
             }
             Err(error) => {
-                tracing::warn!("metrics are told without totals: {}", ErrorReport::of(&error));
+                tracing::warn!("metrics are served without totals: {}", ErrorReport::of(&error));
                 None
             }
         }
@@ -155,7 +154,7 @@ pub(crate) async fn count(State(metrics): State<Metrics>, request: Request, next
     response
 }
 
-/// What kind of path it is: a path itself is the client's choice.
+/// The class of a path, since a path itself is the client's choice.
 fn class_of(path: &str) -> &'static str {
     match path {
         pushkeys_feed::SNAPSHOT_PATH => "snapshot",

@@ -1,4 +1,4 @@
-//! The origin of a page, by which a browser says where a request comes from.
+//! Origins (RFC 6454), by which a browser says which page sends a request.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use axum::http::HeaderValue;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// Scheme, host and perhaps port of a page, as a browser sends it: `https://console.example.com`.
+/// Scheme, host and optional port of a page, as a browser sends them: `https://console.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Origin(HeaderValue);
 
 /// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not an origin such as https://console.example.com, in small letters and without path", pushkeys_keys::escape(.0))]
+#[error("`{}` is not an origin such as https://console.example.com, in lower case and without a path", pushkeys_keys::escape(.0))]
 pub(crate) struct ParseOriginError(String);
 
 impl Origin {
@@ -23,14 +23,14 @@ impl Origin {
         self.0.clone()
     }
 
-    /// Whether a browser that sends `origin` shows a page of this one.
+    /// Whether `origin`, a header's value, is this one.
     pub(crate) fn is(&self, origin: &HeaderValue) -> bool {
         self.0 == *origin
     }
 
     /// The text, as a browser sends it.
     pub(crate) fn as_str(&self) -> &str {
-        // It was made of a text.
+        // It was parsed from a string.
         self.0.to_str().unwrap_or_default()
     }
 
@@ -39,7 +39,7 @@ impl Origin {
         self.0.as_bytes().starts_with(b"https://")
     }
 
-    /// Whether it is this machine itself, whoever looks at it.
+    /// Whether its host is this machine: `localhost` or a loopback address.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = self.0.to_str().ok().and_then(|text| text.split_once("://")).map_or("", |(_, host)| host);
         let name = match host.rsplit_once(':') {

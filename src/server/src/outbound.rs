@@ -1,4 +1,4 @@
-//! Requests to services of others: over TLS, no redirects, no proxies, nothing unbounded.
+//! Requests to other services: over TLS, without redirects and proxies, bounded in time and size.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -14,16 +14,16 @@ use rustls::CertificateError;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// How long a connection may take to open, and a whole request with its answer. A person waits for it.
+/// How long a connection may take to open, and a request with its whole response. A user waits for it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
-/// The longest answer in bytes, after decompression: a hundred of the longest keys fit.
+/// The longest response in bytes, after decompression: room for a hundred of the longest keys.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 const USER_AGENT: &str = concat!("pushkeys-server/", env!("CARGO_PKG_VERSION"));
 
 const _: () = assert!(CONNECT_TIME_MAX.as_millis() < ANSWER_TIME_MAX.as_millis());
 
-/// Where a service of others is: https, or http on this machine, without query, fragment and credentials.
+/// The URL of another service: https, or http on this machine; without query, fragment and credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct RemoteUrl(Cow<'static, str>);
@@ -34,7 +34,7 @@ pub(crate) struct RemoteUrl(Cow<'static, str>);
 pub(crate) struct ParseRemoteUrlError(String);
 
 impl RemoteUrl {
-    /// A URL that is written in this program.
+    /// A URL that is a constant of this program.
     pub(crate) const fn constant(url: &'static str) -> Self {
         Self(Cow::Borrowed(url))
     }
@@ -44,7 +44,7 @@ impl RemoteUrl {
         &self.0
     }
 
-    /// Whether what is sent there can be read on its way: only ever on this machine.
+    /// Whether it is plain http, which is only allowed on this machine.
     pub(crate) fn is_plain(&self) -> bool {
         !self.0.starts_with("https:")
     }
@@ -54,8 +54,8 @@ impl RemoteUrl {
         format!("{}{path}", self.0.trim_end_matches('/'))
     }
 
-    /// `text` as a URL of the same scheme, host and port, beneath this one's path. A service must not send us
-    /// elsewhere with the credential it got.
+    /// `text` as a URL of the same scheme, host and port, beneath this one's path: a service must not direct our
+    /// credential to another.
     pub(crate) fn beneath(&self, text: &str) -> Option<Url> {
         let (base, url) = (Url::parse(&self.0).ok()?, Url::parse(text).ok()?);
         let rest = url.path().strip_prefix(base.path().trim_end_matches('/'))?;
@@ -78,8 +78,7 @@ impl FromStr for RemoteUrl {
     }
 }
 
-/// Whether nobody can read on its way what is sent to `url`: it is https, or, where that is allowed, http on this
-/// machine.
+/// Whether `url` is https, or, where that is allowed, http on this machine.
 pub(crate) fn is_private(url: &str, is_plain_allowed: bool) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     match url.scheme() {
@@ -93,13 +92,13 @@ fn is_loopback(url: &Url) -> bool {
     is_here(url.host_str().unwrap_or_default())
 }
 
-/// Whether `host` is this machine, so that nobody in between reads what is sent there.
+/// Whether `host` is this machine, so that nothing is sent over a network.
 pub(crate) fn is_here(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What is wrong with the certificate that a server showed, where that is why `error` came.
+/// What is wrong with the server's certificate, if that is the cause of `error`.
 pub(crate) fn rejected_certificate<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
     iter::successors(Some(error), |&error| error.source()).find_map(|cause| {
         let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -111,7 +110,7 @@ pub(crate) fn rejected_certificate<'e>(error: &'e (dyn Error + 'static)) -> Opti
     })
 }
 
-/// Whether the certificate is another server's.
+/// Whether the certificate is for another name.
 pub(crate) fn is_about_name(fault: &CertificateError) -> bool {
     matches!(fault, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
 }
@@ -130,22 +129,21 @@ impl fmt::Display for RemoteUrl {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Error)]
 pub(crate) enum OutboundError {
-    /// No client; the system's certificates cannot be read.
+    /// The system's certificates cannot be read, or the request is not one.
     #[error("cannot prepare requests to other services")]
     Prepare(#[source] reqwest::Error),
-    /// Nobody answered, or the answer broke off.
-    #[error("cannot get an answer of `{url}`")]
+    #[error("cannot get a response from `{url}`")]
     Send { url: String, source: reqwest::Error },
     /// See [`ANSWER_TIME_MAX`].
     #[error("`{url}` did not answer within {} s", ANSWER_TIME_MAX.as_secs())]
     TooSlow { url: String },
     /// See [`ANSWER_BYTES_MAX`].
-    #[error("the answer of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
+    #[error("the response of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong { url: String },
-    /// Nothing that was meant for this service is sent to another.
+    /// What is meant for one service is not sent to another.
     #[error("`{url}` redirects elsewhere (status {status}), which is not followed")]
     Redirected {
         url: String,
@@ -155,8 +153,8 @@ pub(crate) enum OutboundError {
     },
 }
 
-/// A whole answer that is no redirect.
-pub(crate) struct Answer {
+/// A whole response that is not a redirect.
+pub(crate) struct OutboundResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -178,13 +176,13 @@ impl Outbound {
         client.map(Self).map_err(OutboundError::Prepare)
     }
 
-    /// Of which requests for [`Self::send`] are made.
+    /// Builds the requests for [`Self::send`].
     pub(crate) fn client(&self) -> &Client {
         &self.0
     }
 
-    /// The whole answer to `request`, whatever its status, unless it is a redirect.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, OutboundError> {
+    /// The whole response to `request`, whatever its status, unless it is a redirect.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<OutboundResponse, OutboundError> {
         let request = request.build().map_err(OutboundError::Prepare)?;
         let url = shown(request.url());
         match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(request, &url)).await {
@@ -193,7 +191,7 @@ impl Outbound {
         }
     }
 
-    async fn answer(&self, request: reqwest::Request, url: &str) -> Result<Answer, OutboundError> {
+    async fn answer(&self, request: reqwest::Request, url: &str) -> Result<OutboundResponse, OutboundError> {
         let failed = |source: reqwest::Error| OutboundError::Send {
             url: url.to_owned(),
             source: source.without_url(),
@@ -211,11 +209,11 @@ impl Outbound {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, headers: response.headers().clone(), body })
+        Ok(OutboundResponse { status, headers: response.headers().clone(), body })
     }
 }
 
-/// A query can hold what nobody may read in a log.
+/// Without the query, which can hold secrets.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

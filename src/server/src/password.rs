@@ -1,4 +1,4 @@
-//! Passwords: what is one, and what is kept of it.
+//! Passwords and their hashes.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,7 +10,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::secret::{self, RandomError};
 
-/// The fewest characters: what is typed at a rate-limited page needs no more.
+/// The fewest characters: enough, since the page is rate-limited.
 pub(crate) const PASSWORD_CHARACTERS_MIN: usize = 12;
 /// The longest password in bytes; a longer one would only cost time.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1024;
@@ -20,15 +20,15 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
-/// Hashes at once: what a burst of sign-ins takes is at most so many cores and 19 MiB each.
+/// Hashes that are computed at once: the most cores that a burst of sign-ins takes, with 19 MiB each.
 const HASHES_MAX: usize = 2;
-/// How long a sign-in waits for its turn.
+/// How long a sign-in waits for one of them.
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A password that may be set. Deliberately without `Debug`.
 pub(crate) struct Password(String);
 
-/// Why a text may not be a password.
+/// Why a text cannot be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum PasswordRefusal {
     /// Fewer than [`PASSWORD_CHARACTERS_MIN`].
@@ -40,7 +40,7 @@ pub(crate) enum PasswordRefusal {
 }
 
 impl Password {
-    /// The password `text`, as it is.
+    /// The password `text`, unchanged.
     pub(crate) fn new(text: String) -> Result<Self, PasswordRefusal> {
         if text.len() > PASSWORD_BYTES_MAX {
             return Err(PasswordRefusal::TooLong);
@@ -55,7 +55,7 @@ impl Password {
 /// Why a password was not hashed.
 #[derive(Debug, Error)]
 pub(crate) enum HashError {
-    /// More sign-ins than the service has time for.
+    /// More sign-ins than the service can handle.
     #[error("too many passwords are being checked at the moment")]
     Busy,
     #[error(transparent)]
@@ -76,12 +76,12 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// What is stored of `password`: Argon2's own text with salt and parameters.
+    /// The hash of `password` in Argon2's text form, with salt and parameters.
     pub(crate) async fn hash(&self, password: Password) -> Result<String, HashError> {
         self.in_turn(move || hash(password.0.as_bytes())).await
     }
 
-    /// Whether `password` is the one of `stored`. Without one, the answer is no and takes as long.
+    /// Whether `password` fits the hash `stored`. Without a hash the answer is no, after the same time.
     pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, HashError> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
@@ -118,14 +118,14 @@ fn hash(password: &[u8]) -> Result<String, HashError> {
 }
 
 fn verify(password: &[u8], stored: Option<&str>) -> Result<bool, HashError> {
-    /// Nobody's: of random bytes that are forgotten.
-    static NOBODYS: LazyLock<Option<String>> =
+    /// A hash that no password fits, of random bytes that are forgotten.
+    static DUMMY: LazyLock<Option<String>> =
         LazyLock::new(|| hash(&secret::random_bytes::<SALT_BYTES>().ok()?).ok());
-    let is_somebodys = stored.is_some();
-    let Some(stored) = stored.or(NOBODYS.as_deref()) else { return Err(HashError::Busy) };
+    let has_password = stored.is_some();
+    let Some(stored) = stored.or(DUMMY.as_deref()) else { return Err(HashError::Busy) };
     let stored = PasswordHash::new(stored).map_err(HashError::Argon2)?;
     match argon2()?.verify_password(password, &stored) {
-        Ok(()) => Ok(is_somebodys),
+        Ok(()) => Ok(has_password),
         Err(argon2::password_hash::Error::Password) => Ok(false),
         Err(error) => Err(HashError::Argon2(error)),
     }

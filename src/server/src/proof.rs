@@ -1,4 +1,4 @@
-//! Proof that somebody holds a private key: a signature of `ssh-keygen -Y sign` (PROTOCOL.sshsig).
+//! Proof of possession of a private key: a signature by `ssh-keygen -Y sign` (PROTOCOL.sshsig).
 
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::secret::{self, RandomError};
 
-/// What keeps a signature for us from serving elsewhere, and one from elsewhere from serving here.
+/// The namespace of signatures, so that one for us is good nowhere else, and one for another service is not good here.
 pub(crate) const NAMESPACE: &str = "key-ownership@pushkeys";
 
 /// RSA moduli of more bits are verified by sshd and not by the library.
@@ -25,8 +25,8 @@ pub(crate) fn can_verify(key: &ValidKey) -> bool {
     }
 }
 
-/// The text to sign so that the key of `fingerprint` goes to `account`: whoever is asked to sign it can read
-/// what for. It stands between single quotes in a shell, and has none.
+/// The text to sign to tie the key of `fingerprint` to `account`. It says what it is for, and contains no single quote,
+/// since it stands between two in a shell command.
 pub(crate) fn new_challenge(account: &AccountId, fingerprint: Fingerprint) -> Result<String, RandomError> {
     Ok(format!("pushkeys ties {fingerprint} to {account}, {}", secret::random_id("once")?))
 }
@@ -36,7 +36,7 @@ pub(crate) fn command(challenge: &str) -> String {
     format!("printf %s '{challenge}' | ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE")
 }
 
-/// A signature, and the public key that it is to be checked with.
+/// A signature with the public key that verifies it.
 pub(crate) struct Proof {
     signature: SshSig,
     fingerprint: Fingerprint,
@@ -50,7 +50,7 @@ pub(crate) struct Proof {
 pub(crate) struct ParseProofError;
 
 impl Proof {
-    /// The signature in `text`, with whatever ends of lines.
+    /// The signature in `text`, with any line endings.
     pub(crate) fn parse(text: &str) -> Result<Self, ParseProofError> {
         let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
         let signature = SshSig::from_pem(lines.join("\n") + "\n").map_err(|_| ParseProofError)?;
@@ -58,12 +58,12 @@ impl Proof {
         Ok(Self { signature, fingerprint: Fingerprint::from_bytes(digest) })
     }
 
-    /// Which key it is of.
+    /// The fingerprint of the key that signed.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether `challenge` was signed for us with that key.
+    /// Whether the key signed `challenge` for us.
     pub(crate) fn is_of(&self, challenge: &str) -> bool {
         match self.signature.public_key() {
             KeyData::Rsa(key) => self.is_of_rsa(key, challenge.as_bytes()),
@@ -77,7 +77,7 @@ impl Proof {
     fn is_of_rsa(&self, key: &RsaPublicKey, challenge: &[u8]) -> bool {
         let Some(parameters) = rsa_parameters(&self.signature.algorithm()) else { return false };
         let (Some(n), Some(e)) = (key.n.as_positive_bytes(), key.e.as_positive_bytes()) else { return false };
-        // The namespace is part of what was signed: a signature for another one does not fit.
+        // The namespace is part of what is signed, so a signature for another namespace does not verify.
         let Ok(signed) = SshSig::signed_data(NAMESPACE, self.signature.hash_alg(), challenge) else {
             return false;
         };
@@ -86,7 +86,7 @@ impl Proof {
     }
 }
 
-/// RFC 8332; with SHA-1, a signature proves nothing.
+/// RFC 8332; a signature with SHA-1 proves nothing.
 fn rsa_parameters(algorithm: &Algorithm) -> Option<&'static RsaParameters> {
     match algorithm {
         Algorithm::Rsa { hash: Some(HashAlg::Sha256) } => Some(&RSA_PKCS1_2048_8192_SHA256),

@@ -1,7 +1,7 @@
-//! How often somebody may ask.
+//! Rate limits of accounts and addresses.
 //!
-//! A table has a fixed number of buckets, and whoever asks gets the one that a keyed hash picks: it never
-//! grows, forgets nobody who asked too often, and nobody can choose whom he shares a bucket with.
+//! A limiter has a fixed number of buckets, and a keyed hash picks the bucket of each account or address. So it never
+//! grows, never forgets, and no client can choose with which other it shares a bucket.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -17,24 +17,24 @@ use governor::{Quota, RateLimiter};
 use pushkeys_keys::AccountId;
 use serde::Deserialize;
 
-/// Buckets in a table, of 8 bytes each.
+/// Buckets of a limiter, 8 bytes each.
 const BUCKETS: usize = 65_536;
-/// The most proxies that a request may have come through.
+/// The most proxies between a client and us.
 const HOPS_MAX: usize = 16;
-/// What proxies add the address of their own peer to.
+/// The header to which proxies add the address of their peer.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// How many requests are served.
+/// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rate {
-    /// In the long run.
+    /// On average.
     pub(crate) per_second: NonZeroU32,
-    /// At once, after a while without any.
+    /// At once, after a pause.
     pub(crate) burst: NonZeroU32,
 }
 
-/// Serves each `K` at a [`Rate`].
+/// Limits each `K` to a [`Rate`].
 pub(crate) struct Limiter<K: Hash + Eq + Clone>(RateLimiter<K, Buckets<K>, DefaultClock>);
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
@@ -43,13 +43,13 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self(RateLimiter::new(quota, Buckets::default(), DefaultClock::default()))
     }
 
-    /// The same, for what is done less often than once a second: once every `period`, and `burst` at once.
+    /// For rates below one a second: once every `period`, and `burst` at once.
     pub(crate) fn every(period: Duration, burst: NonZeroU32) -> Self {
         let quota = Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         Self(RateLimiter::new(quota.allow_burst(burst), Buckets::default(), DefaultClock::default()))
     }
 
-    /// Counts a request of `who`. `Err`: it comes too early by so much.
+    /// Counts a request of `who`. `Err`: it is refused, and would be served after this time.
     pub(crate) fn check(&self, who: &K) -> Result<(), Duration> {
         self.0.check_key(who).map_err(|refusal| refusal.wait_time_from(self.0.clock().now()))
     }
@@ -79,13 +79,13 @@ impl<K: Hash> StateStore for Buckets<K> {
         let state = usize::try_from(at).ok().and_then(|at| self.states.get(at));
         match state {
             Some(state) => state.measure_and_replace(&NotKeyed::NonKey, measure),
-            // The remainder is always a place in the table.
+            // The remainder is always an index of the table.
             None => measure(None).map(|(value, _)| value),
         }
     }
 }
 
-/// Who is at the other end, as far as addresses tell: one IPv4 address, or the 2^64 IPv6 addresses of one link.
+/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Peer(IpAddr);
 
@@ -101,8 +101,8 @@ impl From<IpAddr> for Peer {
     }
 }
 
-/// The address that a request came from: the connection's, or, where that is a trusted proxy's, the last one in
-/// `X-Forwarded-For` that is not.
+/// The address of the client: the connection's, or, if that is a trusted proxy, the last one in `X-Forwarded-For` that
+/// is not.
 pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpAddr]) -> IpAddr {
     let values = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
     let mut hops = values.flat_map(|value| value.rsplit(',')).take(HOPS_MAX);
@@ -116,44 +116,44 @@ pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_pr
     address
 }
 
-/// How often accounts and addresses are served; clones count together.
+/// The limits of accounts and addresses; clones count together.
 #[derive(Clone)]
-pub(crate) struct Limits(Arc<Shared>);
+pub(crate) struct Limits(Arc<LimitsState>);
 
-struct Shared {
+struct LimitsState {
     accounts: Limiter<AccountId>,
     peers: Limiter<Peer>,
     trusted_proxies: Vec<IpAddr>,
 }
 
 impl Limits {
-    /// One account is served at the rate `account`, one address at `address`; `trusted_proxies` are believed about
-    /// the address of their peer.
+    /// Limits each account to `account` and each address to `address`. What `trusted_proxies` say of the address of
+    /// their peer is believed.
     pub(crate) fn new(account: Rate, address: Rate, trusted_proxies: &[IpAddr]) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(LimitsState {
             accounts: Limiter::new(account),
             peers: Limiter::new(address),
             trusted_proxies: trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
         }))
     }
 
-    /// Where a request over `connection` came from.
+    /// The address of the client whose request came over `connection`.
     pub(crate) fn address(&self, connection: SocketAddr, headers: &HeaderMap) -> IpAddr {
         client_address(connection.ip(), headers, &self.0.trusted_proxies)
     }
 
-    /// Counts a request from `address`. `Err`: it comes too early by this number of seconds.
+    /// Counts a request from `address`. `Err`: it is refused, and would be served after this number of seconds.
     pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), u64> {
         self.0.peers.check(&address.into()).map_err(whole_seconds)
     }
 
-    /// Counts a request of `account`. `Err`: it comes too early by this number of seconds.
+    /// Counts a request of `account`. `Err`: it is refused, and would be served after this number of seconds.
     pub(crate) fn check_account(&self, account: &AccountId) -> Result<(), u64> {
         self.0.accounts.check(account).map_err(whole_seconds)
     }
 }
 
-/// Rounded up: a client that waits so long is served.
+/// Rounded up, so that a client that waits for this time is served.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + 1
 }

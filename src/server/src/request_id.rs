@@ -1,4 +1,4 @@
-//! One random name per request, in its response and in the log.
+//! A random id for each request, in its response and in the log.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::secret;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The request's name. It is always ours: one that a client sent could be another request's.
+/// The id of a request. An id that the client sent is ignored, since it could be another request's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestId(String);
 
@@ -22,13 +22,13 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Gives every response of `router` an `x-request-id`, by which a person's report leads to the line in the log.
+/// Returns every response of `router` an `x-request-id`, which leads from a user's report to the line in the log.
 pub(crate) fn with_request_ids(router: Router) -> Router {
     router.layer(middleware::from_fn(assign))
 }
 
 async fn assign(mut request: Request, next: Next) -> Response {
-    // Without random bytes nothing else works either; a request is served without a name of its own.
+    // Without random bytes nothing else works either; the request is served all the same.
     let id = secret::random_id("req").unwrap_or_else(|_| "req".into());
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;

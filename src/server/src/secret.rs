@@ -13,22 +13,22 @@ use pushkeys_keys::{AccountId, Hint, KeyId, ParseIdError};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::encryption::{Cipher, EncryptError};
 use crate::files::of_service_user;
-use crate::seal::{SealError, Sealer};
 
 /// Random characters of an identifier: 36^20 is more than 2^103.
 const ID_CHARACTERS: usize = 20;
-/// Of an epoch: it only has to be unlike those before it.
+/// Random characters of an epoch, which only has to differ from those before it.
 const EPOCH_CHARACTERS: usize = 8;
 const ID_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// Bytes from here on would favour the first letters of the alphabet: 252 is the last multiple of 36.
 const ID_BYTE_END: u8 = 252;
-/// Random bytes asked for at once: more than enough for an identifier in nearly every case.
+/// Random bytes requested at once: nearly always enough for an identifier.
 const RANDOM_BYTES: usize = 32;
-/// Bytes of randomness in a token and in the service's secret.
+/// Random bytes in a token and in the service's secret.
 const SECRET_BYTES: usize = 32;
-/// What `clever login` makes up has 20 random bytes in base64 without padding, 27 characters; 120 bits are
-/// enough for what lives for minutes.
+/// The token that `clever login` generates is 20 random bytes in base64 without padding, 27 characters. 120 bits are
+/// enough for a token that lives for minutes.
 const CLI_TOKEN_BYTES_MIN: usize = 20;
 const CLI_TOKEN_BYTES_MAX: usize = 256;
 const SHA256_BLOCK_BYTES: usize = 64;
@@ -41,12 +41,12 @@ const SECRET_FILE_MODE: u32 = 0o600;
 #[error("the system gave no random bytes")]
 pub(crate) struct RandomError(#[from] getrandom::Error);
 
-/// Why a new identifier was not made.
+/// Why there is no new identifier.
 #[derive(Debug, Error)]
 pub(crate) enum NewIdError {
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The alphabet above left the grammar of identifiers.
+    /// The alphabet above does not fit the grammar of identifiers.
     #[error(transparent)]
     Parse(#[from] ParseIdError),
 }
@@ -89,7 +89,7 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
-/// A bearer token on its one way to the person who asked for it.
+/// A new bearer token, which is shown once.
 ///
 /// Deliberately without `Debug` and `Display`: only [`Token::reveal`] shows it.
 pub(crate) struct Token(String);
@@ -111,8 +111,8 @@ impl Token {
     }
 }
 
-/// The SHA-256 of a token: what the database holds, and by which a token is found again.
-/// Looking it up reveals by its timing at most the digest, of which nobody can make a token.
+/// The SHA-256 of a token, which the database holds and finds it by. The timing of a lookup reveals at most the digest,
+/// and not the token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenDigest([u8; SECRET_BYTES]);
 
@@ -133,13 +133,13 @@ impl TokenDigest {
     }
 }
 
-/// Whether `text` can be what `clever login` made up to be recognised by: long enough that nobody guesses it.
+/// Whether `text` can be a token that `clever login` generated: long enough that it cannot be guessed.
 pub(crate) fn is_cli_token(text: &str) -> bool {
     (CLI_TOKEN_BYTES_MIN..=CLI_TOKEN_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The service's secret, from which the secrets of OAuth tokens and the keys that seal are derived.
+/// The service's secret, from which the secrets of OAuth tokens and the encryption keys are derived.
 ///
 /// Deliberately without `Debug`.
 #[derive(Clone)]
@@ -150,13 +150,13 @@ pub(crate) struct ServiceSecret([u8; SECRET_BYTES]);
 pub(crate) enum SecretFileError {
     #[error("there is no secret file `{}`", .0.display())]
     Missing(PathBuf),
-    /// It is not ours to read; or others could have read it, so every OAuth token must count as known.
+    /// Not readable by this user; or readable by others, so that every OAuth token must be considered exposed.
     #[error("cannot use the secret file")]
     Read(#[source] Box<dyn Error + Send + Sync>),
-    /// It did not exist and cannot be made.
-    #[error("cannot make the secret file")]
+    /// It did not exist and cannot be created.
+    #[error("cannot create the secret file")]
     Make(#[source] WriteFileError),
-    /// Cut short or edited.
+    /// Truncated or edited.
     #[error("the secret file `{}` does not hold {} hexadecimal digits", path.display(), 2 * SECRET_BYTES)]
     Content {
         path: PathBuf,
@@ -168,12 +168,12 @@ pub(crate) enum SecretFileError {
 }
 
 impl ServiceSecret {
-    /// The secret in the file at `path`, which is made, for its owner alone, when it does not exist.
+    /// The secret in the file at `path`, which is created, readable by its owner alone, if it does not exist.
     pub(crate) fn load_or_make(path: &Path) -> Result<Self, SecretFileError> {
         match Self::load(path) {
             Err(SecretFileError::Missing(_)) => {
                 let text = HEXLOWER.encode(&random_bytes::<SECRET_BYTES>()?) + "\n";
-                // Of processes that start at the same moment, whoever comes second uses the first one's.
+                // If two processes start at the same moment, both use the file of the first.
                 pushkeys_files::create(path, text.as_bytes(), Attributes::mode(SECRET_FILE_MODE))
                     .map_err(SecretFileError::Make)?;
                 Self::load(path)
@@ -202,14 +202,14 @@ impl ServiceSecret {
         HEXLOWER.encode(&self.derived("oauth token secret", oauth_token))
     }
 
-    /// What seals for `purpose`, which no two uses share.
-    pub(crate) fn sealer(&self, purpose: &str) -> Result<Sealer, SealError> {
-        Sealer::new(&self.derived("sealing key", purpose))
+    /// The cipher for `purpose`; no two uses share one.
+    pub(crate) fn cipher(&self, purpose: &str) -> Result<Cipher, EncryptError> {
+        Cipher::new(&self.derived("sealing key", purpose))
     }
 
-    /// 256 bits that tell nothing of the secret, one value for each pair. `label` is a constant without NUL.
+    /// 256 bits for each pair of arguments, which reveal nothing of the secret. `label` is a constant without NUL.
     fn derived(&self, label: &str, input: &str) -> [u8; SECRET_BYTES] {
-        // RFC 2104: a key that is shorter than a block is filled up with zeros.
+        // RFC 2104: a key that is shorter than a block is padded with zeros.
         let mut block = [0; SHA256_BLOCK_BYTES];
         for (byte, &secret) in block.iter_mut().zip(&self.0) {
             *byte = secret;

@@ -97,14 +97,14 @@ fn a_database_is_believed_by_its_authority_and_its_name_and_may_ask_for_our_cert
     let (all, encrypted) = (log.matches(" user=ana ").count(), log.matches("SSL enabled").count());
     assert!(all > 0 && all == encrypted, "{log}");
 
-    let authority_is_told = ["over TLS", "UnknownIssuer", "hint: name the authority", "`sslrootcert`"];
+    let authority_is_told = ["over TLS", "UnknownIssuer", "hint: name the CA certificate", "`sslrootcert`"];
     operator.is_refused(&at("ana", ELSEWHERE), &authority_is_told);
     for mode in ["verify-full", "verify-ca", "require"] {
         let url = format!("{}?sslmode={mode}&sslrootcert={{room}}/wrong.pem", at("ana", "localhost"));
         operator.is_refused(&url, &authority_is_told);
     }
     let by_address = format!("{}?sslmode=verify-full&sslrootcert={{room}}/right.pem", at("ana", "127.0.0.1"));
-    operator.is_refused(&by_address, &["over TLS", "hint: the host in the URL is to be one of the names"]);
+    operator.is_refused(&by_address, &["over TLS", "hint: the host in the URL must be one of the names"]);
     operator.succeeds(&by_address.replace("verify-full", "verify-ca"));
     let missing = format!("{}?sslrootcert={{room}}/missing.pem", at("ana", ELSEWHERE));
     operator.is_refused(&missing, &["missing.pem", "which the database URL names", "No such file"]);

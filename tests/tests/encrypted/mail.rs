@@ -61,9 +61,9 @@ fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait
     let smtp = server.settings_at("localhost", &settings("starttls"));
     let (service, ana) = service(&smtp, &[("ca.pem", &wrong.pem()), ("password", "guessed")]);
     ana.adds(&Key::ed25519(), "laptop");
-    until("the refusal is logged", || service.log().contains("the mail server takes no mail"));
+    until("the refusal is logged", || service.log().contains("accepts no mail"));
     let log = service.log();
-    for part in ["UnknownIssuer; hint: name the authority", "`smtp.ca_file`", "host=\"localhost\""] {
+    for part in ["UnknownIssuer; hint: put the CA certificate", "`smtp.ca_file`", "host=\"localhost\""] {
         assert!(log.contains(part), "no `{part}` in {log}");
     }
     let is_told = |service: &Service, part: &str| {
@@ -90,12 +90,12 @@ fn a_certificate_for_another_name_and_a_server_without_starttls_hear_no_password
     let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
     let (named, _) = service(&server.settings_at("localhost", &settings("implicit")), &files);
     let found = check(&named);
-    assert!(found["hint"].as_str().unwrap().starts_with("`smtp.host` is to be one of the names"), "{found}");
+    assert!(found["hint"].as_str().unwrap().starts_with("`smtp.host` must be one of the names"), "{found}");
 
     let plain = Smtp::start();
     let (service, ana) = service(&plain.settings_with(&settings("starttls")), &files);
     ana.adds(&Key::ed25519(), "laptop");
-    until("the refusal is logged", || service.log().contains("the mail server takes no mail"));
+    until("the refusal is logged", || service.log().contains("accepts no mail"));
     assert!(service.log().contains("STARTTLS"), "{}", service.log());
     let heard = plain.heard();
     assert!(heard.iter().all(|said| said.starts_with("EHLO ") || said == "QUIT"), "{heard:?}");
@@ -114,13 +114,13 @@ fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_wa
     assert!(told.contains("pushkeys_server_mails_waiting 100\n"), "{told}");
     let log = service.log();
     // The token's mail waits too.
-    assert_eq!(log.matches("too many mails wait: no mail tells of this change").count(), 11, "{log}");
-    until("the absence is logged", || service.log().contains("the mail server takes no mail"));
+    assert_eq!(log.matches("the mail queue is full: no mail is sent about this change").count(), 11, "{log}");
+    until("the absence is logged", || service.log().contains("accepts no mail"));
     smtp.comes();
     until("all that waited arrives", || smtp.mails().len() == 100);
-    assert!(service.log().contains("the mail server takes mail again"));
+    assert!(service.log().contains("accepts mail again"));
     ana.adds(&key, "laptop");
     until("and what comes after it", || smtp.mails().len() == 101);
     // It was asked once in a while, and not once for each mail.
-    assert!(service.log().matches("takes no mail").count() < 10, "{}", service.log());
+    assert!(service.log().matches("accepts no mail").count() < 10, "{}", service.log());
 }

@@ -164,15 +164,12 @@ fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
     assert_eq!(told(Trouble::NoneRemaining, "try again in 1 s"), 503);
     assert_eq!(told(Trouble::Huge, "cannot be reached"), 503);
     assert_eq!(told(Trouble::Redirect(elsewhere.url()), "cannot be reached"), 503);
-    assert_eq!(
-        told(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another address"),
-        503
-    );
+    assert_eq!(told(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another host"), 503);
     assert_eq!(told(Trouble::Garbage, "cannot be read"), 503);
     assert_eq!(told(Trouble::Broken, "status 500"), 503);
     assert_eq!(elsewhere.asked(), (0, 0));
     let page = visitor.opens(KEYS);
-    assert!(page.status == 200 && page.body.contains("does not answer as it should"), "{}", page.body);
+    assert!(page.status == 200 && page.body.contains("does not respond correctly"), "{}", page.body);
 
     github.has_trouble(None);
     github.revokes_all();
@@ -183,7 +180,7 @@ fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
     assert!(page.body.contains("Link your account again"), "{}", page.body);
     assert_eq!(ana.keys().len(), 1);
     let page = link(&mut visitor);
-    assert!(page.body.contains("Every key of ana-codes"), "{}", page.body);
+    assert!(page.body.contains("All usable keys of ana-codes"), "{}", page.body);
 }
 
 #[test]
@@ -194,7 +191,7 @@ fn a_slow_github_holds_up_the_page_for_seconds_only() {
     github.has_trouble(Some(Trouble::Slow(30)));
     let begun_at = Instant::now();
     let page = link(&mut visitor);
-    assert!(page.body.contains("does not answer as it should"), "{}", page.body);
+    assert!(page.body.contains("does not respond correctly"), "{}", page.body);
     assert!(begun_at.elapsed().as_secs() < 15);
 }
 
@@ -210,10 +207,7 @@ fn a_link_is_made_only_in_the_session_that_asked_for_it() {
     let leaving = eve.submits("/users/me/github/link", &[]);
     let answer = eve.is_sent_to(&leaving.leads_to(), None);
     let page = ana.opens(answer.as_str());
-    assert!(
-        page.status == 400 && page.body.contains("no attempt that was begun in this browser"),
-        "{page:?}"
-    );
+    assert!(page.status == 400 && page.body.contains("No attempt was started in this browser"), "{page:?}");
     ana.has_cookie("pushkeys_attempt", eve.cookie("pushkeys_attempt").unwrap_or_default());
     assert_eq!(ana.opens(answer.as_str()).status, 400);
     assert_eq!(listed(&ana_account).0, 404);

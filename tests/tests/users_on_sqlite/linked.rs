@@ -22,13 +22,13 @@ fn check_an_import(settings: BrowserSettings, picture: &str) {
     browser.find("form[action='/sign-in'] button").click();
 
     browser.find("form[action='/users/me/github/link'] button").click();
-    browser.shows("Keys of ana-codes at GitHub");
+    browser.shows("Keys of ana-codes on GitHub");
     take_picture(&browser, picture);
     browser.find("form[action='/users/me/ssh-keys/github'] button").click();
     browser.shows("The key was added");
     assert_eq!(ana.keys(), [("laptop".to_owned(), laptop.fingerprint().to_string())]);
     browser.find("form[action='/users/me/ssh-keys/github'] button").click();
-    browser.shows("Every key of ana-codes");
+    browser.shows("All usable keys of ana-codes");
     assert_eq!(ana.keys().len(), 2);
 }
 
@@ -53,7 +53,7 @@ fn a_browser_signs_in_by_openid_connect_and_out_again() {
     browser.shows("Or with your password");
     take_picture(&browser, "sign-in-openid");
     browser.find("form[action='/sign-in/oidc'] button").click();
-    browser.shows("linked as ana");
+    browser.shows("linked to ana");
     assert!(browser.url().ends_with("/users/me"), "{}", browser.url());
     take_picture(&browser, "linked");
     browser.find("form[action='/sign-out'] button").click();

@@ -34,12 +34,12 @@ fn a_change_is_told_to_the_account_with_what_when_from_where_and_what_to_do() {
     let key = Key::ed25519();
     let _ = visitor.submits("/users/me/ssh-keys", &[("name", "laptop"), ("key", key.text())]);
     let mail = mail_about(&smtp, "SSH key was added");
-    for expected in ["Hello ana,", "Key: laptop", "127.0.0.1", "If it was not you", "support@example.com"] {
+    for expected in ["Hello ana,", "Key: laptop", "127.0.0.1", "If this was not you", "support@example.com"] {
         assert!(mail.text.contains(expected), "{expected}: {}", mail.text);
     }
     let _ = visitor.submits("/users/me/ssh-keys/delete", &[("name", "laptop")]);
     let _ = mail_about(&smtp, "SSH key of your account was deleted");
-    let signed_in = smtp.mails().iter().any(|mail| mail.text.contains("Somebody signed in"));
+    let signed_in = smtp.mails().iter().any(|mail| mail.text.contains("New sign-in to your account"));
     assert!(!signed_in, "a session is in the history, and not in a mail");
 }
 
@@ -67,7 +67,9 @@ fn a_mail_that_is_not_taken_waits_and_survives_a_restart_and_a_request_never_wai
     let mut service = service(&smtp);
     service.set_password("ana", PASSWORD);
     // A service that is killed before it has noted the refusal tries again only when its lease of the mail is over.
-    until("it is to be tried again", || service.log().contains("a mail was not sent, and is tried again"));
+    until("it is to be tried again", || {
+        service.log().contains("could not send a mail, which is tried again")
+    });
     assert!(smtp.refused() > 0 && smtp.mails().is_empty());
     service.kill();
     smtp.refuses(None);
@@ -82,7 +84,7 @@ fn a_mailbox_that_does_not_exist_is_given_up_and_the_next_mail_goes_out() {
     smtp.refuses(Some("550 no such user"));
     let service = service(&smtp);
     service.set_password("ana", PASSWORD);
-    until("it is given up", || service.log().contains("a mail was given up"));
+    until("it is given up", || service.log().contains("discarded the mail"));
     smtp.refuses(None);
     service.set_password("ana", "another horse battery");
     let _ = mail_about(&smtp, "password of your account was changed");

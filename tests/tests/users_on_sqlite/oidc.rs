@@ -89,7 +89,7 @@ fn a_name_at_the_provider_opens_no_account_of_that_name() {
     let _ = service.account("ana");
     let mut visitor = Visitor::of(&service.url());
     let page = sign_in(&mut visitor);
-    assert!(page.status == 403 && page.body.contains("exists already"), "{page:?}");
+    assert!(page.status == 403 && page.body.contains("already exists"), "{page:?}");
     assert_eq!(visitor.opens(KEYS).url.path(), "/sign-in");
 }
 
@@ -108,7 +108,7 @@ fn where_accounts_are_not_made_a_person_links_first_and_then_signs_in_either_way
     let _ = visitor.opens(PROFILE);
     let leaving = visitor.submits("/users/me/oidc/link", &[]);
     let page = visitor.opens(&leaving.leads_to());
-    assert!(page.url.path() == PROFILE && page.body.contains("linked as ana ("), "{page:?}");
+    assert!(page.url.path() == PROFILE && page.body.contains("linked to ana ("), "{page:?}");
     let page = sign_in(&mut stranger);
     assert!(page.url.path() == KEYS && page.body.contains("ana-here"), "{page:?}");
 
@@ -172,7 +172,7 @@ impl Typed {
     /// Goes to the provider from the page that asks, and comes back.
     fn is_confirmed_by(&self, visitor: &mut Visitor) -> Seen {
         let page = visitor.submits(KEYS, &self.fields());
-        assert!(page.status == 200 && page.body.contains("Confirm that it is you"), "{page:?}");
+        assert!(page.status == 200 && page.body.contains("Confirm your identity"), "{page:?}");
         assert!(!page.body.contains("type=\"password\""), "the account has none: {}", page.body);
         let [name, key] = self.fields();
         let leaving = visitor.submits("/users/me/confirm/oidc", &[("action", KEYS), name, key]);
@@ -195,12 +195,12 @@ fn adding_a_key_waits_until_the_provider_let_its_person_sign_in_anew_and_keeps_w
     provider.forges(None);
     provider.is_used_by(Some(json!({"sub": "u-8", "preferred_username": "bob"})));
     let page = typed.is_confirmed_by(&mut visitor);
-    assert!(page.status == 403 && page.body.contains("not the one that this account belongs to"), "{page:?}");
+    assert!(page.status == 403 && page.body.contains("not the one linked to this account"), "{page:?}");
     assert!(visitor.opens(KEYS).body.contains("You have no SSH key yet"));
 
     provider.is_used_by(Some(ana()));
     let page = typed.is_confirmed_by(&mut visitor);
-    assert!(page.status == 200 && page.body.contains("Nothing was done yet"), "{page:?}");
+    assert!(page.status == 200 && page.body.contains("Nothing has been done yet"), "{page:?}");
     let escaped = typed.name.replace('<', "&#60;").replace('>', "&#62;");
     for (name, value) in [("name", &escaped), ("key", &typed.key)] {
         assert!(page.body.contains(&format!("name=\"{name}\" value=\"{value}\"")), "{}", page.body);

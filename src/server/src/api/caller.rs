@@ -1,4 +1,4 @@
-//! Who asks.
+//! The account that sends a request.
 
 use std::net::SocketAddr;
 
@@ -13,12 +13,11 @@ use crate::auth::AuthError;
 use crate::request_id::RequestId;
 use crate::store::{Actor, Via};
 
-/// The account whose credential the request carries. A handler that takes one serves nobody else.
+/// The account whose credential the request carries. A handler that takes one rejects all other requests.
 pub(super) struct Caller {
     pub(super) account: AccountId,
-    /// Who is written into the trail of changes.
     pub(super) actor: Actor,
-    /// When the credential ends.
+    /// When the credential expires.
     pub(super) expires_at: Option<Timestamp>,
 }
 

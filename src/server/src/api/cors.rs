@@ -1,6 +1,6 @@
-//! Pages of other origins that may use the API (the Fetch standard's CORS protocol).
+//! Pages of other origins that may use the API (the CORS protocol of the Fetch standard).
 //!
-//! No cookie opens the API, so an origin that is let in can do no more than send a credential it has itself.
+//! The API accepts no cookie, so a page of an allowed origin can only send credentials that it has itself.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::origin::Origin;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, retry-after");
-/// How long a browser may remember the answer to `OPTIONS`, in seconds.
+/// How long a browser may cache the response to `OPTIONS`, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 
-/// Answers `OPTIONS`, and tells a browser which pages may read the other answers.
+/// Answers `OPTIONS`, and adds to other responses which origin may read them.
 pub(super) async fn allow(State(origins): State<Arc<[Origin]>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN);
     let allowed =
@@ -30,7 +30,7 @@ pub(super) async fn allow(State(origins): State<Arc<[Origin]>>, request: Request
     let mut response =
         if is_options { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
-    // Also where there is none: a cache may not hand this answer to a page of another origin.
+    // Also without an `Origin`: a cache must not serve this response to a page of another origin.
     headers.append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

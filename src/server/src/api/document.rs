@@ -1,9 +1,9 @@
-//! What `/openapi.json` says: the API described for programs.
+//! `/openapi.json`: the description of the API for programs.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-/// Kept by hand: a test holds it to what the service answers.
+/// Written by hand; a test compares it with the service's responses.
 const DOCUMENT: &str = include_str!("../../openapi.json");
 
 /// `GET /openapi.json`

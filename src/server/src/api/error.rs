@@ -1,4 +1,4 @@
-//! What a client is told when a request fails.
+//! Error responses.
 
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,7 +12,7 @@ use crate::github::GithubError;
 use crate::metrics::Refused;
 use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
-/// By this number alone a known client recognises that its PUT was refused.
+/// The only number by which a known client recognises that its PUT was refused.
 const PUT_REFUSED: u32 = 505;
 const UNAUTHORIZED: u32 = 2001;
 const REFUSED: u32 = 4000;
@@ -22,7 +22,7 @@ const METHOD_NOT_ALLOWED: u32 = 4005;
 const TOO_MANY_REQUESTS: u32 = 4029;
 const UNAVAILABLE: u32 = 5003;
 
-/// A refusal, with a message for the person at the client.
+/// An error response, with a message for the user.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -36,41 +36,37 @@ impl ApiError {
         Self { status, id, message: message.into(), retry_after_s: None }
     }
 
-    /// A key that is not stored, with cause and cure.
+    /// A key was not stored; the message says why and what to do.
     pub(super) fn refused_put(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, PUT_REFUSED, message)
     }
 
-    /// No credential that anybody has.
+    /// The credential is missing or not valid.
     pub(super) fn unauthorized(error: &AuthError) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, UNAUTHORIZED, error.to_string())
     }
 
-    /// What is not done because of how it was asked.
+    /// The request is not valid.
     pub(super) fn refused(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, REFUSED, message)
     }
 
-    /// The account has no such warning.
     pub(super) fn no_such_warning() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no warning of this id")
     }
 
-    /// The account has no key of the name.
     pub(super) fn no_such_key() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "this account has no key of this name")
     }
 
-    /// There is nothing to import from.
     pub(super) fn no_github_account() -> Self {
         Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, "no GitHub account is linked to this account")
     }
 
-    /// GitHub does not tell which keys there are.
     pub(super) fn github(error: &GithubError) -> Self {
         tracing::warn!("GitHub's keys cannot be listed: {}", ErrorReport::of(error));
         match error {
-            // A status of 401 would tell the client that its own credential is worthless.
+            // A status of 401 would be about the client's own credential.
             GithubError::LinkAgain => Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, error.to_string()),
             GithubError::RateLimited { wait_s } => {
                 Self { retry_after_s: Some(*wait_s), ..Self::busy(&error.to_string()) }
@@ -79,51 +75,55 @@ impl ApiError {
         }
     }
 
-    /// Nobody has approved the token of `clever login`, or it was fetched before.
+    /// The token of `clever login` was not approved, or was fetched before.
     pub(super) fn not_approved() -> Self {
-        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "no login waits here: approve it in the browser first")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            NOT_FOUND,
+            "this login was not approved: approve it in the browser first",
+        )
     }
 
-    /// Nothing is served there.
     pub(super) fn unknown_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "there is nothing at this path")
     }
 
-    /// Something else is served there.
     pub(super) fn unknown_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED, "this path has no such method")
     }
 
-    /// The store failed: the log says how, the client only that it may try again.
+    /// The store failed. The cause is only logged.
     pub(super) fn unavailable(error: &StoreError) -> Self {
         Self::failed(error)
     }
 
-    /// The same of anything else that only the operator may know.
+    /// Something else failed whose cause is only for the operator.
     pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!("a request failed: {}", ErrorReport::of(error));
-        Self::busy("the key service cannot do this at the moment: try again in a minute")
+        Self::busy("the key service is not available at the moment: try again in a minute")
     }
 
-    /// It took longer than a client waits.
+    /// The request took longer than a client waits.
     pub(super) fn timed_out() -> Self {
         tracing::error!("a request failed: it took too long");
-        Self::busy("the key service took too long: look whether it was done, and try again in a minute")
+        Self::busy(
+            "the key service took too long: check whether the change was made, and try again in a minute",
+        )
     }
 
-    /// What may work in a minute.
+    /// Another attempt may succeed.
     pub(super) fn busy(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
     }
 
-    /// Somebody asks too often: `what` says who.
+    /// Too many requests; `what` says from where.
     pub(super) fn too_many(what: &str, retry_after_s: u64) -> Self {
         let message = format!("{what}: try again in {retry_after_s} s");
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS, message);
         Self { retry_after_s: Some(retry_after_s), ..refusal }
     }
 
-    /// The kind of refusal in one word, for graphs.
+    /// The kind of error for metrics.
     fn kind(&self) -> &'static str {
         match self.id {
             PUT_REFUSED => "key-refused",
@@ -136,7 +136,7 @@ impl ApiError {
         }
     }
 
-    /// The same as the answer to `method`.
+    /// The same as the response to a request with `method`.
     pub(super) fn for_method(self, method: &Method) -> Self {
         if *method != Method::PUT {
             return self;
@@ -173,7 +173,7 @@ impl From<ParseNameError> for ApiError {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct ErrorBody<'a> {
     id: u32,
     message: &'a str,
     r#type: &'static str,
@@ -181,7 +181,7 @@ struct Body<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(Body { id: self.id, message: &self.message, r#type: "error" });
+        let body = Json(ErrorBody { id: self.id, message: &self.message, r#type: "error" });
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

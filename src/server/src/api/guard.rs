@@ -1,4 +1,4 @@
-//! What holds for every request: how often its address may ask, and how long it may take.
+//! Limits of every request: the rate of its address, and its time.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use tokio::time::{Duration, timeout};
 use super::error::ApiError;
 use crate::rate_limit::Limits;
 
-/// The longest that an API request may take, waiting for the database included.
+/// How long an API request may take, including its wait for the database.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Counts a request of an address before anything is done for it.
+/// Applies the rate limit of the client's address.
 pub(super) async fn check_peer(
     State(limits): State<Limits>,
     Extension(connection): Extension<SocketAddr>,
@@ -30,7 +30,7 @@ pub(super) async fn check_peer(
     }
 }
 
-/// Ends a request that takes too long with an answer of its own.
+/// Ends a request that takes too long.
 pub(super) async fn bound_time(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     timeout(REQUEST_TIME_MAX, next.run(request))

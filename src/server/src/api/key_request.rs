@@ -1,4 +1,4 @@
-//! What requests about a key carry: its name in the path, and a JSON string as the body.
+//! The parts of a request about a key: its name in the path, and a JSON string as the body.
 
 use axum::body::BodyDataStream;
 use axum::extract::Request;
@@ -15,16 +15,16 @@ use crate::percent;
 
 /// The longest body of a PUT in bytes: the longest key with every byte of it written as `\u00xx`, in quotes.
 const BODY_BYTES_MAX: usize = 6 * KEY_TEXT_BYTES_MAX + 2;
-/// How much of a longer body is read and dropped: a client that is still sending when the connection ends
-/// may never see the answer.
+/// How much of a longer body is read and dropped: a client that is still sending when the connection is closed may not
+/// read the response.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
-/// How long a client may take to send it.
+/// How long a client may take to send the body.
 pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(BODY_BYTES_MAX < DRAINED_BYTES_MAX);
 const _: () = assert!(BODY_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs(), "a slow body has its own answer");
 
-/// What precedes a key's name in a path.
+/// The path before the name of a key.
 const KEYS_PATH: &str = "/v2/self/keys/";
 
 /// The key in `text`, one line.
@@ -50,7 +50,7 @@ pub(super) fn text_in_path(path: &str) -> Option<String> {
     percent::decode(path.strip_prefix(KEYS_PATH).unwrap_or_default())
 }
 
-/// The body, which is a JSON string and nothing else.
+/// The body, which is a JSON string.
 pub(super) async fn json_string(api: &Api, request: Request) -> Result<String, ApiError> {
     if !is_json(request.headers()) {
         return Err(ApiError::refused_put(
@@ -66,8 +66,8 @@ pub(super) async fn json_string(api: &Api, request: Request) -> Result<String, A
     })
 }
 
-/// Shells paste whole files between quotes, which is not JSON. A person who sent a private key so is told
-/// just that, and for one who sent a file of several keys the quotes are not the problem either.
+/// What is wrong with a whole file that a shell pasted between quotes, which is not JSON. If it is a private key or has
+/// several keys, the message says that rather than something about quotes.
 fn pasted_raw(api: &Api, body: &[u8]) -> Option<Refusal> {
     let text = String::from_utf8_lossy(body);
     let refusal = ValidKey::check(text.trim().trim_matches('"'), &api.policy).err()?;

@@ -1,4 +1,4 @@
-//! The keys of the account that asks.
+//! The account's keys.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -18,32 +18,32 @@ use crate::percent;
 use crate::store::{AccountRevocation, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
 
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct ListedKey {
     name: String,
     key: String,
     fingerprint: String,
-    /// Whether the account showed that it holds the private key.
+    /// Whether the account proved possession of the private key.
     verified: bool,
-    /// From when on hosts refuse it; absent: never.
+    /// When hosts begin to refuse it; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     #[serde(flatten)]
     reported: Reported,
 }
 
-/// What push hosts say of a key. What none has said is absent.
+/// What push hosts have reported about a key.
 #[derive(Serialize)]
 struct Reported {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_host: Option<String>,
-    /// When the account was last greeted by it.
+    /// When a host last greeted its user.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_checked_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_checked_host: Option<String>,
-    /// The hosts whose sysadmins have revoked it there.
+    /// The hosts on which an operator has revoked it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     revoked_on: Vec<String>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Done {
     id: u32,
     message: &'static str,
     r#type: &'static str,
-    /// On how many hosts it is in force, for who asked to wait for them.
+    /// On how many hosts the change is live, if the client asked to wait for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosts: Option<Propagation>,
 }
@@ -61,22 +61,22 @@ pub(super) struct Done {
 const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "success", hosts: None };
 const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success", hosts: None };
 
-/// The longest time that a client may wait for the hosts.
+/// The longest wait for the hosts.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 const _: () = assert!(
     BODY_TIME_MAX.as_secs() + WAIT_MAX.as_secs() < REQUEST_TIME_MAX.as_secs(),
-    "a slow body and a long wait have an answer"
+    "a slow body and a long wait fit into a request"
 );
 
 /// `GET /v2/self/keys`
 pub(super) async fn list(
     State(api): State<Api>,
     Caller { account, .. }: Caller,
-) -> Result<Json<Vec<Row>>, ApiError> {
+) -> Result<Json<Vec<ListedKey>>, ApiError> {
     let unavailable = |error: StoreError| ApiError::unavailable(&error);
     let keys = api.store.keys(&account).await.map_err(unavailable)?;
-    let revocations = api.store.revocations_of(&account).await.map_err(unavailable)?;
-    let keys = keys.into_iter().map(|key| Row {
+    let revocations = api.store.account_revocations(&account).await.map_err(unavailable)?;
+    let keys = keys.into_iter().map(|key| ListedKey {
         reported: reported(&key, &revocations),
         name: key.name,
         key: key.text,
@@ -96,7 +96,7 @@ fn reported(key: &StoredKey, revocations: &[AccountRevocation]) -> Reported {
     Reported { last_used_at, last_used_host, last_checked_at, last_checked_host, revoked_on }
 }
 
-/// `PUT /v2/self/keys/{name}`, or with `?expires_at=` and an instant of RFC 3339
+/// `PUT /v2/self/keys/{name}`, optionally with `?expires_at=` and an instant of RFC 3339.
 pub(super) async fn put_key(
     State(api): State<Api>,
     caller: Caller,
@@ -119,7 +119,7 @@ async fn store_key(api: &Api, caller: &Caller, request: Request) -> Result<Json<
     Ok(Json(Done { hosts: propagation(api, wait, sequence).await, ..STORED }))
 }
 
-/// `DELETE /v2/self/keys/{name}`, or with `?compromised=true` so that nobody can register it again.
+/// `DELETE /v2/self/keys/{name}`, optionally with `?compromised=true`, which bars it from being registered again.
 pub(super) async fn delete_key(
     State(api): State<Api>,
     Caller { account, actor, .. }: Caller,
@@ -130,13 +130,13 @@ pub(super) async fn delete_key(
     let change = if is_compromised(&query)? {
         api.store.report_key(&account, &name, &actor).await?
     } else {
-        let removed = api.store.delete_key(&account, &name, &actor).await;
+        let removed = api.store.remove_key(&account, &name, &actor).await;
         removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
     };
     Ok(Json(Done { hosts: propagation(&api, wait, Some(change.sequence)).await, ..REMOVED }))
 }
 
-/// How long to wait for the hosts, and the query without it.
+/// The wait for the hosts, and the rest of the query.
 fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
     let mut wait = None;
     let mut rest = Vec::new();
@@ -145,8 +145,9 @@ fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
             Some(text) => {
                 let limit = text.parse().ok().map(|Period(limit)| limit);
                 let limit = limit.filter(|limit| wait.is_none() && *limit <= WAIT_MAX);
-                wait =
-                    Some(limit.ok_or("`wait` is one time of at most 5s, such as `wait=2s` or `wait=500ms`")?);
+                wait = Some(
+                    limit.ok_or("`wait` is one duration of at most 5s, such as `wait=2s` or `wait=500ms`")?,
+                );
             }
             None => rest.push(part),
         }
@@ -154,13 +155,13 @@ fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
     Ok((wait, rest.join("&")))
 }
 
-/// Waits for the hosts, if somebody asked for it. The change is done, whatever comes of this.
+/// Waits for the hosts, if the client asked for it. The change is made in any case.
 async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -> Option<Propagation> {
     let limit = wait?;
     let waited = async {
         let sequence = match sequence {
             Some(sequence) => sequence,
-            // Nothing had to change, so what is there already is waited for.
+            // Nothing changed, so the wait is for the current state.
             None => api.store.feed_state().await?.head.sequence,
         };
         api.store.wait_for_hosts(sequence, limit).await
@@ -174,7 +175,7 @@ async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -
     }
 }
 
-/// A misspelt expiry must not look like one that was taken.
+/// A misspelt expiry must not look as if it was accepted.
 fn expiry(query: &str) -> Result<Option<Expiry>, ApiError> {
     if query.is_empty() {
         return Ok(None);
@@ -191,7 +192,7 @@ fn expiry(query: &str) -> Result<Option<Expiry>, ApiError> {
     Ok(Some(expiry))
 }
 
-/// A misspelt report must not look like one that was taken.
+/// A misspelt report must not look as if it was accepted.
 fn is_compromised(query: &str) -> Result<bool, ApiError> {
     match query {
         "" | "compromised=false" => Ok(false),

@@ -1,22 +1,22 @@
-//! The key API, as clients that exist speak it.
+//! The key API, as existing clients use it.
 //!
-//! Every refusal is `{"id","message","type":"error"}` in JSON and nothing else: one client drops an error
-//! with an unknown member. `message` is for the person; what only the operator may know goes to the log.
+//! Every error is `{"id","message","type":"error"}` in JSON without other members, since one client ignores errors with
+//! unknown members. `message` is for the user; causes that are only for the operator are logged.
 //!
-//! | status | `id` | when | who reacts how |
+//! | status | `id` | when | reaction |
 //! |---|---|---|---|
 //! | 200 | 500 | a key was stored | the client prints success |
 //! | 200 | 501 | a key was removed | the client prints success |
-//! | 200 | 502 | a warning was dismissed | the console leaves it out |
-//! | 400 | 4000 | a removal asks for what it cannot have | the person reads the message |
-//! | 400 | 505 | a PUT, a challenge or a proof was refused, whatever the reason | the CLI looks at `id == 505` alone; 409 would count as success |
-//! | 401 | 2001, 505 for PUT | no credential, or nobody's | the person logs in again |
-//! | 204 | | `OPTIONS` | a browser sends the request it asked about, or does not |
+//! | 200 | 502 | a warning was dismissed | the console no longer shows it |
+//! | 400 | 4000 | a removal is not valid | the user reads the message |
+//! | 400 | 505 | a PUT, a challenge or a proof was refused for any reason | the CLI checks only `id == 505`; it would take 409 for success |
+//! | 401 | 2001, 505 for PUT | the credential is missing or not valid | the user logs in again |
+//! | 204 | | `OPTIONS` | the browser sends the actual request, or does not |
 //! | 404 | 7301 | no GitHub account is linked, or GitHub no longer accepts the link | the client says how to link one |
-//! | 404 | 4004 | no such key or path, or a login that nobody approved | the person looks at the list |
-//! | 405 | 4005 | a path that has other methods | the client is wrong |
-//! | 429 | 4029 | an account or an address asks too often; a PUT gets 400 and 505 | the client waits, as `Retry-After` says |
-//! | 503 | 5003 | GitHub cannot be asked, or asks to wait (`Retry-After`) | the client tries again later |
+//! | 404 | 4004 | no such key or path, or a login that was not approved | the user looks at the list |
+//! | 405 | 4005 | the path has other methods | the client has an error |
+//! | 429 | 4029 | too many requests of an account or address; a PUT gets 400 and 505 | the client waits for `Retry-After` |
+//! | 503 | 5003 | GitHub cannot be reached, or limits the rate (`Retry-After`) | the client tries again later |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
 
 mod caller;
@@ -43,7 +43,7 @@ pub(crate) use self::state::Api;
 
 /// All paths of the API.
 pub(crate) fn router(api: Api) -> Router {
-    // An empty name and `.` arrive as `/v2/self/keys/`, `..` as `/v2/self/`: URL parsers resolve them.
+    // URL parsers resolve an empty name and `.` to `/v2/self/keys/`, and `..` to `/v2/self/`.
     let named_key = put(keys::put_key).delete(keys::delete_key);
     Router::new()
         .route("/v2/self", get(self_account::show))

@@ -1,4 +1,4 @@
-//! Proof that a key is the account's, and what becomes of contests.
+//! Proof of possession, and warnings about ownership conflicts.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -17,11 +17,11 @@ const PROOF: &str = "proof";
 
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Answer {
+pub(super) enum ProofReply {
     Challenge {
         challenge: String,
         namespace: &'static str,
-        /// What prints the signature.
+        /// The command that prints the signature.
         command: String,
         expires_at: String,
     },
@@ -32,16 +32,19 @@ pub(super) enum Answer {
     },
 }
 
-const PROVED: Answer =
-    Answer::Proved { id: 500, message: "The key is proved to be yours, and stored", r#type: "success" };
+const PROVED: ProofReply = ProofReply::Proved {
+    id: 500,
+    message: "Possession of the key is proved, and it was stored",
+    r#type: "success",
+};
 
 /// `POST /v2/self/keys/{name}/challenge` with the key, and `POST /v2/self/keys/{name}/proof` with the signature.
 pub(super) async fn post(
     State(api): State<Api>,
     caller: Caller,
     request: Request,
-) -> Result<Json<Answer>, ApiError> {
-    // The slash of a name is percent-encoded, so the last one is ours.
+) -> Result<Json<ProofReply>, ApiError> {
+    // A slash in a name is percent-encoded, so the last one precedes the action.
     let path = request.uri().path().to_owned();
     match path.rsplit_once('/') {
         Some((_, CHALLENGE)) => ask(&api, &caller.account, request).await,
@@ -51,7 +54,7 @@ pub(super) async fn post(
     .map(Json)
 }
 
-async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer, ApiError> {
+async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<ProofReply, ApiError> {
     let text = json_string(api, request).await?;
     let text = text.trim();
     let key = check_key(api, text)?;
@@ -63,7 +66,7 @@ async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<Answer,
     let fingerprint = key.fingerprint();
     let challenge = proof::new_challenge(account, fingerprint).map_err(|error| ApiError::failed(&error))?;
     let expires_at = api.store.add_challenge(account, fingerprint, text, &challenge).await?;
-    Ok(Answer::Challenge {
+    Ok(ProofReply::Challenge {
         command: proof::command(&challenge),
         challenge,
         namespace: proof::NAMESPACE,
@@ -76,7 +79,7 @@ async fn answer(
     Caller { account, actor, .. }: &Caller,
     key_path: &str,
     request: Request,
-) -> Result<Answer, ApiError> {
+) -> Result<ProofReply, ApiError> {
     let name = name_in_path(key_path)?;
     let text = json_string(api, request).await?;
     let proof = Proof::parse(&text).map_err(|error| ApiError::refused_put(error.to_string()))?;
@@ -95,7 +98,7 @@ async fn answer(
 }
 
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct ListedWarning {
     id: String,
     kind: String,
     fingerprint: String,
@@ -107,9 +110,9 @@ pub(super) struct Row {
 pub(super) async fn warnings(
     State(api): State<Api>,
     Caller { account, .. }: Caller,
-) -> Result<Json<Vec<Row>>, ApiError> {
+) -> Result<Json<Vec<ListedWarning>>, ApiError> {
     let warnings = api.store.warnings(&account).await.map_err(|error| ApiError::unavailable(&error))?;
-    let rows = warnings.into_iter().map(|warning| Row {
+    let rows = warnings.into_iter().map(|warning| ListedWarning {
         id: warning.id,
         kind: warning.kind,
         fingerprint: warning.fingerprint.to_string(),

@@ -1,4 +1,4 @@
-//! The account that asks.
+//! The account itself.
 
 use std::net::SocketAddr;
 
@@ -20,11 +20,11 @@ use crate::store::{Actor, Email, NewToken};
 #[derive(Serialize)]
 pub(super) struct SelfAccount {
     id: String,
-    /// Absent where there is none: `clever login` cannot read a `null` back from what it stores.
+    /// Absent if there is none: `clever login` cannot read a `null` back from its configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     name: String,
-    /// Clients search this array for `"github"`.
+    /// Clients look for `"github"` in it.
     #[serde(rename = "oauthApps")]
     oauth_apps: Vec<&'static str>,
 }
@@ -34,7 +34,7 @@ pub(super) async fn show(
     State(api): State<Api>,
     Caller { account: id, .. }: Caller,
 ) -> Result<Json<SelfAccount>, ApiError> {
-    let account = api.store.find_account(id.as_str()).await.map_err(|error| ApiError::unavailable(&error))?;
+    let account = api.store.account(id.as_str()).await.map_err(|error| ApiError::unavailable(&error))?;
     let account = account.ok_or_else(|| ApiError::unauthorized(&AuthError::Unknown))?;
     let link = api.store.github_link(&id).await.map_err(|error| ApiError::unavailable(&error))?;
     Ok(Json(SelfAccount {
@@ -45,7 +45,7 @@ pub(super) async fn show(
     }))
 }
 
-/// For a token that is good until it is revoked. Of `null`, a known client makes 1970.
+/// The expiry of a token that does not expire. A known client would show `null` as 1970.
 const NEVER: &str = "9999-12-31T23:59:59Z";
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ pub(super) async fn current_token(caller: Caller) -> Json<CurrentToken> {
     Json(CurrentToken { expiration_date: expiration_date(caller.expires_at) })
 }
 
-/// What `clever login` waits for.
+/// The credential that `clever login` polls for.
 #[derive(Serialize)]
 pub(super) struct CliToken {
     token: String,
@@ -86,12 +86,12 @@ pub(super) async fn cli_token(
     }
     let oauth_token = secret::random_id("oauth").map_err(|error| ApiError::failed(&error))?;
     let id = secret::random_id("tok").map_err(|error| ApiError::failed(&error))?;
-    // Nobody is told the bearer half: the command line speaks OAuth.
+    // The bearer token is not revealed, since the command line uses OAuth.
     let bearer = Token::new("pkt").map_err(|error| ApiError::failed(&error))?.digest();
     let expires_at = Timestamp::now().saturating_add(api.cli_token_max).unwrap_or(Timestamp::MAX);
     let token = NewToken { id: &id, bearer, oauth_token: &oauth_token, expires_at: Some(expires_at) };
     let actor = Actor::console(Some(api.limits.address(connection, &headers)), Some(request_id));
-    let fetched = api.store.fetch_cli_login(digest, &token, &actor).await;
+    let fetched = api.store.take_cli_login(digest, &token, &actor).await;
     if !fetched.map_err(|error| ApiError::unavailable(&error))? {
         return Err(ApiError::not_approved());
     }
@@ -99,7 +99,7 @@ pub(super) async fn cli_token(
     Ok(Json(CliToken { token: oauth_token, secret, expiration_date: expiration_date(Some(expires_at)) }))
 }
 
-/// In the form that clients read.
+/// In the form that clients expect.
 pub(super) fn expiration_date(expires_at: Option<Timestamp>) -> String {
     expires_at.map_or_else(|| NEVER.to_owned(), |instant| instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

@@ -1,4 +1,4 @@
-//! From a credential to an account.
+//! Authentication of accounts.
 
 use axum::http::request::Parts;
 use base64ct::{Base64, Encoding as _};
@@ -16,7 +16,7 @@ use super::oauth::{Consumer, OauthCredential, SignatureMethod, Signed};
 use crate::secret::{ServiceSecret, TokenDigest};
 use crate::store::{Store, TokenUse};
 
-/// What it takes to recognise an account.
+/// Authenticates accounts and hosts.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     pub(super) store: Store,
@@ -27,8 +27,8 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    /// Recognises the accounts of `store` and clients that speak for one of `consumers`, who reach the service
-    /// at `public_url`, or else at the host that their requests name.
+    /// Authenticates the accounts of `store`, whose OAuth clients are `consumers` and reach the service at `public_url`, or
+    /// without one at the host that a request names.
     pub(crate) fn new(
         store: Store,
         secret: ServiceSecret,
@@ -39,16 +39,16 @@ impl Authenticator {
         Self { store, secret, consumers, public_url, nonces }
     }
 
-    /// The credential in `request`, and whose it is.
+    /// The credential in `request`, with its account.
     pub(crate) async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
-        let shown = match Credential::of(&request.headers)? {
-            Credential::Bearer(token) => self.store.use_of_bearer(TokenDigest::of(token)).await?,
+        let presented = match Credential::of(&request.headers)? {
+            Credential::Bearer(token) => self.store.token_by_bearer(TokenDigest::of(token)).await?,
             Credential::Oauth(sent) => self.use_of_oauth(&sent, request).await?,
         };
-        shown.ok_or(AuthError::Unknown)
+        presented.ok_or(AuthError::Unknown)
     }
 
-    /// The secret half of an OAuth token that was just made.
+    /// The secret of a new OAuth token.
     pub(crate) fn oauth_secret(&self, oauth_token: &str) -> String {
         self.secret.oauth_secret(oauth_token)
     }
@@ -59,9 +59,9 @@ impl Authenticator {
         request: &Parts,
     ) -> Result<Option<TokenUse>, AuthError> {
         let consumer = self.consumers.iter().find(|consumer| consumer.key == sent.consumer_key);
-        let shown = self.store.use_of_oauth_token(&sent.token).await?;
-        let (Some(consumer), Some(shown)) = (consumer, shown) else { return Ok(None) };
-        // Both are made of characters that percent-encoding leaves as they are.
+        let presented = self.store.token_by_oauth(&sent.token).await?;
+        let (Some(consumer), Some(presented)) = (consumer, presented) else { return Ok(None) };
+        // Both consist of characters that percent-encoding does not change.
         let key = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
         let is_right = match &sent.method {
             SignatureMethod::Plaintext => bool::from(key.as_bytes().ct_eq(sent.signature.as_bytes())),
@@ -70,12 +70,12 @@ impl Authenticator {
         if !is_right {
             return Ok(None);
         }
-        // Only now: a stranger could otherwise use up the nonces of others.
+        // Only after the signature: otherwise anyone could use up the nonces of others.
         if let SignatureMethod::HmacSha512(signed) = &sent.method {
             let now_s = Timestamp::now().as_second();
             self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s).await?;
         }
-        Ok(Some(shown))
+        Ok(Some(presented))
     }
 
     fn is_signed(&self, key: &str, signature: &str, signed: &Signed, request: &Parts) -> bool {
@@ -89,7 +89,7 @@ impl Authenticator {
 }
 
 fn is_digest(key: &str, text: &str, signature: &[u8]) -> bool {
-    // HMAC takes keys of every length.
+    // HMAC accepts keys of any length.
     let Ok(hmac) = Hmac::<Sha512>::new_from_slice(key.as_bytes()) else { return false };
     hmac.chain_update(text).verify_slice(signature).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What an OAuth 1.0a signature is made over (RFC 5849, section 3.4.1).
+//! The signature base string of OAuth 1.0a (RFC 5849, section 3.4.1).
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use axum::http::Method;
 
 use crate::percent;
 
-/// The signature base string of a request to `url`, which is without query, with `query` as it was sent and
-/// the decoded `parameters` of header and form. `None`: the query cannot be decoded.
+/// The base string of a request to `url`, which has no query, with the raw `query` and the decoded `parameters` of header
+/// and form. `None`: the query cannot be decoded.
 pub(super) fn base_string(
     method: &Method,
     url: &str,
@@ -20,14 +20,14 @@ pub(super) fn base_string(
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         encoded.push((percent::encode(&decode_form(name)?), percent::encode(&decode_form(value)?)));
     }
-    // By name and then by value, both encoded, as bytes.
+    // By encoded name and then by encoded value, as bytes.
     encoded.sort_unstable();
     let pairs: Vec<String> = encoded.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let parts = [method.as_str(), url, &pairs.join("&")];
     Some(parts.map(percent::encode).join("&"))
 }
 
-/// A query is encoded as a form is: a `+` is a blank.
+/// A query is encoded like a form, in which `+` is a space.
 fn decode_form(encoded: &str) -> Option<String> {
     let encoded: Cow<'_, str> =
         if encoded.contains('+') { encoded.replace('+', "%20").into() } else { encoded.into() };

@@ -1,4 +1,4 @@
-//! The address under which a client reaches the service, which is part of what it signs.
+//! The URL at which clients reach the service, which they sign with their requests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use axum::http::header::HOST;
 use axum::http::request::Parts;
 use thiserror::Error;
 
-/// Scheme, host, port and perhaps a path before ours: `https://keys.example.com`, without a slash at its end.
+/// Scheme, host, optional port and path prefix, without a slash at the end: `https://keys.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicUrl(String);
 
-/// Why a text is not such an address.
+/// Why a text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a URL such as https://keys.example.com, without query and slash at its end", pushkeys_keys::escape(.0))]
 pub(crate) struct ParsePublicUrlError(String);
@@ -37,22 +37,22 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-/// The URLs, without query, that the client may mean by `request`.
+/// The URLs, without query, that the client may have signed.
 ///
-/// Without a configured address there are two: whether a proxy in front ends TLS cannot be seen from here, and
-/// a signature for one of them is as good a proof as one for the other.
+/// Without a configured URL there are two, since it is not known whether a proxy in front terminates TLS; a signature for
+/// either proves the same.
 pub(super) fn candidates(public_url: Option<&PublicUrl>, request: &Parts) -> Vec<String> {
     let path = request.uri.path();
     if let Some(url) = public_url {
         return vec![format!("{url}{path}")];
     }
     let Some(host) = host(request) else { return Vec::new() };
-    // RFC 5849, section 3.4.1.2: the scheme's own port is left out.
+    // RFC 5849, section 3.4.1.2: the default port of the scheme is left out.
     let [http, https] = [":80", ":443"].map(|port| host.strip_suffix(port).unwrap_or(&host));
     vec![format!("http://{http}{path}"), format!("https://{https}{path}")]
 }
 
-/// HTTP/2 has it in the URL.
+/// The host of the URL (HTTP/2), or of the `Host` header.
 fn host(request: &Parts) -> Option<String> {
     let host = match request.uri.authority() {
         Some(authority) => authority.as_str(),

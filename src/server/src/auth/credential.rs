@@ -1,4 +1,4 @@
-//! What a client shows in its `Authorization` header.
+//! The credential in the `Authorization` header.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -6,10 +6,10 @@ use axum::http::header::AUTHORIZATION;
 use super::error::AuthError;
 use super::oauth::{self, OauthCredential};
 
-/// The longest `Authorization` header that is looked at, in bytes.
+/// The longest `Authorization` header in bytes.
 const AUTHORIZATION_BYTES_MAX: usize = 4096;
 
-/// What a client shows.
+/// A credential as it was sent.
 pub(super) enum Credential<'a> {
     Bearer(&'a str),
     Oauth(OauthCredential),
@@ -18,7 +18,7 @@ pub(super) enum Credential<'a> {
 impl<'a> Credential<'a> {
     pub(super) fn of(headers: &'a HeaderMap) -> Result<Self, AuthError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        // Of two credentials, a proxy may have checked the other one.
+        // With two, a proxy in front could have checked the other.
         let (Some(value), None) = (values.next(), values.next()) else { return Err(AuthError::Unreadable) };
         if value.len() > AUTHORIZATION_BYTES_MAX {
             return Err(AuthError::Unreadable);

@@ -1,4 +1,4 @@
-//! Which host sends a request of the feed.
+//! Authentication of hosts.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -9,52 +9,47 @@ use super::authenticator::Authenticator;
 use super::credential::Credential;
 use crate::secret::TokenDigest;
 use crate::store::{HostCredentialNumber, HostId, HostName, HostUse, StoreError};
-use crate::tls::{CertificateRefusal, ShownCertificate};
+use crate::tls::{CertificateRefusal, PresentedCertificate};
 
 const ADD_HOST: &str = "pushkeys-server host add NAME";
 
-/// Why no host was recognised.
+/// Why a request is not authenticated as a host's.
 #[derive(Debug, Error)]
 pub(crate) enum HostAuthError {
-    /// Neither a token nor a certificate.
     #[error("this needs a host's token or client certificate")]
     Missing(#[source] Hint),
-    /// Nobody's: wrong, revoked, or an account's.
+    /// Wrong or revoked, or an account's.
     #[error("no host has this token")]
     Token(#[source] Hint),
-    /// Expired, of an unknown authority, or not for clients.
     #[error("the client certificate is refused")]
     Certificate(#[from] CertificateRefusal),
-    /// A good certificate that nobody has registered.
-    #[error("no host is known by a client certificate for {names}")]
+    /// A valid certificate for names that are not registered.
+    #[error("no host is identified by a client certificate for {names}")]
     Name {
         names: String,
         #[source]
         hint: Hint,
     },
-    /// It would have to be guessed which host it is.
-    #[error("the client certificate is in the names of two hosts, `{one}` and `{other}`")]
+    #[error("the client certificate is for two hosts, `{one}` and `{other}`")]
     TwoHosts { one: HostName, other: HostName },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A host that was recognised.
+/// An authenticated host.
 pub(crate) struct KnownHost {
-    /// Which host.
     pub(crate) host: HostId,
-    /// By what.
     pub(crate) credential: HostCredentialNumber,
-    /// The same, where it is a certificate: it ends by itself.
-    pub(crate) certificate: Option<ShownCertificate>,
+    /// The certificate, if that is the credential, since it can expire.
+    pub(crate) certificate: Option<PresentedCertificate>,
 }
 
 impl Authenticator {
-    /// The host whose token is in `headers` or, where they hold no credential at all, in whose name `certificate` is.
+    /// The host whose token is in `headers`, or without an `Authorization` header the host that `certificate` is for.
     pub(crate) async fn host(
         &self,
         headers: &HeaderMap,
-        certificate: Option<&ShownCertificate>,
+        certificate: Option<&PresentedCertificate>,
     ) -> Result<KnownHost, HostAuthError> {
         if !headers.contains_key(AUTHORIZATION) {
             let certificate = certificate.ok_or_else(|| HostAuthError::Missing(Hint::new(ADD_HOST)))?;
@@ -63,17 +58,20 @@ impl Authenticator {
         }
         let unknown = || HostAuthError::Token(Hint::new(ADD_HOST));
         let Ok(Credential::Bearer(token)) = Credential::of(headers) else { return Err(unknown()) };
-        let known = self.store.use_of_host_token(TokenDigest::of(token)).await?;
+        let known = self.store.host_by_token(TokenDigest::of(token)).await?;
         let HostUse { host, credential } = known.ok_or_else(unknown)?;
         Ok(KnownHost { host, credential, certificate: None })
     }
 
-    async fn host_of_certificate(&self, certificate: &ShownCertificate) -> Result<HostUse, HostAuthError> {
+    async fn host_of_certificate(
+        &self,
+        certificate: &PresentedCertificate,
+    ) -> Result<HostUse, HostAuthError> {
         let names = certificate.names()?;
         let mut known: Option<(HostName, HostUse)> = None;
-        // What is no host's name, such as one with a wildcard, is nobody's.
+        // Names that cannot be a host's, such as wildcards, are ignored.
         for name in names.iter().filter_map(|name| name.parse::<HostName>().ok()) {
-            let Some(found) = self.store.use_of_host_certificate(&name).await? else { continue };
+            let Some(found) = self.store.host_by_certificate(&name).await? else { continue };
             match known {
                 Some((one, of_one)) if of_one.host != found.host => {
                     return Err(HostAuthError::TwoHosts { one, other: name });

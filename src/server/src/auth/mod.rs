@@ -1,7 +1,7 @@
-//! Who sends a request: from the `Authorization` header to an account or a host.
+//! Authentication: from a credential to an account or a host.
 //!
-//! The credentials of the two are looked up in different tables: an account's never opens the feed, a
-//! host's never opens the API, and a certificate is never an account. What a client sent is neither logged nor repeated.
+//! Credentials of accounts and hosts are looked up in different tables: an account's is never good for the feed, a host's
+//! never for the API, and a certificate never identifies an account. Credentials are neither logged nor repeated.
 
 mod authenticator;
 mod base_string;

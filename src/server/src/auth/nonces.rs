@@ -1,9 +1,8 @@
-//! Signed requests that were served, so that each is served once.
+//! Nonces of signed requests, so that each request is served once.
 //!
-//! Where several replicas serve, all of them have to know: what was seen is in the database. A service on SQLite is
-//! alone and keeps it in memory, where it costs no write. There it is forgotten when the process ends: for the few
-//! minutes that a timestamp is good, somebody who reads the traffic could then repeat a request. TLS keeps him
-//! from reading it.
+//! Replicas share them in the database. A service on SQLite has no replicas and keeps them in memory, which costs no write.
+//! They are lost when the process ends, so for the few minutes that a timestamp is valid, an attacker who can read the
+//! traffic could replay a request; TLS prevents the reading.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,26 +13,24 @@ use sha2::{Digest as _, Sha256};
 use super::error::{AuthError, CLOCK_SKEW_S_MAX};
 use crate::store::Store;
 
-/// The most requests that are remembered at once, of some 50 bytes each.
+/// The most nonces in memory, of some 50 bytes each.
 const NONCES_MAX: usize = 262_144;
 
 /// How often old rows are dropped from the database, in seconds.
 const DROP_INTERVAL_S: i64 = 60;
 
-/// Timestamps with digests of token and nonce: those that can no longer be repeated are all at the beginning.
-type Seen = BTreeSet<(i64, [u8; 32])>;
+/// Timestamps with digests of token and nonce, so that expired ones are all at the beginning.
+type SeenNonces = BTreeSet<(i64, [u8; 32])>;
 
-/// The signed requests of the last minutes.
+/// The nonces of the last minutes.
 #[derive(Clone)]
 pub(super) enum Nonces {
-    /// Of this process.
     Own(OwnNonces),
-    /// Of all replicas.
     Shared(SharedNonces),
 }
 
 impl Nonces {
-    /// Those that a service on `store` has to know.
+    /// In memory or in the database, as `store` requires.
     pub(super) fn of(store: &Store) -> Self {
         if store.has_replicas() {
             Self::Shared(SharedNonces { store: store.clone(), dropped_at_s: Arc::default() })
@@ -42,7 +39,7 @@ impl Nonces {
         }
     }
 
-    /// Takes note of a request that was signed with `nonce` for `token` at `timestamp_s`; it is `now_s`.
+    /// Uses `nonce` of a request signed for `token` at `timestamp_s`, or refuses it; the time is `now_s`.
     pub(super) async fn use_once(
         &self,
         token: &str,
@@ -67,7 +64,7 @@ fn digest(token: &str, nonce: &str) -> [u8; 32] {
     Sha256::new().chain_update(token).chain_update([0]).chain_update(nonce).finalize().into()
 }
 
-/// In the database. How many there are is bounded by how often accounts may ask.
+/// In the database. The rate limits of accounts bound their number.
 #[derive(Clone)]
 pub(super) struct SharedNonces {
     store: Store,
@@ -78,23 +75,23 @@ impl SharedNonces {
     async fn use_once(&self, digest: [u8; 32], timestamp_s: i64, now_s: i64) -> Result<(), AuthError> {
         if self.dropped_at_s.load(Ordering::Relaxed) + DROP_INTERVAL_S <= now_s {
             self.dropped_at_s.store(now_s, Ordering::Relaxed);
-            // Twice as far back as is looked: the clocks of replicas differ.
-            self.store.drop_nonces(now_s - 2 * CLOCK_SKEW_S_MAX).await?;
+            // Twice the tolerance, since the clocks of replicas differ.
+            self.store.remove_nonces(now_s - 2 * CLOCK_SKEW_S_MAX).await?;
         }
-        if self.store.use_nonce(timestamp_s, &digest).await? { Ok(()) } else { Err(AuthError::Replayed) }
+        if self.store.add_nonce(timestamp_s, &digest).await? { Ok(()) } else { Err(AuthError::Replayed) }
     }
 }
 
 /// In memory.
 #[derive(Clone, Default)]
-pub(super) struct OwnNonces(Arc<Mutex<Seen>>);
+pub(super) struct OwnNonces(Arc<Mutex<SeenNonces>>);
 
 impl OwnNonces {
     fn use_once(&self, digest: [u8; 32], timestamp_s: i64, now_s: i64) -> Result<(), AuthError> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = seen.split_off(&(now_s - CLOCK_SKEW_S_MAX, [0; 32]));
         if seen.len() >= NONCES_MAX {
-            // To forget one that is still good would let it be repeated.
+            // A forgotten nonce that is still valid could be replayed.
             return Err(AuthError::TooManySigned);
         }
         if seen.insert((timestamp_s, digest)) { Ok(()) } else { Err(AuthError::Replayed) }
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_is_good_for_five_minutes_around_now() {
+    fn a_timestamp_is_valid_for_five_minutes_around_now() {
         let check = |age_s: i64, is_good: bool| {
             assert_eq!(check_clock(NOW_S - age_s, NOW_S).is_ok(), is_good, "{age_s}");
         };
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_no_longer_be_repeated_is_forgotten_and_nothing_else() {
+    fn only_expired_nonces_are_forgotten() {
         let nonces = OwnNonces::default();
         nonces.use_once(digest("t", "old"), NOW_S, NOW_S).unwrap();
         nonces.use_once(digest("t", "ahead"), NOW_S + 300, NOW_S).unwrap();
@@ -148,7 +145,7 @@ mod tests {
         for number in 0..NONCES_MAX {
             use_at(&number.to_string(), NOW_S).unwrap();
         }
-        assert!(matches!(use_at("one more", NOW_S), Err(AuthError::TooManySigned)));
-        assert!(use_at("one more", NOW_S + 301).is_ok());
+        assert!(matches!(use_at("another", NOW_S), Err(AuthError::TooManySigned)));
+        assert!(use_at("another", NOW_S + 301).is_ok());
     }
 }

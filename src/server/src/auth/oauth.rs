@@ -1,30 +1,29 @@
 //! OAuth 1.0a credentials (RFC 5849, section 3.5.1), signed with PLAINTEXT or HMAC-SHA512.
 //!
-//! Known clients send PLAINTEXT in two forms: the consumer key, the token and the signature alone, or with
-//! method, nonce, timestamp and version as the standard asks. PLAINTEXT has no use for a nonce.
+//! Known clients send PLAINTEXT in two forms: with consumer key, token and signature only, or with method, nonce,
+//! timestamp and version as well. PLAINTEXT does not need a nonce.
 
 use serde::Deserialize;
 
 use super::error::AuthError;
 use crate::percent;
 
-/// The most parameters that a header may hold; the standard knows nine.
+/// The most parameters of a header; the standard has nine.
 const PARAMETERS_MAX: usize = 16;
 /// The longest nonce in bytes: known clients send 32.
 const NONCE_BYTES_MAX: usize = 256;
 
-/// A program that speaks OAuth 1.0a for accounts.
+/// A program that uses OAuth 1.0a for accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Consumer {
-    /// Its public name.
     pub(crate) key: String,
-    /// Its own half of the signature.
+    /// Its part of the signing key.
     pub(crate) secret: String,
 }
 
 impl Consumer {
-    /// Clever Cloud's CLI, whose consumer secret is published in its source and protects nothing.
+    /// Clever Cloud's CLI, whose consumer secret is published in its source.
     pub(crate) fn clever_tools() -> Self {
         Self { key: "T5nFjKeHH4AIlEveuGhB5S3xg8T19e".into(), secret: "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT".into() }
     }
@@ -32,24 +31,24 @@ impl Consumer {
 
 /// A credential as it was sent, decoded.
 ///
-/// Deliberately without `Debug`: a PLAINTEXT signature is made of secrets.
+/// Deliberately without `Debug`, since a PLAINTEXT signature consists of secrets.
 pub(super) struct OauthCredential {
     pub(super) consumer_key: String,
     pub(super) token: String,
-    /// `<consumer secret>&<token secret>`, or the Base64 of what was made with it.
+    /// `<consumer secret>&<token secret>`, or the base64 of an HMAC with that key.
     pub(super) signature: String,
     pub(super) method: SignatureMethod,
 }
 
-/// How the signature shows that the client knows the secrets.
+/// A signature method.
 pub(super) enum SignatureMethod {
-    /// It is the secrets.
+    /// The signature is the secrets.
     Plaintext,
-    /// It is a keyed digest of the request.
+    /// The signature is an HMAC of the request.
     HmacSha512(Signed),
 }
 
-/// What only a signature over the request has.
+/// The parts of a credential that signs the request.
 pub(super) struct Signed {
     /// Seconds since 1970.
     pub(super) timestamp_s: i64,
@@ -58,7 +57,7 @@ pub(super) struct Signed {
     pub(super) parameters: Vec<(String, String)>,
 }
 
-/// Reads what follows `OAuth ` in the header.
+/// Parses the part after `OAuth ` in the header.
 pub(super) fn parse(parameters: &str) -> Result<OauthCredential, AuthError> {
     let mut sent = Sent::default();
     for (at, parameter) in parameters.split(',').enumerate() {
@@ -101,7 +100,7 @@ impl Sent {
         if name != "oauth_signature" {
             self.signed.push((name.to_owned(), value.clone()));
         }
-        // Of two values, a proxy may have read the other one.
+        // With two values, a proxy in front could have read the other.
         match field.replace(value) {
             None => Ok(()),
             Some(_) => Err(AuthError::Unreadable),

@@ -14,33 +14,33 @@ use crate::config::Config;
 use crate::password::{PASSWORD_BYTES_MAX, Password, Passwords};
 use crate::store::{Account, Actor, Email, Store};
 
-/// Accounts that are read at once.
+/// Accounts per read.
 const PAGE: u32 = 1_000;
-/// More than any password with its end of line, so that one that is too long is refused and not cut.
+/// Longer than any password, so that one that is too long is refused and not truncated.
 const LINE_BYTES_MAX: u64 = 2 * PASSWORD_BYTES_MAX as u64;
 
 #[derive(Subcommand)]
-pub(super) enum Command {
+pub(super) enum AccountCommand {
     /// Add an account and print its id
     Add {
-        /// What the account goes by; no two share a name
+        /// Its name, which must be unique
         #[arg(value_parser = AccountName::parse)]
         name: AccountName,
-        /// Its mail address
+        /// Its e-mail address
         #[arg(long)]
         email: Option<Email>,
-        /// Its id: 1 to 64 of a-z, 0-9, `_` and `-`; a new random one without this
+        /// Its id: 1 to 64 of a-z, 0-9, `_` and `-`; random by default
         #[arg(long)]
         id: Option<AccountId>,
     },
-    /// Set the password by which its owner signs in to the console, read from standard input; ends its sessions
+    /// Set its password for the console, read from standard input, and end its sessions
     Password {
         /// Its id or its name
         account: String,
     },
     /// List all accounts
     List,
-    /// Remove an account with its tokens and keys: every host refuses them within moments
+    /// Remove an account with its tokens and keys; hosts refuse the keys within seconds
     Remove {
         /// Its id or its name
         account: String,
@@ -48,7 +48,7 @@ pub(super) enum Command {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ListedAccount {
     id: String,
     name: String,
     email: Option<String>,
@@ -56,16 +56,16 @@ struct Row {
     created_at: String,
 }
 
-pub(super) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<Answer> {
+pub(super) async fn run(config: &Config, command: AccountCommand, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     match command {
-        Command::Add { name, email, id } => {
+        AccountCommand::Add { name, email, id } => {
             let id = store.add_account(&name, email.as_ref(), id).await?.to_string();
             output.answer(&serde_json::json!({ "id": id, "name": name.as_str() }), &id)?;
         }
-        Command::Password { account } => set_password(&store, &account, output).await?,
-        Command::List => list(&store, output).await?,
-        Command::Remove { account } => {
+        AccountCommand::Password { account } => set_password(&store, &account, output).await?,
+        AccountCommand::List => list(&store, output).await?,
+        AccountCommand::Remove { account } => {
             let account = find_account(&store, &account).await?;
             let removed = store.remove_account(&account.id).await?;
             let count = removed.map_or(0, |changes| changes.len());
@@ -77,13 +77,13 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
     Ok(Answer::Yes)
 }
 
-/// On a terminal it is asked for, and what is typed is not shown.
+/// On a terminal it prompts for the password and does not echo it.
 async fn set_password(store: &Store, account: &str, output: Output) -> anyhow::Result<()> {
     let account = find_account(store, account).await?;
     let password = Password::new(read_password()?)?;
     let hash = Passwords::default().hash(password).await?;
     let set = store.set_password(&account.id, &hash, None, &Actor::operator()).await?;
-    anyhow::ensure!(set, "the account was removed meanwhile");
+    anyhow::ensure!(set, "the account was removed in the meantime");
     let text = format!("set the password of {}", account.id);
     output.answer(&serde_json::json!({ "id": account.id.as_str() }), &text)
 }
@@ -95,7 +95,7 @@ fn read_password() -> anyhow::Result<String> {
         eprint!("Password: ");
     }
     let mut line = String::new();
-    let without_echo = if is_terminal { Some(Quiet::begin()?) } else { None };
+    let without_echo = if is_terminal { Some(EchoOff::begin()?) } else { None };
     let read = stdin.lock().take(LINE_BYTES_MAX).read_line(&mut line);
     if without_echo.is_some() {
         eprintln!();
@@ -105,10 +105,10 @@ fn read_password() -> anyhow::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// A terminal that does not show what is typed, for as long as this lives.
-struct Quiet(Termios);
+/// Turns off the terminal's echo until it is dropped.
+struct EchoOff(Termios);
 
-impl Quiet {
+impl EchoOff {
     fn begin() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut quiet = before.clone();
@@ -118,15 +118,15 @@ impl Quiet {
     }
 }
 
-impl Drop for Quiet {
+impl Drop for EchoOff {
     fn drop(&mut self) {
-        // The terminal may be gone, and then shows nothing either.
+        // Fails only if the terminal is gone.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
 
 async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<ListedAccount> = Vec::new();
     loop {
         let after = rows.last().map_or("", |row| row.name.as_str());
         let page = store.accounts(after, PAGE).await?;
@@ -147,8 +147,8 @@ async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
     })
 }
 
-fn row(account: &Account) -> Row {
-    Row {
+fn row(account: &Account) -> ListedAccount {
+    ListedAccount {
         id: account.id.to_string(),
         name: account.name.to_string(),
         email: account.email.as_ref().map(Email::to_string),

@@ -1,4 +1,4 @@
-//! `backup`, and `new-epoch` for what was restored without it.
+//! `backup` and `new-epoch`.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,25 @@ use crate::config::Config;
 
 #[derive(Args)]
 #[command(after_help = "\
-The copy is consistent and for its owner alone. To restore it, stop the service and its socket, which would start it \
-again, put a copy of FILE in the place of the database, remove the files beside it whose names end in -wal and -shm, and \
-start both: the service notices, and every host takes a snapshot. What was changed since the copy is gone. For example:
+The copy is consistent and readable by its owner only. To restore it, stop the service and its socket, which would \
+start it again, replace the database with a copy of FILE, remove the -wal and -shm files beside it, and start both. The \
+service detects the restore, and every host takes a snapshot. Changes made after the backup are lost. For example:
   systemctl stop pushkeys-server.socket pushkeys-server.service
   cd /var/lib/pushkeys-server && rm -f pushkeys.db-wal pushkeys.db-shm
   runuser -u pushkeys-server -- cp FILE pushkeys.db
   systemctl start pushkeys-server.socket pushkeys-server.service
 
-The service's secret file is not in the copy, and is needed with it.")]
-pub(super) struct Arguments {
-    /// Where the copy goes; must not exist
+The service's secret file is not in the copy: back it up separately.")]
+pub(super) struct BackupArguments {
+    /// The file to create; must not exist
     file: PathBuf,
 }
 
-pub(super) async fn run(config: &Config, arguments: &Arguments, output: Output) -> anyhow::Result<Answer> {
+pub(super) async fn run(
+    config: &Config,
+    arguments: &BackupArguments,
+    output: Output,
+) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     store.database().back_up(&config.database, &arguments.file).await?;
     store.close().await;

@@ -12,7 +12,7 @@ use crate::secret::{SecretFileError, ServiceSecret};
 use crate::store::{OpenStoreError, Store};
 use crate::tls;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 struct Finding {
     what: &'static str,
@@ -41,8 +41,8 @@ impl Finding {
 
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
     let mut findings = vec![
-        // It was loaded before this command began.
-        Finding::good("configuration", "can be used"),
+        // It was loaded before this command started.
+        Finding::good("configuration", "is valid"),
         listen(config),
         policy(config),
         secret(config),
@@ -63,32 +63,32 @@ fn listen(config: &Config) -> Finding {
         return Finding::bad("listen", &error);
     }
     match config.tls.as_ref().map(tls::check) {
-        None => Finding::good("listen", "speaks plain HTTP"),
-        Some(Ok(())) => Finding::good("listen", "speaks TLS, and its files can be used"),
+        None => Finding::good("listen", "uses plain HTTP"),
+        Some(Ok(())) => Finding::good("listen", "uses TLS, and its files are valid"),
         Some(Err(error)) => Finding::bad("listen", &error),
     }
 }
 
 fn policy(config: &Config) -> Finding {
     match config.policy() {
-        Ok(_) => Finding::good("key policy", "can be used"),
+        Ok(_) => Finding::good("key policy", "is valid"),
         Err(error) => Finding::bad("key policy", &error),
     }
 }
 
 fn secret(config: &Config) -> Finding {
     match ServiceSecret::load(&config.secret_file) {
-        Ok(_) => Finding::good("secret file", "can be used"),
+        Ok(_) => Finding::good("secret file", "is valid"),
         Err(SecretFileError::Missing(_)) => {
-            Finding::good("secret file", "does not exist yet: `serve` makes it")
+            Finding::good("secret file", "does not exist yet: `serve` creates it")
         }
         Err(error) => Finding::bad("secret file", &error),
     }
 }
 
-async fn mail_server(settings: &mail::Settings) -> Finding {
+async fn mail_server(settings: &mail::SmtpSettings) -> Finding {
     match mail::check(settings).await {
-        Ok(()) => Finding::good("mail server", "takes mail from us"),
+        Ok(()) => Finding::good("mail server", "accepts the connection"),
         Err(error) => Finding::bad("mail server", &error),
     }
 }
@@ -97,14 +97,14 @@ async fn database(config: &Config) -> Finding {
     let store = match Store::open(&config.database, Open::Examine, config.store_limits()).await {
         Ok(store) => store,
         Err(OpenStoreError::Database(OpenError::Missing(_))) => {
-            return Finding::good("database", "does not exist yet: `serve` makes it");
+            return Finding::good("database", "does not exist yet: `serve` creates it");
         }
         Err(error) => return Finding::bad("database", &error),
     };
     let checked = store.check().await;
     store.close().await;
     match checked {
-        Ok(damage) if damage == "ok" => Finding::good("database", "is whole, and its schema is up to date"),
+        Ok(damage) if damage == "ok" => Finding::good("database", "is intact, and its schema is up to date"),
         Ok(damage) => Finding::of("database", false, ErrorReport::of_message(&damage)),
         Err(error) => Finding::bad("database", &error),
     }

@@ -1,4 +1,4 @@
-//! `hosts`: which host has applied what.
+//! `hosts`: what each host has applied.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,26 +9,26 @@ use crate::config::Config;
 use crate::store::Propagation;
 
 #[derive(Serialize)]
-struct Row {
+struct HostState {
     host: String,
     connected: bool,
     applied: Option<u64>,
-    /// Changes that the host has not applied; absent where it has never said, or follows another life of the database.
+    /// Changes that the host has not applied; absent if it has sent no acknowledgement of this epoch.
     lag: Option<u64>,
     seen_at: Option<String>,
 }
 
-/// Lists every host, and on how many of them the last change is in force.
+/// Lists every host, and the number on which the last change is live.
 pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     let (acknowledgements, head, now) =
         (store.acknowledgements().await?, store.feed_state().await?.head, Timestamp::now());
     let Propagation { applied, of } = Propagation::of(&acknowledgements, &head, now);
-    let rows: Vec<Row> = acknowledgements
+    let rows: Vec<HostState> = acknowledgements
         .into_iter()
         .map(|host| {
             let here = host.applied.as_ref().filter(|at| at.epoch == head.epoch);
-            Row {
+            HostState {
                 connected: host.is_connected(now),
                 applied: host.applied.as_ref().map(|at| at.sequence),
                 lag: here.map(|at| head.sequence.saturating_sub(at.sequence)),

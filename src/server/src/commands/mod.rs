@@ -1,7 +1,7 @@
-//! The command line: one module per command, and what they share.
+//! The command line: one module per command, and shared code.
 //!
-//! Commands work on the database directly, also while the service runs: it notices within a tenth of a
-//! second what they changed.
+//! Commands change the database directly, also while the service runs: it notices their changes within a tenth of a
+//! second.
 
 mod account;
 mod backup;
@@ -28,14 +28,18 @@ use crate::config::Config;
 
 const DEFAULT_CONFIG: &str = "/etc/pushkeys/server.toml";
 
-/// The key service of pushkeys: accounts register SSH keys, push hosts follow them.
+/// The key service of pushkeys: accounts register SSH keys, and push hosts keep copies of them.
 #[derive(Parser)]
-#[command(name = "pushkeys-server", version, after_help = "Exit status: 0 yes, 1 no, 2 misuse.")]
+#[command(
+    name = "pushkeys-server",
+    version,
+    after_help = "Exit status: 0 success, 1 failure, 2 wrong usage."
+)]
 struct Arguments {
     /// The configuration file
     #[arg(long, global = true, env = "PUSHKEYS_SERVER_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -46,32 +50,32 @@ struct Arguments {
 enum Command {
     /// Serve the key API and the host feed until SIGTERM
     Serve,
-    /// Check the configuration, the files it names and the database, and change nothing
+    /// Check the configuration, its files and the database, without changing anything
     Check,
     /// Add, list and remove accounts
     #[command(subcommand)]
-    Account(account::Command),
+    Account(account::AccountCommand),
     /// Add, list and revoke the tokens of an account
     #[command(subcommand)]
-    Token(token::Command),
+    Token(token::TokenCommand),
     /// Add, list and revoke push hosts
     #[command(subcommand)]
-    Host(host::Command),
-    /// List what push hosts have revoked by themselves, and decide about it
+    Host(host::HostCommand),
+    /// List, confirm and dismiss revocations that were made on push hosts
     #[command(subcommand)]
-    Revocation(revocation::Command),
-    /// List the hosts, and what each of them has applied
+    Revocation(revocation::RevocationCommand),
+    /// List the hosts and what each has applied
     #[command(after_help = "Example:\n  pushkeys-server hosts --json | jq -r 'select(.lag > 0) | .host'")]
     Hosts,
-    /// Register many keys at once, for accounts that move in
-    Import(import::Arguments),
-    /// Copy the database, also while it is served
-    Backup(backup::Arguments),
-    /// Make every host take a snapshot, after the database was put back to an older state
+    /// Import keys of many accounts
+    Import(import::ImportArguments),
+    /// Copy the database, also while the service runs
+    Backup(backup::BackupArguments),
+    /// Make every host take a snapshot, after the database was restored to an older state
     NewEpoch,
-    /// Move everything from SQLite to an empty PostgreSQL database
-    Migrate(migrate::Arguments),
-    /// Write the manual pages and shell completions below a prefix such as /usr, for packages
+    /// Copy everything from SQLite to an empty PostgreSQL database
+    Migrate(migrate::MigrateArguments),
+    /// Write the manual pages and shell completions below a prefix such as /usr, for packaging
     #[command(hide = true)]
     Manual {
         /// The prefix
@@ -112,7 +116,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
             Command::NewEpoch => backup::begin_epoch(&config, output).await,
             Command::Migrate(arguments) => migrate::run(&config, &arguments, output).await,
-            // Done above, since it needs no configuration.
+            // Handled above, since it needs no configuration.
             Command::Manual { .. } => Ok(Answer::Yes),
         }
     })

@@ -1,4 +1,4 @@
-//! What commands print: tables and sentences for people, JSON for programs.
+//! Output of commands: tables and text, or JSON with `--json`.
 
 use std::io::{self, Write as _};
 
@@ -16,12 +16,12 @@ impl Output {
         Self { json }
     }
 
-    /// One answer: `value` for programs, `text` for people.
+    /// Prints one result: `value` with `--json`, otherwise `text`.
     pub(super) fn answer(self, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { print(&serde_json::to_string(value)?) } else { print(text) }
     }
 
-    /// A list: one JSON object a line for programs, a table for people.
+    /// Prints a list: one JSON object per line with `--json`, otherwise a table.
     pub(super) fn list<T: Serialize>(
         self,
         items: &[T],
@@ -40,7 +40,7 @@ impl Output {
     }
 }
 
-/// Whoever reads us may have read enough: a closed pipe is no failure.
+/// A closed pipe is not a failure: the reader may have read enough.
 fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

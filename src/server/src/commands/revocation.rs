@@ -10,15 +10,15 @@ use crate::config::Config;
 use crate::store::{ReportedRevocation, Store};
 
 #[derive(Subcommand)]
-pub(super) enum Command {
-    /// List what push hosts have revoked by themselves, with `pushkeys revoke`
+pub(super) enum RevocationCommand {
+    /// List revocations that were made on push hosts with `pushkeys revoke`
     List,
-    /// Remove it everywhere: the key, or all keys of the account, can never be registered again
+    /// Remove the key, or all keys of the account, everywhere; they can never be registered again
     Confirm {
         /// Its id in the list
         id: String,
     },
-    /// Keep it: it stays revoked on that host alone, until its sysadmin takes it back
+    /// Keep the key or account; it stays revoked on that host until its operator undoes it
     Dismiss {
         /// Its id in the list
         id: String,
@@ -26,7 +26,7 @@ pub(super) enum Command {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ListedRevocation {
     id: String,
     host: String,
     fingerprint: Option<String>,
@@ -35,11 +35,15 @@ struct Row {
     dismissed_at: Option<String>,
 }
 
-pub(super) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<Answer> {
+pub(super) async fn run(
+    config: &Config,
+    command: RevocationCommand,
+    output: Output,
+) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     match command {
-        Command::List => list(&store, output).await?,
-        Command::Confirm { id } => {
+        RevocationCommand::List => list(&store, output).await?,
+        RevocationCommand::Confirm { id } => {
             let Some(changes) = store.confirm_revocation(&id).await? else {
                 return Err(no_such(&id).into());
             };
@@ -47,11 +51,14 @@ pub(super) async fn run(config: &Config, command: Command, output: Output) -> an
             let value = serde_json::json!({ "id": id, "removed": removed });
             output.answer(&value, &format!("removed {} keys from every host", removed.len()))?;
         }
-        Command::Dismiss { id } => {
+        RevocationCommand::Dismiss { id } => {
             if !store.dismiss_revocation(&id).await? {
                 return Err(no_such(&id).into());
             }
-            output.answer(&serde_json::json!({ "id": id }), &format!("kept what `{id}` is about"))?;
+            output.answer(
+                &serde_json::json!({ "id": id }),
+                &format!("dismissed `{id}`: it stays revoked on that host only"),
+            )?;
         }
     }
     store.close().await;
@@ -63,7 +70,7 @@ fn no_such(id: &str) -> Hinted {
 }
 
 async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
-    let rows: Vec<Row> = store.reported_revocations().await?.into_iter().map(row).collect();
+    let rows: Vec<ListedRevocation> = store.host_revocations().await?.into_iter().map(row).collect();
     output.list(&rows, &["ID", "HOST", "KEY", "ACCOUNT", "SINCE", "KEPT SINCE"], |row| {
         let or =
             |value: &Option<String>, otherwise: &str| value.clone().unwrap_or_else(|| otherwise.to_owned());
@@ -78,8 +85,8 @@ async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
     })
 }
 
-fn row(revocation: ReportedRevocation) -> Row {
-    Row {
+fn row(revocation: ReportedRevocation) -> ListedRevocation {
+    ListedRevocation {
         id: revocation.id,
         host: revocation.host,
         fingerprint: revocation.fingerprint.map(|fingerprint| fingerprint.to_string()),

@@ -16,10 +16,10 @@ use super::shared::{Answer, open_store};
 use crate::api::{self, Api};
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::console::{self, Console, Elsewhere};
+use crate::console::{self, Console, ExternalServices};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
-use crate::listen::{self, Door};
+use crate::listen::{self, HttpServer};
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
 use crate::oidc::Oidc;
@@ -33,11 +33,11 @@ use crate::tls::{self, Tls};
 const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 /// Whoever waits for the address may read it.
 const ADDRESS_FILE_MODE: u32 = 0o644;
-/// Signs of life in the time after which systemd restarts the service: two may be late.
+/// Watchdog notifications per watchdog interval of systemd: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
-/// How long a batch of old keys waits for the one before it.
+/// The pause between two batches of [`fill_key_facts`].
 const FACTS_PAUSE: Duration = Duration::from_millis(20);
-/// How often it is written what hosts have applied.
+/// How often acknowledgements of hosts are written to the database.
 const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
@@ -62,9 +62,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let metrics = Metrics::new(store.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), stopping.clone());
     let limits = Limits::new(config.account_rate, config.address_rate, &config.trusted_proxies);
-    let elsewhere = Elsewhere { github: github.clone(), oidc };
+    let external = ExternalServices { github: github.clone(), oidc };
     let console =
-        Console::new(config.console.clone(), store.clone(), policy.clone(), limits.clone(), elsewhere);
+        Console::new(config.console.clone(), store.clone(), policy.clone(), limits.clone(), external);
     let api = Api {
         store: store.clone(),
         authenticator,
@@ -84,18 +84,18 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
     announce(config, address)?;
-    listen::serve(listener, Door { router, tls, metrics, stopping }).await;
+    listen::serve(listener, HttpServer { router, tls, metrics, stopping }).await;
     if let Some(sending) = sending {
         sending.await?;
     }
-    // A task that has ended has no more to say than that.
+    // The task returns nothing.
     let _ = acknowledgements.await;
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
 }
 
-/// Writes what hosts say until `stopping`, and what they said last.
+/// Writes the acknowledgements of hosts until `stopping`, and then the last ones.
 async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
     let mut has_failed = false;
     while stopping.run_until_cancelled(tokio::time::sleep(ACKNOWLEDGEMENTS_INTERVAL)).await.is_some() {
@@ -114,7 +114,7 @@ async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
     }
 }
 
-/// Fills in what the key page shows of keys that were stored by an older version, beside all else that is served.
+/// Fills in type and size of keys that an older version stored, while the service runs.
 async fn fill_key_facts(store: Store, policy: Arc<Policy>, stopping: CancellationToken) {
     let filling = async {
         let mut filled = 0;
@@ -123,16 +123,19 @@ async fn fill_key_facts(store: Store, policy: Arc<Policy>, stopping: Cancellatio
                 Ok(0) => return filled,
                 Ok(count) => filled += count,
                 Err(error) => {
-                    tracing::warn!("the next start goes on: {}", ErrorReport::of(&error));
+                    tracing::warn!(
+                        "type and size of old keys are filled in after the next start: {}",
+                        ErrorReport::of(&error)
+                    );
                     return filled;
                 }
             }
-            // Others write in between.
+            // Lets other writers in.
             tokio::time::sleep(FACTS_PAUSE).await;
         }
     };
     if let Some(filled @ 1..) = stopping.run_until_cancelled(filling).await {
-        tracing::info!(keys = filled, "type and size of {filled} keys are stored now");
+        tracing::info!(keys = filled, "stored type and size of {filled} old keys");
     }
 }
 
@@ -150,25 +153,25 @@ async fn serve_metrics(config: &Config, metrics: Metrics, hub: Hub) -> anyhow::R
     Ok(())
 }
 
-/// Reads the files of `[tls]`, and from then on whenever they change or SIGHUP asks for it.
+/// Reads the files of `[tls]`, and again whenever they change or SIGHUP arrives.
 fn start_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
-    let (tls, keeper) = config.tls.as_ref().map(Tls::start).transpose()?.unzip();
+    let (tls, reloader) = config.tls.as_ref().map(Tls::start).transpose()?.unzip();
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
-        let mut keeper = keeper;
+        let mut reloader = reloader;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
-                    // Without TLS files there is nothing to read anew; without a handler the signal would end the service.
+                    // Handled also without TLS files, since the signal would otherwise end the service.
                     service_manager::reloading();
-                    if let Some(keeper) = &mut keeper {
-                        keeper.reload();
+                    if let Some(reloader) = &mut reloader {
+                        reloader.reload();
                     }
                     service_manager::ready();
                 }
-                () = tokio::time::sleep(tls::LOOK_INTERVAL), if keeper.is_some() => {
-                    if let Some(keeper) = &mut keeper {
-                        keeper.look();
+                () = tokio::time::sleep(tls::POLL_INTERVAL), if reloader.is_some() => {
+                    if let Some(reloader) = &mut reloader {
+                        reloader.poll();
                     }
                 }
             }
@@ -211,8 +214,8 @@ fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says again and again that the workers still take turns. It does not ask the database: when that is away, a restart
-/// cures nothing and would end every host's stream.
+/// Notifies systemd's watchdog while the runtime schedules tasks. It does not check the database: a restart would not
+/// bring it back, and would end every host's stream.
 async fn feed_watchdog(interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     loop {

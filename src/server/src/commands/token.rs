@@ -11,8 +11,8 @@ use crate::secret::{self, ServiceSecret, Token};
 use crate::store::{Actor, NewToken, Store};
 
 #[derive(Subcommand)]
-pub(super) enum Command {
-    /// Add a credential and print it: this is the only time it is shown
+pub(super) enum TokenCommand {
+    /// Add a token and print it; it is shown only once
     #[command(after_help = "\
 The bearer token is for curl and API clients:
     curl -H 'Authorization: Bearer TOKEN' …/v2/self
@@ -21,18 +21,18 @@ The OAuth token and secret are for the clever CLI:
     Add {
         /// Id or name of the account
         account: String,
-        /// What it is for
+        /// A label for it
         #[arg(long, value_parser = Name::parse)]
         label: Option<Name>,
     },
-    /// List the credentials of an account
+    /// List the tokens of an account
     List {
         /// Id or name of the account
         account: String,
     },
-    /// Make a credential worthless from now on
+    /// Revoke a token
     Revoke {
-        /// As `token list` shows it
+        /// Its id, from `token list`
         token_id: String,
     },
 }
@@ -47,18 +47,18 @@ struct Issued<'a> {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ListedToken {
     id: String,
     label: Option<String>,
     created_at: String,
 }
 
-pub(super) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<Answer> {
+pub(super) async fn run(config: &Config, command: TokenCommand, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     match command {
-        Command::Add { account, label } => add(config, &store, &account, label.as_ref(), output).await?,
-        Command::List { account } => list(&store, &account, output).await?,
-        Command::Revoke { token_id } => {
+        TokenCommand::Add { account, label } => add(config, &store, &account, label.as_ref(), output).await?,
+        TokenCommand::List { account } => list(&store, &account, output).await?,
+        TokenCommand::Revoke { token_id } => {
             let shown = pushkeys_keys::escape(&token_id);
             if !store.revoke_token(None, &token_id, &Actor::operator()).await? {
                 let what = format!("there is no token `{token_id}`");
@@ -85,7 +85,7 @@ async fn add(
     let oauth_token = secret::random_id("oauth")?;
     let new = NewToken { id: &id, bearer: bearer.digest(), oauth_token: &oauth_token, expires_at: None };
     let added = store.add_token(&account.id, &new, label, &Actor::operator()).await?;
-    anyhow::ensure!(added, "the account was removed meanwhile");
+    anyhow::ensure!(added, "the account was removed in the meantime");
     let oauth_secret = service_secret.oauth_secret(&oauth_token);
     let issued = Issued {
         id: &id,
@@ -103,11 +103,15 @@ async fn add(
 
 async fn list(store: &Store, account: &str, output: Output) -> anyhow::Result<()> {
     let account = find_account(store, account).await?;
-    let rows: Vec<Row> = store
+    let rows: Vec<ListedToken> = store
         .tokens(&account.id)
         .await?
         .into_iter()
-        .map(|token| Row { id: token.id, label: token.label, created_at: token.created_at.to_string() })
+        .map(|token| ListedToken {
+            id: token.id,
+            label: token.label,
+            created_at: token.created_at.to_string(),
+        })
         .collect();
     output.list(&rows, &["ID", "LABEL", "ADDED"], |row| {
         vec![row.id.clone(), row.label.clone().unwrap_or_default(), row.created_at.clone()]

@@ -14,20 +14,20 @@ pub(crate) enum ConfigError {
     /// The file itself, or one that it names.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not TOML, an unknown key, or a value that cannot be; the parser names line and column.
+    /// Not TOML, an unknown setting, or an invalid value; the parser names line and column.
     #[error("cannot use the configuration `{}`", path.display())]
     Parse { path: PathBuf, source: toml::de::Error },
     /// A value outside its bounds.
-    #[error("cannot use `{setting}` in the configuration `{}`: it is to be {expected}", path.display())]
+    #[error("cannot use `{setting}` in the configuration `{}`: it must be {expected}", path.display())]
     Value { path: PathBuf, setting: &'static str, expected: &'static str },
     /// The operator's list of compromised keys.
     #[error("cannot use the list of compromised keys `{}`", path.display())]
     Compromised { path: PathBuf, source: ParseCompromisedListError },
 }
 
-/// Tokens would cross the network in plain text.
+/// Tokens would be sent over the network in plain text.
 #[derive(Debug, Error)]
-#[error("tokens would cross the network in plain text at `{address}`")]
+#[error("tokens would be sent over the network in plain text at `{address}`")]
 pub(crate) struct ExposedError {
     address: SocketAddr,
     #[source]

@@ -1,4 +1,4 @@
-//! The configuration file. Every setting has a default, and what is not known is refused.
+//! The configuration file. Every setting has a default, and unknown settings are refused.
 
 mod error;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub(crate) use self::error::{ConfigError, ExposedError};
 use crate::auth::{Consumer, PublicUrl};
-use crate::console::ConsoleConfig;
+use crate::console::ConsoleSettings;
 use crate::database::DatabaseUrl;
 use crate::files::read_trusted;
 use crate::origin::Origin;
@@ -36,51 +36,51 @@ const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Where requests are served; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
-    /// A file that is written with the address once it is bound.
+    /// A file to write the bound address to.
     pub(crate) address_file: Option<PathBuf>,
-    /// Where clients reach the service, when it is behind a proxy: OAuth signatures are made over it.
+    /// The URL that clients use, if the service is behind a proxy: OAuth signatures include it.
     #[serde(deserialize_with = "optional")]
     pub(crate) public_url: Option<PublicUrl>,
-    /// Speak TLS where requests are served.
-    pub(crate) tls: Option<tls::Settings>,
-    /// Whose pages may use the API from a browser.
+    /// TLS for the main listener.
+    pub(crate) tls: Option<tls::TlsSettings>,
+    /// The origins whose pages may use the API from a browser (CORS).
     pub(crate) allowed_origins: Vec<Origin>,
-    /// How often one account may use the API.
+    /// The rate limit per account.
     pub(crate) account_rate: Rate,
-    /// How often one address may, or one /64 of IPv6.
+    /// The rate limit per IPv4 address or IPv6 /64.
     pub(crate) address_rate: Rate,
-    /// Proxies that are believed about the address of their peer.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub(crate) trusted_proxies: Vec<IpAddr>,
-    /// Where everything is kept.
+    /// The database.
     #[serde(deserialize_with = "parsed")]
     pub(crate) database: DatabaseUrl,
-    /// The password for a PostgreSQL database, one line; without a file, `PGPASSFILE` counts.
+    /// A file with the password for PostgreSQL, one line; without it, `PGPASSFILE` is used.
     pub(crate) database_password_file: Option<PathBuf>,
-    /// The service's secret; made when it is missing.
+    /// The file with the service secret; created if it is missing.
     pub(crate) secret_file: PathBuf,
-    /// The programs whose OAuth credentials are taken.
+    /// The OAuth consumers whose signatures are accepted.
     #[serde(rename = "consumer")]
     pub(crate) consumers: Vec<Consumer>,
     /// Time between two heartbeats of the feed.
     #[serde(deserialize_with = "duration")]
     pub(crate) heartbeat: Duration,
-    /// The most changes that are kept for hosts to resume from.
+    /// The maximum number of changes kept for hosts to resume from.
     pub(crate) changes_max: u64,
-    /// The most keys that an account may register itself.
+    /// The maximum number of keys that an account may register.
     pub(crate) keys_per_account_max: u64,
-    /// More keys that are known to be compromised: one fingerprint or public key a line.
+    /// Additional compromised keys: one fingerprint or public key per line.
     pub(crate) compromised_keys_file: Option<PathBuf>,
-    /// Where keys can be imported from.
-    pub(crate) github: Option<github::Settings>,
-    /// By whose word people sign in, beside their password.
-    pub(crate) oidc: Option<oidc::Settings>,
-    /// Who takes mails about changes.
-    pub(crate) smtp: Option<mail::Settings>,
-    /// The pages for users.
-    pub(crate) console: ConsoleConfig,
-    /// Where Prometheus reads: a loopback address, or the path of a socket.
+    /// The import of keys from GitHub.
+    pub(crate) github: Option<github::GithubSettings>,
+    /// Sign-in by OpenID Connect, in addition to passwords.
+    pub(crate) oidc: Option<oidc::OidcSettings>,
+    /// The mail server for mails about changes.
+    pub(crate) smtp: Option<mail::SmtpSettings>,
+    /// The web console.
+    pub(crate) console: ConsoleSettings,
+    /// The listener for Prometheus: a loopback address, or the path of a socket.
     pub(crate) metrics: Option<pushkeys_daemon::metrics::Address>,
 }
 
@@ -106,7 +106,7 @@ impl Default for Config {
             github: None,
             oidc: None,
             smtp: None,
-            console: ConsoleConfig::default(),
+            console: ConsoleSettings::default(),
             metrics: None,
         }
     }
@@ -149,7 +149,7 @@ impl Config {
         Ok(Policy::default().thorough().with_compromised(list))
     }
 
-    /// Refuses to serve at `address` where anyone on the network could read the credentials that are sent there.
+    /// Refuses to serve at `address` if credentials would be sent over the network in plain text.
     pub(crate) fn check_exposure(&self, address: SocketAddr) -> Result<(), ExposedError> {
         let is_local = address.ip().to_canonical().is_loopback();
         if self.tls.is_some() || !self.trusted_proxies.is_empty() || is_local {
@@ -169,14 +169,14 @@ impl Config {
         if !self.consumers.iter().all(|consumer| is_token(&consumer.key) && is_token(&consumer.secret)) {
             return Some(("consumer", "made of A-Z, a-z, 0-9, `-`, `.`, `_` and `~`"));
         }
-        let github = self.github.as_ref().and_then(github::Settings::wrong_value);
-        let oidc = || self.oidc.as_ref().and_then(oidc::Settings::wrong_value);
-        let smtp = || self.smtp.as_ref().and_then(mail::Settings::wrong_value);
+        let github = self.github.as_ref().and_then(github::GithubSettings::wrong_value);
+        let oidc = || self.oidc.as_ref().and_then(oidc::OidcSettings::wrong_value);
+        let smtp = || self.smtp.as_ref().and_then(mail::SmtpSettings::wrong_value);
         github.or_else(oidc).or_else(smtp).or_else(|| self.console.wrong_value())
     }
 }
 
-/// `error` without the line of `text` that is wrong, where that line may be a URL with a password.
+/// `error` without the quoted line of `text`, which may be a URL with a password.
 fn shown(mut error: toml::de::Error, text: &str) -> toml::de::Error {
     if error.span().and_then(|span| text.get(span)).is_some_and(|wrong| wrong.contains('@')) {
         error.set_input(None);

@@ -1,4 +1,4 @@
-//! Whole files, right and wrong.
+//! Valid and invalid configuration files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use pushkeys_keys::ErrorReport;
 
-/// Loads `text` from a file with `mode`; gives the error with its causes.
+/// Loads `text` from a file with `mode`; returns the error with its causes.
 fn load(text: &str, mode: u32) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("server.toml");

@@ -1,4 +1,4 @@
-//! Style, script and icon: in the program, and served under names that change with their content.
+//! Style sheet, script and icon, which are part of the program and served under names that contain a digest.
 
 use std::sync::LazyLock;
 
@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 
 use crate::secret::TokenDigest;
 
-/// A browser keeps it: another content has another name.
+/// Browsers may keep them, since other contents have another name.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Characters of the digest in a name.
 const MARK_CHARACTERS: usize = 12;
 
-/// Paths of the files, as pages name them.
+/// The paths of the files.
 pub(super) struct Assets {
     pub(super) style: String,
     pub(super) script: String,

@@ -1,4 +1,4 @@
-//! The page on which a user lets `clever login` act for them.
+//! The page on which a user approves a login of the command line (`clever login`).
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -9,21 +9,21 @@ use serde::Deserialize;
 
 use super::confirm;
 use super::messages::fill;
-use super::pages::{self, Cli, Message, Section};
+use super::pages::{self, CliPage, MessagePage, Section};
 use super::posted::Posted;
 use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
 use crate::secret::{TokenDigest, is_cli_token};
 
-/// Characters of a version that are shown.
+/// The most characters of a version that are shown.
 const VERSION_CHARACTERS_MAX: usize = 20;
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// What the command line opens the page with.
+/// The query with which the command line opens the page.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct CliQuery {
     cli_version: String,
     cli_token: String,
 }
@@ -32,17 +32,17 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(console): State<Console>,
     by: SignedIn,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<CliQuery>, QueryRejection>,
 ) -> Response {
-    let Asked { cli_version, cli_token } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let CliQuery { cli_version, cli_token } = asked.map(|Query(asked)| asked).unwrap_or_default();
     if !is_cli_token(&cli_token) {
-        return by.visitor.refused(StatusCode::BAD_REQUEST, by.texts().cli_bad);
+        return by.visitor.refused(StatusCode::BAD_REQUEST, by.texts().cli_invalid);
     }
     let texts = by.texts();
     let version = shown_version(&cli_version);
     let days = (console.config.cli_token_max.as_secs() / DAY_S).to_string();
     let values = [("version", version.as_str()), ("account", &by.session.account_name), ("days", &days)];
-    let template = Cli {
+    let template = CliPage {
         page: by.page(Section::Profile),
         lead: Sentence::new(&fill(texts.cli_lead, &values)),
         caution: Sentence::new(texts.cli_caution),
@@ -61,7 +61,7 @@ pub(super) async fn approve(State(console): State<Console>, posted: Posted) -> R
     let (texts, cli_token) = (by.texts(), fields.get("cli_token"));
     let label = format!("{} {}", texts.cli_label, shown_version(fields.get("cli_version")));
     let (true, Ok(label)) = (is_cli_token(cli_token), Name::parse(&label)) else {
-        return by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_bad);
+        return by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_invalid);
     };
     let digest = TokenDigest::of(cli_token);
     match console.store.approve_cli_login(&by.session.account, digest, &label).await {
@@ -69,14 +69,14 @@ pub(super) async fn approve(State(console): State<Console>, posted: Posted) -> R
             tracing::info!(account = %by.session.account, "`{}` approved a login of the command line", by.session.account);
             let (title, text) = (texts.cli_done_title, Sentence::new(texts.cli_done));
             let page = by.page(Section::Profile);
-            pages::render(StatusCode::OK, &Message { page, title, text, link: None })
+            pages::render(StatusCode::OK, &MessagePage { page, title, text, link: None })
         }
-        Ok(false) => by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_bad),
+        Ok(false) => by.visitor.refused(StatusCode::BAD_REQUEST, texts.cli_invalid),
         Err(error) => by.failed(&error),
     }
 }
 
-/// What a version can be made of, as far as that is sent.
+/// The characters of `text` that a version can have.
 fn shown_version(text: &str) -> String {
     let is_version =
         |character: &char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '+');

@@ -1,6 +1,5 @@
-//! Asking once more who sits before the browser, before somebody gets access: by the password, or by a sign-in at the
-//! OpenID provider, whichever opens the account. What was typed goes along: in the form that asks for the password, and
-//! sealed beside the session while the browser is at the provider.
+//! Confirmation of actions that give access: by the password, or by a new sign-in at the OpenID provider. The form that was
+//! sent is kept: in the page that asks for the password, or encrypted in the session while the browser is at the provider.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +8,23 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 
-use super::elsewhere::{Here, leave};
+use super::external::{ConsoleOrigin, leave};
 use super::messages::fill;
-use super::pages::{self, Confirm, Confirmed, Section};
+use super::pages::{self, ConfirmPage, ConfirmedPage, Section};
 use super::paths::{self, to_keys};
 use super::posted::{Fields, Posted};
-use super::sign_in::{NotLetIn, check_password, oidc_label};
+use super::sign_in::{SignInFailure, check_password, oidc_label};
 use super::state::Console;
 use super::text::Sentence;
 use super::visitor::SignedIn;
-use crate::oidc::{Departure, Oidc};
+use crate::oidc::{Oidc, ProviderRedirect};
 use crate::store::StoreError;
 
-/// What needs a sign-in that is not long ago.
+/// An action that needs a recent sign-in.
 pub(super) struct Action {
-    /// Where its form goes.
+    /// The path of its form.
     pub(super) path: &'static str,
-    /// The fields of the form that are kept meanwhile.
+    /// The fields of the form that are kept.
     kept: &'static [&'static str],
 }
 
@@ -50,20 +49,20 @@ impl Action {
 }
 
 impl SignedIn {
-    /// Whether its owner has said recently enough who he is.
+    /// Whether the sign-in or the last confirmation is recent enough.
     pub(super) fn is_recent(&self, console: &Console) -> bool {
         let age_ms = Timestamp::now().as_millisecond() - self.session.signed_in_at.as_millisecond();
         u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < console.config.confirm_after.as_millis())
     }
 }
 
-/// What an attempt to confirm `session` is for.
+/// The context of an attempt to confirm `session`.
 pub(super) fn context(session: &str) -> String {
     format!("confirm {session}")
 }
 
-/// Lets a form through whose sender signed in recently or sent the password along; `Err` is the page that
-/// asks for it and goes on to `action`.
+/// Accepts a form if the sign-in is recent or the form has the password; `Err` is the page that asks for confirmation and
+/// then continues with `action`.
 pub(super) async fn check(
     console: &Console,
     posted: &Posted,
@@ -84,18 +83,18 @@ pub(super) async fn check(
                 let confirmed = console.store.confirm_session(&by.session.id, Timestamp::now()).await;
                 return confirmed.map(|_| ()).map_err(|error| by.failed(&error));
             }
-            Err(NotLetIn::Wrong) => (StatusCode::FORBIDDEN, texts.confirm_wrong.to_owned()),
-            Err(NotLetIn::TooOften { seconds }) => {
+            Err(SignInFailure::Wrong) => (StatusCode::FORBIDDEN, texts.confirm_wrong.to_owned()),
+            Err(SignInFailure::TooOften { seconds }) => {
                 let why = fill(texts.sign_in_too_often, &[("seconds", &seconds.to_string())]);
                 (StatusCode::TOO_MANY_REQUESTS, why)
             }
-            Err(NotLetIn::Busy) => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
-            Err(NotLetIn::Failed(response)) => return Err(response),
+            Err(SignInFailure::Busy) => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
+            Err(SignInFailure::Failed(response)) => return Err(response),
         };
     Err(ask(console, posted, action, status, Some(&refusal)).await)
 }
 
-/// The page that asks, in the ways in which the account can answer.
+/// The page that asks for confirmation, with the ways that the account has.
 async fn ask(
     console: &Console,
     Posted { by, fields }: &Posted,
@@ -110,22 +109,22 @@ async fn ask(
     let page = by.page(Section::Keys);
     let page = if refusal.is_some() { page.with_error() } else { page };
     let (refusal, kept) = (refusal.map(Sentence::new), action.kept(fields));
-    pages::render(status, &Confirm { page, action: action.path, kept, refusal, has_password, oidc })
+    pages::render(status, &ConfirmPage { page, action: action.path, kept, refusal, has_password, oidc })
 }
 
-/// Whether the account has a password, and what the button of its OpenID provider says.
+/// Whether the account has a password, and the button for its OpenID provider.
 async fn ways(console: &Console, by: &SignedIn) -> Result<(bool, Option<String>), StoreError> {
     let found = console.store.password(&by.session.account_name).await?;
     let has_password = found.is_some_and(|(_, hash)| hash.is_some());
     let Some(oidc) = &console.oidc else { return Ok((has_password, None)) };
-    let identity = console.store.identity_at(&by.session.account, oidc.settings().issuer.as_str()).await?;
+    let identity = console.store.identity(&by.session.account, oidc.settings().issuer.as_str()).await?;
     Ok((has_password, identity.and_then(|_| oidc_label(console, by.texts()))))
 }
 
-/// `POST /users/me/confirm/oidc`: to the provider, with what was typed for `action` kept here.
+/// `POST /users/me/confirm/oidc`: redirects to the provider; the form for `action` is kept.
 pub(super) async fn leave_for_oidc(
     State(console): State<Console>,
-    here: Here,
+    here: ConsoleOrigin,
     Posted { by, fields }: Posted,
 ) -> Response {
     let (Some(oidc), Some(action)) = (&console.oidc, Action::of(fields.get("action"))) else {
@@ -133,23 +132,24 @@ pub(super) async fn leave_for_oidc(
     };
     let context = context(&by.session.id);
     let form: BTreeMap<_, _> = action.kept(&fields).into_iter().collect();
-    let sealed =
-        serde_json::to_vec(&form).map_or_else(|_| Ok(Vec::new()), |form| oidc.seal_form(&context, &form));
-    let sealed = match sealed {
-        Ok(sealed) => sealed,
+    let encrypted =
+        serde_json::to_vec(&form).map_or_else(|_| Ok(Vec::new()), |form| oidc.encrypt_form(&context, &form));
+    let encrypted = match encrypted {
+        Ok(encrypted) => encrypted,
         Err(error) => return by.visitor.failed(&error),
     };
-    if let Err(error) = console.store.keep_form(&by.session.id, &sealed).await {
+    if let Err(error) = console.store.set_kept_form(&by.session.id, &encrypted).await {
         return by.failed(&error);
     }
-    let departure = Departure { context: &context, origin: &here.0, next: action.path, is_confirming: true };
-    match oidc.begin(&departure).await {
+    let redirect =
+        ProviderRedirect { context: &context, origin: &here.0, next: action.path, is_confirming: true };
+    match oidc.begin(&redirect).await {
         Ok((url, cookie)) => leave(&console, by.page(Section::Keys), &oidc.settings().label, url, &cookie),
         Err(error) => by.visitor.not_signed_in(oidc, &error),
     }
 }
 
-/// The owner of the session said at `at` who he is: the page that goes on to the action at `path`.
+/// The session was confirmed at `at`: the page that continues with the action at `path`.
 pub(super) async fn go_on(
     console: &Console,
     oidc: &Oidc,
@@ -157,14 +157,14 @@ pub(super) async fn go_on(
     path: &str,
     at: Timestamp,
 ) -> Response {
-    let sealed = match console.store.confirm_session(&by.session.id, at).await {
-        Ok(sealed) => sealed.unwrap_or_default(),
+    let encrypted = match console.store.confirm_session(&by.session.id, at).await {
+        Ok(encrypted) => encrypted.unwrap_or_default(),
         Err(error) => return by.failed(&error),
     };
-    let form = oidc.open_form(&context(&by.session.id), &sealed).unwrap_or_default();
+    let form = oidc.decrypt_form(&context(&by.session.id), &encrypted).unwrap_or_default();
     let form: BTreeMap<String, String> = serde_json::from_slice(&form).unwrap_or_default();
     let Some(action) = Action::of(path) else { return to_keys("gone") };
     let kept = action.kept.iter().filter_map(|name| Some((*name, form.get(*name)?.clone())));
     let page = by.page(Section::Keys);
-    pages::render(StatusCode::OK, &Confirmed { page, action: action.path, kept: kept.collect() })
+    pages::render(StatusCode::OK, &ConfirmedPage { page, action: action.path, kept: kept.collect() })
 }

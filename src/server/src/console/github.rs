@@ -1,4 +1,4 @@
-//! The account at GitHub: linking and unlinking it, and importing keys from there.
+//! Linking a GitHub account, and importing keys from there.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::response::Response;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::time::timeout;
 
-use super::elsewhere::{AttemptCookie, Here, arrived, leave};
+use super::external::{AttemptCookie, ConsoleOrigin, arrived, leave};
 use super::messages::{Messages, fill};
 use super::pages::{self, GithubPanel, GoneRow, ImportPage, ImportRow, RefusedRow, Section};
 use super::paths::{to_keys, to_profile};
@@ -22,13 +22,12 @@ use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
 use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
-/// What people know it as, in either language.
 const GITHUB: &str = "GitHub";
-/// How long the page with the keys waits for GitHub.
+/// How long the page of keys waits for GitHub.
 const PANEL_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// `POST /users/me/github/link`
-pub(super) async fn link(State(console): State<Console>, here: Here, posted: Posted) -> Response {
+pub(super) async fn link(State(console): State<Console>, here: ConsoleOrigin, posted: Posted) -> Response {
     let Some(github) = &console.github else { return to_keys("gone") };
     if let Err(response) = confirm::check(&console, &posted, &confirm::LINK_GITHUB).await {
         return response;
@@ -61,7 +60,7 @@ pub(super) async fn callback(
     arrived(&console, response)
 }
 
-/// Links, and gives the token of the former link back.
+/// Stores the link, and revokes the token of the one before.
 async fn replace_link(
     console: &Console,
     github: &GitHub,
@@ -70,7 +69,7 @@ async fn replace_link(
 ) -> Result<(), StoreError> {
     let account = &by.session.account;
     let former = console.store.github_link(account).await?;
-    console.store.link_github(account, link, &by.actor()).await?;
+    console.store.set_github_link(account, link, &by.actor()).await?;
     if let Some(former) = former {
         give_back(github, by, &former).await;
     }
@@ -81,20 +80,20 @@ fn not_linked(by: &SignedIn, error: &LinkError) -> Response {
     tracing::warn!(account = %by.session.account, "`{}` was not linked to GitHub: {}", by.session.account, ErrorReport::of(error));
     let texts = by.texts();
     let why = match error {
-        LinkError::Flow(CodeFlowError::NoAttempt) => texts.elsewhere_no_attempt.to_owned(),
+        LinkError::Flow(CodeFlowError::NoAttempt) => texts.external_no_attempt.to_owned(),
         LinkError::Flow(CodeFlowError::Refused(reason)) => {
-            fill(texts.elsewhere_refused, &[("name", GITHUB), ("reason", reason)])
+            fill(texts.external_refused, &[("name", GITHUB), ("reason", reason)])
         }
         LinkError::Scope => texts.github_scope.to_owned(),
         LinkError::Github(error) => trouble(error, texts),
-        LinkError::Flow(_) | LinkError::Seal(_) => fill(texts.elsewhere_away, &[("name", GITHUB)]),
+        LinkError::Flow(_) | LinkError::Seal(_) => fill(texts.external_unavailable, &[("name", GITHUB)]),
     };
     by.visitor.refused(StatusCode::BAD_REQUEST, &why)
 }
 
 /// `POST /users/me/github/unlink`
 pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Posted) -> Response {
-    let unlinked = match console.store.unlink_github(&by.session.account, &by.actor()).await {
+    let unlinked = match console.store.remove_github_link(&by.session.account, &by.actor()).await {
         Ok(unlinked) => unlinked,
         Err(error) => return by.failed(&error),
     };
@@ -104,15 +103,15 @@ pub(super) async fn unlink(State(console): State<Console>, Posted { by, .. }: Po
     to_profile("unlinked")
 }
 
-/// That GitHub is away does not keep somebody from unlinking.
+/// Revokes the token at GitHub. A failure is only logged, so that users can unlink while GitHub is unavailable.
 async fn give_back(github: &GitHub, by: &SignedIn, link: &GithubLink) {
     let account = &by.session.account;
     if let Err(error) = github.give_back(account, link).await {
-        tracing::warn!(%account, "a token of `{account}` was not given back to GitHub: {}", ErrorReport::of(&error));
+        tracing::warn!(%account, "a token of `{account}` was not revoked at GitHub: {}", ErrorReport::of(&error));
     }
 }
 
-/// `GET /users/me/ssh-keys/github`: what an import of all would do.
+/// `GET /users/me/ssh-keys/github`: a preview of importing all keys.
 pub(super) async fn preview(State(console): State<Console>, by: SignedIn) -> Response {
     match propose(&console, &by).await {
         Ok(proposal) => import_page(&by, StatusCode::OK, &proposal, Vec::new(), 0),
@@ -120,7 +119,7 @@ pub(super) async fn preview(State(console): State<Console>, by: SignedIn) -> Res
     }
 }
 
-/// `POST /users/me/ssh-keys/github`: imports the keys of these fingerprints, as far as GitHub still lists them.
+/// `POST /users/me/ssh-keys/github`: imports the keys of the given fingerprints that GitHub still lists.
 pub(super) async fn import(State(console): State<Console>, posted: Posted) -> Response {
     if let Err(response) = confirm::check(&console, &posted, &confirm::IMPORT_KEYS).await {
         return response;
@@ -148,7 +147,7 @@ pub(super) async fn import(State(console): State<Console>, posted: Posted) -> Re
         (0, true) => to_keys("gone"),
         (1, true) => to_keys("added"),
         (_, true) => to_keys("imported"),
-        // What was imported is no longer proposed.
+        // Without the keys that were imported.
         (_, false) => match propose(&console, &by).await {
             Ok(proposal) => import_page(&by, StatusCode::BAD_REQUEST, &proposal, failed, imported),
             Err(response) => response,
@@ -171,7 +170,7 @@ async fn import_all(
     console.store.import_from_github(account, &proposal.origin, &keys, &by.actor()).await
 }
 
-/// What could be done, or the page that says why nothing can.
+/// What can be imported, or the page that says why nothing can.
 async fn propose(console: &Console, by: &SignedIn) -> Result<Proposal, Response> {
     let Some(github) = &console.github else { return Err(to_keys("gone")) };
     match github.propose(&console.store, &console.policy, &by.session.account).await {
@@ -185,7 +184,7 @@ async fn propose(console: &Console, by: &SignedIn) -> Result<Proposal, Response>
     }
 }
 
-/// The panel on the page with the keys; `None` where GitHub is not configured.
+/// The GitHub panel of the page of keys; `None`: GitHub is not configured.
 pub(super) async fn panel(console: &Console, by: &SignedIn) -> Result<Option<GithubPanel>, StoreError> {
     let Some(github) = &console.github else { return Ok(None) };
     let (account, texts) = (&by.session.account, by.texts());
@@ -217,7 +216,7 @@ fn trouble(error: &GithubError, texts: &Messages) -> String {
         GithubError::LinkAgain => texts.github_link_again.to_owned(),
         GithubError::RateLimited { wait_s } => fill(texts.github_wait, &[("seconds", &wait_s.to_string())]),
         GithubError::TooMany => texts.github_too_many.to_owned(),
-        _ => fill(texts.elsewhere_away, &[("name", GITHUB)]),
+        _ => fill(texts.external_unavailable, &[("name", GITHUB)]),
     }
 }
 
@@ -237,7 +236,7 @@ fn refused_rows(proposal: &Proposal, by: &SignedIn) -> Vec<RefusedRow> {
     rows.collect()
 }
 
-/// A key that was refused when it was to be stored; what the database failed at is shown before.
+/// A key that was refused when it was stored.
 fn failed_row(by: &SignedIn, candidate: &Candidate, error: &PutKeyError) -> RefusedRow {
     let name = candidate.name.to_string();
     let why =

@@ -1,4 +1,4 @@
-//! What holds for every page: how long it may take, how often it may be asked for, and what it lets a browser do.
+//! Rules for every page: its time, the rate limit, and the security headers.
 
 use std::time::Duration;
 
@@ -16,11 +16,10 @@ use super::messages::fill;
 use super::state::Console;
 use super::visitor::Visitor;
 
-/// The longest that a page may take, waiting for a password's turn included.
+/// How long a page may take, including its wait for a password check.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Nothing but our own files, and no page of ours in a frame. A form may lead to our own pages alone, also
-/// when it is redirected.
+/// Only our own files, and no page in a frame. Forms lead to our own pages only, also when they are redirected.
 const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
      frame-ancestors 'none'; base-uri 'none'",
@@ -29,7 +28,7 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Serves the page, or says why not.
+/// Serves a page within its limits, and adds the headers.
 pub(super) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(visitor) = Visitor::from_request_parts(&mut parts, &console).await;
@@ -47,7 +46,7 @@ pub(super) async fn guard(State(console): State<Console>, request: Request, next
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        // With `no-referrer`, a browser would not say from which origin a form comes either.
+        // With `no-referrer`, browsers would not send the origin of forms.
         (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (OPENER_POLICY, HeaderValue::from_static("same-origin")),
         (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),

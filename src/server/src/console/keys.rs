@@ -1,4 +1,4 @@
-//! The page with the keys: list, add, delete, and what the account is warned of.
+//! The page of keys: list, add, delete, and warnings.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey, md5_fingerprint};
 use serde::Deserialize;
 
-use super::config::PushHost;
 use super::messages::{Messages, fill};
-use super::pages::{self, AddForm, KeyRow, KeysPage, Push, Section, System, WarningRow};
+use super::pages::{self, AddForm, KeyRow, KeysPage, PushHelp, Section, SystemHelp, WarningRow};
 use super::paths::to_keys;
 use super::posted::{Fields, Posted};
+use super::settings::PushHost;
 use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
@@ -24,10 +24,10 @@ use crate::store::{
     Warning, WarningKind,
 };
 
-/// What was done before the page was shown again.
+/// The query, which says what was done before.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct KeysQuery {
     done: String,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(console): State<Console>,
     by: SignedIn,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<KeysQuery>, QueryRejection>,
 ) -> Response {
     let done = asked.map(|Query(asked)| asked.done).unwrap_or_default();
     let texts = by.texts();
@@ -46,7 +46,7 @@ pub(super) async fn show(
         "dismissed" => Some(texts.done_dismissed),
         "imported" => Some(texts.done_imported),
         "linked" => Some(texts.done_linked),
-        "gone" => Some(texts.done_renamed_nothing),
+        "gone" => Some(texts.done_key_gone),
         _ => None,
     };
     page(&console, &by, AddForm::default(), notice).await
@@ -54,16 +54,16 @@ pub(super) async fn show(
 
 /// `POST /users/me/ssh-keys`
 pub(super) async fn add(State(console): State<Console>, posted: Posted) -> Response {
-    let wanted = match Wanted::read(&console, &posted.fields, posted.by.texts(), &posted.by) {
+    let wanted = match EnteredKey::read(&console, &posted.fields, posted.by.texts(), &posted.by) {
         Ok(wanted) => wanted,
         Err(form) => return page(&console, &posted.by, form, None).await,
     };
-    // Only now: what is kept meanwhile has been found not to be a private key.
+    // Only now is it certain that the form, which is kept, holds no private key.
     if let Err(response) = confirm::check(&console, &posted, &confirm::ADD_KEY).await {
         return response;
     }
     let Posted { by, fields } = posted;
-    let Wanted { name, key, text, expires_at } = &wanted;
+    let EnteredKey { name, key, text, expires_at } = &wanted;
     let to_put = KeyToPut { name, key, text, expires_at: *expires_at, may_replace: false };
     let put = console.store.put_key(&by.session.account, &to_put, &by.actor()).await;
     match put {
@@ -81,18 +81,18 @@ pub(super) async fn add(State(console): State<Console>, posted: Posted) -> Respo
 
 /// `POST /users/me/ssh-keys/delete`
 pub(super) async fn delete(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
-    // As it is stored, which may be older than the rules of names.
+    // Not parsed: it may be older than the rules for names.
     let name = fields.get("name");
     let (account, actor) = (&by.session.account, by.actor());
     let removed = if fields.get("compromised") == "yes" {
         match console.store.report_key(account, name, &actor).await {
             Ok(change) => Ok(Some(change)),
-            // The page offers it for verified keys alone.
+            // The page offers it only for verified keys.
             Err(ReportKeyError::NoSuchKey | ReportKeyError::NotVerified) => Ok(None),
             Err(ReportKeyError::Store(error)) => Err(error),
         }
     } else {
-        console.store.delete_key(account, name, &actor).await
+        console.store.remove_key(account, name, &actor).await
     };
     match removed {
         Ok(Some(_)) => to_keys("deleted"),
@@ -109,7 +109,7 @@ pub(super) async fn dismiss(State(console): State<Console>, Posted { by, fields 
     }
 }
 
-/// The page, with a form that says what was refused, if anything was.
+/// The page, with a form that says why its last contents were refused, if they were.
 pub(super) async fn page(
     console: &Console,
     by: &SignedIn,
@@ -131,11 +131,11 @@ async fn fill_page(
 ) -> Result<KeysPage, StoreError> {
     let account = &by.session.account;
     let texts = by.texts();
-    let (keys, warnings, revocations, in_force, github) = tokio::try_join!(
+    let (keys, warnings, revocations, changes_live, github) = tokio::try_join!(
         console.store.keys(account),
         console.store.warnings(account),
-        console.store.revocations_of(account),
-        in_force(console, texts),
+        console.store.account_revocations(account),
+        changes_live(console, texts),
         github::panel(console, by),
     )?;
     let now = Timestamp::now();
@@ -149,18 +149,18 @@ async fn fill_page(
             .into_iter()
             .map(|key| KeyRow { revoked: revoked(&key, &revocations, texts), ..key_row(key, now, texts) })
             .collect(),
-        in_force,
+        changes_live,
         github,
         form,
         push,
     })
 }
 
-async fn in_force(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
+async fn changes_live(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
     let (hosts, state) = tokio::try_join!(console.store.acknowledgements(), console.store.feed_state())?;
     let Propagation { applied, of } = Propagation::of(&hosts, &state.head, Timestamp::now());
     let values = [("applied", &*applied.to_string()), ("hosts", &*of.to_string())];
-    Ok((of > 0).then(|| fill(texts.in_force, &values)))
+    Ok((of > 0).then(|| fill(texts.changes_live, &values)))
 }
 
 fn revoked(key: &StoredKey, revocations: &[AccountRevocation], texts: &Messages) -> Option<String> {
@@ -188,7 +188,7 @@ fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
     let is_taken_over = warning.kind == WarningKind::TakenOver.as_str();
     let message = match &warning.text {
         _ if is_taken_over => texts.warning_taken_over,
-        // Whoever may prove it is the one that was refused.
+        // The account that was refused is the one that can prove possession.
         Some(_) => texts.warning_refused,
         None => texts.warning_contested,
     };
@@ -201,15 +201,15 @@ fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
     }
 }
 
-fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> Push {
+fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> PushHelp {
     let example = || PushHost::example();
     let host = console.config.push_host.clone().unwrap_or_else(example);
     let verbose = host.check_command("-v ");
-    Push {
+    PushHelp {
         command: host.check_command(""),
         when_refused: Sentence::new(&fill(texts.check_bad, &[("command", &verbose)])),
         last_check: last_check(keys, texts),
-        systems: System::all(texts),
+        systems: SystemHelp::all(texts),
     }
 }
 
@@ -220,7 +220,7 @@ fn last_used(last_use: Option<&KeyUse>, texts: &Messages) -> String {
     )
 }
 
-/// The last time that a host greeted the account, by whichever of its keys.
+/// The last time that a host greeted the user, with any key.
 fn last_check(keys: &[StoredKey], texts: &Messages) -> String {
     let checks = keys.iter().filter_map(|key| Some((key.last_check.as_ref()?, key.name.as_str())));
     checks.max_by_key(|(check, _)| check.at).map_or_else(
@@ -232,21 +232,21 @@ fn last_check(keys: &[StoredKey], texts: &Messages) -> String {
     )
 }
 
-/// A key that may be registered, as far as it tells by itself.
-struct Wanted {
+/// The contents of the form: a valid key, name and expiry.
+struct EnteredKey {
     name: KeyName,
     key: ValidKey,
     text: String,
     expires_at: Option<Expiry>,
 }
 
-impl Wanted {
+impl EnteredKey {
     fn read(console: &Console, fields: &Fields, texts: &Messages, by: &SignedIn) -> Result<Self, AddForm> {
         let refused = |field: &'static str, refusal: Sentence| {
             let form = typed(fields);
-            // A private key is looked for whatever else is wrong.
-            let judged = ValidKey::check(form.key.trim(), &console.policy);
-            if judged == Err(Refusal::PrivateKey) {
+            // A private key is reported whatever else is wrong.
+            let checked = ValidKey::check(form.key.trim(), &console.policy);
+            if checked == Err(Refusal::PrivateKey) {
                 let refusal = refusals::key(&Refusal::PrivateKey, by.visitor.language);
                 AddForm { refusal: Some(refusal), wrong: Some("key"), key: String::new(), ..form }
             } else {
@@ -263,7 +263,7 @@ impl Wanted {
     }
 }
 
-/// What was typed. The key is shown again: whoever calls has seen to it that it is no private one.
+/// The form with what was typed. The caller makes sure that the key is not a private one.
 fn typed(fields: &Fields) -> AddForm {
     AddForm {
         name: fields.get("name").to_owned(),
@@ -273,12 +273,12 @@ fn typed(fields: &Fields) -> AddForm {
     }
 }
 
-/// What a key is to be called.
+/// The name of a new key.
 pub(super) fn read_name(text: &str, texts: &Messages) -> Result<KeyName, Sentence> {
     KeyName::parse(text).map_err(|error: ParseNameError| refusals::name(error, texts))
 }
 
-/// The end of a day, in UTC: the key works on that day.
+/// The end of the day in UTC, so that the key works on that day.
 fn read_expiry(text: &str, texts: &Messages) -> Result<Option<Expiry>, &'static str> {
     let text = text.trim();
     if text.is_empty() {

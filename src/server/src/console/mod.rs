@@ -1,17 +1,15 @@
-//! The pages for users: sign-in, SSH keys, profile, and the approval of `clever login`.
+//! The web pages for users: sign-in, SSH keys, profile, and the approval of `clever login`.
 //!
-//! - Every page is whole without script, and asks nothing of any other site. What a page shows is escaped
-//!   by its template; [`text::Sentence`] is the only other way into markup.
-//! - Whatever changes something is a POST: from a page of ours by what the browser says ([`posted`]), and
-//!   with the session's own token. What gives somebody access ([`SignedIn::is_recent`]) also needs a sign-in
-//!   that is not long ago.
-//! - Nothing that was typed as a key is logged, and a private key is not even shown again.
+//! - Every page works without scripts, and loads nothing from other sites. Templates escape what they show; the only other
+//!   way into HTML is [`text::Sentence`].
+//! - Every change is a POST from one of our pages, as the browser says ([`posted`]), with the session's CSRF token. Actions
+//!   that give access also need a recent sign-in ([`confirm`]).
+//! - What was typed as a key is never logged, and a private key is not shown again.
 
 mod assets;
 mod cli;
-mod config;
 mod confirm;
-mod elsewhere;
+mod external;
 mod github;
 mod headers;
 mod keys;
@@ -23,6 +21,7 @@ mod posted;
 mod profile;
 mod proof;
 mod refusals;
+mod settings;
 mod sign_in;
 mod site;
 mod state;
@@ -34,8 +33,8 @@ use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{any, get, post};
 
-pub(crate) use self::config::ConsoleConfig;
-pub(crate) use self::state::{Console, Elsewhere};
+pub(crate) use self::settings::ConsoleSettings;
+pub(crate) use self::state::{Console, ExternalServices};
 
 /// All pages.
 pub(crate) fn router(console: Console) -> Router {
@@ -63,7 +62,7 @@ pub(crate) fn router(console: Console) -> Router {
         .route(paths::UNLINK_OIDC, post(oidc::unlink))
         .route(paths::CLI, get(cli::show).post(cli::approve))
         .route("/assets/{file}", get(assets::show))
-        .route("/users/{*path}", any(visitor::nowhere))
+        .route("/users/{*path}", any(visitor::not_found))
         .layer(middleware::from_fn_with_state(console.clone(), headers::guard))
         .with_state(console)
 }

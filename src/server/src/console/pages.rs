@@ -1,4 +1,4 @@
-//! What templates are filled with.
+//! The contents of templates.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -10,7 +10,7 @@ use super::messages::{Messages, fill};
 use super::text::{Moment, Sentence};
 use crate::language::Language;
 
-/// Where in the navigation a page is.
+/// The section of the navigation that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     None,
@@ -18,7 +18,7 @@ pub(super) enum Section {
     Profile,
 }
 
-/// What is around every page.
+/// The frame of every page.
 pub(super) struct Page {
     pub(super) t: &'static Messages,
     pub(super) language: Language,
@@ -27,7 +27,7 @@ pub(super) struct Page {
     pub(super) account: Option<String>,
     pub(super) csrf: String,
     pub(super) section: Section,
-    /// Whether the title says that something went wrong: it is what a screen reader says first.
+    /// Whether the title mentions an error, since it is what screen readers read first.
     pub(super) has_error: bool,
 }
 
@@ -41,18 +41,18 @@ impl Page {
         Self { has_error: true, ..self }
     }
 
-    /// The end of an example of a key: whose it is.
+    /// The comment in the example of a key.
     fn placeholder(&self) -> String {
         format!("{}@laptop", self.account.as_deref().unwrap_or("me"))
     }
 }
 
-/// For templates: `message` about `name`.
+/// For templates: `message` with `name` filled in.
 fn named(message: &str, name: &str) -> String {
     fill(message, &[("name", name)])
 }
 
-/// For templates: `message` with its code shown as such.
+/// For templates: `message` with its code marked up.
 fn say(message: &str) -> Sentence {
     Sentence::new(message)
 }
@@ -61,7 +61,7 @@ fn say(message: &str) -> Sentence {
 pub(super) fn render(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(page) => (status, Html(page)).into_response(),
-        // Only a value that cannot be written fails, and ours can.
+        // No value of ours fails to be written.
         Err(error) => {
             tracing::error!("a page failed: {}", ErrorReport::of(&error));
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -71,30 +71,30 @@ pub(super) fn render(status: StatusCode, template: &impl Template) -> Response {
 
 #[derive(Template)]
 #[template(path = "message.html")]
-pub(super) struct Message {
+pub(super) struct MessagePage {
     pub(super) page: Page,
     pub(super) title: &'static str,
     pub(super) text: Sentence,
-    /// Where to go on.
+    /// A link to continue with.
     pub(super) link: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
-pub(super) struct SignIn {
+pub(super) struct SignInPage {
     pub(super) page: Page,
     pub(super) next: String,
     pub(super) name: String,
     pub(super) notice: Option<&'static str>,
     pub(super) refusal: Option<Sentence>,
-    /// What the button of the OpenID provider says.
+    /// The button for the OpenID provider.
     pub(super) oidc: Option<String>,
 }
 
-/// On the way to another service.
+/// The page that continues to an external service.
 #[derive(Template)]
-#[template(path = "leaving.html")]
-pub(super) struct Leaving {
+#[template(path = "redirecting.html")]
+pub(super) struct RedirectPage {
     pub(super) page: Page,
     pub(super) title: String,
     pub(super) url: String,
@@ -102,33 +102,33 @@ pub(super) struct Leaving {
 
 #[derive(Template)]
 #[template(path = "confirm.html")]
-pub(super) struct Confirm {
+pub(super) struct ConfirmPage {
     pub(super) page: Page,
-    /// Where it goes on.
+    /// The path of the action.
     pub(super) action: &'static str,
-    /// What was typed there.
+    /// The fields that were typed for it.
     pub(super) kept: Vec<(&'static str, String)>,
     pub(super) refusal: Option<Sentence>,
-    /// Whether the account can be opened by one.
+    /// Whether the account has a password.
     pub(super) has_password: bool,
-    /// What the button of the OpenID provider says, where the account can be opened by it.
+    /// The button for the OpenID provider, if the account is linked there.
     pub(super) oidc: Option<String>,
 }
 
-/// Back from the OpenID provider.
+/// The page after a confirmation at the OpenID provider.
 #[derive(Template)]
 #[template(path = "confirmed.html")]
-pub(super) struct Confirmed {
+pub(super) struct ConfirmedPage {
     pub(super) page: Page,
-    /// Where it goes on.
+    /// The path of the action.
     pub(super) action: &'static str,
-    /// What was typed there.
+    /// The fields that were typed for it.
     pub(super) kept: Vec<(&'static str, String)>,
 }
 
 #[derive(Template)]
 #[template(path = "cli.html")]
-pub(super) struct Cli {
+pub(super) struct CliPage {
     pub(super) page: Page,
     pub(super) lead: Sentence,
     pub(super) caution: Sentence,
@@ -156,22 +156,22 @@ pub(super) struct KeysPage {
     pub(super) notice: Option<&'static str>,
     pub(super) warnings: Vec<WarningRow>,
     pub(super) keys: Vec<KeyRow>,
-    /// On how many hosts the last change is in force, where any host is there.
-    pub(super) in_force: Option<String>,
-    /// Where GitHub is configured.
+    /// On how many hosts the last change is live, if any are connected.
+    pub(super) changes_live: Option<String>,
+    /// `None`: GitHub is not configured.
     pub(super) github: Option<GithubPanel>,
     pub(super) form: AddForm,
-    pub(super) push: Push,
+    pub(super) push: PushHelp,
 }
 
-/// What GitHub lists, as far as it was asked.
+/// The keys that GitHub lists.
 #[derive(Default)]
 pub(super) struct GithubPanel {
-    /// What the account is called there, if it is linked.
+    /// The account's name there, if it is linked.
     pub(super) login: Option<String>,
     /// Why nothing is listed.
     pub(super) trouble: Option<Sentence>,
-    /// Whether linking again would help.
+    /// Whether the account has to be linked again.
     pub(super) is_broken: bool,
     pub(super) importable: Vec<ImportRow>,
     pub(super) refused: Vec<RefusedRow>,
@@ -189,7 +189,7 @@ pub(super) struct RefusedRow {
     pub(super) why: Sentence,
 }
 
-/// A key that came from GitHub, which no longer lists it.
+/// An imported key that GitHub no longer lists.
 pub(super) struct GoneRow {
     pub(super) name: String,
 }
@@ -201,7 +201,7 @@ pub(super) struct ImportPage {
     pub(super) refusal: Option<Sentence>,
     pub(super) importable: Vec<ImportRow>,
     pub(super) refused: Vec<RefusedRow>,
-    /// Of those that could be imported.
+    /// Of the importable keys.
     pub(super) fingerprints: String,
 }
 
@@ -221,14 +221,14 @@ pub(super) struct KeyRow {
     pub(super) md5: Option<String>,
     pub(super) verified: bool,
     pub(super) has_expired: bool,
-    /// On which hosts it is refused although it is registered.
+    /// The hosts on which it is revoked.
     pub(super) revoked: Option<String>,
     pub(super) added: Moment,
     pub(super) last_used: String,
     pub(super) expires: Option<Moment>,
 }
 
-/// The form that adds a key, with what was typed.
+/// The form that adds a key, with its contents.
 #[derive(Default)]
 pub(super) struct AddForm {
     pub(super) name: String,
@@ -238,7 +238,7 @@ pub(super) struct AddForm {
     pub(super) refusal: Option<Sentence>,
     /// The name of the field that was refused.
     pub(super) wrong: Option<&'static str>,
-    /// Whether a proof would make it this account's key.
+    /// Whether a proof of possession would give the key to this account.
     pub(super) can_prove: bool,
 }
 
@@ -248,23 +248,23 @@ impl AddForm {
     }
 }
 
-/// How to push, and how to come by a key.
-pub(super) struct Push {
+/// Instructions for checking the setup and for finding a key.
+pub(super) struct PushHelp {
     pub(super) command: String,
     pub(super) when_refused: Sentence,
     pub(super) last_check: String,
-    pub(super) systems: [System; 3],
+    pub(super) systems: [SystemHelp; 3],
 }
 
-/// What people type on one kind of computer.
-pub(super) struct System {
+/// Commands for one operating system.
+pub(super) struct SystemHelp {
     pub(super) name: &'static str,
     pub(super) open: &'static str,
     pub(super) find: &'static str,
     pub(super) show: &'static str,
 }
 
-impl System {
+impl SystemHelp {
     pub(super) fn all(t: &Messages) -> [Self; 3] {
         let posix = Self {
             name: t.help_linux,
@@ -290,7 +290,7 @@ impl System {
 
 #[derive(Template)]
 #[template(path = "profile.html")]
-pub(super) struct Profile {
+pub(super) struct ProfilePage {
     pub(super) page: Page,
     pub(super) notice: Option<&'static str>,
     pub(super) account: AccountFacts,
@@ -300,9 +300,9 @@ pub(super) struct Profile {
     pub(super) password_hint: String,
     pub(super) refusal: Option<Sentence>,
     pub(super) tokens: Vec<TokenRow>,
-    pub(super) history: Vec<HistoryRow>,
-    pub(super) history_lead: String,
-    /// Where the next page of the history begins.
+    pub(super) activity: Vec<ActivityRow>,
+    pub(super) activity_lead: String,
+    /// Where the next page of the activity begins.
     pub(super) older: Option<u64>,
 }
 
@@ -312,11 +312,11 @@ pub(super) struct AccountFacts {
     pub(super) email: Option<String>,
 }
 
-/// Another service that this account can be linked to.
+/// An external service that the account can be linked to.
 pub(super) struct LinkedRow {
     pub(super) service: String,
-    /// What the account is called there, if it is linked.
-    pub(super) shown_as: Option<String>,
+    /// The account's name there, if it is linked.
+    pub(super) linked_as: Option<String>,
     pub(super) link: &'static str,
     pub(super) unlink: &'static str,
 }
@@ -337,7 +337,7 @@ pub(super) struct TokenRow {
     pub(super) expires: Option<String>,
 }
 
-pub(super) struct HistoryRow {
+pub(super) struct ActivityRow {
     pub(super) at: Moment,
     pub(super) what: String,
     pub(super) by: String,

@@ -1,4 +1,4 @@
-//! Where pages are, and how a handler leads back to one of them.
+//! Paths of pages, and redirects to them.
 
 use axum::response::{IntoResponse as _, Redirect, Response};
 
@@ -14,15 +14,15 @@ pub(super) const LINK_GITHUB: &str = "/users/me/github/link";
 pub(super) const UNLINK_GITHUB: &str = "/users/me/github/unlink";
 pub(super) const LINK_OIDC: &str = "/users/me/oidc/link";
 pub(super) const UNLINK_OIDC: &str = "/users/me/oidc/unlink";
-/// Where a browser leaves for the OpenID provider to confirm who uses it.
+/// Leads to the OpenID provider for a confirmation.
 pub(super) const CONFIRM_OIDC: &str = "/users/me/confirm/oidc";
 
-/// Back to the keys, which say what was done.
+/// Redirects to the keys, where `done` selects the notice.
 pub(super) fn to_keys(done: &str) -> Response {
     Redirect::to(&format!("{KEYS}?done={done}")).into_response()
 }
 
-/// Back to the profile, which says what was done.
+/// Redirects to the profile, where `done` selects the notice.
 pub(super) fn to_profile(done: &str) -> Response {
     Redirect::to(&format!("{PROFILE}?done={done}")).into_response()
 }

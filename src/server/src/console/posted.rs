@@ -1,4 +1,4 @@
-//! What a form sends, after it was found to come from a page of ours.
+//! Forms, which are only accepted from our own pages.
 
 use axum::RequestExt as _;
 use axum::body::to_bytes;
@@ -13,31 +13,31 @@ use super::state::Console;
 use super::visitor::{SignedIn, Visitor};
 use pushkeys_keys::KEY_TEXT_BYTES_MAX;
 
-/// What browsers say about where a request was begun (Fetch Metadata).
+/// The header by which browsers say which site a request comes from (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// The longest form in bytes: the longest key with every byte of it as `%xx`, and the rest of the form.
+/// The longest form in bytes: the longest key with every byte as `%xx`, and the other fields.
 const FORM_BYTES_MAX: usize = 3 * KEY_TEXT_BYTES_MAX + 16 * 1024;
 /// The most fields of a form.
 const FIELDS_MAX: usize = 32;
 
-/// Names and values of a form.
+/// The fields of a form.
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The value of `name`; of a field that was not sent, nothing.
+    /// The value of the field `name`, or an empty text.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
     }
 }
 
-/// A form of somebody who is signed in.
+/// A form of a signed-in user.
 pub(super) struct Posted {
     pub(super) by: SignedIn,
     pub(super) fields: Fields,
 }
 
-/// A form of anybody: there is no session yet that a token could be bound to.
-pub(super) struct PostedByAnybody {
+/// A form without a session, and so without a CSRF token.
+pub(super) struct PostedSignedOut {
     pub(super) by: Visitor,
     pub(super) fields: Fields,
 }
@@ -56,7 +56,7 @@ impl FromRequest<Console> for Posted {
     }
 }
 
-impl FromRequest<Console> for PostedByAnybody {
+impl FromRequest<Console> for PostedSignedOut {
     type Rejection = Response;
 
     async fn from_request(mut request: Request, console: &Console) -> Result<Self, Response> {
@@ -71,13 +71,13 @@ async fn read(request: Request, console: &Console, by: &Visitor) -> Result<Field
     if !is_from_here(console, &parts) {
         return Err(by.refused(StatusCode::FORBIDDEN, by.texts().csrf));
     }
-    // The only other reason is a client that broke off, which reads no answer.
+    // The only other error is a broken connection.
     let too_large = |_| by.refused(StatusCode::PAYLOAD_TOO_LARGE, by.texts().too_large);
     let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(too_large)?;
     Ok(Fields(form_urlencoded::parse(&body).into_owned().take(FIELDS_MAX).collect()))
 }
 
-/// Whether a page of ours sent it: a browser says so in one of two headers, and does not let pages change them.
+/// Whether one of our pages sent the request. Browsers say so in one or both of two headers, which pages cannot change.
 fn is_from_here(console: &Console, request: &Parts) -> bool {
     let headers = &request.headers;
     let site = headers.get(SEC_FETCH_SITE).map(|site| site == "same-origin");

@@ -1,4 +1,4 @@
-//! The profile: who one is, where one is signed in, which programs act for one, and what was changed.
+//! The profile: account, linked accounts, sessions, password, tokens, and activity.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -7,24 +7,24 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
-use super::pages::{self, AccountFacts, HistoryRow, LinkedRow, Profile, Section, SessionRow, TokenRow};
+use super::pages::{self, AccountFacts, ActivityRow, LinkedRow, ProfilePage, Section, SessionRow, TokenRow};
 use super::paths::{self, to_profile};
 use super::posted::Posted;
-use super::sign_in::{NotLetIn, check_password};
+use super::sign_in::{SignInFailure, check_password};
 use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use crate::password::{PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, Password, PasswordRefusal};
 use crate::store::{AuditEvent, AuditRow, Email, SessionInfo, StoreError, TokenInfo, Via};
 
-/// Rows of the history on one page.
+/// Rows of the activity on one page.
 const HISTORY_ROWS: u32 = 50;
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// What the page is asked for.
+/// The query of the page.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct ProfileQuery {
     done: String,
     before: Option<u64>,
 }
@@ -33,9 +33,9 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(console): State<Console>,
     by: SignedIn,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<ProfileQuery>, QueryRejection>,
 ) -> Response {
-    let Asked { done, before } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let ProfileQuery { done, before } = asked.map(|Query(asked)| asked).unwrap_or_default();
     let texts = by.texts();
     let notice = match done.as_str() {
         "password" => Some(texts.done_password),
@@ -66,12 +66,12 @@ pub(super) async fn change_password(
         check_password(&console, &by.visitor, &by.session.account_name, fields.get("current")).await;
     match checked {
         Ok(_) => {}
-        Err(NotLetIn::Wrong) => return again(texts.confirm_wrong).await,
-        Err(NotLetIn::TooOften { seconds }) => {
+        Err(SignInFailure::Wrong) => return again(texts.confirm_wrong).await,
+        Err(SignInFailure::TooOften { seconds }) => {
             return again(&fill(texts.sign_in_too_often, &[("seconds", &seconds.to_string())])).await;
         }
-        Err(NotLetIn::Busy) => return again(texts.sign_in_busy).await,
-        Err(NotLetIn::Failed(response)) => return response,
+        Err(SignInFailure::Busy) => return again(texts.sign_in_busy).await,
+        Err(SignInFailure::Failed(response)) => return response,
     }
     let hash = match console.passwords.hash(new).await {
         Ok(hash) => hash,
@@ -129,10 +129,10 @@ async fn fill_page(
     notice: Option<&'static str>,
     before: Option<u64>,
     refusal: Option<Sentence>,
-) -> Result<Profile, StoreError> {
+) -> Result<ProfilePage, StoreError> {
     let (store, id, texts) = (&console.store, &by.session.account, by.texts());
-    let (account, password, linked, sessions, tokens, history) = tokio::try_join!(
-        store.find_account(id.as_str()),
+    let (account, password, linked, sessions, tokens, activity) = tokio::try_join!(
+        store.account(id.as_str()),
         store.password(&by.session.account_name),
         linked(console, by),
         store.sessions(id, console.lifetimes()),
@@ -140,9 +140,9 @@ async fn fill_page(
         store.audit(id, before, HISTORY_ROWS),
     )?;
     let page = by.page(Section::Profile);
-    let older = history.last().filter(|_| history.len() == HISTORY_ROWS as usize).map(|row| row.number);
+    let older = activity.last().filter(|_| activity.len() == HISTORY_ROWS as usize).map(|row| row.number);
     let days = (console.config.history_max.as_secs() / DAY_S).to_string();
-    Ok(Profile {
+    Ok(ProfilePage {
         page: if refusal.is_some() { page.with_error() } else { page },
         notice,
         account: AccountFacts {
@@ -156,25 +156,25 @@ async fn fill_page(
         password_hint: min_characters(texts.new_password_hint),
         refusal,
         tokens: tokens.into_iter().map(|token| token_row(token, texts)).collect(),
-        history: history.into_iter().map(|row| history_row(row, texts)).collect(),
-        history_lead: fill(texts.history_lead, &[("days", &days)]),
+        activity: activity.into_iter().map(|row| history_row(row, texts)).collect(),
+        activity_lead: fill(texts.activity_lead, &[("days", &days)]),
         older,
     })
 }
 
-/// The services that the account is, or could be, linked to.
+/// The external services that the account is, or could be, linked to.
 async fn linked(console: &Console, by: &SignedIn) -> Result<Vec<LinkedRow>, StoreError> {
     let (store, account) = (&console.store, &by.session.account);
     let mut rows = Vec::new();
     if console.github.is_some() {
-        let shown_as = store.github_link(account).await?.map(|link| link.login);
+        let linked_as = store.github_link(account).await?.map(|link| link.login);
         let (link, unlink) = (paths::LINK_GITHUB, paths::UNLINK_GITHUB);
-        rows.push(LinkedRow { service: "GitHub".to_owned(), shown_as, link, unlink });
+        rows.push(LinkedRow { service: "GitHub".to_owned(), linked_as, link, unlink });
     }
     if let Some(oidc) = &console.oidc {
-        let shown_as = store.identity_at(account, oidc.settings().issuer.as_str()).await?;
+        let linked_as = store.identity(account, oidc.settings().issuer.as_str()).await?;
         let (link, unlink) = (paths::LINK_OIDC, paths::UNLINK_OIDC);
-        rows.push(LinkedRow { service: oidc.settings().label.clone(), shown_as, link, unlink });
+        rows.push(LinkedRow { service: oidc.settings().label.clone(), linked_as, link, unlink });
     }
     Ok(rows)
 }
@@ -197,13 +197,13 @@ fn session_row(session: SessionInfo, by: &SignedIn) -> SessionRow {
     }
 }
 
-/// The name and the system of a browser, as far as its `User-Agent` tells them; else what it says.
+/// Name and operating system of a browser, if its `User-Agent` is a known one; otherwise the whole text.
 fn browser(agent: &str) -> String {
     const BROWSERS: [(&str, &str); 5] = [
         ("Firefox/", "Firefox"),
         ("Edg/", "Edge"),
         ("OPR/", "Opera"),
-        // The rest also say `Safari/`.
+        // Other browsers have `Safari/` too.
         ("Chrome/", "Chrome"),
         ("Safari/", "Safari"),
     ];
@@ -236,7 +236,7 @@ fn token_row(token: TokenInfo, texts: &Messages) -> TokenRow {
     }
 }
 
-fn history_row(row: AuditRow, texts: &Messages) -> HistoryRow {
+fn history_row(row: AuditRow, texts: &Messages) -> ActivityRow {
     let message = match row.event {
         AuditEvent::KeyAdded => texts.event_key_added,
         AuditEvent::KeysImported => texts.event_keys_imported,
@@ -265,7 +265,7 @@ fn history_row(row: AuditRow, texts: &Messages) -> HistoryRow {
         Via::Operator => texts.by_operator.to_owned(),
         Via::Service => texts.by_service.to_owned(),
     };
-    HistoryRow {
+    ActivityRow {
         at: Moment(row.at),
         what: fill(message, &[("name", subject)]),
         by,

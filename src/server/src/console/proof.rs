@@ -1,4 +1,4 @@
-//! Proving that a key is the account's: the challenge with its command, and the signature.
+//! Proof of possession: the page with challenge and command, and the form for the signature.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -20,15 +20,15 @@ use crate::percent;
 use crate::proof::{self, Proof};
 use crate::store::{Challenge, PutKeyError, StoreError};
 
-/// Which challenge a page is about.
+/// The query of the page: which challenge it is about.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct ProofQuery {
     fingerprint: String,
     name: String,
 }
 
-/// `POST /users/me/ssh-keys/challenge`, for a key that is held, that a warning is about, or that was typed.
+/// `POST /users/me/ssh-keys/challenge`, for a key of the account, a key that a warning is about, or one that was typed.
 pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: Posted) -> Response {
     let found = match wanted(&console, &by.session.account, &fields).await {
         Ok(found) => found,
@@ -60,7 +60,7 @@ pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: P
     }
 }
 
-/// Name and text of the key that a form means.
+/// Name and text of the key that the form means.
 async fn wanted(
     console: &Console,
     account: &AccountId,
@@ -92,9 +92,9 @@ fn path(fingerprint: Fingerprint, name: &KeyName) -> String {
 pub(super) async fn show(
     State(console): State<Console>,
     by: SignedIn,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<ProofQuery>, QueryRejection>,
 ) -> Response {
-    let Asked { fingerprint, name } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let ProofQuery { fingerprint, name } = asked.map(|Query(asked)| asked).unwrap_or_default();
     let (Ok(fingerprint), Ok(name)) = (fingerprint.parse(), KeyName::parse(&name)) else {
         return to_keys("gone");
     };
@@ -105,7 +105,7 @@ pub(super) async fn show(
     }
 }
 
-/// What was sent, and why it proves nothing.
+/// A signature that was refused, and why.
 struct NoProof {
     signature: String,
     refusal: Sentence,
@@ -138,7 +138,7 @@ fn proof_page(
     pages::render(status, &template)
 }
 
-/// Where ssh-keygen puts a key of the type unless it is told otherwise.
+/// The default file of ssh-keygen for a key of this type.
 fn usual_file(algorithm: &str) -> &'static str {
     match algorithm {
         "ssh-rsa" => "id_rsa",
@@ -182,7 +182,7 @@ pub(super) async fn answer(State(console): State<Console>, posted: Posted) -> Re
     take(&console, &by, &name, &challenge).await
 }
 
-/// Gives the account the key that it proved to hold.
+/// Registers the key to the account, which has proved possession of it.
 async fn take(console: &Console, by: &SignedIn, name: &KeyName, challenge: &Challenge) -> Response {
     let key = match ValidKey::check(&challenge.key_text, &console.policy) {
         Ok(key) => key,

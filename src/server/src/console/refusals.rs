@@ -1,4 +1,4 @@
-//! Why something was refused, as a sentence with cause and cure in the language of the page.
+//! Why something was refused and what to do, in the language of the page.
 
 use axum::http::StatusCode;
 use pushkeys_keys::{KEY_TEXT_BYTES_MAX, NAME_BYTES_MAX, ParseNameError, Refusal};
@@ -8,13 +8,13 @@ use super::text::Sentence;
 use crate::code_flow::CodeFlowError;
 use crate::language::Language;
 use crate::oidc::{IdTokenError, SignInError};
-use crate::store::{PutKeyError, TieError};
+use crate::store::{PutKeyError, SetIdentityError};
 
-/// How to make a key, in the words of the French sentences.
+/// Parts of the French sentences.
 const NEW_KEY: &str = "créez une nouvelle clé avec `ssh-keygen -t ed25519`";
 const COPY_AGAIN: &str = "copiez à nouveau toute la ligne de votre fichier `.pub`";
 
-/// A text that is no key.
+/// A key that the policy refuses.
 pub(super) fn key(refusal: &Refusal, language: Language) -> Sentence {
     match language {
         Language::English => Sentence::new(&refusal.to_string()),
@@ -22,7 +22,7 @@ pub(super) fn key(refusal: &Refusal, language: Language) -> Sentence {
     }
 }
 
-/// A text that is no name.
+/// A text that is not a name.
 pub(super) fn name(error: ParseNameError, texts: &Messages) -> Sentence {
     let max = NAME_BYTES_MAX.to_string();
     let named = |text: &str, character: char, place: usize| {
@@ -40,7 +40,7 @@ pub(super) fn name(error: ParseNameError, texts: &Messages) -> Sentence {
     })
 }
 
-/// A key that this account cannot have under the name `wanted`; `None` where the database failed.
+/// A key that the account cannot have under the name `wanted`; `None`: the database failed.
 pub(super) fn put(error: &PutKeyError, wanted: &str, texts: &Messages) -> Option<Sentence> {
     Some(Sentence::new(&match error {
         PutKeyError::OfAnotherAccount => texts.key_of_another.to_owned(),
@@ -55,36 +55,36 @@ pub(super) fn put(error: &PutKeyError, wanted: &str, texts: &Messages) -> Option
     }))
 }
 
-/// A sign-in at the OpenID provider that people know as `label`, with the status of the answer.
+/// A failed sign-in at the OpenID provider, which is called `label`; with the status of the response.
 pub(super) fn sign_in(error: &SignInError, label: &str, texts: &Messages) -> (StatusCode, String) {
     match error {
         SignInError::Flow(CodeFlowError::NoAttempt) => {
-            (StatusCode::BAD_REQUEST, texts.elsewhere_no_attempt.to_owned())
+            (StatusCode::BAD_REQUEST, texts.external_no_attempt.to_owned())
         }
         SignInError::Flow(CodeFlowError::Refused(reason)) => {
             let values = [("name", label), ("reason", reason.as_str())];
-            (StatusCode::FORBIDDEN, fill(texts.elsewhere_refused, &values))
+            (StatusCode::FORBIDDEN, fill(texts.external_refused, &values))
         }
         SignInError::IdToken(IdTokenError::NoAuthTime(_) | IdTokenError::OldAuthTime { .. }) => {
-            (StatusCode::FORBIDDEN, fill(texts.oidc_not_anew, &[("name", label)]))
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_confirmed, &[("name", label)]))
         }
         SignInError::IdToken(_) | SignInError::Issuer => {
-            (StatusCode::FORBIDDEN, fill(texts.oidc_not_believed, &[("name", label)]))
+            (StatusCode::FORBIDDEN, fill(texts.oidc_not_verified, &[("name", label)]))
         }
         SignInError::Flow(_) | SignInError::Provider(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.elsewhere_away, &[("name", label)]))
+            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.external_unavailable, &[("name", label)]))
         }
     }
 }
 
-/// An identity that is not linked; `None` where the database failed.
-pub(super) fn tie(error: &TieError, texts: &Messages) -> Option<&'static str> {
+/// An identity that was not linked; `None`: the database failed.
+pub(super) fn tie(error: &SetIdentityError, texts: &Messages) -> Option<&'static str> {
     match error {
-        TieError::OfAnotherAccount => Some(texts.oidc_of_another),
-        TieError::NameTaken { .. } => Some(texts.oidc_name_taken),
-        TieError::AccountGone => Some(texts.account_gone),
-        TieError::OnlyWay => Some(texts.oidc_only_way),
-        TieError::Store(_) => None,
+        SetIdentityError::OfAnotherAccount => Some(texts.oidc_of_another),
+        SetIdentityError::NameTaken { .. } => Some(texts.oidc_name_taken),
+        SetIdentityError::AccountGone => Some(texts.account_gone),
+        SetIdentityError::OnlyWay => Some(texts.oidc_only_way),
+        SetIdentityError::Store(_) => None,
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// One of each variant: a new one breaks `is_listed`, which leads here.
+    /// One of each variant.
     fn all() -> Vec<Refusal> {
         let algorithm: Algorithm = Algorithm::Ed25519;
         vec![

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
-use super::pages::{self, SignIn};
+use super::pages::{self, SignInPage};
 use super::paths;
-use super::posted::{Posted, PostedByAnybody};
+use super::posted::{Posted, PostedSignedOut};
 use super::state::Console;
 use super::text::Sentence;
 use super::visitor::{SignedIn, Visitor, sign_in_path, with_session, without_session};
@@ -20,13 +20,13 @@ use crate::secret::{self, Token};
 use crate::store::{AuditEvent, NewSession};
 use pushkeys_keys::{AccountId, AccountName};
 
-/// The longest path that somebody comes back to after signing in, in bytes.
+/// The longest path to continue with after signing in, in bytes.
 const NEXT_BYTES_MAX: usize = 1_024;
 
-/// What leads to the page.
+/// The query of the page.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct SignInQuery {
     next: String,
     done: String,
 }
@@ -36,9 +36,9 @@ pub(super) async fn show(
     State(console): State<Console>,
     visitor: Visitor,
     signed_in: Option<SignedIn>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<SignInQuery>, QueryRejection>,
 ) -> Response {
-    let Asked { next, done } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let SignInQuery { next, done } = asked.map(|Query(asked)| asked).unwrap_or_default();
     let next = safe_next(&next);
     if signed_in.is_some() {
         return Redirect::to(&next).into_response();
@@ -51,12 +51,15 @@ pub(super) async fn show(
     };
     let page = visitor.page();
     let oidc = oidc_label(&console, texts);
-    pages::render(StatusCode::OK, &SignIn { page, next, name: String::new(), notice, refusal: None, oidc })
+    pages::render(
+        StatusCode::OK,
+        &SignInPage { page, next, name: String::new(), notice, refusal: None, oidc },
+    )
 }
 
-/// Why somebody was not let in.
-pub(super) enum NotLetIn {
-    /// Account and password do not belong together.
+/// Why a sign-in failed.
+pub(super) enum SignInFailure {
+    /// Wrong account or password.
     Wrong,
     TooOften {
         seconds: u64,
@@ -66,8 +69,8 @@ pub(super) enum NotLetIn {
 }
 
 /// `POST /sign-in`
-pub(super) async fn submit(State(console): State<Console>, posted: PostedByAnybody) -> Response {
-    let PostedByAnybody { by, fields } = posted;
+pub(super) async fn submit(State(console): State<Console>, posted: PostedSignedOut) -> Response {
+    let PostedSignedOut { by, fields } = posted;
     let (name, next) = (fields.get("account").trim(), safe_next(fields.get("next")));
     let not_let_in = match let_in(&console, &by, name, fields.get("password")).await {
         Ok(token) => return with_session(&console, &token, Redirect::to(&next).into_response()),
@@ -75,79 +78,80 @@ pub(super) async fn submit(State(console): State<Console>, posted: PostedByAnybo
     };
     let texts = by.texts();
     let (status, refusal) = match not_let_in {
-        NotLetIn::Wrong => (StatusCode::FORBIDDEN, texts.sign_in_wrong.to_owned()),
-        NotLetIn::TooOften { seconds } => {
+        SignInFailure::Wrong => (StatusCode::FORBIDDEN, texts.sign_in_wrong.to_owned()),
+        SignInFailure::TooOften { seconds } => {
             let seconds = seconds.to_string();
             (StatusCode::TOO_MANY_REQUESTS, fill(texts.sign_in_too_often, &[("seconds", &seconds)]))
         }
-        NotLetIn::Busy => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
-        NotLetIn::Failed(response) => return response,
+        SignInFailure::Busy => (StatusCode::SERVICE_UNAVAILABLE, texts.sign_in_busy.to_owned()),
+        SignInFailure::Failed(response) => return response,
     };
     let refusal = Some(Sentence::new(&refusal));
     let page = by.page().with_error();
     let oidc = oidc_label(&console, texts);
-    pages::render(status, &SignIn { page, next, name: name.to_owned(), notice: None, refusal, oidc })
+    pages::render(status, &SignInPage { page, next, name: name.to_owned(), notice: None, refusal, oidc })
 }
 
-/// What the button says that leads to the OpenID provider, where there is one.
+/// The button for the OpenID provider, if one is configured.
 pub(super) fn oidc_label(console: &Console, texts: &Messages) -> Option<String> {
     let label = &console.oidc.as_ref()?.settings().label;
     Some(fill(texts.oidc_sign_in, &[("name", label)]))
 }
 
-async fn let_in(console: &Console, by: &Visitor, name: &str, password: &str) -> Result<Token, NotLetIn> {
+async fn let_in(console: &Console, by: &Visitor, name: &str, password: &str) -> Result<Token, SignInFailure> {
     let (account, hash) = check_password(console, by, name, password).await?;
     begin_session(console, by, &account, Some(&hash), Timestamp::now()).await
 }
 
-/// The account `name` and the hash of its password, if `password` is it. Whether there is such an account
-/// shows neither in the answer nor in its time.
+/// The account `name` and the hash of its password, if `password` fits. Neither the response nor its time reveals whether
+/// the account exists.
 pub(super) async fn check_password(
     console: &Console,
     by: &Visitor,
     name: &str,
     password: &str,
-) -> Result<(AccountId, String), NotLetIn> {
-    let too_often = |wait| NotLetIn::TooOften { seconds: whole_seconds(wait) };
+) -> Result<(AccountId, String), SignInFailure> {
+    let too_often = |wait| SignInFailure::TooOften { seconds: whole_seconds(wait) };
     if let Some(address) = by.address {
         console.address_attempts.check(&address.into()).map_err(too_often)?;
     }
     // Another spelling of the name is no further attempt.
     console.account_attempts.check(&AccountName::spelling(name)).map_err(too_often)?;
-    let found = console.store.password(name).await.map_err(|error| NotLetIn::Failed(by.failed(&error)))?;
+    let found =
+        console.store.password(name).await.map_err(|error| SignInFailure::Failed(by.failed(&error)))?;
     let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
     let is_right = console.passwords.verify(password.to_owned(), hash.clone()).await;
     let is_right = is_right.map_err(|error| match error {
-        HashError::Busy => NotLetIn::Busy,
-        error => NotLetIn::Failed(by.failed(&error)),
+        HashError::Busy => SignInFailure::Busy,
+        error => SignInFailure::Failed(by.failed(&error)),
     })?;
     if let (true, Some(account), Some(hash)) = (is_right, account, hash) {
         return Ok((account, hash));
     }
     let (name, address) = (pushkeys_keys::escape(name), by.address.map(|address| address.to_string()));
     tracing::warn!(account = %name, address, "a sign-in as `{name}` was refused");
-    Err(NotLetIn::Wrong)
+    Err(SignInFailure::Wrong)
 }
 
-/// Begins a session of `account`, which was found to be the visitor's: by the password whose hash was
-/// `password`, or by something else. Its owner said so himself at `signed_in_at`.
+/// Begins a session of `account` for a user who signed in at `signed_in_at`: by the password with the hash `password`, or
+/// in another way.
 pub(super) async fn begin_session(
     console: &Console,
     by: &Visitor,
     account: &AccountId,
     password: Option<&str>,
     signed_in_at: Timestamp,
-) -> Result<Token, NotLetIn> {
-    let failed = |error: &(dyn std::error::Error + 'static)| NotLetIn::Failed(by.failed(error));
+) -> Result<Token, SignInFailure> {
+    let failed = |error: &(dyn std::error::Error + 'static)| SignInFailure::Failed(by.failed(error));
     let token = Token::new("pks").map_err(|error| failed(&error))?;
     let id = secret::random_id("sess").map_err(|error| failed(&error))?;
     let session = NewSession { id: &id, digest: token.digest(), agent: &by.agent, password, signed_in_at };
     let begun = console.store.add_session(account, &session, console.lifetimes(), &by.actor()).await;
     if !begun.map_err(|error| failed(&error))? {
-        return Err(NotLetIn::Wrong);
+        return Err(SignInFailure::Wrong);
     }
-    // Mails are written in the language of the pages that were read last.
-    let remembered = console.store.remember_language(account, by.language.code()).await;
+    // Mails are written in the language of the user's last sign-in.
+    let remembered = console.store.set_language(account, by.language.code()).await;
     remembered.map_err(|error| failed(&error))?;
     Ok(token)
 }
@@ -165,7 +169,7 @@ pub(super) async fn sign_out(State(console): State<Console>, Posted { by, .. }: 
     }
 }
 
-/// A path of ours: what a browser would read as an address elsewhere is not one.
+/// `next` if it is a path of ours, and not something that a browser would take for a URL of another site.
 pub(super) fn safe_next(next: &str) -> String {
     let is_ours = next.starts_with('/')
         && !next.starts_with("//")

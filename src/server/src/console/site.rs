@@ -1,4 +1,4 @@
-//! Where browsers find the console.
+//! The origin of the console.
 
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -6,22 +6,22 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use crate::origin::Origin;
 
-/// Where browsers find the console.
+/// The configured origin of the console, if there is one.
 #[derive(Debug, Clone)]
 pub(super) struct Site(pub(super) Option<Origin>);
 
 impl Site {
-    /// Whether cookies can be for TLS alone.
+    /// Whether cookies can be restricted to TLS.
     pub(super) fn is_https(&self) -> bool {
         self.0.as_ref().is_some_and(Origin::is_https)
     }
 
-    /// Without an address of its own, the console is for browsers on this machine.
+    /// Whether `request` is served: without a configured origin, only from this machine.
     pub(super) fn serves(&self, request: &Parts) -> bool {
         self.0.is_some() || local_origin(&request.headers, request).is_some()
     }
 
-    /// Where the browser of `request` finds it.
+    /// The origin of the console for the browser of `request`.
     pub(super) fn origin(&self, request: &Parts) -> Option<Origin> {
         self.0.clone().or_else(|| local_origin(&request.headers, request))
     }
@@ -31,7 +31,7 @@ impl Site {
     }
 }
 
-/// The origin that a browser on this machine means; a name that only resolves to this machine is not one.
+/// The origin of a request to this machine by its own name or address. Another name that resolves to it does not count.
 fn local_origin(headers: &HeaderMap, request: &Parts) -> Option<Origin> {
     let host = match request.uri.authority() {
         Some(authority) => authority.as_str(),

@@ -1,4 +1,4 @@
-//! What the pages share.
+//! The state of the console, which handlers share.
 
 use std::num::NonZeroU32;
 use std::ops::Deref;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pushkeys_keys::Policy;
 
-use super::config::ConsoleConfig;
+use super::settings::ConsoleSettings;
 use super::site::Site;
 use crate::github::GitHub;
 use crate::oidc::Oidc;
@@ -15,34 +15,32 @@ use crate::password::Passwords;
 use crate::rate_limit::{Limiter, Limits, Peer};
 use crate::store::{Lifetimes, Store};
 
-/// Wrong passwords for one account: so many at once, and one more each time so much has passed. Whoever
-/// guesses has 43,000 attempts a day; who is locked out by them waits for seconds.
+/// Password attempts for one account: this burst, and one more after each period. That is 43,000 guesses a day; a user who is
+/// locked out by them waits for seconds.
 const ATTEMPTS_PER_ACCOUNT: NonZeroU32 = NonZeroU32::new(30).unwrap();
 const ATTEMPT_PER_ACCOUNT_EVERY: Duration = Duration::from_secs(2);
-/// The same from one address, for whichever account.
+/// Password attempts from one address, for any account.
 const ATTEMPTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const ATTEMPT_PER_ADDRESS_EVERY: Duration = Duration::from_secs(6);
 
-/// What the pages need; clones share it.
+/// The state of the console; clones share it.
 #[derive(Clone)]
-pub(crate) struct Console(Arc<Shared>);
+pub(crate) struct Console(Arc<ConsoleState>);
 
-/// Other services that people have accounts at.
+/// External services that users have accounts at; `None`: not configured.
 #[derive(Default)]
-pub(crate) struct Elsewhere {
-    /// Where keys can be imported from.
+pub(crate) struct ExternalServices {
     pub(crate) github: Option<Arc<GitHub>>,
-    /// By whose word people sign in.
     pub(crate) oidc: Option<Oidc>,
 }
 
 /// See [`Console`].
-pub(crate) struct Shared {
+pub(crate) struct ConsoleState {
     pub(super) store: Store,
     pub(super) policy: Arc<Policy>,
     pub(super) limits: Limits,
     pub(super) passwords: Passwords,
-    pub(super) config: ConsoleConfig,
+    pub(super) config: ConsoleSettings,
     pub(super) site: Site,
     pub(super) account_attempts: Limiter<String>,
     pub(super) address_attempts: Limiter<Peer>,
@@ -51,24 +49,23 @@ pub(crate) struct Shared {
 }
 
 impl Deref for Console {
-    type Target = Shared;
+    type Target = ConsoleState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &ConsoleState {
         &self.0
     }
 }
 
 impl Console {
-    /// The console of `config` on `store`, for keys that `policy` accepts; requests count in `limits`. People link
-    /// accounts of `elsewhere`.
+    /// The console on `store`, for keys that `policy` accepts, within `limits`.
     pub(crate) fn new(
-        config: ConsoleConfig,
+        config: ConsoleSettings,
         store: Store,
         policy: Arc<Policy>,
         limits: Limits,
-        elsewhere: Elsewhere,
+        external: ExternalServices,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ConsoleState {
             store,
             policy,
             limits,
@@ -77,13 +74,13 @@ impl Console {
             config,
             account_attempts: Limiter::every(ATTEMPT_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ACCOUNT),
             address_attempts: Limiter::every(ATTEMPT_PER_ADDRESS_EVERY, ATTEMPTS_PER_ADDRESS),
-            github: elsewhere.github,
-            oidc: elsewhere.oidc,
+            github: external.github,
+            oidc: external.oidc,
         }))
     }
 }
 
-impl Shared {
+impl ConsoleState {
     pub(super) fn lifetimes(&self) -> Lifetimes {
         Lifetimes { idle: self.config.session_idle, max: self.config.session_max }
     }

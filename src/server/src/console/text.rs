@@ -1,16 +1,16 @@
-//! Texts on their way into a page.
+//! Values as pages show them.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A sentence in which what stands between backticks is code. It is escaped when it is shown.
+/// A sentence with code between backticks. It is escaped when it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sentence(String);
 
 impl Sentence {
-    /// The sentence `text`, with a capital letter and a full stop where it has none.
+    /// The sentence `text`, with a capital letter and a full stop.
     pub(super) fn new(text: &str) -> Self {
         let mut characters = text.chars();
         let mut sentence: String =
@@ -23,7 +23,7 @@ impl Sentence {
 }
 
 impl fmt::Display for Sentence {
-    /// As HTML: the one place that makes markup of text.
+    /// As HTML.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, part) in self.0.split('`').enumerate() {
             let is_code = number % 2 == 1;
@@ -46,12 +46,12 @@ impl fmt::Display for Sentence {
 
 impl askama::filters::HtmlSafe for Sentence {}
 
-/// An instant, as a page shows it.
+/// An instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(pub(super) Timestamp);
 
 impl Moment {
-    /// For `datetime=`.
+    /// For the attribute `datetime`.
     pub(super) fn machine(self) -> String {
         self.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }

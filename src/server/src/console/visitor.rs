@@ -1,4 +1,4 @@
-//! Who looks at a page: language and address of everybody, session of those who signed in.
+//! The sender of a request: language and address of any visitor, and the session of a signed-in user.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,14 +21,14 @@ use crate::request_id::RequestId;
 use crate::secret::{Token, TokenDigest};
 use crate::store::{Actor, Session, StoreError};
 
-/// A browser takes a cookie of this name only over TLS and for the whole of this host (RFC 6265bis).
+/// Browsers accept a cookie of this name only over TLS and for the whole host (RFC 6265bis).
 const SECURE_COOKIE: &str = "__Host-pushkeys_session";
-/// On this machine itself there is no TLS.
+/// For a console on this machine, without TLS.
 const LOCAL_COOKIE: &str = "pushkeys_session";
-/// What is kept of a `User-Agent`, in characters.
+/// The longest `User-Agent` that is kept, in characters.
 const AGENT_CHARACTERS_MAX: usize = 200;
 
-/// Somebody, as far as headers tell.
+/// The sender of a request, as its headers describe it.
 #[derive(Debug, Clone)]
 pub(super) struct Visitor {
     pub(super) language: Language,
@@ -37,11 +37,11 @@ pub(super) struct Visitor {
     pub(super) request: Option<RequestId>,
 }
 
-/// Somebody with a session. A handler that takes one sends everybody else to the sign-in page.
+/// A visitor with a session. A handler that takes one redirects others to the sign-in page.
 pub(super) struct SignedIn {
     pub(super) visitor: Visitor,
     pub(super) session: Session,
-    /// What every form carries back: only a page that was made for this session knows it.
+    /// The CSRF token, which every form repeats: only pages for this session have it.
     pub(super) csrf: String,
 }
 
@@ -50,25 +50,24 @@ impl Visitor {
         Messages::of(self.language)
     }
 
-    /// Who is written into the trail.
     pub(super) fn actor(&self) -> Actor {
         Actor::console(self.address, self.request.clone())
     }
 
-    /// A page for somebody who is not signed in.
+    /// The frame of a page without a session.
     pub(super) fn page(&self) -> Page {
         Page::new(self.language, None, String::new(), Section::None)
     }
 
-    /// The database failed: the log says how.
+    /// A page that says that the service failed. The cause is only logged.
     pub(super) fn failed(&self, error: &(dyn std::error::Error + 'static)) -> Response {
         tracing::error!("a page failed: {}", ErrorReport::of(error));
         self.refused(StatusCode::SERVICE_UNAVAILABLE, self.texts().unavailable)
     }
 
-    /// A page that says that nothing was done, and why.
+    /// A page that says why nothing was done.
     pub(super) fn refused(&self, status: StatusCode, why: &str) -> Response {
-        self.said(status, self.texts().not_done, why)
+        self.message(status, self.texts().failed_title, why)
     }
 
     /// A page that says why the sign-in at the OpenID provider was refused.
@@ -78,17 +77,17 @@ impl Visitor {
         self.refused(status, &why)
     }
 
-    fn said(&self, status: StatusCode, title: &'static str, text: &str) -> Response {
+    fn message(&self, status: StatusCode, title: &'static str, text: &str) -> Response {
         let page = self.page().with_error();
         let link = Some((paths::KEYS, page.t.back_to_keys));
-        pages::render(status, &pages::Message { title, text: Sentence::new(text), link, page })
+        pages::render(status, &pages::MessagePage { title, text: Sentence::new(text), link, page })
     }
 }
 
-/// A path where people look for pages and none is.
-pub(super) async fn nowhere(visitor: Visitor) -> Response {
+/// The page for paths that do not exist.
+pub(super) async fn not_found(visitor: Visitor) -> Response {
     let texts = visitor.texts();
-    visitor.said(StatusCode::NOT_FOUND, texts.nowhere_title, texts.nowhere)
+    visitor.message(StatusCode::NOT_FOUND, texts.not_found_title, texts.not_found)
 }
 
 impl SignedIn {
@@ -130,7 +129,7 @@ impl FromRequestParts<Console> for SignedIn {
     async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Response> {
         let found = <Self as OptionalFromRequestParts<Console>>::from_request_parts(request, console).await?;
         found.ok_or_else(|| {
-            // What was posted is gone with the session; the page it came from is where to go on.
+            // A form is lost with its session; the user continues with the page that it came from.
             let is_page = request.method == axum::http::Method::GET;
             let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
             Redirect::to(&sign_in_path(if is_page { path } else { paths::KEYS }, true)).into_response()
@@ -162,7 +161,7 @@ pub(super) fn sign_in_path(next: &str, is_over: bool) -> String {
     path
 }
 
-/// A digest with a prefix of its own, so that neither tells the other or what is stored.
+/// A digest with a prefix, so that it reveals neither the session's token nor the stored digest.
 fn csrf(token: &str) -> String {
     TokenDigest::of(&format!("csrf {token}")).to_hex()
 }
@@ -176,18 +175,18 @@ fn cookie_name(is_https: bool) -> &'static str {
     if is_https { SECURE_COOKIE } else { LOCAL_COOKIE }
 }
 
-/// Gives the browser its session.
+/// Sets the session cookie.
 pub(super) fn with_session(console: &Console, token: &Token, response: Response) -> Response {
     let lifetime_s = i64::try_from(console.config.session_max.as_secs()).unwrap_or(i64::MAX);
     with_cookie(console, cookie_name(console.site.is_https()), token.reveal(), lifetime_s, response)
 }
 
-/// Takes it away.
+/// Removes the session cookie.
 pub(super) fn without_session(console: &Console, response: Response) -> Response {
     with_cookie(console, cookie_name(console.site.is_https()), "", 0, response)
 }
 
-/// Adds a cookie for our own requests and for links that lead here.
+/// Sets a cookie that is sent with our own requests and with links to us.
 pub(super) fn with_cookie(
     console: &Console,
     name: &'static str,
@@ -202,7 +201,7 @@ pub(super) fn with_cookie(
         .secure(is_https)
         .same_site(SameSite::Lax)
         .build();
-    // The crate's own `max_age` takes a type of a crate that nothing else here needs.
+    // The crate's own `max_age` would need another crate.
     if let Ok(value) = HeaderValue::from_str(&format!("{cookie}; Max-Age={lifetime_s}")) {
         response.headers_mut().append(SET_COOKIE, value);
     }

@@ -18,23 +18,23 @@ use super::url::DatabaseUrl;
 /// Why no copy was made.
 #[derive(Debug, Error)]
 pub(crate) enum BackUpError {
-    /// PostgreSQL has programs for it.
+    /// PostgreSQL brings programs for it.
     #[error("pushkeys-server copies SQLite databases only")]
     Postgres(#[source] Hint),
-    /// It exists, or cannot be made or written.
+    /// It exists, or cannot be written.
     #[error("cannot write the copy `{}`", file.display())]
     File { file: PathBuf, source: io::Error },
     /// It cannot be made to survive a power cut.
     #[error(transparent)]
     Sync(#[from] WriteFileError),
-    /// The copy failed half-way, and was removed.
+    /// The unfinished copy was removed.
     #[error("cannot copy the database to `{}`", file.display())]
     Copy { file: PathBuf, source: sqlx::Error },
 }
 
 impl Database {
-    /// Copies the database at `url`, which this is, as it is at this moment to `file`, which must not exist. The copy
-    /// says that it is one: whoever opens it in place of the database begins a new epoch.
+    /// Copies this database, which is at `url`, to `file`, which must not exist. The copy is marked as one: a service that
+    /// opens it in place of the database begins a new epoch.
     pub(crate) async fn back_up(&self, url: &DatabaseUrl, file: &Path) -> Result<(), BackUpError> {
         let Self::Sqlite { write, .. } = self else {
             let file = shell_word(&file.to_string_lossy());
@@ -42,7 +42,7 @@ impl Database {
             return Err(BackUpError::Postgres(Hint::new(hint)));
         };
         let failed = |source| BackUpError::File { file: file.to_owned(), source };
-        // SQLite fills an empty file, and would make a missing one for everybody to read.
+        // SQLite fills an empty file, and would create a missing one readable by others.
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
         let copied = copy(write, file).await;
         if let Err(source) = copied {

@@ -1,4 +1,4 @@
-//! Connections that read and connections that write, and transactions.
+//! Connections and transactions.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use sqlx::{Postgres, Sqlite};
 
 /// Connections that read: requests, the feed's hub, and snapshots.
 pub(crate) const READ_CONNECTIONS: u32 = 12;
-/// How long a request waits for a connection before it is told to come again.
+/// How long a request waits for a connection before it fails.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database, with connections that read and connections that write.
 #[derive(Clone)]
 pub(crate) enum Database {
-    /// One connection writes: its queue is where this process's writers wait for each other.
+    /// One connection writes: this process's writers wait for it.
     Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Writers wait for a lock: those that wait leave connections to those that read.
+    /// Writers wait for a lock, so they have connections of their own.
     Postgres { read: PgPool, write: PgPool },
 }
 
-/// A transaction that ends with nothing done unless it is committed.
+/// A transaction that is rolled back unless it is committed.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
-/// Where a statement runs: [`Database`], for itself, or [`Transaction`].
+/// Where a statement runs: on a [`Database`], by itself, or in a [`Transaction`].
 pub(crate) trait On<'c> {
     fn to_read(self) -> Target<'c>;
     fn to_write(self) -> Target<'c>;
 }
 
-/// A connection, or where to take one from.
+/// A connection, or the pool to take one from.
 pub(crate) enum Target<'c> {
     SqlitePool(&'c SqlitePool),
     Sqlite(&'c mut SqliteConnection),
@@ -41,11 +41,11 @@ pub(crate) enum Target<'c> {
 }
 
 impl Database {
-    /// Begins a transaction that holds the one right to write from its beginning.
+    /// Begins a transaction that holds the writer lock from its beginning.
     ///
-    /// On PostgreSQL that is the lock of the row in `service`. Each statement after it sees all that was committed
-    /// before (READ COMMITTED), so that nothing has to be given up and done again; the lock is let go of only
-    /// when the commit can be seen, so that nobody sees a number before a smaller one.
+    /// On PostgreSQL that is the lock of the row in `service`. Each statement after it sees all that was committed before
+    /// (READ COMMITTED), so no transaction has to be retried. The lock is released only when the commit is visible, so
+    /// numbers of changes become visible in order.
     pub(crate) async fn begin_write(&self) -> sqlx::Result<Transaction> {
         match self {
             Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite),
@@ -72,7 +72,6 @@ impl Database {
 }
 
 impl Transaction {
-    /// Makes all of it lasting.
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,

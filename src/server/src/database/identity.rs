@@ -1,12 +1,12 @@
-//! Which database this is, by which a restore is noticed: the `origin` column of `service` says where it was.
+//! The identity of a database, by which a restore is detected: the column `service.origin` holds it.
 
 use super::connection::Transaction;
 use super::statement::sql;
 
-/// The origin of a copy that `backup` made.
+/// The identity of a copy made by `backup`.
 pub(crate) const BACKUP: &str = "backup";
 
-/// Where this database is. A restore of a dump makes new tables, a restore of files and logs a new timeline.
+/// The identity of this database: restoring a dump makes new tables, restoring files and logs a new timeline.
 pub(crate) async fn origin(transaction: &mut Transaction) -> sqlx::Result<String> {
     match transaction {
         Transaction::Sqlite(_) => Ok(String::new()),

@@ -1,4 +1,4 @@
-//! The schema: brought up to date, or checked. [`super::statement`] says how to add a step.
+//! Migrations of the schema. [`super::statement`] says how to add one.
 
 use pushkeys_keys::Hint;
 use sqlx::migrate::Migrator;
@@ -11,7 +11,7 @@ use super::url::DatabaseUrl;
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Brings the schema of `database`, which is at `url`, up to date.
+/// Migrates the schema of `database`, which is at `url`.
 pub(super) async fn run(database: &Database, url: &DatabaseUrl) -> Result<(), OpenError> {
     let migrated = match database {
         Database::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await,

@@ -1,8 +1,7 @@
-//! The database beneath the store: connections, statements, migrations, its URL, and whole copies of it.
+//! The database beneath the store: its URL, connections, statements, migrations, backup, and the move to PostgreSQL.
 //!
-//! SQLite and PostgreSQL are asked in the same words: see [`statement`], which also says how to add a query or a
-//! migration. What the tables mean is the store's: nothing here knows a table but `service`, which says which database
-//! this is.
+//! SQLite and PostgreSQL get the same SQL: see [`statement`], which also says how to add a query or a migration. The
+//! meaning of the tables belongs to the store; the only table known here is `service`, which identifies the database.
 
 mod backup;
 mod connection;

@@ -10,9 +10,9 @@ use pushkeys_keys::Hint;
 /// What opening may do to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Open {
-    /// Make SQLite's file when it is missing, and bring the schema up to date.
+    /// Create SQLite's file if it is missing, and migrate the schema.
     Prepare,
-    /// Only look.
+    /// Change nothing.
     Examine,
 }
 
@@ -38,11 +38,11 @@ impl Database {
         Ok(database)
     }
 
-    /// `ok`, or the first damage that SQLite finds in itself.
+    /// `ok`, or the first damage that SQLite finds in its file.
     pub(crate) async fn check(&self) -> sqlx::Result<String> {
         let check = match self {
             Self::Sqlite { .. } => sql("PRAGMA quick_check(1)"),
-            // PostgreSQL's own tools look for damage; that the tables can be read is all we can say.
+            // PostgreSQL has its own tools for that; here it is enough that a table can be read.
             Self::Postgres { .. } => sql("SELECT 'ok' FROM service"),
         };
         check.fetch_value(self).await

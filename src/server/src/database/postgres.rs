@@ -15,23 +15,23 @@ use super::url::{DatabaseUrl, PostgresUrl};
 use crate::files::{read_private, read_secret, read_trusted};
 use crate::outbound::{is_about_name, rejected_certificate};
 
-/// What sqlx calls the parameters that name files.
+/// The parameters of a URL that name files, as sqlx calls them.
 const AUTHORITY: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const OWN_CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
 const OWN_KEY: [&str; 2] = ["sslkey", "ssl-key"];
-/// What sqlx takes a root certificate from when the URL names none.
+/// Where sqlx looks for a root certificate if the URL names none.
 const AUTHORITY_VARIABLE: &str = "PGSSLROOTCERT";
 /// The longest file of certificates in bytes.
 const CERTIFICATES_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Connections that write, most of which wait for the lock that puts writers in order.
+/// Connections that write; most of them wait for the writer lock.
 const WRITE_CONNECTIONS: u32 = 4;
-/// How long a connection that nobody needs is kept.
+/// How long an idle connection is kept.
 const IDLE_TIME_MAX: Duration = Duration::from_mins(10);
-/// The oldest version that has what the migrations use; what is older gets no more security updates.
+/// The oldest version that the migrations run on; older ones get no security updates any more.
 const VERSION_MIN: u32 = 130_000;
 
-/// What the server is to give up for us, in milliseconds. A writer that stops half-way, with its machine, must not
-/// keep all others from writing; a statement that nobody waits for any more must not go on.
+/// Time limits of the server for us, in milliseconds. A writer whose machine stops must not block all others, and a
+/// statement must not outlive the request that waits for it.
 const SETTINGS: [(&str, &str); 4] = [
     ("idle_in_transaction_session_timeout", "10000"),
     ("lock_timeout", "10000"),
@@ -39,7 +39,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("tcp_user_timeout", "10000"),
 ];
 
-/// How to connect, as URL, password file and environment (`PGPASSFILE`, …) say.
+/// The options of a connection, from URL, password file and environment (`PGPASSFILE`, …).
 pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> {
     let options: PgConnectOptions = url
         .as_str()
@@ -47,7 +47,7 @@ pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> 
         .map_err(|source| OpenError::Connect { url: DatabaseUrl::Postgres(url.clone()), source })?;
     check_files(url)?;
     let options = match options.get_ssl_mode() {
-        // Who names an authority has it asked, as libpq does; sqlx alone would believe any certificate.
+        // As libpq does: with a root certificate, `require` verifies. sqlx would accept any certificate.
         PgSslMode::Require if has_authority(url) => options.ssl_mode(PgSslMode::VerifyCa),
         _ => options,
     };
@@ -57,7 +57,7 @@ pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> 
     Ok(options.password(&password))
 }
 
-/// Looks at the files that TLS needs: sqlx reads them at each connection, and would not say which it misses.
+/// Checks the files for TLS: sqlx reads them for each connection, and its error does not say which is missing.
 fn check_files(url: &PostgresUrl) -> Result<(), OpenError> {
     for names in [AUTHORITY.as_slice(), &OWN_CERTIFICATE, &OWN_KEY] {
         let Some(path) = url.parameter(names) else { continue };
@@ -73,10 +73,10 @@ fn has_authority(url: &PostgresUrl) -> bool {
     url.parameter(&AUTHORITY).is_some() || env::var_os(AUTHORITY_VARIABLE).is_some()
 }
 
-/// Connects; gives what sqlx says when nobody answers, or not to us.
+/// Connects; fails with sqlx's error if the server does not answer or refuses us.
 pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database> {
     let options = options.application_name("pushkeys-server").options(SETTINGS);
-    // Of a server that does not answer, or not to us, a pool says nothing but that it waited.
+    // A pool would only report that it waited in vain.
     let tried = timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     tried.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await?;
     let write = pool_options(WRITE_CONNECTIONS).connect_with(options.clone()).await?;
@@ -84,23 +84,23 @@ pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database>
     Ok(Database::Postgres { read, write })
 }
 
-/// What to do where TLS is why there is no connection.
+/// What to do if TLS is the reason for `error`.
 pub(super) fn tls_hint(error: &sqlx::Error) -> Option<&'static str> {
     match (rejected_certificate(error), error) {
         (Some(fault), _) if is_about_name(fault) => {
-            Some("the host in the URL is to be one of the names in the server's certificate")
+            Some("the host in the URL must be one of the names in the server's certificate")
         }
         (Some(_), _) => {
-            Some("name the authority that signed the server's certificate by `sslrootcert` in the URL")
+            Some("name the CA certificate that signed the server's certificate by `sslrootcert` in the URL")
         }
         (None, sqlx::Error::Tls(fault)) if fault.to_string().contains("does not support TLS") => Some(
-            "set `ssl = on` in postgresql.conf; sslmode=disable goes without, and all on the way may read passwords and keys",
+            "set `ssl = on` in postgresql.conf; with sslmode=disable, everyone on the network path can read passwords and keys",
         ),
         _ => None,
     }
 }
 
-/// Checks that the server of `database`, which is at `url`, has what we use.
+/// Checks version and encoding of the server of `database`, which is at `url`.
 pub(super) async fn check_server(database: &Database, url: &DatabaseUrl) -> Result<(), OpenError> {
     let Database::Postgres { write, .. } = database else { return Ok(()) };
     let described = describe(write).await;
@@ -125,7 +125,7 @@ async fn describe(pool: &PgPool) -> sqlx::Result<(u32, String)> {
     Ok((version.parse().unwrap_or(0), encoding))
 }
 
-/// A connection that broke while nobody used it is noticed before it is lent out, and made again.
+/// An idle connection that has broken is replaced before it is used.
 fn pool_options(connections_max: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections_max)
@@ -147,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn another_machine_is_spoken_to_in_plain_text_only_where_the_url_says_so() {
+    fn a_connection_to_another_machine_is_plain_text_only_if_the_url_says_so() {
         for host in ["db.example.com", "192.0.2.1", "0.0.0.0", "[2001:db8::1]", "localhost.example.com"] {
             let url = format!("postgres://ana@{host}/keys");
             assert_eq!(mode(&url), "VerifyFull", "{url}");
             assert_eq!(mode(&format!("{url}#x?sslmode=disable")), "VerifyFull");
-            // What is shown, and given to pg_dump, says so too.
+            // Also in the URL that is shown, and that pg_dump gets.
             assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), format!("{url}?sslmode=verify-full"));
             assert_eq!(mode(&format!("{url}?sslmode=require")), "Require");
             assert_eq!(mode(&format!("{url}?sslmode=disable")), "Disable");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_is_named_is_asked() {
+    fn with_a_root_certificate_the_server_is_verified() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
         let url = format!("postgres://db/keys?sslmode=require&sslrootcert={}", path.display());

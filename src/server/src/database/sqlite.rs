@@ -17,20 +17,20 @@ use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
 use super::error::OpenError;
 use crate::files::of_service_user;
 
-/// How long a writer waits for one of another process, such as a command or an import's batch.
+/// How long a writer waits for one of another process, such as a command.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the file at `path`; gives what sqlx says when it is no database.
+/// Opens the database file at `path`.
 pub(super) async fn connect(path: &Path) -> sqlx::Result<Database> {
     let options = connect_options(path);
-    // A reader that could write would take part in the queue of writers without waiting in it.
+    // Only the one writer may write: others would collide with it.
     let reader = options.clone().pragma("query_only", "ON");
     let write = pool_options(1).connect_with(options).await?;
     let read = pool_options(READ_CONNECTIONS).connect_lazy_with(reader);
     Ok(Database::Sqlite { read, write })
 }
 
-/// Opens the file at `path` for nobody but the caller; fails where it is open.
+/// Opens the file at `path` exclusively; fails if it is open elsewhere.
 pub(super) async fn connect_alone(path: &Path) -> sqlx::Result<SqliteConnection> {
     let options = connect_options(path).locking_mode(SqliteLockingMode::Exclusive);
     let mut connection = options.busy_timeout(Duration::ZERO).connect().await?;
@@ -38,8 +38,8 @@ pub(super) async fn connect_alone(path: &Path) -> sqlx::Result<SqliteConnection>
     Ok(connection)
 }
 
-/// Makes the file at `path` if it is missing and `is_made`. The write-ahead log and the shared memory beside it take
-/// over its mode.
+/// Creates the file at `path` if it is missing and `is_made`. The write-ahead log and the shared memory beside it get
+/// its mode.
 pub(super) fn prepare_file(path: &Path, is_made: bool) -> Result<(), OpenError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => OpenError::Missing(path.to_owned()),

@@ -1,8 +1,8 @@
 //! Moving a service from SQLite to PostgreSQL: everything in one transaction of the new database, or nothing.
 //!
-//! What was written is read back before it counts, and compared by a digest over each table's rows in the order of their
-//! keys: PostgreSQL prints rows just as they are sent to it. Whoever is killed meanwhile has moved nothing. Epoch and
-//! sequence go with it, so that hosts go on where they are.
+//! What was written is read back before the commit, and compared by a digest over each table's rows in the order of their
+//! keys: PostgreSQL prints rows exactly as they are sent to it. If the program is killed, nothing was moved. Epoch and
+//! sequence are moved too, so hosts resume where they are.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -28,25 +28,21 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// Why nothing was moved.
 #[derive(Debug, Error)]
 pub(crate) enum TransferError {
-    /// Only from a file, only to a server.
     #[error(
         "a service moves from SQLite to PostgreSQL: the configuration names `{from}`, and `--to` names `{to}`"
     )]
     Kinds { from: DatabaseUrl, to: DatabaseUrl },
-    /// What it wrote after the copy would be lost.
     #[error("something has the database `{url}` open")]
     InUse { url: DatabaseUrl, source: Hint },
-    /// It would be mixed up.
     #[error("the new database holds rows in `{table}` already")]
     NotEmpty {
         table: String,
         #[source]
         hint: Hint,
     },
-    /// Reading or writing failed.
     #[error("cannot move the table `{table}`")]
     Table { table: String, source: sqlx::Error },
-    /// Something there changes, drops or adds rows.
+    /// A trigger or rule there changes, drops or adds rows.
     #[error("the table `{table}` is not what was sent: {sent} rows were, and {found} are there")]
     Contents {
         table: String,
@@ -55,25 +51,24 @@ pub(crate) enum TransferError {
         #[source]
         hint: Hint,
     },
-    /// Before the first table, or after the last.
     #[error("cannot begin or end the transaction in the new database")]
     Transaction(#[source] sqlx::Error),
 }
 
-/// How far the move is.
+/// Progress of the move.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TransferProgress<'a> {
-    /// What is moved at the moment.
+    /// The current table.
     pub(crate) table: &'a str,
-    /// Whether its rows are read back.
+    /// Whether its rows are being read back.
     pub(crate) is_comparing: bool,
-    /// How many of its rows were sent, or read back.
+    /// Rows sent or read back so far.
     pub(crate) rows: u64,
-    /// Of how many.
+    /// Rows in all.
     pub(crate) of: u64,
 }
 
-/// A table with its columns, and those of its key.
+/// A table, its columns, and the columns of its key.
 struct Table {
     name: String,
     columns: Vec<String>,
@@ -81,20 +76,20 @@ struct Table {
 }
 
 impl Table {
-    /// All rows in an order that is the same in both databases.
+    /// Selects all rows, in the same order in both databases.
     fn select(&self) -> String {
         format!("SELECT {} FROM {} ORDER BY {}", self.columns.join(", "), self.name, self.key.join(", "))
     }
 }
 
-/// Rows, as COPY's text format has them.
+/// Count and digest of rows in COPY's text format.
 #[derive(PartialEq, Eq)]
 struct Rows {
     count: u64,
     digest: [u8; 32],
 }
 
-/// Moves all that is in the SQLite database at `path` to `target`, which is empty. Gives how many rows.
+/// Moves everything from the SQLite database at `path` to `target`, which is empty. Returns the number of rows.
 async fn transfer(
     path: &Path,
     target: &Database,
@@ -107,15 +102,15 @@ async fn transfer(
     })?;
     let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
     let origin = origin(&mut transaction).await.map_err(TransferError::Transaction)?;
-    // The caller has seen to it that the target is PostgreSQL.
+    // The caller has checked that the target is PostgreSQL.
     let Transaction::Postgres(to) = &mut transaction else { return Ok(0) };
     let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
     for table in &tables {
         check_empty(to, &table.name).await?;
     }
-    // Bytes are to be printed as they are sent.
+    // So that bytes are printed as they are sent.
     execute(to, "pg_settings", "SET LOCAL bytea_output = 'hex'").await?;
-    // The one row of the schema itself makes way for the one with epoch and sequence.
+    // The row that the migrations inserted is replaced by the one with epoch and sequence.
     execute(to, "service", "DELETE FROM service").await?;
     let mut rows = 0;
     for table in &tables {
@@ -136,7 +131,7 @@ fn of_table(table: &str) -> impl FnOnce(sqlx::Error) -> TransferError {
     move |source| TransferError::Table { table, source }
 }
 
-/// All tables, each after those that it refers to.
+/// All tables, each after the ones that it references.
 async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
     let mut names: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
@@ -145,7 +140,7 @@ async fn tables(source: &mut SqliteConnection) -> sqlx::Result<Vec<Table>> {
     .fetch_all(&mut *source)
     .await?;
     let mut tables: Vec<Table> = Vec::new();
-    // Each round places one table at least, as the schema has no circle.
+    // Each round places at least one table, since references have no cycle.
     for _ in 0..names.len() {
         let mut later = Vec::new();
         for name in names {
@@ -201,7 +196,7 @@ async fn move_table(
     progress: &mut impl FnMut(TransferProgress<'_>),
 ) -> Result<u64, TransferError> {
     let name = table.name.as_str();
-    // Names are those of our own schema.
+    // The name comes from our own schema.
     let count = AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
     let of: i64 = sqlx::query_scalar(count).fetch_one(&mut *source).await.map_err(of_table(name))?;
     let of = u64::try_from(of).unwrap_or(0);
@@ -223,7 +218,7 @@ async fn move_table(
     }
 }
 
-/// PostgreSQL's own way to take many rows; memory stays constant.
+/// Sends the rows by COPY, in constant memory.
 async fn copy_rows(
     source: &mut SqliteConnection,
     to: &mut PgConnection,
@@ -251,7 +246,7 @@ async fn copy_rows(
     Ok(Rows { count: sent, digest: digest.finalize().into() })
 }
 
-/// What is in the new database, as it prints it; memory stays constant.
+/// Reads the rows back by COPY, in constant memory.
 async fn read_back(to: &mut PgConnection, table: &Table, report: &mut impl FnMut(u64)) -> sqlx::Result<Rows> {
     let mut pieces = to.copy_out_raw(&format!("COPY ({}) TO STDOUT", table.select())).await?;
     let (mut count, mut digest) = (0, Sha256::new());
@@ -271,7 +266,7 @@ fn push_row(row: &SqliteRow, line: &mut String) -> sqlx::Result<()> {
             line.push('\t');
         }
         let value = row.try_get_raw(at)?;
-        // A NULL has its column's type, and would be read as 0.
+        // A NULL has the type of its column, and would be read as 0.
         let kind = if value.is_null() { String::new() } else { value.type_info().to_string() };
         match kind.as_str() {
             "INTEGER" => push(line, format_args!("{}", row.try_get::<i64, _>(at)?)),
@@ -289,7 +284,7 @@ fn push_row(row: &SqliteRow, line: &mut String) -> sqlx::Result<()> {
 }
 
 fn push(line: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing to a text cannot fail.
+    // Writing to a String cannot fail.
     let _ = line.write_fmt(what);
 }
 
@@ -308,7 +303,7 @@ fn push_text(line: &mut String, text: &str) {
     }
 }
 
-/// New rows get numbers beyond those that came along.
+/// Sets the sequences of identity columns beyond the moved rows.
 async fn renumber(to: &mut PgConnection) -> sqlx::Result<()> {
     let numbered: Vec<(String, String)> = sqlx::query_as(
         "SELECT table_name::text, column_name::text FROM information_schema.columns
@@ -326,8 +321,8 @@ async fn renumber(to: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 impl Database {
-    /// Moves all that is in the SQLite database at `from` to the empty PostgreSQL database at `to`, this one. Gives how
-    /// many rows were moved.
+    /// Moves everything from the SQLite database at `from` to this empty PostgreSQL database, which is at `to`. Returns the
+    /// number of rows.
     pub(crate) async fn transfer_from(
         &self,
         from: &DatabaseUrl,

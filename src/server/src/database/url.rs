@@ -1,4 +1,4 @@
-//! Where the database is.
+//! The URL of a database.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,47 +10,41 @@ use thiserror::Error;
 
 use crate::outbound::is_here;
 
-/// What sqlx calls the parameter that says how TLS is used.
+/// The parameter that says how TLS is used, as sqlx calls it.
 const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
 
-/// Where the database is: `sqlite:///absolute/path`, or `postgres://user@host/name`.
+/// `sqlite:///absolute/path` or `postgres://user@host/name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DatabaseUrl {
-    /// In a file, whose path is absolute.
+    /// The absolute path of the file.
     Sqlite(PathBuf),
-    /// In a PostgreSQL server.
     Postgres(PostgresUrl),
 }
 
-/// The address of a PostgreSQL database. Invariant: sqlx reads it, no password is in it, and what it says of TLS is kept.
+/// The URL of a PostgreSQL database. Invariant: sqlx accepts it, it holds no password, and a server on another machine has
+/// an explicit `sslmode`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PostgresUrl {
     text: String,
     password_file: Option<PathBuf>,
 }
 
-/// Why a text is not a database URL. None repeats what may hold a password.
+/// Why a text is not a database URL. No variant repeats what may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ParseDatabaseUrlError {
-    /// Another kind of database, or none.
     #[error("a database URL begins with sqlite:///path or postgres://host")]
     Scheme,
-    /// It would depend on where the service was started.
     #[error("the path of `{}` is not absolute: sqlite:///path has three slashes", pushkeys_keys::escape(.0))]
     Relative(String),
-    /// Whoever reads the configuration, or a list of processes, would read it.
+    /// Everyone who can read the configuration or the list of processes would read it.
     #[error(
         "the database URL holds a password: put it into a file, and name that in `database_password_file` or PGPASSFILE"
     )]
     Password,
-    /// Not what sqlx reads.
-    #[error(
-        "the database URL is not such as postgres://pushkeys@db.example.com/pushkeys?sslmode=verify-full"
-    )]
+    #[error("the database URL is not like postgres://pushkeys@db.example.com/pushkeys?sslmode=verify-full")]
     Postgres,
-    /// What it says of TLS may mean none.
     #[error(
-        "with this `sslmode` a server on another machine may be spoken to in plain text: say sslmode=verify-full, or sslmode=disable if all on the way may read passwords and keys"
+        "this `sslmode` allows plain text to a server on another machine: say sslmode=verify-full, or sslmode=disable if everyone on the network path may read passwords and keys"
     )]
     MaybePlain,
 }
@@ -61,7 +55,7 @@ impl DatabaseUrl {
         Self::Sqlite(path.into())
     }
 
-    /// The same with the password in `file`, one line. Without a file, `PGPASSFILE` counts; SQLite needs none.
+    /// The same URL with the password in `file`, one line. Without a file, `PGPASSFILE` is used; SQLite needs none.
     pub(crate) fn with_password_file(self, file: Option<PathBuf>) -> Self {
         match self {
             Self::Postgres(url) => Self::Postgres(PostgresUrl { password_file: file, ..url }),
@@ -71,30 +65,28 @@ impl DatabaseUrl {
 }
 
 impl PostgresUrl {
-    /// The URL.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The file with the password, if one is named.
     pub(super) fn password_file(&self) -> Option<&Path> {
         self.password_file.as_deref()
     }
 
-    /// The value of the last parameter that has one of these names: it is the one that counts.
+    /// The value of the last parameter with one of these names, which is the one that counts.
     pub(super) fn parameter(&self, names: &[&str]) -> Option<String> {
         parameter(&self.text, names)
     }
 }
 
-/// Whether the server is on this machine, so that nobody in between reads what is sent.
+/// Whether the server is on this machine.
 fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     options.get_socket().is_some() || host.starts_with('/') || is_here(host)
 }
 
-/// `text`, the URL of a server on another machine, which is to prove by a certificate who it is unless the URL names
-/// another mode. It says so from then on, also to programs of PostgreSQL that are given it.
+/// `text`, the URL of a server on another machine, with `sslmode=verify-full` unless it names another mode. PostgreSQL's
+/// own programs get the same URL.
 fn protected(text: &str, options: &PgConnectOptions) -> Result<String, ParseDatabaseUrlError> {
     let may_be_plain = matches!(options.get_ssl_mode(), PgSslMode::Prefer | PgSslMode::Allow);
     if parameter(text, &MODE).is_none() {
@@ -105,7 +97,7 @@ fn protected(text: &str, options: &PgConnectOptions) -> Result<String, ParseData
     if may_be_plain { Err(ParseDatabaseUrlError::MaybePlain) } else { Ok(text.to_owned()) }
 }
 
-/// The value of the last parameter of `url` that has one of these names: it is the one that counts.
+/// The value of the last parameter of `url` with one of these names, which is the one that counts.
 fn parameter(url: &str, names: &[&str]) -> Option<String> {
     let url = Url::parse(url).ok()?;
     let found = url.query_pairs().filter(|(name, _)| names.contains(&name.as_ref())).last();
@@ -133,7 +125,7 @@ impl FromStr for DatabaseUrl {
     }
 }
 
-/// Whether what follows the scheme has `user:password@`, or a parameter that is one.
+/// Whether the part after the scheme has `user:password@` or a password parameter.
 fn has_password(rest: &str) -> bool {
     let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let user = place.rsplit_once('@').map_or("", |(user, _)| user);

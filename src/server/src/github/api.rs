@@ -1,8 +1,8 @@
-//! What is asked of GitHub's REST API, and how its answers are read.
+//! Requests to GitHub's REST API, and how its responses are read.
 //!
-//! Titles of keys are told only to their owner's token (`GET /user/keys`, scope `read:public_key`); the public list
-//! at `/users/LOGIN/keys` has none, allows 60 requests an hour from one address, and follows a login that GitHub may
-//! give to somebody else.
+//! Only the owner's token gets the titles of keys (`GET /user/keys`, scope `read:public_key`). The public list at
+//! `/users/LOGIN/keys` has no titles, allows 60 requests an hour per address, and is found by a login that GitHub may
+//! reassign to another user.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::{GithubError, PAGE_KEYS, PAGES_MAX, SCOPE};
-use crate::outbound::{Answer, Outbound, RemoteUrl};
+use crate::outbound::{Outbound, OutboundResponse, RemoteUrl};
 
 /// Scopes that include it.
 const SCOPES_TOO: [&str; 2] = ["write:public_key", "admin:public_key"];
 /// How long all pages together may take.
 const LISTING_TIME_MAX: Duration = Duration::from_secs(12);
-/// What GitHub says when it should have said how long to wait, and the longest that is believed, in seconds.
+/// The wait when GitHub names none, and the longest wait that is accepted from it, in seconds.
 const WAIT_S: u64 = 60;
 const WAIT_S_MAX: u64 = 3600;
 
@@ -30,54 +30,53 @@ const VERSION: &str = "2022-11-28";
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// An account at GitHub. Its login may change and be given to another; its id stays.
+/// A GitHub account. Its login may change and be reassigned; its id is permanent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct User {
-    /// By which GitHub knows it for ever.
+pub(crate) struct GithubUser {
     pub(crate) id: i64,
-    /// By which people know it at the moment.
+    /// Its current login.
     pub(crate) login: String,
 }
 
-/// A key that somebody gave to GitHub. Nothing of it is checked.
+/// A key that GitHub lists, not validated.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct GithubKey {
-    /// GitHub's own number.
+    /// GitHub's id of the key.
     pub(crate) id: i64,
-    /// What its owner calls it.
+    /// The title that its owner chose.
     #[serde(default)]
     pub(crate) title: String,
     /// Type and base64.
     pub(crate) key: String,
 }
 
-/// All keys of one account, as GitHub told them.
+/// All keys that GitHub lists for one account.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listing {
     pub(crate) keys: Vec<GithubKey>,
-    /// By which GitHub says that nothing has changed; only where there is one page.
+    /// For a conditional request; only if the list has a single page.
     pub(crate) etag: Option<String>,
 }
 
 /// The REST API.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(super) struct GithubApi {
     outbound: Outbound,
     url: RemoteUrl,
 }
 
-impl Api {
+impl GithubApi {
     pub(super) fn new(outbound: Outbound, url: RemoteUrl) -> Self {
         Self { outbound, url }
     }
 
-    /// Whose `token` is.
-    pub(super) async fn user(&self, token: &str) -> Result<User, GithubError> {
+    /// The account that `token` belongs to.
+    pub(super) async fn user(&self, token: &str) -> Result<GithubUser, GithubError> {
         let answer = self.outbound.send(self.get(&self.url.join("/user"), token)).await?;
         read(&check(answer)?)
     }
 
-    /// The keys of the account whose `token` is. `None`: they are those of the listing that had `etag`.
+    /// The keys of the account that `token` belongs to. `None`: unchanged since the listing with `etag`.
     pub(super) async fn keys(&self, token: &str, etag: Option<&str>) -> Result<Option<Listing>, GithubError> {
         let listing = tokio::time::timeout(LISTING_TIME_MAX, self.pages(token, etag)).await;
         listing.map_err(|_| GithubError::TooSlow)?
@@ -95,7 +94,7 @@ impl Api {
             if page == 0 && etag.is_some() && answer.status == StatusCode::NOT_MODIFIED {
                 return Ok(None);
             }
-            // GitHub says so, and not 403, to a token without the scope.
+            // GitHub answers 404, not 403, to a token without the scope.
             if answer.status == StatusCode::NOT_FOUND {
                 return Err(GithubError::LinkAgain);
             }
@@ -111,7 +110,7 @@ impl Api {
         Err(GithubError::TooMany)
     }
 
-    /// Takes `token` back, and no other of the same person: another account here may be linked by it.
+    /// Revokes `token` alone: another account here may be linked by another token of the same GitHub user.
     pub(super) async fn revoke(
         &self,
         client_id: &str,
@@ -123,7 +122,7 @@ impl Api {
         let answer =
             self.outbound.send(with_headers(request).json(&json!({ "access_token": token }))).await?;
         match answer.status {
-            // It was taken back before.
+            // Already revoked.
             StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Ok(()),
             _ => check(answer).map(|_| ()),
         }
@@ -134,7 +133,7 @@ impl Api {
     }
 }
 
-/// Whether `scopes`, as granted, let keys be listed.
+/// Whether the granted `scopes` allow keys to be listed.
 pub(super) fn suffice(scopes: Option<&[String]>) -> bool {
     let is_one = |scope: &String| scope == SCOPE || SCOPES_TOO.contains(&scope.as_str());
     scopes.is_none_or(|scopes| scopes.iter().any(is_one))
@@ -144,7 +143,7 @@ fn with_headers(request: RequestBuilder) -> RequestBuilder {
     request.header(ACCEPT, ACCEPTED).header(VERSION_HEADER, VERSION)
 }
 
-fn check(answer: Answer) -> Result<Answer, GithubError> {
+fn check(answer: OutboundResponse) -> Result<OutboundResponse, GithubError> {
     let is_limited =
         number(&answer.headers, &REMAINING) == Some(0) || answer.headers.contains_key(RETRY_AFTER);
     match answer.status {
@@ -168,7 +167,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, GithubError> {
+fn read<T: DeserializeOwned>(answer: &OutboundResponse) -> Result<T, GithubError> {
     serde_json::from_slice(&answer.body).map_err(|_| GithubError::Malformed)
 }
 
@@ -189,10 +188,10 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, headers: &[(HeaderName, &'static str)]) -> Answer {
+    fn answer(status: u16, headers: &[(HeaderName, &'static str)]) -> OutboundResponse {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: headers.collect(), body: Vec::new() }
+        OutboundResponse { status, headers: headers.collect(), body: Vec::new() }
     }
 
     #[test]

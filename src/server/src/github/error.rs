@@ -3,63 +3,60 @@
 use thiserror::Error;
 
 use crate::code_flow::CodeFlowError;
+use crate::encryption::EncryptError;
 use crate::outbound::OutboundError;
-use crate::seal::SealError;
 use crate::store::StoreError;
 
-/// The scope without which GitHub does not tell an account's keys.
+/// The scope that listing an account's keys with their titles requires.
 pub(crate) const SCOPE: &str = "read:public_key";
-/// Keys in one answer, which is the most that GitHub gives.
+/// Keys per page, which is GitHub's maximum.
 pub(super) const PAGE_KEYS: usize = 100;
-/// The most pages: an account here may hold no more keys than they have.
+/// The maximum number of pages that are read.
 pub(super) const PAGES_MAX: usize = 10;
 
-/// Why GitHub told nothing.
+/// Why GitHub gave no answer that can be used.
 #[derive(Debug, Error)]
 pub(crate) enum GithubError {
-    /// The person took the permission back, or never gave it.
+    /// The user revoked the permission, or never granted it.
     #[error("GitHub no longer accepts the link to this account: link it again")]
     LinkAgain,
-    /// For this account, or for the whole app.
-    #[error("GitHub asks to wait: try again in {wait_s} s")]
-    RateLimited {
-        /// As GitHub says, in seconds.
-        wait_s: u64,
-    },
+    /// Of this account or of the whole app.
+    #[error("GitHub limits the rate of requests: try again in {wait_s} s")]
+    RateLimited { wait_s: u64 },
     /// See [`OutboundError`].
-    #[error("GitHub cannot be reached at the moment: try again in a minute")]
+    #[error("GitHub cannot be reached: try again in a minute")]
     Unreachable(#[from] OutboundError),
     /// See [`LISTING_TIME_MAX`].
     #[error("GitHub takes too long to list the keys: try again in a minute")]
     TooSlow,
-    /// Neither of the above.
-    #[error("GitHub failed (status {status}): try again in a minute")]
+    /// Any other status.
+    #[error("GitHub answered with status {status}: try again in a minute")]
     Status { status: u16 },
-    /// Not what its documentation says.
-    #[error("GitHub's answer cannot be read: try again in a minute")]
+    /// Not in the documented form.
+    #[error("GitHub's response cannot be read: try again in a minute")]
     Malformed,
     /// See [`PAGES_MAX`].
     #[error("GitHub lists more than {} keys, which is more than can be imported", PAGES_MAX * PAGE_KEYS)]
     TooMany,
     /// The next page would be at another service.
-    #[error("GitHub's list of keys goes on at another address, which is not asked")]
+    #[error("GitHub's list of keys continues at another host, which is not trusted")]
     Elsewhere,
 }
 
 /// Why an account was not linked.
 #[derive(Debug, Error)]
 pub(crate) enum LinkError {
-    /// The browser brought nothing.
+    /// See [`CodeFlowError`].
     #[error(transparent)]
     Flow(#[from] CodeFlowError),
-    /// GitHub does not say whose the token is.
+    /// See [`GithubError`].
     #[error(transparent)]
     Github(#[from] GithubError),
-    /// The person unticked it, or the app at GitHub is of the other kind.
-    #[error("GitHub did not give the permission to read the keys ({SCOPE}): link again and grant it")]
+    /// The user deselected it, or the GitHub App lacks it.
+    #[error("GitHub did not grant the permission to read the keys ({SCOPE}): link again and grant it")]
     Scope,
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Seal(#[from] EncryptError),
 }
 
 /// Why nothing is proposed.

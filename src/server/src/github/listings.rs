@@ -1,4 +1,4 @@
-//! What GitHub said last, kept for a moment: pages are loaded more often than keys change, and GitHub counts.
+//! A short cache of listings: pages are loaded more often than keys change, and GitHub limits the rate of requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,20 @@ use pushkeys_keys::AccountId;
 
 use super::api::Listing;
 
-/// The most listings that are remembered, and the most keys in one: at most about 20 MiB, seldom a thousandth of it.
+/// The maximum number of cached listings, and of keys in one: about 20 MiB at most, usually far less.
 const LISTINGS_MAX: usize = 256;
 const KEYS_MAX: usize = 100;
-/// For how long GitHub is not asked again.
+/// How long a listing is used without a request to GitHub.
 const FRESH_FOR: Duration = Duration::from_secs(20);
 
-/// A bounded memory of listings; each replica has its own.
+/// The cache; each replica has its own.
 #[derive(Default)]
 pub(super) struct Listings(Mutex<HashMap<AccountId, Remembered>>);
 
 #[derive(Clone)]
 pub(super) struct Remembered {
     pub(super) listing: Arc<Listing>,
-    /// Another link is another list.
+    /// The GitHub user: after linking to another one, the listing is another.
     user: i64,
     read_at: Instant,
 }
@@ -33,7 +33,7 @@ impl Remembered {
 }
 
 impl Listings {
-    /// What GitHub said last of the keys of `user`, to whom `account` is linked.
+    /// The cached listing of `user`, to which `account` is linked.
     pub(super) fn of(&self, account: &AccountId, user: i64) -> Option<Remembered> {
         let listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listings.get(account).filter(|remembered| remembered.user == user).cloned()

@@ -1,5 +1,5 @@
-//! What GitHub's list of keys means for an account: which keys it could import under which names, which it cannot
-//! and why, and which it once imported that GitHub no longer lists. Nothing here is done, only proposed.
+//! What an account could import of GitHub's list of keys: which keys under which names, which not and why, and which
+//! imported ones GitHub no longer lists. Nothing is changed here.
 
 use std::collections::HashSet;
 
@@ -8,21 +8,21 @@ use pushkeys_keys::{Fingerprint, KeyName, Policy, Refusal, ValidKey};
 use super::api::GithubKey;
 use crate::store::{GithubOrigin, StoredKey};
 
-/// The most numbers tried to tell a name from others, more than an account can have keys.
+/// The highest number that is tried to make a name unique: more than an account can have keys.
 const NUMBERS_MAX: usize = 10_000;
-/// How much of a title is shown, in characters, when its key is refused.
+/// The longest title that is shown of a refused key, in characters.
 const TITLE_CHARACTERS_MAX: usize = 80;
 
-/// What could be done.
+/// What an account could import.
 #[derive(Debug, Default)]
 pub(crate) struct Proposal {
-    /// Whose list at GitHub it is.
+    /// The GitHub account with the list.
     pub(crate) origin: GithubOrigin,
     /// Keys that the account does not have.
     pub(crate) importable: Vec<Candidate>,
     /// Keys that no account can have.
     pub(crate) refused: Vec<RefusedKey>,
-    /// Keys that were imported from this GitHub account, which no longer lists them.
+    /// Keys imported from this GitHub account that it no longer lists.
     pub(crate) gone: Vec<StoredKey>,
 }
 
@@ -31,23 +31,22 @@ pub(crate) struct Proposal {
 pub(crate) struct Candidate {
     /// A name that no key of the account has.
     pub(crate) name: KeyName,
-    /// The key, judged.
+    /// The validated key.
     pub(crate) key: ValidKey,
-    /// GitHub's number for it.
+    /// GitHub's id of the key.
     pub(crate) github_id: i64,
 }
 
 /// A key that the policy refuses.
 #[derive(Debug)]
 pub(crate) struct RefusedKey {
-    /// What GitHub calls it, as it can be shown.
+    /// Its title at GitHub, escaped.
     pub(crate) title: String,
-    /// Why, with cause and cure.
     pub(crate) refusal: Refusal,
 }
 
 impl Proposal {
-    /// What `listed`, the list of `origin`, means for an account that holds `held`, of which `imported` came from the same GitHub account.
+    /// The proposal for an account with the keys `held`, of which `imported` came from `origin`, whose list is `listed`.
     pub(crate) fn of(
         origin: GithubOrigin,
         listed: &[GithubKey],
@@ -84,8 +83,8 @@ impl Proposal {
     }
 }
 
-/// The key's title, or the nearest to it that is a name and that none of `taken` is: `laptop`, `laptop (GitHub)`,
-/// `laptop (GitHub 2)`. A name that is taken would replace the key that has it.
+/// The key's title, made valid and unique among `taken`: `laptop`, `laptop (GitHub)`, `laptop (GitHub 2)`. A name that is
+/// taken would replace the key that has it.
 fn free_name(key: &GithubKey, taken: &HashSet<String>) -> Option<KeyName> {
     let title = base_name(key);
     let suffixes = [String::new(), " (GitHub)".to_owned()].into_iter();
@@ -98,7 +97,7 @@ fn base_name(key: &GithubKey) -> String {
     name.map_or_else(|| format!("GitHub key {}", key.id), |name| name.as_str().to_owned())
 }
 
-/// `title` and `suffix`, with so much cut from the title that both fit.
+/// `title` followed by `suffix`; the title is shortened so that both fit into a name.
 fn with_suffix(title: &str, suffix: &str) -> Option<KeyName> {
     let room = pushkeys_keys::NAME_BYTES_MAX.checked_sub(suffix.len())?;
     let mut end = title.len().min(room);

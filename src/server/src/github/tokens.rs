@@ -1,8 +1,8 @@
-//! The token by which an account's keys are listed: sealed in the database, and renewed there.
+//! Access tokens for GitHub: encrypted in the database, and refreshed there.
 //!
-//! Tokens of an OAuth app last until they are taken back. Those of a GitHub App usually end after eight hours and come
-//! with a second token that gets the next pair, once: whoever asks with it a second time is refused. So of all requests at
-//! all replicas one alone renews, by a lease in the link's row, and the others wait for what it stores.
+//! Tokens of an OAuth app last until they are revoked. Those of a GitHub App usually expire after eight hours and come
+//! with a refresh token that works once. So only one of the requests at all replicas refreshes, by a lease in the link's
+//! row, and the others wait for the token that it stores.
 //! <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens>
 
 use std::time::Duration;
@@ -13,31 +13,30 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::error::{GithubError, ProposeError};
-use crate::code_flow::{Granted, Parties, RenewError};
+use crate::code_flow::{CodeFlowClient, Granted, RenewError};
+use crate::encryption::{Cipher, EncryptError};
 use crate::outbound::Outbound;
-use crate::seal::{SealError, Sealer};
 use crate::store::{GithubLink, Store};
 
-/// A token that ends so soon is renewed first, in milliseconds: a listing takes its time.
+/// A token that expires within this time is refreshed first, in milliseconds: a listing takes a while.
 const MARGIN_MS: i64 = 60 * 1000;
-/// How long one request alone may renew; more than GitHub has for its answer.
+/// How long one request has the lease: longer than a request to GitHub may take.
 const LEASE: Duration = Duration::from_secs(15);
-/// How long the others wait for it, and how often they look.
+/// How long the other requests wait for it, and how often they check.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 const _: () = assert!(crate::outbound::ANSWER_TIME_MAX.as_millis() < LEASE.as_millis());
 
-/// What GitHub gave, as it is sealed.
+/// The tokens of one grant, as they are encrypted.
 ///
 /// Deliberately without `Debug`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct UserToken {
-    /// By which requests are made.
     pub(super) access: String,
-    /// When it ends; `None`: when it is taken back.
+    /// `None`: it does not expire.
     expires_at_ms: Option<i64>,
-    /// What gets the next pair.
+    /// The refresh token.
     renewal: Option<String>,
 }
 
@@ -58,42 +57,42 @@ impl UserToken {
     }
 }
 
-/// Seals, opens and renews tokens; clones share what they need.
+/// Encrypts, decrypts and refreshes tokens.
 #[derive(Clone)]
 pub(super) struct Tokens {
     pub(super) outbound: Outbound,
-    pub(super) parties: Parties,
-    pub(super) sealer: Sealer,
+    pub(super) client: CodeFlowClient,
+    pub(super) cipher: Cipher,
 }
 
 impl Tokens {
-    pub(super) fn seal(&self, account: &AccountId, token: &UserToken) -> Result<Vec<u8>, SealError> {
-        let text = serde_json::to_vec(token).map_err(|_| SealError)?;
-        self.sealer.seal(account.as_str(), &text)
+    pub(super) fn encrypt(&self, account: &AccountId, token: &UserToken) -> Result<Vec<u8>, EncryptError> {
+        let text = serde_json::to_vec(token).map_err(|_| EncryptError)?;
+        self.cipher.encrypt(account.as_str(), &text)
     }
 
-    /// The token of a link. An error: it was sealed by another secret of the service.
-    pub(super) fn open(&self, account: &AccountId, link: &GithubLink) -> Result<UserToken, GithubError> {
-        let text = self.sealer.open(account.as_str(), &link.sealed_token);
+    /// The token of a link. Fails if it was encrypted with another service secret.
+    pub(super) fn decrypt(&self, account: &AccountId, link: &GithubLink) -> Result<UserToken, GithubError> {
+        let text = self.cipher.decrypt(account.as_str(), &link.encrypted_token);
         text.and_then(|text| serde_json::from_slice(&text).ok()).ok_or(GithubError::LinkAgain)
     }
 
-    /// The token of a link, which is renewed first where it ends soon.
+    /// The access token of a link, refreshed first if it expires soon.
     pub(super) async fn usable(
         &self,
         store: &Store,
         account: &AccountId,
         link: &GithubLink,
     ) -> Result<String, ProposeError> {
-        let token = self.open(account, link)?;
+        let token = self.decrypt(account, link)?;
         if token.ends_soon() && token.renewal.is_some() {
             return self.renewed(store, account, link).await;
         }
         Ok(token.access)
     }
 
-    /// The token of a link in place of one that GitHub takes no longer. Whoever asked may go away: what GitHub has given is
-    /// stored all the same, since it gives it once.
+    /// A new access token for a link whose token GitHub no longer accepts. The new token is stored even if the client
+    /// disconnects, since the refresh token works only once.
     pub(super) async fn renewed(
         &self,
         store: &Store,
@@ -117,8 +116,8 @@ impl Tokens {
                 return self.renew(store, account, link).await;
             }
             let now = store.github_link(account).await?.ok_or(GithubError::LinkAgain)?;
-            if now.sealed_token != link.sealed_token {
-                return Ok(self.open(account, &now)?.access);
+            if now.encrypted_token != link.encrypted_token {
+                return Ok(self.decrypt(account, &now)?.access);
             }
             sleep(LOOK_EVERY).await;
         }
@@ -131,12 +130,12 @@ impl Tokens {
         account: &AccountId,
         link: &GithubLink,
     ) -> Result<String, ProposeError> {
-        let renewed = self.ask_for_the_next(self.open(account, link)?).await;
+        let renewed = self.ask_for_the_next(self.decrypt(account, link)?).await;
         match renewed {
             Ok(token) => {
-                let sealed = self.seal(account, &token).map_err(|_| GithubError::LinkAgain)?;
-                store.end_renewal(account, link, Some(&sealed)).await?;
-                tracing::info!(%account, "a token of GitHub was renewed");
+                let encrypted = self.encrypt(account, &token).map_err(|_| GithubError::LinkAgain)?;
+                store.end_renewal(account, link, Some(&encrypted)).await?;
+                tracing::info!(%account, "refreshed the GitHub token of `{account}`");
                 Ok(token.access)
             }
             Err(error) => {
@@ -148,24 +147,24 @@ impl Tokens {
 
     async fn ask_for_the_next(&self, token: UserToken) -> Result<UserToken, GithubError> {
         let renewal = token.renewal.ok_or(GithubError::LinkAgain)?;
-        match self.parties.renew(&self.outbound, renewal).await {
+        match self.client.renew(&self.outbound, renewal).await {
             Ok(granted) => Ok(UserToken::of(granted)),
             Err(RenewError::Refused) => Err(GithubError::LinkAgain),
             Err(RenewError::Outbound(error)) => Err(error.into()),
             Err(error) => {
-                tracing::warn!("GitHub does not renew a token: {}", ErrorReport::of(&error));
+                tracing::warn!("GitHub did not refresh a token: {}", ErrorReport::of(&error));
                 Err(GithubError::Malformed)
             }
         }
     }
 
-    /// The token by which a link is given back: GitHub knows one that has ended no more.
+    /// The token to revoke a link with, refreshed if it expires soon: GitHub does not accept an expired one.
     pub(super) async fn last(
         &self,
         account: &AccountId,
         link: &GithubLink,
     ) -> Result<UserToken, GithubError> {
-        let token = self.open(account, link)?;
+        let token = self.decrypt(account, link)?;
         if token.ends_soon() && token.renewal.is_some() {
             return self.ask_for_the_next(token).await;
         }

@@ -9,16 +9,15 @@ use serde::Deserialize;
 use super::error::FeedError;
 use super::state::{FromConnection, FromFeed};
 
-/// The longest body in bytes: a cursor and its name.
+/// The longest body in bytes: one cursor.
 pub(super) const BODY_BYTES_MAX: usize = 1024;
 
-/// What a host says.
 #[derive(Deserialize)]
 struct Applied<'a> {
     cursor: &'a str,
 }
 
-/// Takes note of what a host has applied.
+/// Records what a host has applied.
 pub(super) async fn note(
     State(feed): FromFeed,
     certificate: FromConnection,

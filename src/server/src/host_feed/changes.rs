@@ -19,16 +19,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::FeedError;
-use super::hub::{Message, encoded};
+use super::hub::{HubMessage, encoded};
 use super::state::{FromConnection, FromFeed};
 use crate::store::{Changes, FeedState, HostCredentialNumber, HostId, Store};
-use crate::tls::ShownCertificate;
+use crate::tls::PresentedCertificate;
 
-/// Changes that a stream reads at once to catch up. Each stream has one such piece in memory: 30 KiB of
-/// Ed25519 keys, so that a fleet of 5,000 slow hosts costs 150 MiB.
+/// Changes per read when a stream catches up. Each stream keeps one read in memory: 30 KiB of Ed25519 keys, so 5,000 slow
+/// hosts use 150 MiB.
 const MISSED_PER_READ: u32 = 64;
 
-/// A certificate is looked at again after so many heartbeats, a minute of them: it costs a tenth of a millisecond.
+/// Heartbeats between two validations of a certificate, about a minute: one takes a tenth of a millisecond.
 const HEARTBEATS_PER_CHECK: u32 = 12;
 
 pub(super) async fn serve(
@@ -36,7 +36,7 @@ pub(super) async fn serve(
     certificate: FromConnection,
     headers: HeaderMap,
 ) -> Result<Response, FeedError> {
-    // Listening begins before the database is asked, so that neither a revocation nor a change falls between.
+    // Subscribe before reading the database, so that no revocation or change is missed in between.
     let credentials = feed.hub.credentials();
     let messages = feed.hub.messages();
     let epoch = feed.hub.epoch();
@@ -44,16 +44,16 @@ pub(super) async fn serve(
     let host = known.host;
     let state = feed.store.feed_state().await?;
     if *epoch.borrow() != state.head.epoch {
-        // The hub is about to notice.
+        // The hub is about to notice the new epoch.
         return Err(FeedError::NewEpoch);
     }
     let begin = Begin::of(&headers, &state);
     if let Begin::Ahead = begin {
-        let what = format!("the host `{host}` knows of changes that are not in the database");
+        let what = format!("the host `{host}` has changes that are not in the database");
         let report = ErrorReport::hinted(&what, "if it was restored, pushkeys-server new-epoch");
         tracing::error!(%host, head = %state.head, "{report}");
     }
-    tracing::info!(%host, head = %state.head, ?begin, "the stream of the host `{host}` begins");
+    tracing::info!(%host, head = %state.head, ?begin, "the stream of `{host}` begins");
     let stream = HostStream {
         host,
         credential: known.credential,
@@ -75,9 +75,9 @@ pub(super) async fn serve(
 enum Begin {
     /// With the change after this one.
     After(u64),
-    /// With the order to take a snapshot, and then whatever changes from now on.
+    /// With a reset, which tells the host to take a snapshot, and then the changes from now on.
     Reset,
-    /// The same, for a host that has seen more than there is.
+    /// The same, for a host with changes that are not in the database.
     Ahead,
 }
 
@@ -105,15 +105,15 @@ impl Begin {
 struct HostStream {
     host: HostId,
     credential: HostCredentialNumber,
-    /// Where that is a certificate, which ends by itself.
-    certificate: Option<ShownCertificate>,
-    /// How many were sent.
+    /// The client certificate, if it is the credential: it expires by itself.
+    certificate: Option<PresentedCertificate>,
+    /// Heartbeats since the last validation of the certificate.
     heartbeats: u32,
     /// The last change that was sent.
     position: u64,
     store: Store,
     epoch: watch::Receiver<Epoch>,
-    messages: broadcast::Receiver<Message>,
+    messages: broadcast::Receiver<HubMessage>,
     credentials: watch::Receiver<Arc<HashSet<HostCredentialNumber>>>,
     stopping: CancellationToken,
 }
@@ -121,7 +121,7 @@ struct HostStream {
 /// What a stream does next.
 enum Step {
     Send(Bytes),
-    /// Changes are missing up to the position at least.
+    /// Read the changes after `position` from the table.
     CatchUp,
     Nothing,
     End,
@@ -138,7 +138,7 @@ impl HostStream {
                 match step {
                     Step::Send(bytes) => yield Ok(bytes),
                     Step::CatchUp => {
-                        // Each piece is read once the one before it was taken: a slow host costs no memory.
+                        // The next read waits until this one was sent: a slow host uses no more memory.
                         while let Some(bytes) = self.missed().await {
                             yield Ok(bytes);
                         }
@@ -148,7 +148,7 @@ impl HostStream {
                 }
                 step = self.next().await;
             }
-            tracing::info!(host = %self.host, position = self.position, "the stream of the host `{}` ends", self.host);
+            tracing::info!(host = %self.host, position = self.position, "the stream of `{}` ends", self.host);
         }
     }
 
@@ -156,19 +156,19 @@ impl HostStream {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Step::End,
-            // The host connects again, and is told what to do by where it was.
+            // The host reconnects, and gets a reset if its position is of another epoch.
             _ = self.epoch.changed() => Step::End,
             changed = self.credentials.changed() => {
                 if changed.is_err() || !self.is_good() { Step::End } else { Step::Nothing }
             }
             message = self.messages.recv() => match message {
-                Ok(Message::Changes(batch)) if batch.last <= self.position => Step::Nothing,
-                Ok(Message::Changes(batch)) if batch.first == self.position + 1 => {
+                Ok(HubMessage::Changes(batch)) if batch.last <= self.position => Step::Nothing,
+                Ok(HubMessage::Changes(batch)) if batch.first == self.position + 1 => {
                     self.position = batch.last;
                     Step::Send(batch.bytes)
                 }
-                Ok(Message::Heartbeat { .. }) if !self.is_certified() => Step::End,
-                Ok(Message::Heartbeat { sequence, bytes }) if sequence <= self.position => Step::Send(bytes),
+                Ok(HubMessage::Heartbeat { .. }) if !self.is_certified() => Step::End,
+                Ok(HubMessage::Heartbeat { sequence, bytes }) if sequence <= self.position => Step::Send(bytes),
                 Ok(_) | Err(RecvError::Lagged(_)) => Step::CatchUp,
                 Err(RecvError::Closed) => Step::End,
             }
@@ -179,12 +179,12 @@ impl HostStream {
         self.credentials.borrow().contains(&self.credential)
     }
 
-    /// The hub may have listed the credentials before this one was added: only a list made since then counts.
+    /// Only a list of credentials newer than this stream counts: an older one may lack a credential that was just added.
     fn is_revoked(&self) -> bool {
         self.credentials.has_changed().unwrap_or(true) && !self.is_good()
     }
 
-    /// Asked at each heartbeat: whether the certificate by which the stream began, if it did, is good at this moment.
+    /// Called at each heartbeat: whether the client certificate, if there is one, is still valid.
     fn is_certified(&mut self) -> bool {
         self.heartbeats = (self.heartbeats + 1) % HEARTBEATS_PER_CHECK;
         let Some(certificate) = self.certificate.as_ref().filter(|_| self.heartbeats == 0) else {
@@ -193,13 +193,13 @@ impl HostStream {
         match certificate.names() {
             Ok(_) => true,
             Err(refusal) => {
-                tracing::warn!(host = %self.host, "the host `{}` is cut off: its certificate is no longer good: {refusal}", self.host);
+                tracing::warn!(host = %self.host, "the stream of `{}` ends, since its client certificate is no longer valid: {refusal}", self.host);
                 false
             }
         }
     }
 
-    /// The next changes from the table; `None` when there are none, or none for this host.
+    /// The next changes from the table; `None` if there are none, or if the stream is about to end.
     async fn missed(&mut self) -> Option<Bytes> {
         if self.stopping.is_cancelled() || self.is_revoked() || self.epoch.has_changed().unwrap_or(true) {
             return None;
@@ -214,8 +214,8 @@ impl HostStream {
                 Some(reset())
             }
             Err(error) => {
-                // The next message makes the gap known again, and until then there is no heartbeat.
-                tracing::error!(host = %self.host, "the stream of the host `{}` cannot catch up: {}", self.host, ErrorReport::of(&error));
+                // The next message triggers another attempt; until then no heartbeat is sent.
+                tracing::error!(host = %self.host, "the stream of `{}` cannot catch up: {}", self.host, ErrorReport::of(&error));
                 None
             }
         }

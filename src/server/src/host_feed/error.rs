@@ -1,4 +1,4 @@
-//! Why a stream did not begin, or a report was not taken, and how the host is told.
+//! Why a request of a host failed, and the response to it.
 
 use axum::http::StatusCode;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,7 +8,7 @@ use pushkeys_keys::ErrorReport;
 use crate::auth::HostAuthError;
 use crate::store::StoreError;
 
-/// Why a stream did not begin, or a report was not taken.
+/// Why a request of a host failed.
 #[derive(Debug)]
 pub(super) enum FeedError {
     Unauthorized(HostAuthError),
@@ -35,10 +35,10 @@ impl IntoResponse for FeedError {
                 let text = format!("the report cannot be read: {}\n", pushkeys_keys::escape(&why));
                 return (StatusCode::BAD_REQUEST, text).into_response();
             }
-            Self::TooManySnapshots => "too many snapshots are under way\n",
-            Self::NewEpoch => "the database begins a new epoch\n",
+            Self::TooManySnapshots => "too many snapshots are being sent\n",
+            Self::NewEpoch => "the database has a new epoch\n",
             Self::Store(error) => {
-                tracing::error!("a host was not answered: {}", ErrorReport::of(&error));
+                tracing::error!("a request of a host failed: {}", ErrorReport::of(&error));
                 "the database does not answer\n"
             }
         };

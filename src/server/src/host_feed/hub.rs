@@ -1,12 +1,12 @@
-//! The one reader of the changes table that all streams share.
+//! The single reader of the changes table, shared by all streams.
 //!
-//! It wakes at a commit of this process at once, on PostgreSQL also at those of others, and now and then looks for
-//! commits that it was not told of, such as those of this program's commands. What it reads it encodes once, and
-//! every stream sends the same bytes. A heartbeat says that the database was read a moment ago: when it cannot be,
-//! there is none, and hosts begin to count how old their keys are.
+//! It wakes at each commit of this process, on PostgreSQL also at those of other processes, and polls for commits that it
+//! is not notified of, such as those of this program's commands. Changes are encoded once, and every stream sends the same
+//! bytes. A heartbeat means that the database was read a moment ago. While it cannot be read there are no heartbeats, and
+//! hosts know that their keys may be out of date.
 //!
-//! When the database was put back to an older state under its feet, it ends all streams: hosts connect again, show
-//! where they were, and are told to take a snapshot.
+//! If the database was restored to an older state while the service runs, all streams end: hosts reconnect with their
+//! position and get a reset.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,39 +21,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Change, Changes, FeedState, HostCredentialNumber, Store, StoreError};
 
-/// How long one look at the database may take: a connection into the void would keep the hub for minutes.
+/// How long one read of the database may take: a dead connection would block the hub for minutes.
 const READ_TIME_MAX: Duration = Duration::from_secs(15);
 /// Changes that are read at once.
 const CHANGES_PER_READ: u32 = 512;
 /// Bytes at which a batch is full.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Messages that wait for the slowest stream before it has to read from the table: 4 MiB of batches.
+/// Messages that are kept for the slowest stream before it has to read from the table: 4 MiB of batches.
 const MESSAGES_MAX: usize = 64;
-/// The least time between two lines in the log about a failure that lasts.
-const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+/// The least time between two log lines about the same failure.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What all streams are told.
+/// What is sent to all streams.
 #[derive(Debug, Clone)]
-pub(super) enum Message {
-    /// Changes without a hole between them.
-    Changes(Batch),
-    /// Nothing happened after `sequence`.
+pub(super) enum HubMessage {
+    /// Changes without a gap.
+    Changes(EncodedChanges),
+    /// There is no change after `sequence`.
     Heartbeat { sequence: u64, bytes: Bytes },
 }
 
 /// Changes, encoded.
 #[derive(Debug, Clone)]
-pub(super) struct Batch {
+pub(super) struct EncodedChanges {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) bytes: Bytes,
 }
 
-/// The ear that streams have on the database.
+/// How streams subscribe to the reader.
 #[derive(Clone)]
 pub(crate) struct Hub {
     epoch: watch::Receiver<Epoch>,
-    messages: broadcast::Sender<Message>,
+    messages: broadcast::Sender<HubMessage>,
     credentials: watch::Receiver<Arc<HashSet<HostCredentialNumber>>>,
 }
 
@@ -76,29 +76,29 @@ impl Hub {
             epoch: epoch_sender,
             state,
             heartbeat,
-            complained_at: None,
+            reported_at: None,
         };
         tokio::spawn(reader.run(stopping));
         Ok(hub)
     }
 
-    /// The life of the database; changes when another one begins from now on.
+    /// The epoch; marked as changed when a later one begins.
     pub(super) fn epoch(&self) -> watch::Receiver<Epoch> {
         let mut epoch = self.epoch.clone();
         epoch.mark_unchanged();
         epoch
     }
 
-    /// How many streams follow the changes.
+    /// The number of open streams of changes.
     pub(crate) fn streams(&self) -> u64 {
         self.messages.receiver_count() as u64
     }
 
-    pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
+    pub(super) fn messages(&self) -> broadcast::Receiver<HubMessage> {
         self.messages.subscribe()
     }
 
-    /// By what hosts may listen; changes when a credential is added or ends from now on.
+    /// The valid credentials of hosts; marked as changed when one is added or revoked later.
     pub(super) fn credentials(&self) -> watch::Receiver<Arc<HashSet<HostCredentialNumber>>> {
         let mut credentials = self.credentials.clone();
         credentials.mark_unchanged();
@@ -108,19 +108,19 @@ impl Hub {
 
 struct Reader {
     store: Store,
-    messages: broadcast::Sender<Message>,
+    messages: broadcast::Sender<HubMessage>,
     credentials: watch::Sender<Arc<HashSet<HostCredentialNumber>>>,
     epoch: watch::Sender<Epoch>,
-    /// What was told so far.
+    /// What was sent last.
     state: FeedState,
     heartbeat: Duration,
-    complained_at: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Reader {
     async fn run(mut self, stopping: CancellationToken) {
         let mut commits = self.store.commits();
-        // A heartbeat is due between two looks, too.
+        // A heartbeat may be due before the next poll.
         let mut poll = interval(self.store.poll_interval().min(self.heartbeat));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beaten_at = Instant::now();
@@ -132,13 +132,13 @@ impl Reader {
                 _ = poll.tick() => {}
             }
             match timeout(READ_TIME_MAX, self.read()).await {
-                Ok(Ok(())) => self.be_content(),
+                Ok(Ok(())) => self.report_success(),
                 Ok(Err(error)) => {
-                    self.complain(&ErrorReport::of(&error).to_string());
+                    self.report_failure(&ErrorReport::of(&error).to_string());
                     continue;
                 }
                 Err(_) => {
-                    self.complain("the database does not answer");
+                    self.report_failure("the database does not answer");
                     continue;
                 }
             }
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Tells what happened since the last time.
+    /// Sends what changed since the last read.
     async fn read(&mut self) -> Result<(), StoreError> {
         let now = self.store.feed_state().await?;
         if now.hosts_version != self.state.hosts_version {
@@ -157,33 +157,33 @@ impl Reader {
             self.state.hosts_version = now.hosts_version;
         }
         if now.head.epoch != self.state.head.epoch {
-            tracing::warn!(from = %self.state.head, to = %now.head, "the database begins a new epoch: `{}`", now.head);
+            tracing::warn!(from = %self.state.head, to = %now.head, "the database has a new epoch: `{}`", now.head);
             self.epoch.send_replace(now.head.epoch.clone());
             self.state = now;
             return Ok(());
         }
         if now.head.sequence < self.state.head.sequence {
-            // The next look finds the new epoch, whoever began it.
+            // The next read finds the new epoch, also if another replica began it.
             if self.store.begin_epoch_if_lost(&self.state.head).await? {
-                tracing::error!(seen = %self.state.head, found = %now.head, "the database was put back: changes are lost");
+                tracing::error!(seen = %self.state.head, found = %now.head, "the database was restored to an older state: changes are lost");
             }
             return Ok(());
         }
         while self.state.head.sequence < now.head.sequence {
             match self.store.changes_after(self.state.head.sequence, CHANGES_PER_READ).await? {
-                Changes::Next(changes) if !changes.is_empty() => self.tell(&changes),
-                // Streams notice the gap by the next number, and find out what it means for them.
+                Changes::Next(changes) if !changes.is_empty() => self.publish(&changes),
+                // Streams notice the gap by the next sequence number, and read from the table.
                 Changes::Next(_) | Changes::Pruned => self.state.head.sequence = now.head.sequence,
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, changes: &[Change]) {
+    fn publish(&mut self, changes: &[Change]) {
         for batch in batches(&self.state.head.epoch, changes) {
             self.state.head.sequence = batch.last;
-            // Nobody need be listening.
-            let _ = self.messages.send(Message::Changes(batch));
+            // There may be no stream.
+            let _ = self.messages.send(HubMessage::Changes(batch));
         }
     }
 
@@ -191,31 +191,31 @@ impl Reader {
         let sequence = self.state.head.sequence;
         let mut bytes = Vec::new();
         encode(&Event::Heartbeat { sequence }, None, &mut bytes);
-        let _ = self.messages.send(Message::Heartbeat { sequence, bytes: bytes.into() });
+        let _ = self.messages.send(HubMessage::Heartbeat { sequence, bytes: bytes.into() });
     }
 
-    fn complain(&mut self, reason: &str) {
-        if self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
-            self.complained_at = Some(Instant::now());
-            tracing::error!("hosts are told nothing: {reason}");
+    fn report_failure(&mut self, reason: &str) {
+        if self.reported_at.is_none_or(|at| at.elapsed() >= FAILURE_LOG_INTERVAL) {
+            self.reported_at = Some(Instant::now());
+            tracing::error!("no changes are sent to hosts: {reason}");
         }
     }
 
-    fn be_content(&mut self) {
-        if self.complained_at.take().is_some() {
-            tracing::info!("hosts are told again what changes");
+    fn report_success(&mut self) {
+        if self.reported_at.take().is_some() {
+            tracing::info!("changes are sent to hosts again");
         }
     }
 }
 
 /// `changes` in batches of about [`BATCH_BYTES`], and of one change at least.
-fn batches(epoch: &Epoch, changes: &[Change]) -> Vec<Batch> {
+fn batches(epoch: &Epoch, changes: &[Change]) -> Vec<EncodedChanges> {
     let mut batches = Vec::new();
     let mut rest = changes;
     while let Some(first) = rest.first() {
         let (now, later) = rest.split_at(count_fitting(rest).max(1));
         let last = now.last().unwrap_or(first).sequence;
-        batches.push(Batch { first: first.sequence, last, bytes: encoded(epoch, now) });
+        batches.push(EncodedChanges { first: first.sequence, last, bytes: encoded(epoch, now) });
         rest = later;
     }
     batches
@@ -229,7 +229,7 @@ fn count_fitting(changes: &[Change]) -> usize {
     sizes.take_while(|&size| size <= BATCH_BYTES).count()
 }
 
-/// `changes` as they are sent.
+/// The encoding of `changes`.
 pub(super) fn encoded(epoch: &Epoch, changes: &[Change]) -> Bytes {
     let mut bytes = Vec::new();
     for change in changes {

@@ -1,14 +1,14 @@
-//! What push hosts follow: a snapshot of all keys, and the numbered changes after it; and what they report.
+//! The feed for push hosts: a snapshot of all keys, the numbered changes after it, and the hosts' reports.
 //!
-//! | status | when | who reacts how |
+//! | status | when | reaction |
 //! |---|---|---|
-//! | 200 | the stream follows | a snapshot without its trailer never happened |
-//! | 400 | a report is none | the host drops it: the two are of different versions |
-//! | 401 | no token or certificate, or no host's | the sysadmin reads the sentence; `host add` issues one |
-//! | 503 | the database does not answer, or too many snapshots are under way | the host waits, as `Retry-After` says |
+//! | 200 | the stream follows | the host discards a snapshot without its trailer |
+//! | 400 | a report is malformed | the host discards it: the versions differ |
+//! | 401 | no valid token or certificate of a host | the operator issues one with `host add` |
+//! | 503 | the database does not answer, or too many snapshots are being sent | the host waits, as `Retry-After` says |
 //!
-//! A stream of changes never holds the database, a lock or more than one batch: what it has not sent yet
-//! it reads from the `changes` table once its host takes bytes again.
+//! A stream of changes holds no connection to the database, no lock and at most one batch: a slow host's stream reads from
+//! the `changes` table once the host accepts bytes again.
 
 mod applied;
 mod changes;
@@ -26,9 +26,9 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::state::Feed;
 
-/// All paths of the feed.
+/// The routes of the feed.
 pub(crate) fn router(feed: Feed) -> Router {
-    // The first sync of a fleet waits for the processor: a better ratio would cost more than it saves.
+    // The first sync of a fleet is limited by the processor: a better ratio would cost more than it saves.
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()
         .route(pushkeys_feed::SNAPSHOT_PATH, get(snapshot::serve).layer(compression))

@@ -19,7 +19,7 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 pub(super) struct Recorded {
-    /// Uses that were news.
+    /// Uses that were not known yet.
     recorded: u64,
 }
 
@@ -50,11 +50,11 @@ pub(super) async fn revoked(
         .enumerate()
         .any(|(index, one)| revoked.iter().take(index).any(|other| other.what == one.what))
     {
-        return Err(FeedError::Malformed("it names a thing twice".to_owned()));
+        return Err(FeedError::Malformed("it names a key or account twice".to_owned()));
     }
-    let answers = feed.store.report_revocations(&host, &revoked).await?;
+    let answers = feed.store.record_revocations(&host, &revoked).await?;
     if !revoked.is_empty() {
-        tracing::debug!(host = %host, "a host has revoked {} keys and accounts by itself", revoked.len());
+        tracing::debug!(host = %host, "`{host}` has revoked {} keys and accounts by itself", revoked.len());
     }
     Ok(Json(RevokedReply { answers }))
 }
@@ -77,7 +77,7 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, FeedError> {
 fn check_length(items: usize) -> Result<(), FeedError> {
     if items > REPORT_ITEMS_MAX {
         return Err(FeedError::Malformed(format!(
-            "it has {items} items, and {REPORT_ITEMS_MAX} are the most"
+            "it has {items} items, and at most {REPORT_ITEMS_MAX} are accepted"
         )));
     }
     Ok(())

@@ -21,13 +21,13 @@ use super::error::FeedError;
 use super::state::{Feed, FromConnection, FromFeed};
 use crate::store::{HostId, Snapshot, StoreError};
 
-/// Entries in one page, which is also what is sent at once: some 300 KiB of Ed25519 keys.
+/// Entries per page, and per write: about 300 KiB of Ed25519 keys.
 const PAGE_ENTRIES: u32 = 1_000;
-/// Pages that are read ahead of the host.
+/// Pages that are read ahead.
 const PAGES_AHEAD: usize = 2;
-/// How long a snapshot may hold its read transaction: meanwhile the write-ahead log only grows.
+/// How long a snapshot may hold its read transaction: meanwhile SQLite's write-ahead log only grows.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(10);
-/// How long a host waits for its turn among [`crate::store::SNAPSHOTS_MAX`] before it is sent away.
+/// How long a host waits for one of [`crate::store::SNAPSHOTS_MAX`] slots before it gets status 503.
 const TURN_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(
@@ -45,14 +45,14 @@ pub(super) async fn serve(
     Ok((headers, Body::from_stream(body(received))).into_response())
 }
 
-/// What the reader hands to the body.
+/// What the reader sends to the body.
 enum Piece {
     Bytes(Bytes),
-    /// Nothing is missing.
+    /// The snapshot is complete.
     End,
 }
 
-/// Ends with an error when the reader gave up, so that HTTP, too, says that something is missing.
+/// Ends with an error if the reader failed, so that the HTTP response is visibly incomplete too.
 fn body(mut pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Bytes>> {
     stream! {
         loop {
@@ -60,7 +60,7 @@ fn body(mut pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Byte
                 Some(Piece::Bytes(bytes)) => yield Ok(bytes),
                 Some(Piece::End) => break,
                 None => {
-                    yield Err(io::Error::other("the snapshot was cut short"));
+                    yield Err(io::Error::other("the snapshot was aborted"));
                     break;
                 }
             }
@@ -68,16 +68,16 @@ fn body(mut pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Byte
     }
 }
 
-/// Why a snapshot was cut short.
+/// Why a snapshot was aborted.
 #[derive(Debug, Error)]
-enum CutShort {
-    #[error("the host went away")]
-    Gone,
+enum SnapshotError {
+    #[error("the host closed the connection")]
+    Disconnected,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Reads in a task of its own, whose time is bounded even while the host takes nothing.
+/// Reads in its own task, with a time limit even while the host accepts nothing.
 async fn read(
     snapshot: Snapshot,
     pieces: mpsc::Sender<Piece>,
@@ -86,25 +86,25 @@ async fn read(
     _turn: OwnedSemaphorePermit,
 ) {
     let cursor = snapshot.cursor().clone();
-    tracing::info!(%host, %cursor, "the snapshot for the host `{host}` begins");
+    tracing::info!(%host, %cursor, "the snapshot for `{host}` begins");
     let sending = timeout(SNAPSHOT_TIME_MAX, send_all(snapshot, &pieces));
     let sent = tokio::select! {
         () = feed.stopping.cancelled() => return,
         sent = sending => sent,
     };
     match sent {
-        Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "the snapshot for the host `{host}` ends"),
+        Ok(Ok(entries)) => tracing::info!(%host, %cursor, entries, "the snapshot for `{host}` ends"),
         Ok(Err(error)) => {
-            tracing::warn!(%host, %cursor, "the snapshot for the host `{host}` was cut short: {}", ErrorReport::of(&error));
+            tracing::warn!(%host, %cursor, "the snapshot for `{host}` was aborted: {}", ErrorReport::of(&error));
         }
         Err(_) => {
             let limit_s = SNAPSHOT_TIME_MAX.as_secs();
-            tracing::warn!(%host, %cursor, limit_s, "the snapshot for the host `{host}` was cut short: it is too slow");
+            tracing::warn!(%host, %cursor, limit_s, "the snapshot for `{host}` was aborted: it took longer than {limit_s} s");
         }
     }
 }
 
-async fn send_all(mut snapshot: Snapshot, pieces: &mpsc::Sender<Piece>) -> Result<u64, CutShort> {
+async fn send_all(mut snapshot: Snapshot, pieces: &mpsc::Sender<Piece>) -> Result<u64, SnapshotError> {
     let mut out = Vec::new();
     let mut writer = SnapshotWriter::new(snapshot.cursor(), &mut out);
     let mut entries = 0;
@@ -123,6 +123,6 @@ async fn send_all(mut snapshot: Snapshot, pieces: &mpsc::Sender<Piece>) -> Resul
     Ok(entries)
 }
 
-async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), CutShort> {
-    pieces.send(piece).await.map_err(|_| CutShort::Gone)
+async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), SnapshotError> {
+    pieces.send(piece).await.map_err(|_| SnapshotError::Disconnected)
 }

@@ -1,4 +1,4 @@
-//! What handlers of the feed share.
+//! The state of the feed's handlers.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::auth::{Authenticator, HostAuthError, KnownHost};
 use crate::store::{SNAPSHOTS_MAX, Store};
 use crate::tls::ClientCertificate;
 
-/// What the feed needs.
+/// The state of the feed's handlers.
 #[derive(Clone)]
 pub(crate) struct Feed {
     pub(super) store: Store,
@@ -25,7 +25,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Serves what is in `store`; streams end when `stopping` is cancelled.
+    /// Streams end when `stopping` is cancelled.
     pub(crate) fn new(
         store: Store,
         authenticator: Authenticator,

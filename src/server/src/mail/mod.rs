@@ -1,11 +1,11 @@
-//! Mails about changes to accounts, sent beside requests and never within one.
+//! E-mails about changes to accounts, sent outside of requests.
 //!
-//! A mail is in the database from the moment of its change until a server took it, so it survives restarts, and may
-//! come twice when one happens between the two; its `Message-ID` is the same then. Any replica sends it.
+//! A mail is written to the database with its change and removed once the mail server accepted it. It survives restarts,
+//! and is sent twice, with the same `Message-ID`, if one happens between the two. Any replica sends it.
 //!
-//! A server that takes one mail and not another is asked for that one ever more rarely. A server that takes none, since
-//! it is away, is not who it should be, or does not let us in, is left alone for a while, and all mails wait. Then our
-//! password and the authorities are read anew: they may be what was wrong.
+//! A mail that the server refuses is retried at growing intervals. If the server accepts no mail at all (unreachable, not
+//! authenticated, or refusing our credentials), all mails wait, and the password and CA certificates are read again before
+//! the next attempt.
 
 mod settings;
 mod text;
@@ -21,42 +21,43 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::settings::Settings;
-use self::text::{Places, Text};
+pub(crate) use self::settings::SmtpSettings;
+use self::text::{Links, MailText};
 use self::transport::Transport;
-pub(crate) use self::transport::{PrepareError, check};
+pub(crate) use self::transport::{SmtpSetupError, check};
 use crate::store::{Store, StoreError, WaitingMail};
 
-/// How long one mail may take on its way to the server.
+/// How long sending one mail may take.
 const SEND_TIME_MAX: Duration = Duration::from_mins(1);
-/// For how long nobody else takes a mail that is being sent.
+/// How long a mail that is being sent is reserved for this replica.
 const LEASE: Duration = Duration::from_mins(2);
-/// How often the queue is looked at when nothing tells of a change: another replica may have made one.
+/// How often the queue is read without a change in this process: another replica may have made one.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The least time between two looks, however many changes are made.
+/// The least time between two reads of the queue.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
-/// Time until the second attempt, which doubles with each one, up to the longest.
+/// Time until the second attempt; it doubles with each one, up to the longest.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 const DELAY_MAX: Duration = Duration::from_hours(4);
-/// The longest time for which a server that takes no mail is left alone, which begins with [`FIRST_DELAY`] too.
+/// The longest wait while the server accepts no mail; the first is [`FIRST_DELAY`] too.
 const PAUSE_MAX: Duration = Duration::from_mins(5);
-/// After how many days a mail is given up.
+/// After how many days a mail is discarded.
 const AGE_HOURS_MAX: i64 = 3 * 24;
-/// RFC 3834: no answer is wanted.
+/// RFC 3834: tells auto-responders not to reply.
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
-const _: () = assert!(SEND_TIME_MAX.as_secs() < LEASE.as_secs(), "nobody else sends what is being sent");
+const _: () =
+    assert!(SEND_TIME_MAX.as_secs() < LEASE.as_secs(), "sending ends before another replica may send");
 
 /// Why one mail was not sent.
 #[derive(Debug, Error)]
 enum SendError {
-    #[error("the address is none that mail is sent to")]
+    #[error("the recipient's address is not valid")]
     Address(#[from] lettre::address::AddressError),
-    #[error("cannot write the mail")]
+    #[error("cannot compose the mail")]
     Message(#[from] lettre::error::Error),
-    #[error("the mail server took too long")]
+    #[error("the mail server did not answer in time")]
     TooSlow,
-    // What it says holds its cause already.
+    // The message includes its cause.
     #[error("{error}")]
     Smtp {
         error: lettre::transport::smtp::Error,
@@ -66,7 +67,7 @@ enum SendError {
 }
 
 impl SendError {
-    /// Whether another attempt could do no better: there is no such mailbox.
+    /// Whether another attempt is pointless, for example because the mailbox does not exist.
     fn is_final(&self) -> bool {
         match self {
             Self::Address(_) | Self::Message(_) => true,
@@ -75,8 +76,8 @@ impl SendError {
         }
     }
 
-    /// Whether no other mail could be sent either: the server did not answer, is not who it should be, or did not let
-    /// us in.
+    /// Whether no other mail could be sent either: the server is unreachable, not authenticated, or refuses our
+    /// credentials.
     fn is_of_server(&self) -> bool {
         match self {
             Self::Address(_) | Self::Message(_) => false,
@@ -88,26 +89,26 @@ impl SendError {
     }
 }
 
-/// Sends what waits in the store.
+/// Sends the queued mails of the store.
 pub(crate) struct Sender {
     store: Store,
-    settings: Settings,
+    settings: SmtpSettings,
     console: Option<String>,
     transport: Transport,
 }
 
 impl Sender {
-    /// A sender to the server of `settings`, whose mails lead to the console at `console`.
+    /// Sends through the server of `settings`; mails link to the console at `console`.
     pub(crate) fn new(
         store: Store,
-        settings: &Settings,
+        settings: &SmtpSettings,
         console: Option<String>,
-    ) -> Result<Self, PrepareError> {
+    ) -> Result<Self, SmtpSetupError> {
         let transport = transport::prepare(settings)?;
         Ok(Self { store, settings: settings.clone(), console, transport })
     }
 
-    /// Sends until `stopping`. What is on its way then is sent again after the next start, unless it arrived.
+    /// Sends until `stopping`. A mail that is interrupted is sent again after the next start.
     pub(crate) async fn run(mut self, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -117,7 +118,7 @@ impl Sender {
 
     async fn send_all(&mut self) {
         let mut commits = self.store.commits();
-        // How often the server took no mail, one time after the other.
+        // Consecutive attempts at which the server accepted no mail.
         let mut absences = 0;
         loop {
             match self.store.take_mail(LEASE).await {
@@ -129,12 +130,12 @@ impl Sender {
                     }
                 }
                 Ok(None) => {
-                    // Whether a change or the time ended it, the queue is looked at.
+                    // A change or the time-out: the queue is read in both cases.
                     let _ = timeout(LOOK_EVERY, commits.changed()).await;
                     sleep(LOOK_PAUSE).await;
                 }
                 Err(error) => {
-                    tracing::error!("mails cannot be read: {}", ErrorReport::of(&error));
+                    tracing::error!("cannot read the queued mails: {}", ErrorReport::of(&error));
                     sleep(LOOK_EVERY).await;
                 }
             }
@@ -144,33 +145,36 @@ impl Sender {
     fn prepare_again(&mut self) {
         match transport::prepare(&self.settings) {
             Ok(transport) => self.transport = transport,
-            Err(error) => tracing::warn!("mails go on with the files of before: {}", ErrorReport::of(&error)),
+            Err(error) => tracing::warn!(
+                "cannot read the files of [smtp] again, so the previous ones are used: {}",
+                ErrorReport::of(&error)
+            ),
         }
     }
 
-    /// Sends `mail`, or lets it wait; gives how often the server has taken none by then.
+    /// Sends `mail`, or schedules the next attempt. Returns the consecutive attempts at which the server accepted none.
     async fn deliver(&self, mail: &WaitingMail, absences: u64) -> u64 {
         let (sent, id, host) = (self.send(mail).await, mail.id.as_str(), self.settings.host.as_str());
         let is_absent = sent.as_ref().is_err_and(SendError::is_of_server);
         if absences > 0 && !is_absent {
-            tracing::info!(host, "the mail server takes mail again: `{host}`");
+            tracing::info!(host, "the mail server `{host}` accepts mail again");
         }
         let absences = if is_absent { absences.saturating_add(1) } else { 0 };
         let noted = match sent {
             Ok(()) => {
-                tracing::info!(mail = id, "a mail was sent: `{id}`");
-                self.store.drop_mail(id).await
+                tracing::info!(mail = id, "sent the mail `{id}`");
+                self.store.remove_mail(id).await
             }
             Err(error) if error.is_final() || is_too_old(mail) => {
-                tracing::warn!(mail = id, "a mail was given up: `{id}`: {}", ErrorReport::of(&error));
-                self.store.drop_mail(id).await
+                tracing::warn!(mail = id, "discarded the mail `{id}`: {}", ErrorReport::of(&error));
+                self.store.remove_mail(id).await
             }
             Err(error) if is_absent => {
                 let again = backoff(absences, PAUSE_MAX).as_secs();
                 let error = ErrorReport::of(&error);
                 tracing::warn!(
                     host,
-                    "the mail server takes no mail, and is asked again in {again} s: `{host}`: {error}"
+                    "the mail server `{host}` accepts no mail, and is tried again in {again} s: {error}"
                 );
                 let (attempts, delay) = after_absence(absences, mail.attempts);
                 self.store.delay_mail(id, attempts, delay).await
@@ -178,7 +182,11 @@ impl Sender {
             Err(error) => self.try_later(mail, &error).await,
         };
         if let Err(error) = noted {
-            tracing::error!(mail = id, "what became of a mail cannot be noted: {}", ErrorReport::of(&error));
+            tracing::error!(
+                mail = id,
+                "cannot record the result of sending the mail `{id}`: {}",
+                ErrorReport::of(&error)
+            );
         }
         absences
     }
@@ -189,7 +197,7 @@ impl Sender {
         tracing::warn!(
             mail = mail.id,
             attempts = mail.attempts,
-            "a mail was not sent, and is tried again in {} s: {}",
+            "could not send a mail, which is tried again in {} s: {}",
             delay.as_secs(),
             ErrorReport::of(error),
         );
@@ -206,8 +214,8 @@ impl Sender {
     }
 
     fn message(&self, mail: &WaitingMail) -> Result<Message, SendError> {
-        let places = Places { console: self.console.as_deref(), contact: self.settings.contact.as_deref() };
-        let Text { subject, body } = Text::of(mail, &places);
+        let places = Links { console: self.console.as_deref(), contact: self.settings.contact.as_deref() };
+        let MailText { subject, body } = MailText::of(mail, &places);
         let domain = self.settings.from.email.domain();
         let message = Message::builder()
             .from(self.settings.from.clone())
@@ -220,9 +228,9 @@ impl Sender {
     }
 }
 
-/// How often a mail counts as tried, and how long it waits, once the server has not taken it, and no other either, so
-/// often. The first time it may be this very mail that the server cannot bear; then others are taken before its turn
-/// comes again, and its turns become rare. From the second time on it is not the mail's fault.
+/// The attempts that count for a mail, and how long it waits, after the server accepted no mail `refusals` times. The
+/// first time this mail may be the cause, so the attempt counts and other mails are tried before it. From the second time
+/// on it is the server, and the attempt does not count.
 fn after_absence(absences: u64, attempts: u64) -> (u64, Duration) {
     if absences > 1 {
         (attempts.saturating_sub(1), backoff(absences, PAUSE_MAX))
@@ -231,7 +239,7 @@ fn after_absence(absences: u64, attempts: u64) -> (u64, Duration) {
     }
 }
 
-/// How long to wait after so many attempts, at most `max`.
+/// How long to wait after `attempts`, at most `max`.
 fn backoff(attempts: u64, max: Duration) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(max)
@@ -263,7 +271,7 @@ mod tests {
             attempts = counted;
         }
         assert_eq!(attempts, 1);
-        // One mail among others that are taken, so that the server is never away twice.
+        // One refused mail among others that are accepted: never two failures in a row.
         let mut attempts = 0;
         for _ in 0..20 {
             (attempts, _) = after_absence(1, attempts + 1);

@@ -1,4 +1,4 @@
-//! What a mail says: what, when, from where, and what to do if it was somebody else.
+//! The texts of mails: what happened, when, from where, and what to do if it was another person.
 
 use std::fmt::Write as _;
 
@@ -7,23 +7,23 @@ use crate::store::{AuditEvent, AuditRow, Via, WaitingMail};
 
 /// Subject and body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    /// Without anything that a user typed.
+pub(super) struct MailText {
+    /// Contains nothing that a user typed.
     pub(super) subject: String,
     pub(super) body: String,
 }
 
-/// Where a reader goes.
-pub(super) struct Places<'a> {
+/// Links in a mail.
+pub(super) struct Links<'a> {
     /// The console, if it has an address.
     pub(super) console: Option<&'a str>,
-    /// Whom to turn to.
+    /// Where users get help.
     pub(super) contact: Option<&'a str>,
 }
 
-impl Text {
-    /// The text about `mail` in the language that its reader reads.
-    pub(super) fn of(mail: &WaitingMail, places: &Places<'_>) -> Self {
+impl MailText {
+    /// The text of `mail` in the language of its account.
+    pub(super) fn of(mail: &WaitingMail, places: &Links<'_>) -> Self {
         let language = mail.language.as_deref().and_then(Language::of_tag).unwrap_or_default();
         let words = Words::of(language);
         let AuditRow { event, subject, at, actor, .. } = &mail.change;
@@ -57,14 +57,14 @@ impl Text {
         }
         if let Some(contact) = places.contact {
             line("");
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(body, "{} {contact}", words.contact);
         }
         Self { subject: format!("pushkeys: {}", uncapitalized(title)), body }
     }
 }
 
-/// Names that users type hold no control characters; whatever came another way shows them.
+/// Names that users type contain no control characters; those from elsewhere are escaped.
 fn shown(text: &str) -> String {
     pushkeys_keys::escape(text).into_owned()
 }
@@ -112,44 +112,44 @@ impl Words {
 const ENGLISH: Words = Words {
     greeting: "Hello {},",
     when: "When",
-    from: "From the address",
-    unknown: "not known",
+    from: "From",
+    unknown: "unknown",
     by: "By",
-    console: "the console, in a browser that was signed in",
-    token: "the API, with the token",
+    console: "the web console",
+    token: "an API client with the token",
     operator: "an operator of the service",
     service: "the service itself",
     if_you: "If this was you, there is nothing to do.",
-    if_not_you: "If it was not you, somebody else can use your account. Sign in and",
+    if_not_you: "If this was not you, someone else has access to your account. Sign in and",
     steps: [
         "change your password and end all other sessions;",
-        "delete every SSH key and revoke every token that you do not know;",
-        "unlink every account elsewhere that is not yours.",
+        "delete every SSH key and revoke every token that you do not recognize;",
+        "unlink every GitHub or sign-in account that is not yours.",
     ],
     contact: "If you cannot sign in, or need help:",
 };
 
 const FRENCH: Words = Words {
     greeting: "Bonjour {},",
-    when: "Quand",
-    from: "Depuis l’adresse",
+    when: "Date",
+    from: "Depuis",
     unknown: "inconnue",
     by: "Par",
-    console: "la console, dans un navigateur connecté",
-    token: "l’API, avec le jeton",
+    console: "la console web",
+    token: "un client de l’API avec le jeton",
     operator: "un opérateur du service",
     service: "le service lui-même",
     if_you: "Si c’était vous, il n’y a rien à faire.",
-    if_not_you: "Si ce n’était pas vous, quelqu’un d’autre peut utiliser votre compte. Connectez-vous et",
+    if_not_you: "Si ce n’était pas vous, quelqu’un d’autre a accès à votre compte. Connectez-vous et",
     steps: [
         "changez votre mot de passe et mettez fin à toutes les autres sessions ;",
         "supprimez chaque clé SSH et révoquez chaque jeton que vous ne connaissez pas ;",
-        "dissociez chaque compte externe qui n’est pas le vôtre.",
+        "dissociez chaque compte GitHub ou compte de connexion qui n’est pas le vôtre.",
     ],
     contact: "Si vous ne pouvez pas vous connecter, ou pour toute aide :",
 };
 
-/// What happened as a sentence without full stop, and what its subject is.
+/// What happened, as a sentence without a full stop, and the kind of its object.
 fn titles(event: AuditEvent, language: Language) -> (&'static str, &'static str) {
     match language {
         Language::English => english(event),
@@ -164,17 +164,17 @@ fn english(event: AuditEvent) -> (&'static str, &'static str) {
         AuditEvent::KeyChanged => ("An SSH key of your account was changed", "Key"),
         AuditEvent::KeyRemoved => ("An SSH key of your account was deleted", "Key"),
         AuditEvent::KeyReported => ("An SSH key of your account was deleted as compromised", "Key"),
-        AuditEvent::KeyProved => ("Your account proved that it holds an SSH key", "Key"),
+        AuditEvent::KeyProved => ("Your account proved possession of an SSH key", "Key"),
         AuditEvent::KeyContested => ("Your account tried to add an SSH key of another account", "Key"),
         AuditEvent::KeyTakenOver => ("An SSH key of your account moved to another account", "Key"),
-        AuditEvent::SignedIn => ("Somebody signed in to your account", "Browser"),
-        AuditEvent::SignedOut => ("Somebody signed out of your account", "Browser"),
+        AuditEvent::SignedIn => ("New sign-in to your account", "Browser"),
+        AuditEvent::SignedOut => ("A browser was signed out of your account", "Browser"),
         AuditEvent::SessionEnded => ("A session of your account was ended", "Browser"),
         AuditEvent::PasswordChanged => ("The password of your account was changed", "Account"),
         AuditEvent::TokenAdded => ("A token of your account was issued", "Token"),
         AuditEvent::TokenRevoked => ("A token of your account was revoked", "Token"),
-        AuditEvent::LinkAdded => ("An account elsewhere was linked to yours", "Linked account"),
-        AuditEvent::LinkRemoved => ("An account elsewhere was unlinked from yours", "Linked account"),
+        AuditEvent::LinkAdded => ("An external account was linked to yours", "Linked account"),
+        AuditEvent::LinkRemoved => ("An external account was unlinked from yours", "Linked account"),
     }
 }
 
@@ -185,11 +185,11 @@ fn french(event: AuditEvent) -> (&'static str, &'static str) {
         AuditEvent::KeyChanged => ("Une clé SSH de votre compte a été modifiée", "Clé"),
         AuditEvent::KeyRemoved => ("Une clé SSH de votre compte a été supprimée", "Clé"),
         AuditEvent::KeyReported => ("Une clé SSH de votre compte a été supprimée comme compromise", "Clé"),
-        AuditEvent::KeyProved => ("Votre compte a prouvé qu’il détient une clé SSH", "Clé"),
+        AuditEvent::KeyProved => ("Votre compte a prouvé la possession d’une clé SSH", "Clé"),
         AuditEvent::KeyContested => ("Votre compte a tenté d’ajouter une clé SSH d’un autre compte", "Clé"),
         AuditEvent::KeyTakenOver => ("Une clé SSH de votre compte est passée à un autre compte", "Clé"),
-        AuditEvent::SignedIn => ("Quelqu’un s’est connecté à votre compte", "Navigateur"),
-        AuditEvent::SignedOut => ("Quelqu’un s’est déconnecté de votre compte", "Navigateur"),
+        AuditEvent::SignedIn => ("Nouvelle connexion à votre compte", "Navigateur"),
+        AuditEvent::SignedOut => ("Un navigateur a été déconnecté de votre compte", "Navigateur"),
         AuditEvent::SessionEnded => ("Une session de votre compte a été terminée", "Navigateur"),
         AuditEvent::PasswordChanged => ("Le mot de passe de votre compte a été changé", "Compte"),
         AuditEvent::TokenAdded => ("Un jeton de votre compte a été émis", "Jeton"),
@@ -221,39 +221,39 @@ mod tests {
         }
     }
 
-    const PLACES: Places<'static> =
-        Places { console: Some("https://keys.example.com"), contact: Some("support@example.com") };
+    const PLACES: Links<'static> =
+        Links { console: Some("https://keys.example.com"), contact: Some("support@example.com") };
 
     #[test]
     fn a_mail_says_what_when_from_where_by_what_and_what_to_do() {
-        let text = Text::of(&mail(None, AuditEvent::KeyAdded, "laptop"), &PLACES);
+        let text = MailText::of(&mail(None, AuditEvent::KeyAdded, "laptop"), &PLACES);
         assert_eq!(text.subject, "pushkeys: an SSH key was added to your account");
         for expected in [
             "Hello ana,",
             "Key: laptop",
             "When: 2027-01-31 12:00:00 UTC",
-            "From the address: 192.0.2.7",
-            "with the token “ci”",
-            "If it was not you",
+            "From: 192.0.2.7",
+            "an API client with the token “ci”",
+            "If this was not you",
             "https://keys.example.com/users/me",
             "support@example.com",
         ] {
             assert!(text.body.contains(expected), "{expected}: {}", text.body);
         }
-        let french = Text::of(&mail(Some("fr"), AuditEvent::KeyAdded, "laptop"), &PLACES);
+        let french = MailText::of(&mail(Some("fr"), AuditEvent::KeyAdded, "laptop"), &PLACES);
         assert_eq!(french.subject, "pushkeys: une clé SSH a été ajoutée à votre compte");
         assert!(french.body.contains("Si ce n’était pas vous"), "{}", french.body);
     }
 
     #[test]
-    fn nothing_that_is_typed_makes_a_line_of_its_own_or_is_in_the_subject() {
-        let text = Text::of(&mail(None, AuditEvent::KeyAdded, "a\r\nBcc: eve@example.com"), &PLACES);
+    fn user_input_adds_no_line_and_is_not_in_the_subject() {
+        let text = MailText::of(&mail(None, AuditEvent::KeyAdded, "a\r\nBcc: eve@example.com"), &PLACES);
         assert!(text.body.contains("Key: a\\r\\nBcc: eve@example.com\n"), "{}", text.body);
         assert!(!text.subject.contains("eve"), "{}", text.subject);
     }
 
     #[test]
-    fn every_event_is_told_in_both_languages_in_words_of_its_own() {
+    fn every_event_has_its_own_text_in_both_languages() {
         for language in [Language::English, Language::French] {
             let mut titles: Vec<_> = AuditEvent::ALL.map(|event| titles(event, language).0).to_vec();
             titles.sort_unstable();

@@ -1,5 +1,4 @@
-//! The ID token: the provider's word about who signed in, and everything that is checked of it
-//! (OpenID Connect Core, section 3.1.3.7).
+//! Validation of ID tokens (OpenID Connect Core, section 3.1.3.7).
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -8,7 +7,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-/// What a provider may sign with: no shared secrets, and nothing without a signature.
+/// Accepted signature algorithms: no shared secrets, and not `none`.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -20,78 +19,74 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES384,
     Algorithm::EdDSA,
 ];
-/// How far two clocks may be apart, in seconds.
+/// Tolerated difference between the two clocks, in seconds.
 pub(super) const CLOCK_SKEW_S: u64 = 60;
 /// The longest token in bytes.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// The longest subject (OpenID Connect Core, section 2).
 const SUBJECT_BYTES_MAX: usize = 255;
 
-/// Why a token is not believed.
+/// Why a token is refused.
 #[derive(Debug, Error)]
 pub(crate) enum IdTokenError {
-    /// The provider sent none, or one that is too long.
+    /// None, or too long.
     #[error("the provider sent no ID token")]
     Missing,
     /// Not a signed token, or signed by an algorithm that is not accepted (`none` and HMAC are not).
-    #[error("the provider's ID token is not signed in a way that is accepted")]
+    #[error("the provider's ID token is not signed with an accepted algorithm")]
     Algorithm,
-    /// No published key could have signed it.
-    #[error("the provider publishes no key that fits its ID token")]
+    /// No published key has its id and type.
+    #[error("the provider publishes no key that matches its ID token")]
     NoKey,
     /// A wrong signature, issuer, audience or time.
     #[error("the provider's ID token is not valid for this service")]
     Invalid(#[source] jsonwebtoken::errors::Error),
-    /// Of another attempt, perhaps of somebody else's.
-    #[error("the provider's ID token answers another attempt to sign in")]
+    /// Another nonce, perhaps of another user's attempt.
+    #[error("the provider's ID token belongs to another attempt to sign in")]
     Nonce,
-    /// Given to somebody else for whom we are one of several readers.
+    /// Issued to another client, with this service among several audiences.
     #[error("the provider's ID token was issued to another client")]
     AuthorizedParty,
-    /// Nobody is named in it.
-    #[error("the provider's ID token has no subject that can be stored")]
+    /// Empty or too long.
+    #[error("the provider's ID token has no valid subject")]
     Subject,
-    /// It was asked for, so the provider had to say it (OpenID Connect Core, section 2).
-    #[error("the provider's ID token does not say when the person signed in (`auth_time`)")]
+    /// Required, since `max_age` was requested (OpenID Connect Core, section 2).
+    #[error("the provider's ID token does not say when the user signed in (`auth_time`)")]
     NoAuthTime(#[source] Hint),
-    /// The provider asked nobody anew, whatever it was asked to do.
-    #[error("the provider answered from a session of before: the person signed in there {age_s} s too early")]
-    OldAuthTime {
-        /// How long before this attempt was begun.
-        age_s: i64,
-    },
-    /// Its clock is wrong, or ours.
-    #[error("the provider's ID token says that the person will sign in in {ahead_s} s")]
+    /// The provider did not ask the user to sign in again.
+    #[error("the provider used an existing session: the user signed in there {age_s} s before this attempt")]
+    OldAuthTime { age_s: i64 },
+    /// One of the two clocks is wrong.
+    #[error("the provider's ID token says that the user signed in {ahead_s} s in the future")]
     FutureAuthTime {
-        /// How far off.
         ahead_s: i64,
         #[source]
         hint: Hint,
     },
 }
 
-/// What a token must say.
+/// What a token must contain.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) nonce: &'a str,
 }
 
-/// What is believed of a token.
+/// The claims of a valid token.
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
-    /// A claim that is a text.
+    /// A claim that is a string.
     pub(super) fn text(&self, claim: &str) -> Option<&str> {
         self.0.get(claim)?.as_str()
     }
 
-    /// Whether a claim is `true`, which some providers write as a text.
+    /// Whether a claim is `true`, which some providers write as a string.
     pub(super) fn is_true(&self, claim: &str) -> bool {
         matches!(self.0.get(claim), Some(Value::Bool(true))) || self.text(claim) == Some("true")
     }
 
-    /// When the person signed in at the provider, in seconds since 1970; it is `now_s`. `None`: it does not say.
+    /// When the user signed in at the provider; both in seconds since 1970. `None`: the token has no `auth_time`.
     pub(super) fn auth_time_s(&self, now_s: i64) -> Result<Option<i64>, IdTokenError> {
         let auth_time_s = self.0.get("auth_time").and_then(Value::as_i64);
         let ahead_s = auth_time_s.map_or(0, |auth_time_s| auth_time_s.saturating_sub(now_s));
@@ -102,7 +97,7 @@ impl Claims {
     }
 }
 
-/// Refuses a sign-in at the provider that was before `begun_at_s`, when the person was asked to sign in once more.
+/// Refuses a sign-in from before `begun_at_s`, when the user was asked to sign in again.
 pub(super) fn check_is_new(auth_time_s: Option<i64>, begun_at_s: i64) -> Result<(), IdTokenError> {
     let auth_time_s = auth_time_s.ok_or_else(|| {
         let hint = "let the provider send the claim, or set `oidc.require_auth_time = false`";
@@ -112,7 +107,7 @@ pub(super) fn check_is_new(auth_time_s: Option<i64>, begun_at_s: i64) -> Result<
     if age_s > CLOCK_SKEW_S.cast_signed() { Err(IdTokenError::OldAuthTime { age_s }) } else { Ok(()) }
 }
 
-/// The claims of `token`, if one of `keys` signed it and it says what is expected.
+/// The claims of `token`, if one of `keys` signed it and its contents are as expected.
 pub(super) fn check(token: &str, keys: &[Jwk], expected: &Expected<'_>) -> Result<Claims, IdTokenError> {
     if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
         return Err(IdTokenError::Missing);
@@ -155,12 +150,12 @@ impl Claims {
     }
 }
 
-/// The key that the token names; a provider with a single key need not name it.
+/// The key that the token names. A provider with a single key need not name it.
 fn fitting_key<'a>(keys: &'a [Jwk], id: Option<&str>, algorithm: Algorithm) -> Option<&'a Jwk> {
     let mut fitting = keys.iter().filter(|key| {
         let common = &key.common;
         let is_for_signing = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
-        // `Display` gives the name on the wire.
+        // `Display` writes the registered name.
         let is_of_algorithm =
             common.key_algorithm.is_none_or(|wanted| wanted.to_string().parse() == Ok(algorithm));
         is_for_signing && is_of_algorithm && is_of_family(key, algorithm)
@@ -216,14 +211,14 @@ mod tests {
     #[test]
     fn a_token_is_believed_as_it_should_be_and_in_no_other_way() {
         let (key, public) = new_key("k");
-        let judge = |claims: &Value| {
+        let try_check = |claims: &Value| {
             check(&token(&key, "k", claims), std::slice::from_ref(&public), &EXPECTED).map(|_| ())
         };
-        assert!(judge(&claims()).is_ok());
+        assert!(try_check(&claims()).is_ok());
         let with = |member: &str, value: Value| {
             let mut claims = claims();
             claims[member] = value;
-            judge(&claims)
+            try_check(&claims)
         };
         assert!(with("aud", json!(["us"])).is_ok());
         assert!(with("azp", json!("us")).is_ok());
@@ -254,8 +249,8 @@ mod tests {
         };
         check(json!(NOW_S), Ok(Some(NOW_S)));
         check(json!(NOW_S + 60), Ok(Some(NOW_S + 60)));
-        check(json!(NOW_S + 61), Err("in 61 s"));
-        check(json!(i64::MAX), Err("will sign in in 9223372036853775807 s"));
+        check(json!(NOW_S + 61), Err("61 s in the future"));
+        check(json!(i64::MAX), Err("9223372036853775807 s in the future"));
         check(json!("yesterday"), Ok(None));
         check(Value::Null, Ok(None));
         assert!(check_is_new(Some(NOW_S), NOW_S).is_ok());
@@ -271,18 +266,21 @@ mod tests {
     #[test]
     fn a_token_is_signed_by_the_published_key_that_it_names() {
         let ((key, public), (other_key, other_public)) = (new_key("k"), new_key("o"));
-        let judge = |token: &str, keys: &[Jwk]| check(token, keys, &EXPECTED).map(|_| ());
+        let try_check = |token: &str, keys: &[Jwk]| check(token, keys, &EXPECTED).map(|_| ());
         let both = [public.clone(), other_public.clone()];
-        assert!(judge(&token(&key, "k", &claims()), &both).is_ok());
-        assert!(judge(&token(&other_key, "o", &claims()), &both).is_ok());
-        assert!(matches!(judge(&token(&other_key, "k", &claims()), &both), Err(IdTokenError::Invalid(_))));
-        assert!(matches!(judge(&token(&key, "k", &claims()), &[other_public]), Err(IdTokenError::NoKey)));
+        assert!(try_check(&token(&key, "k", &claims()), &both).is_ok());
+        assert!(try_check(&token(&other_key, "o", &claims()), &both).is_ok());
+        assert!(matches!(
+            try_check(&token(&other_key, "k", &claims()), &both),
+            Err(IdTokenError::Invalid(_))
+        ));
+        assert!(matches!(try_check(&token(&key, "k", &claims()), &[other_public]), Err(IdTokenError::NoKey)));
         let unnamed = encode(&Header::new(Algorithm::ES256), &claims(), &key).unwrap();
-        assert!(judge(&unnamed, std::slice::from_ref(&public)).is_ok());
-        assert!(matches!(judge(&unnamed, &both), Err(IdTokenError::NoKey)));
+        assert!(try_check(&unnamed, std::slice::from_ref(&public)).is_ok());
+        assert!(matches!(try_check(&unnamed, &both), Err(IdTokenError::NoKey)));
         let mut for_encryption = public;
         for_encryption.common.public_key_use = Some(PublicKeyUse::Encryption);
-        assert!(matches!(judge(&unnamed, &[for_encryption]), Err(IdTokenError::NoKey)));
+        assert!(matches!(try_check(&unnamed, &[for_encryption]), Err(IdTokenError::NoKey)));
     }
 
     #[test]
@@ -290,16 +288,16 @@ mod tests {
         use base64ct::{Base64UrlUnpadded, Encoding as _};
         let (key, public) = new_key("k");
         let keys = [public];
-        let judge = |token: &str| check(token, &keys, &EXPECTED).map(|_| ());
+        let try_check = |token: &str| check(token, &keys, &EXPECTED).map(|_| ());
         let part = |value: &Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
         let unsigned = format!("{}.{}.", part(&json!({"alg": "none", "kid": "k"})), part(&claims()));
-        assert!(matches!(judge(&unsigned), Err(IdTokenError::Algorithm)));
+        assert!(matches!(try_check(&unsigned), Err(IdTokenError::Algorithm)));
         let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::HS256) };
         let shared = encode(&header, &claims(), &EncodingKey::from_secret(b"hush")).unwrap();
-        assert!(matches!(judge(&shared), Err(IdTokenError::Algorithm)));
+        assert!(matches!(try_check(&shared), Err(IdTokenError::Algorithm)));
         let whole = token(&key, "k", &claims());
-        assert!(matches!(judge(whole.rsplit_once('.').unwrap().0), Err(IdTokenError::Algorithm)));
-        assert!(matches!(judge(""), Err(IdTokenError::Missing)));
-        assert!(judge(&whole).is_ok());
+        assert!(matches!(try_check(whole.rsplit_once('.').unwrap().0), Err(IdTokenError::Algorithm)));
+        assert!(matches!(try_check(""), Err(IdTokenError::Missing)));
+        assert!(try_check(&whole).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Sign-in by OpenID Connect: the authorization code flow with PKCE, state and nonce.
 //!
-//! A person is known by the provider's name and the subject in its token, never by an address of mail: addresses change
-//! hands, and a provider may let people write their own.
+//! Users are identified by the issuer and the subject, never by an e-mail address: addresses are reassigned, and some
+//! providers let users enter any address.
 
 mod id_token;
 mod provider;
@@ -13,106 +13,107 @@ use thiserror::Error;
 pub(crate) use self::id_token::IdTokenError;
 use self::id_token::{CLOCK_SKEW_S, Expected, check_is_new};
 pub(crate) use self::provider::ProviderError;
-use self::provider::{Directory, Provider};
-pub(crate) use self::settings::Settings;
-use crate::code_flow::{Attempt, Callback, CodeFlowError, Parties, PrepareError};
+use self::provider::{Provider, ProviderCache};
+pub(crate) use self::settings::OidcSettings;
+use crate::code_flow::{Attempt, Callback, ClientSetupError, CodeFlowClient, CodeFlowError};
+use crate::encryption::{Cipher, EncryptError};
 use crate::outbound::Outbound;
-use crate::seal::{SealError, Sealer};
 use crate::secret::ServiceSecret;
 use crate::store::Identity;
 
-/// Where the provider sends browsers back to; beneath the console's address, this is what is registered there.
+/// The path that the provider redirects browsers to. With the console's address before it, it is registered there.
 pub(crate) const CALLBACK_PATH: &str = "/sign-in/oidc/callback";
 
-/// Everything that is said to the provider.
+/// The client of the provider.
 pub(crate) struct Oidc {
-    settings: Settings,
+    settings: OidcSettings,
     client_secret: String,
     outbound: Outbound,
-    directory: Directory,
-    attempts: Sealer,
-    forms: Sealer,
+    provider_cache: ProviderCache,
+    attempts: Cipher,
+    forms: Cipher,
 }
 
-/// How a browser leaves for the provider.
-pub(crate) struct Departure<'a> {
-    /// What for, and the session that begins it, where there is one: it comes back with the same or in vain.
+/// A redirect to the provider.
+pub(crate) struct ProviderRedirect<'a> {
+    /// The purpose and the session, if there is one. The callback must have the same.
     pub(crate) context: &'a str,
-    /// Where the browser reaches us.
+    /// The console's origin.
     pub(crate) origin: &'a str,
-    /// The page that the person wanted to see.
+    /// The page to go to after signing in.
     pub(crate) next: &'a str,
-    /// Whether the provider is to ask anew who sits before the browser.
+    /// Whether the provider must ask the user to sign in again.
     pub(crate) is_confirming: bool,
 }
 
-/// That somebody signed in.
+/// A sign-in at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignIn {
-    /// Who.
     pub(crate) identity: Identity,
-    /// When the person last said so at the provider, and never later than now. It can be long ago, since a provider asks
-    /// nobody whom it knows still.
+    /// When the user last signed in at the provider, never in the future. It can be long ago if the provider used an
+    /// existing session.
     pub(crate) at: Timestamp,
 }
 
-/// Why nobody is signed in.
+/// Why a sign-in failed.
 #[derive(Debug, Error)]
 pub(crate) enum SignInError {
-    /// The browser brought nothing.
+    /// See [`CodeFlowError`].
     #[error(transparent)]
     Flow(#[from] CodeFlowError),
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
     IdToken(#[from] IdTokenError),
-    /// The answer is another provider's (RFC 9207).
-    #[error("another OpenID provider answered")]
+    /// The callback came from another provider (RFC 9207).
+    #[error("the callback came from another OpenID provider")]
     Issuer,
 }
 
 impl Oidc {
     /// The client of `settings`.
-    pub(crate) fn new(settings: &Settings, secret: &ServiceSecret) -> Result<Self, PrepareError> {
+    pub(crate) fn new(settings: &OidcSettings, secret: &ServiceSecret) -> Result<Self, ClientSetupError> {
         let outbound = Outbound::new()?;
         Ok(Self {
             client_secret: settings.client_secret()?,
-            directory: Directory::new(
+            provider_cache: ProviderCache::new(
                 outbound.clone(),
                 settings.issuer.clone(),
                 settings.allow_http_loopback,
             ),
             outbound,
-            attempts: secret.sealer("sign-in by OpenID Connect")?,
-            forms: secret.sealer("form before OpenID Connect")?,
+            attempts: secret.cipher("sign-in by OpenID Connect")?,
+            forms: secret.cipher("form before OpenID Connect")?,
             settings: settings.clone(),
         })
     }
 
-    /// What is configured.
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &OidcSettings {
         &self.settings
     }
 
-    /// Where a browser goes, and the cookie that it is to bring back.
-    pub(crate) async fn begin(&self, departure: &Departure<'_>) -> Result<(String, String), SignInError> {
-        let provider = self.directory.provider().await?;
-        // OpenID Connect Core, section 3.1.2.1: who was signed in there all the time confirms nothing. `max_age` is what
-        // makes the provider say when; it is no less than our tolerance, since some take zero for none.
-        let anew = [("prompt", "login".to_owned()), ("max_age", CLOCK_SKEW_S.to_string())];
-        let prompt: &[_] = if departure.is_confirming { &anew } else { &[] };
-        let redirect_url = format!("{}{CALLBACK_PATH}", departure.origin);
-        let (url, mut attempt) = self.parties(&provider).begin(redirect_url, prompt)?;
-        departure.next.clone_into(&mut attempt.next);
-        Ok((url.into(), attempt.seal(&self.attempts, departure.context)?))
+    /// The URL that the browser is redirected to, and the cookie that it must bring back.
+    pub(crate) async fn begin(
+        &self,
+        redirect: &ProviderRedirect<'_>,
+    ) -> Result<(String, String), SignInError> {
+        let provider = self.provider_cache.provider().await?;
+        // OpenID Connect Core, section 3.1.2.1: an existing session at the provider confirms nothing. `max_age` makes the
+        // provider send `auth_time`. It is not 0, which some providers ignore.
+        let forced = [("prompt", "login".to_owned()), ("max_age", CLOCK_SKEW_S.to_string())];
+        let prompt: &[_] = if redirect.is_confirming { &forced } else { &[] };
+        let redirect_url = format!("{}{CALLBACK_PATH}", redirect.origin);
+        let (url, mut attempt) = self.client(&provider).begin(redirect_url, prompt)?;
+        redirect.next.clone_into(&mut attempt.next);
+        Ok((url.into(), attempt.encrypt(&self.attempts, redirect.context)?))
     }
 
     /// The attempt in a cookie, if it was begun with `context`.
     pub(crate) fn attempt(&self, context: &str, cookie: &str) -> Result<Attempt, CodeFlowError> {
-        Attempt::open(&self.attempts, context, cookie)
+        Attempt::decrypt(&self.attempts, context, cookie)
     }
 
-    /// Who signed in at the provider in answer to `attempt`; with `is_confirming`, after it was begun.
+    /// Completes `attempt`. With `is_confirming`, the user must have signed in at the provider after it began.
     pub(crate) async fn finish(
         &self,
         attempt: &Attempt,
@@ -123,14 +124,14 @@ impl Oidc {
         if callback.iss.as_ref().is_some_and(|answering| answering != issuer) {
             return Err(SignInError::Issuer);
         }
-        let provider = self.directory.provider().await?;
-        let granted = self.parties(&provider).redeem(&self.outbound, attempt, callback).await?;
+        let provider = self.provider_cache.provider().await?;
+        let granted = self.client(&provider).redeem(&self.outbound, attempt, callback).await?;
         let token = granted.id_token.ok_or(IdTokenError::Missing)?;
         let expected = Expected { issuer, client_id: &self.settings.client_id, nonce: &attempt.nonce };
         let claims = match id_token::check(&token, &provider.keys, &expected) {
-            // The provider may have changed its keys since it was asked.
+            // The provider may have rotated its keys.
             Err(IdTokenError::NoKey) => {
-                id_token::check(&token, &self.directory.provider_anew().await?.keys, &expected)
+                id_token::check(&token, &self.provider_cache.refreshed_provider().await?.keys, &expected)
             }
             checked => checked,
         }?;
@@ -149,7 +150,7 @@ impl Oidc {
         Ok(SignIn { identity, at: self.signed_in_at(auth_time_s, now) })
     }
 
-    /// Of a provider that should say when a person signed in and does not, nothing recent is believed.
+    /// If the provider should send `auth_time` and does not, the sign-in counts as old.
     fn signed_in_at(&self, auth_time_s: Option<i64>, now: Timestamp) -> Timestamp {
         match auth_time_s {
             Some(auth_time_s) => Timestamp::from_second(auth_time_s).unwrap_or_default().min(now),
@@ -158,18 +159,18 @@ impl Oidc {
         }
     }
 
-    /// `form`, what somebody typed before going to the provider, as it can be kept for `context`.
-    pub(crate) fn seal_form(&self, context: &str, form: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.forms.seal(context, form)
+    /// Encrypts `form`, which the user filled in before the redirect, for `context`.
+    pub(crate) fn encrypt_form(&self, context: &str, form: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        self.forms.encrypt(context, form)
     }
 
-    /// What was sealed for `context`.
-    pub(crate) fn open_form(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.forms.open(context, sealed)
+    /// Decrypts a form that was encrypted for `context`.
+    pub(crate) fn decrypt_form(&self, context: &str, encrypted: &[u8]) -> Option<Vec<u8>> {
+        self.forms.decrypt(context, encrypted)
     }
 
-    fn parties(&self, provider: &Provider) -> Parties {
-        Parties {
+    fn client(&self, provider: &Provider) -> CodeFlowClient {
+        CodeFlowClient {
             authorization_url: provider.authorization_endpoint.clone(),
             token_url: provider.token_endpoint.clone(),
             client_id: self.settings.client_id.clone(),

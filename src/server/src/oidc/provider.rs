@@ -1,4 +1,4 @@
-//! What the provider says of itself: its addresses and its keys (OpenID Connect Discovery, section 4).
+//! The provider's metadata and keys (OpenID Connect Discovery, section 4).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use tokio::sync::Mutex;
 
 use crate::outbound::{Outbound, OutboundError, RemoteUrl, is_private};
 
-/// The most keys that are looked at.
+/// The maximum number of keys that are read.
 const KEYS_MAX: usize = 64;
-/// For how long a provider is believed without being asked again.
+/// How long metadata is used without being read again.
 const FRESH_FOR: Duration = Duration::from_mins(15);
-/// How long it is left alone after a token of a key that it did not publish.
+/// The least time between two reads for tokens whose key is not known.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 /// Why the provider cannot be used.
@@ -27,29 +27,29 @@ pub(crate) enum ProviderError {
     /// See [`OutboundError`].
     #[error("the OpenID provider cannot be reached")]
     Unreachable(#[from] OutboundError),
-    /// It answers, but not with what was asked for.
-    #[error("`{url}` of the OpenID provider failed (status {status})")]
+    /// Any status but 200.
+    #[error("the OpenID provider answered with status {status} at `{url}`")]
     Status { url: String, status: u16 },
-    /// Not JSON, or not what is specified.
-    #[error("the answer of `{url}` is not what an OpenID provider says")]
+    /// Not JSON, or not as specified.
+    #[error("the response of the OpenID provider at `{url}` cannot be read")]
     Malformed { url: String },
-    /// Another provider answers there, or the configuration names this one otherwise.
-    #[error("the OpenID provider calls itself `{found}`")]
+    /// Not the configured issuer.
+    #[error("the OpenID provider's issuer is `{}`", pushkeys_keys::escape(found))]
     Issuer {
         found: String,
         #[source]
         hint: Hint,
     },
     /// An address that is not https.
-    #[error("the OpenID provider names an address that is not https")]
+    #[error("the OpenID provider has an endpoint that is not https")]
     Plain,
 }
 
-/// A provider as it was when it was last asked.
+/// The provider's metadata and keys, as last read.
 pub(super) struct Provider {
     pub(super) authorization_endpoint: String,
     pub(super) token_endpoint: String,
-    /// Whether it takes our secret in the body of a request only.
+    /// Whether it accepts the client secret only in the body of a request.
     pub(super) is_secret_in_body: bool,
     pub(super) keys: Vec<Jwk>,
     read_at: Instant,
@@ -69,26 +69,26 @@ struct KeySet {
     keys: Vec<Value>,
 }
 
-/// Asks the provider when it has to be asked; whoever comes meanwhile waits for the same answer.
-pub(super) struct Directory {
+/// Reads the metadata when needed; concurrent callers wait for the same read.
+pub(super) struct ProviderCache {
     outbound: Outbound,
     issuer: RemoteUrl,
     is_plain_allowed: bool,
     known: Mutex<Option<Arc<Provider>>>,
 }
 
-impl Directory {
+impl ProviderCache {
     pub(super) fn new(outbound: Outbound, issuer: RemoteUrl, is_plain_allowed: bool) -> Self {
         Self { outbound, issuer, is_plain_allowed, known: Mutex::default() }
     }
 
-    /// The provider, asked not long ago.
+    /// The provider, read within [`FRESH_FOR`].
     pub(super) async fn provider(&self) -> Result<Arc<Provider>, ProviderError> {
         self.no_older_than(FRESH_FOR).await
     }
 
-    /// The provider, asked again unless that was just done: it may have new keys.
-    pub(super) async fn provider_anew(&self) -> Result<Arc<Provider>, ProviderError> {
+    /// The provider, read within [`ASK_AGAIN_AFTER`], for keys that may be new.
+    pub(super) async fn refreshed_provider(&self) -> Result<Arc<Provider>, ProviderError> {
         self.no_older_than(ASK_AGAIN_AFTER).await
     }
 
@@ -114,7 +114,7 @@ impl Directory {
             return Err(ProviderError::Plain);
         }
         let set: KeySet = self.get(&metadata.jwks_uri).await?;
-        // A key of a kind that is not known here must not hide its neighbours.
+        // A key of an unknown type must not prevent the use of the others.
         let keys = set.keys.into_iter().take(KEYS_MAX).filter_map(|key| serde_json::from_value(key).ok());
         let methods = metadata.token_endpoint_auth_methods_supported;
         Ok(Provider {

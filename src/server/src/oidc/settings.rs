@@ -13,41 +13,42 @@ const SCOPE: &str = "openid";
 /// A client that is registered at an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
-    /// The provider, exactly as it calls itself in its tokens.
+pub(crate) struct OidcSettings {
+    /// The provider's issuer identifier, exactly as in its tokens.
     pub(crate) issuer: RemoteUrl,
-    /// What people know it as; shown on the button.
+    /// The provider's name on the sign-in button.
     #[serde(default = "label")]
     pub(crate) label: String,
-    /// Our public name there.
+    /// The client id there.
     pub(crate) client_id: String,
-    /// A file with our secret there.
+    /// A file with the client secret.
     pub(crate) client_secret_file: PathBuf,
-    /// What is asked for.
+    /// The scopes to request.
     #[serde(default = "scopes")]
     pub(crate) scopes: Vec<String>,
-    /// The claim of the ID token that names an account which is created.
+    /// The claim of the ID token that gives a new account its name.
     #[serde(default = "account_claim")]
     pub(crate) account_claim: String,
-    /// Whether a stranger's first sign-in creates an account. Without, people sign in by password once and link.
+    /// Whether the first sign-in of an unknown user creates an account. Otherwise users sign in with their password and
+    /// link it once.
     #[serde(default)]
     pub(crate) create_accounts: bool,
-    /// Whether the provider has to say when a person signed in. Without, nobody can tell an answer to a confirmation from
-    /// one of an old session; it is for providers that cannot say it.
+    /// Whether the provider must send `auth_time`. Without it, a confirmation cannot be told from an existing session at
+    /// the provider. Only for providers that cannot send it.
     #[serde(default = "require_auth_time")]
     pub(crate) require_auth_time: bool,
-    /// Whether the provider's addresses may be plain http on this machine, which is meant for tests.
+    /// Allows plain http to a loopback address, for tests.
     #[serde(default)]
     pub(crate) allow_http_loopback: bool,
 }
 
-impl Settings {
-    /// Our secret at the provider.
+impl OidcSettings {
+    /// The client secret.
     pub(crate) fn client_secret(&self) -> Result<String, FileError> {
         read_secret(&self.client_secret_file)
     }
 
-    /// The setting that cannot be, and what it is to be.
+    /// A setting with an invalid value, and what it must be.
     pub(crate) fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
         if self.issuer.is_plain() && !self.allow_http_loopback {
             return Some(("oidc.issuer", "https"));

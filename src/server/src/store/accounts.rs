@@ -15,32 +15,28 @@ use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret;
 
-/// An account, as a sysadmin lists it.
+/// An account, as operators list it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Its lasting name towards hosts.
     pub(crate) id: AccountId,
-    /// What it goes by; no two accounts share one.
+    /// Unique.
     pub(crate) name: Name,
-    /// Where its owner is reached.
     pub(crate) email: Option<Email>,
-    /// When it was added.
     pub(crate) created_at: Timestamp,
-    /// How many keys it holds.
+    /// The number of its keys.
     pub(crate) keys: u64,
 }
 
-/// An address of mail, as far as it is looked at before mail is sent: a printable text with an `@` inside.
+/// A mail address, as far as it is checked before mail is sent: printable text with an `@` inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Email(Name);
 
-/// Why a text is not an address.
+/// Why a text is not a mail address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{}` is not a mail address", pushkeys_keys::escape(.0))]
 pub(crate) struct ParseEmailError(String);
 
 impl Email {
-    /// The address.
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -70,7 +66,6 @@ impl fmt::Display for Email {
 /// Why an account was not added.
 #[derive(Debug, Error)]
 pub(crate) enum AddAccountError {
-    /// Another account has the id or the name.
     #[error("an account with this id or the name `{}` exists", name.as_str())]
     Taken {
         name: AccountName,
@@ -84,7 +79,7 @@ pub(crate) enum AddAccountError {
 type AccountRow = (String, String, Option<String>, i64, i64);
 
 impl Store {
-    /// Adds an account; without `id` it gets a new one.
+    /// Adds an account, with a new id if none is given.
     pub(crate) async fn add_account(
         &self,
         name: &AccountName,
@@ -109,7 +104,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` accounts in the order of their names, beginning after `after`.
+    /// At most `limit` accounts in the order of their names, after the name `after`.
     pub(crate) async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
         let rows: Vec<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
@@ -123,8 +118,8 @@ impl Store {
         rows.into_iter().map(account).collect()
     }
 
-    /// The account with the id `wanted`, or else with that name, in whichever spelling.
-    pub(crate) async fn find_account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
+    /// The account with the id `wanted`, or else with that name, in any spelling.
+    pub(crate) async fn account(&self, wanted: &str) -> Result<Option<Account>, StoreError> {
         let row: Option<AccountRow> = sql(
             "SELECT a.id, a.name, a.email, a.created_at, (SELECT count(*) FROM keys k WHERE k.account = a.number)
              FROM accounts a WHERE a.id = $1 OR a.name = $1 OR a.name = $2
@@ -138,8 +133,7 @@ impl Store {
         row.map(account).transpose()
     }
 
-    /// Removes the account with its tokens and keys, or nothing of it; gives the changes that hosts
-    /// are told of. `None`: there is no such account.
+    /// Removes the account with its tokens and keys; returns the changes for hosts. `None`: there is no such account.
     pub(crate) async fn remove_account(&self, id: &AccountId) -> Result<Option<Vec<KeyChange>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, id).await? else { return Ok(None) };
@@ -162,7 +156,7 @@ impl Store {
     }
 }
 
-/// The number by which other tables know the account `id`.
+/// The number of the account `id`, by which other tables reference it.
 pub(super) async fn account_number(
     transaction: &mut Transaction,
     id: &AccountId,
@@ -190,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_something_on_both_sides_of_its_at() {
+    fn a_mail_address_has_text_on_both_sides_of_the_at_sign() {
         assert_eq!("ana@example.com".parse::<Email>().unwrap().as_str(), "ana@example.com");
         for text in ["", "ana", "@example.com", "ana@", "a na@example.com", "ana@example.com\nBcc: x@y"] {
             assert!(text.parse::<Email>().is_err(), "{text:?}");

@@ -1,4 +1,4 @@
-//! What hosts have acknowledged to this process: which change each of them applied last, and when it said so.
+//! What hosts have acknowledged to this process: the last change that each of them applied, and when.
 //!
 //! A host acknowledges every change, so acknowledgements are kept in memory and written in one transaction for all hosts, a
 //! few times a second: a fleet must not cost the database a write for every host and change. Replicas learn of each
@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::host_names::HostId;
 
-/// A host acknowledges something every five seconds at least; one that was silent for longer than this is away.
+/// A connected host acknowledges something every five seconds at least; one that is silent for longer than this is
+/// disconnected.
 pub(super) const SILENCE_MAX: SignedDuration = SignedDuration::from_secs(15);
 
 /// The last acknowledgement of each host; clones share it.
@@ -44,7 +45,7 @@ impl Acknowledgements {
         self.lock().clone()
     }
 
-    /// Those that were not taken before, to be written. Hosts that are away are forgotten.
+    /// Acknowledgements that were not taken before, to be written. Disconnected hosts are forgotten.
     pub(super) fn take_unwritten(&self) -> Vec<(HostId, Acknowledgement)> {
         let mut last = self.lock();
         let now = Timestamp::now();

@@ -1,4 +1,4 @@
-//! The trail of changes: a row for each, written in the transaction that makes it.
+//! The audit log: a row for each change, written in its transaction.
 
 use std::net::IpAddr;
 
@@ -11,24 +11,24 @@ use super::handle::Store;
 use crate::database::{Transaction, Value, many, sql};
 use crate::request_id::RequestId;
 
-/// The most rows of an account; the oldest go first.
+/// The most rows of an account; the oldest are dropped first.
 const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
-/// Old rows are looked for with every so-manieth new one.
+/// Old rows are dropped when a row gets a number divisible by this.
 const PRUNE_EVERY: i64 = 64;
 
 /// The most names of imported keys in one row.
 const NAMES_SHOWN_MAX: usize = 20;
 
-/// By what a change was made.
+/// How a change was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Via {
     /// A page of the console.
     Console,
-    /// The API, with the token of this label.
+    /// The API, with the token that has this label.
     Token(Option<String>),
     /// A command on the service's machine.
     Operator,
-    /// The service itself, such as for an account whose key moves away.
+    /// The service itself, such as for an account whose key was taken over.
     Service,
 }
 
@@ -47,76 +47,67 @@ impl Via {
 /// Who makes a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Actor {
-    /// By what.
     pub(crate) via: Via,
-    /// From where, as far as that is known.
+    /// The client's address, if known.
     pub(crate) address: Option<IpAddr>,
-    /// In which request; only the log says it.
+    /// The request, which only the log names.
     pub(crate) request: Option<RequestId>,
 }
 
 impl Actor {
-    /// Whoever sits before a page of the console.
     pub(crate) fn console(address: Option<IpAddr>, request: Option<RequestId>) -> Self {
         Self { via: Via::Console, address, request }
     }
 
-    /// A command on the service's machine.
     pub(crate) fn operator() -> Self {
         Self { via: Via::Operator, address: None, request: None }
     }
 
-    /// The service itself.
     pub(crate) fn service() -> Self {
         Self { via: Via::Service, address: None, request: None }
     }
 
-    /// As the database keeps it: by what, the token's label, and from where.
+    /// The columns `via`, `via_label` and `address`.
     pub(super) fn columns(&self) -> [Value; 3] {
         let label = if let Via::Token(label) = &self.via { label.as_deref() } else { None };
         [self.via.as_str().into(), label.into(), self.address.map(|address| address.to_string()).into()]
     }
 }
 
-/// What was changed.
+/// A kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuditEvent {
-    /// A key was registered; the subject of this and of the six after the next is the key's name.
+    /// A key was registered. The subject of all events about one key is its name.
     KeyAdded,
-    /// Several keys were registered at once, each of which is in the trail, too; the subject is the list of their names.
+    /// Several keys were registered at once, each with its own row; the subject is the list of their names.
     KeysImported,
-    /// Its expiry changed.
+    /// The expiry of a key changed.
     KeyChanged,
-    /// It was removed.
     KeyRemoved,
-    /// It was removed as compromised.
+    /// A key was removed as compromised.
     KeyReported,
-    /// The account proved to hold it.
+    /// The account proved possession of a key.
     KeyProved,
-    /// Another account holds it.
+    /// A key was refused since another account has it.
     KeyContested,
-    /// It went to an account that proved to hold it.
+    /// A key went to another account that proved possession of it.
     KeyTakenOver,
-    /// A session began; the subject of this and of the next two is the browser's name for itself.
+    /// A session began. The subject of events about sessions is the browser's `User-Agent`.
     SignedIn,
     /// A session was ended by its own browser.
     SignedOut,
     /// A session was ended from elsewhere.
     SessionEnded,
-    /// The password was set.
     PasswordChanged,
-    /// A token was issued; the subject of this and of the next is its label.
+    /// A token was issued. The subject of events about tokens is the label.
     TokenAdded,
-    /// A token was revoked.
     TokenRevoked,
-    /// An account elsewhere was linked; the subject of this and of the next says which.
+    /// An external account was linked. The subject of events about links names it.
     LinkAdded,
-    /// It was unlinked.
     LinkRemoved,
 }
 
 impl AuditEvent {
-    /// All of them.
     pub(crate) const ALL: [Self; 16] = [
         Self::KeyAdded,
         Self::KeysImported,
@@ -159,46 +150,43 @@ impl AuditEvent {
     }
 }
 
-/// One row of the trail.
+/// A row of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuditRow {
-    /// Its place in the trail; later ones are greater.
+    /// Greater than that of older rows.
     pub(crate) number: u64,
-    /// When.
     pub(crate) at: Timestamp,
-    /// What.
     pub(crate) event: AuditEvent,
-    /// To what.
     pub(crate) subject: String,
-    /// By whom.
     pub(crate) actor: Actor,
 }
 
-pub(super) type Row = (i64, i64, String, String, String, Option<String>, Option<String>);
+pub(super) type AuditColumns = (i64, i64, String, String, String, Option<String>, Option<String>);
 
 impl Store {
-    /// At most `limit` rows of the trail of `account`, the newest first, beginning before the row `before`.
+    /// At most `limit` rows about `account`, the newest first, from before the row `before`.
     pub(crate) async fn audit(
         &self,
         account: &AccountId,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let rows: Vec<Row> = sql("SELECT t.number, t.at, t.event, t.subject, t.via, t.via_label, t.address
+        let rows: Vec<AuditColumns> =
+            sql("SELECT t.number, t.at, t.event, t.subject, t.via, t.via_label, t.address
              FROM audit t JOIN accounts a ON a.number = t.account
              WHERE a.id = $1 AND t.number < $2 AND t.at > $3 ORDER BY t.number DESC LIMIT $4")
-        .bind(account.as_str())
-        .bind(before.map_or(i64::MAX, to_sql))
-        .bind(self.oldest_kept())
-        .bind(limit)
-        .fetch_all(&self.database)
-        .await
-        .map_err(StoreError::of("read the trail of changes"))?;
+            .bind(account.as_str())
+            .bind(before.map_or(i64::MAX, to_sql))
+            .bind(self.oldest_kept())
+            .bind(limit)
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("read the audit log"))?;
         rows.into_iter().map(row).collect()
     }
 
-    /// Writes into the trail of the account of number `account` that `actor` did `event` to `subject`. Every
-    /// change goes through here, so that whatever else is to be told of it can be written beside it.
+    /// Writes a row about the account of number `account`, and queues a mail about it. Every change of one thing is recorded
+    /// here.
     pub(super) async fn record(
         &self,
         transaction: &mut Transaction,
@@ -211,7 +199,7 @@ impl Store {
         self.queue_mail(transaction, account, actor, event, subject).await
     }
 
-    /// The same of many changes, of some hundred at most, each with its account and its subject, of which no mail tells.
+    /// Writes rows for some hundred changes at most, each with account, event and subject, and queues no mail.
     pub(super) async fn record_silently(
         &self,
         transaction: &mut Transaction,
@@ -232,15 +220,15 @@ impl Store {
         )
         .fetch_values(&mut *transaction)
         .await
-        .map_err(StoreError::of("write the trail of changes"))?;
+        .map_err(StoreError::of("write the audit log"))?;
         match rows.iter().zip(numbers).find(|(_, number)| number % PRUNE_EVERY == 0) {
             Some(((account, ..), _)) => self.prune_audit(transaction, *account).await,
             None => Ok(()),
         }
     }
 
-    /// Tells by one mail that the account of number `account` got the keys `names` at once, from the account `login` at
-    /// GitHub if from there. Each of them is in the trail already.
+    /// Queues one mail for the keys `names`, which the account of number `account` got at once and each of which has its
+    /// row. `login` is the GitHub account that they come from.
     pub(super) async fn tell_of_import(
         &self,
         transaction: &mut Transaction,
@@ -267,7 +255,7 @@ impl Store {
         .bind(ROWS_PER_ACCOUNT_MAX)
         .execute(transaction)
         .await
-        .map_err(StoreError::of("drop the oldest of the trail of changes"))?;
+        .map_err(StoreError::of("drop old rows of the audit log"))?;
         Ok(())
     }
 
@@ -276,7 +264,7 @@ impl Store {
     }
 }
 
-/// The first of `names`, how many there are where that is not all, and where they came from.
+/// The first of `names`, their number if those are not all, and the GitHub account.
 fn imported(names: &[&str], login: Option<&str>) -> String {
     let shown = names.iter().take(NAMES_SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
     let text = if names.len() > NAMES_SHOWN_MAX { format!("{shown}, … ({})", names.len()) } else { shown };
@@ -286,7 +274,9 @@ fn imported(names: &[&str], login: Option<&str>) -> String {
     }
 }
 
-pub(super) fn row((number, at, event, subject, via, label, address): Row) -> Result<AuditRow, StoreError> {
+pub(super) fn row(
+    (number, at, event, subject, via, label, address): AuditColumns,
+) -> Result<AuditRow, StoreError> {
     let event = AuditEvent::ALL.into_iter().find(|known| known.as_str() == event);
     let via = match via.as_str() {
         "console" => Via::Console,

@@ -9,28 +9,25 @@ use super::error::StoreError;
 use super::handle::Store;
 use crate::database::{Transaction, Value, many, sql};
 
-/// Rows in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+/// Rows in one statement: SQLite allows 32,766 parameters, PostgreSQL 65,535.
 const ROWS_PER_STATEMENT: usize = 500;
 
-/// One change to a key, as it was numbered.
+/// A numbered change to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyChange {
-    /// The number of the change.
     pub(crate) sequence: u64,
     /// [`EventKind::Put`] or [`EventKind::Remove`].
     pub(crate) event: EventKind,
-    /// Whose key it is, or was.
+    /// The account that has the key, or had it.
     pub(crate) account: AccountId,
-    /// Which registration it was.
+    /// The registration.
     pub(crate) key_id: KeyId,
-    /// Which key it was.
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// One change, as it is sent.
+/// A change, as it is sent to hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// The number of the change.
     pub(crate) sequence: u64,
     /// [`EventKind::Put`] or [`EventKind::Remove`].
     pub(crate) event: EventKind,
@@ -38,40 +35,40 @@ pub(crate) struct Change {
     pub(crate) data: String,
 }
 
-/// The changes after a place in the sequence.
+/// The changes after a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changes {
-    /// In the order of their numbers, without a hole; empty at the end.
+    /// In the order of their numbers, without a gap; empty at the end.
     Next(Vec<Change>),
-    /// What comes next is no longer kept.
+    /// The next change is no longer kept.
     Pruned,
 }
 
-/// Where the feed stands.
+/// The state of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FeedState {
-    /// The life of this database, and the number of its last change.
+    /// The epoch of the database, and the number of the last change.
     pub(crate) head: Cursor,
-    /// The number of the last change that is no longer kept: a host can resume from here on.
+    /// The number of the last change that is no longer kept; hosts can resume from there.
     pub(crate) pruned: u64,
-    /// Grows whenever hosts are added or revoked.
+    /// Grows when hosts or their credentials change.
     pub(crate) hosts_version: u64,
 }
 
 impl FeedState {
-    /// Whether a host that has seen everything up to `cursor` can go on from there.
+    /// Whether a host that has everything up to `cursor` can resume there.
     pub(crate) fn can_resume(&self, cursor: &Cursor) -> bool {
         cursor.epoch == self.head.epoch && (self.pruned..=self.head.sequence).contains(&cursor.sequence)
     }
 }
 
 impl Store {
-    /// Where the feed stands now.
+    /// The current state of the feed.
     pub(crate) async fn feed_state(&self) -> Result<FeedState, StoreError> {
         let row: (String, i64, i64, i64) = sql("SELECT epoch, sequence, pruned, hosts_version FROM service")
             .fetch_one(&self.database)
             .await
-            .map_err(StoreError::of("read where the feed stands"))?;
+            .map_err(StoreError::of("read the state of the feed"))?;
         let (epoch, sequence, pruned, hosts_version) = row;
         Ok(FeedState {
             head: cursor(&epoch, sequence)?,
@@ -93,7 +90,7 @@ impl Store {
         match changes.first() {
             Some(first) if first.sequence == sequence + 1 => Ok(Changes::Next(changes)),
             Some(_) => Ok(Changes::Pruned),
-            // Nothing after it: the end, or everything was pruned since.
+            // The end, unless everything after `sequence` was pruned.
             None if self.feed_state().await?.pruned > sequence => Ok(Changes::Pruned),
             None => Ok(Changes::Next(changes)),
         }
@@ -101,7 +98,7 @@ impl Store {
 }
 
 impl Store {
-    /// Commits `transaction` with what `numbering` holds, and logs each change to a key: every one goes through here.
+    /// Numbers the changes, commits `transaction` with them, and logs each. Every change to a key goes through here.
     pub(super) async fn commit_changes(
         &self,
         mut transaction: Transaction,
@@ -117,7 +114,7 @@ impl Store {
     }
 }
 
-/// A key's name is its user's text, and is not logged.
+/// The name of a key is not logged.
 fn log(change: &KeyChange, actor: &Actor) {
     let KeyChange { sequence, event, account, key_id, fingerprint } = change;
     tracing::info!(
@@ -138,7 +135,7 @@ fn change((sequence, event, data): (i64, String, String)) -> Result<Change, Stor
     Ok(Change { sequence: from_sql(sequence)?, event, data })
 }
 
-/// The changes of one transaction, which get their numbers when they are written.
+/// The changes of a transaction, which are numbered when they are written.
 #[derive(Default)]
 pub(super) struct Numbering {
     changes: Vec<Unnumbered>,
@@ -153,12 +150,12 @@ struct Unnumbered {
 }
 
 impl Numbering {
-    /// A key of `account` is now as `entry`, its JSON object, says.
+    /// Adds that `account` has a key, with its entry in JSON.
     pub(super) fn put(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint, entry: String) {
         self.changes.push(Unnumbered { event: EventKind::Put, account, key_id, fingerprint, data: entry });
     }
 
-    /// A key of `account` is gone.
+    /// Adds that `account` no longer has a key.
     pub(super) fn remove(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint) {
         let mut data = Vec::new();
         Event::Remove(fingerprint).append_data(&mut data);
@@ -166,7 +163,7 @@ impl Numbering {
         self.changes.push(Unnumbered { event: EventKind::Remove, account, key_id, fingerprint, data });
     }
 
-    /// Numbers the changes, writes them, and drops those that are older than the last `changes_max`.
+    /// Numbers and writes the changes, and drops all but the last `changes_max`.
     async fn write(
         self,
         transaction: &mut Transaction,
@@ -195,7 +192,7 @@ impl Numbering {
     }
 }
 
-/// Takes the next `count` numbers; gives the last one that was taken before.
+/// Reserves the next `count` numbers; returns the last one before them.
 async fn reserve(transaction: &mut Transaction, count: u64, changes_max: u64) -> Result<u64, StoreError> {
     let last: i64 = sql("UPDATE service SET sequence = sequence + $1,
              pruned = CASE WHEN sequence + $1 - $2 > pruned THEN sequence + $1 - $2 ELSE pruned END

@@ -1,4 +1,4 @@
-//! Command lines that wait for their user to approve them in a browser (`clever login`).
+//! Logins of the command line (`clever login`), which a user approves in a browser.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::tokens::{NewToken, insert_token};
 use crate::database::sql;
 use crate::secret::TokenDigest;
 
-/// How long an approval waits to be fetched: the command line asks for two minutes.
+/// How long an approval is valid: the command line polls for two minutes.
 const APPROVAL_AGE_MAX: Duration = Duration::from_mins(5);
-/// The most approvals of an account that wait.
+/// The most pending approvals of an account.
 const APPROVALS_MAX: u32 = 10;
 
 impl Store {
-    /// Lets whoever knows the token of `digest` fetch a credential of `account`, once. `false`: too many
-    /// wait already, the account is gone, or somebody approved the same token.
+    /// Lets the client that knows the token of `digest` fetch a credential of `account`, once. `false`: too many are
+    /// pending, the account is gone, or the token was approved before.
     pub(crate) async fn approve_cli_login(
         &self,
         account: &AccountId,
@@ -50,7 +50,7 @@ impl Store {
         Ok(added > 0)
     }
 
-    /// Whether somebody approved the token of `digest`: asking costs less than fetching.
+    /// Whether the token of `digest` was approved, which costs less than fetching.
     pub(crate) async fn is_cli_login_approved(&self, digest: TokenDigest) -> Result<bool, StoreError> {
         let found: Option<i64> = sql("SELECT expires_at FROM cli_logins WHERE token_sha256 = $1")
             .bind(digest.as_bytes())
@@ -60,8 +60,8 @@ impl Store {
         Ok(found.is_some_and(|expires_at| expires_at > now_ms()))
     }
 
-    /// Makes the approved credential `token`. `false`: nobody approved it, or it was fetched before.
-    pub(crate) async fn fetch_cli_login(
+    /// Stores `token`, the approved credential. `false`: it was not approved, or fetched before.
+    pub(crate) async fn take_cli_login(
         &self,
         digest: TokenDigest,
         token: &NewToken<'_>,

@@ -8,7 +8,7 @@ use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
 
 use super::error::StoreError;
 
-/// The databases' integers are signed; numbers of ours begin at 0 and are counted up by one.
+/// Integers of the databases are signed; our numbers count up from 0.
 pub(super) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -52,7 +52,7 @@ pub(super) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
     bytes.try_into().map(Fingerprint::from_bytes).map_err(|_| StoreError::malformed("a fingerprint"))
 }
 
-/// The place in the feed that two columns of `service` or of an acknowledgement name.
+/// A place in the feed, from two columns.
 pub(super) fn cursor(epoch: &str, sequence: i64) -> Result<Cursor, StoreError> {
     let epoch: Epoch = epoch.parse().map_err(|_| StoreError::malformed("an epoch"))?;
     Ok(Cursor { epoch, sequence: from_sql(sequence)? })

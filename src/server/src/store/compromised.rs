@@ -1,4 +1,4 @@
-//! Keys that nobody can register, since they were reported as compromised.
+//! Keys that were reported as compromised, so that no account can register them.
 
 use pushkeys_keys::Fingerprint;
 

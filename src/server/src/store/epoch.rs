@@ -1,9 +1,9 @@
-//! The life of the database, by which hosts notice that it was put back to an older state.
+//! The epoch of the database, by which hosts detect that an older state was restored.
 //!
-//! The numbers of changes go on from there, so that a host of before could take other changes for those it
-//! knows. Whoever restores therefore gives the database a new epoch ([`Store::begin_epoch`]), and hosts take a
-//! snapshot. Three things are noticed without anybody: what `backup` wrote says so of itself; PostgreSQL's tables
-//! know where they were made, and on which timeline; and a replica that has seen a number knows when it is gone.
+//! After a restore the numbers of changes continue from the older state, so a host could mistake new changes for those it
+//! has. A restored database therefore gets a new epoch ([`Store::begin_epoch`]), and hosts take a snapshot. Three kinds of
+//! restore are detected: a copy made by `backup` is marked as one; PostgreSQL's tables know the cluster and timeline in
+//! which they were made; and a running replica notices that changes it has seen are gone.
 
 use pushkeys_feed::{Cursor, Epoch};
 
@@ -14,19 +14,19 @@ use crate::database::{Transaction, origin, sql};
 use crate::secret;
 
 impl Store {
-    /// Gives the database a new epoch; every host takes a snapshot. Gives the epoch.
+    /// Begins a new epoch, so that every host takes a snapshot.
     pub(crate) async fn begin_epoch(&self) -> Result<Epoch, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let origin = which_database(&mut transaction).await?;
+        let origin = identity(&mut transaction).await?;
         let epoch = renew(&mut transaction, &origin).await?;
         self.commit(transaction).await?;
         Ok(epoch)
     }
 
-    /// Gives the database a new epoch if changes up to `seen` are not in it any more. `false`: they are, or somebody
-    /// else was faster.
+    /// Begins a new epoch if changes up to `seen` are no longer in the database. `false`: they are, or another replica has
+    /// begun one.
     pub(crate) async fn begin_epoch_if_lost(&self, seen: &Cursor) -> Result<bool, StoreError> {
-        // Only with the right to write is it certain that this is not a copy that lags behind.
+        // Only the writer lock makes sure that this is not a lagging replica of the database.
         let mut transaction = self.begin_write().await?;
         let (epoch, sequence): (String, i64) = sql("SELECT epoch, sequence FROM service")
             .fetch_one(&mut transaction)
@@ -35,20 +35,20 @@ impl Store {
         if epoch != seen.epoch.to_string() || sequence >= to_sql(seen.sequence) {
             return Ok(false);
         }
-        let origin = which_database(&mut transaction).await?;
+        let origin = identity(&mut transaction).await?;
         renew(&mut transaction, &origin).await?;
         self.commit(transaction).await?;
         Ok(true)
     }
 
-    /// Gives the database a new epoch if it was restored since it was served. Gives the epoch then.
+    /// Begins a new epoch if the database was restored since it was last served; returns the epoch then.
     pub(super) async fn begin_epoch_if_restored(&self) -> Result<Option<Epoch>, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let now = which_database(&mut transaction).await?;
+        let now = identity(&mut transaction).await?;
         let before: String = sql("SELECT origin FROM service")
             .fetch_value(&mut transaction)
             .await
-            .map_err(StoreError::of("read where the database was"))?;
+            .map_err(StoreError::of("read the identity of the database"))?;
         if before == now {
             return Ok(None);
         }
@@ -71,6 +71,6 @@ async fn renew(transaction: &mut Transaction, origin: &str) -> Result<Epoch, Sto
     Ok(cursor(&row.0, row.1)?.epoch)
 }
 
-async fn which_database(transaction: &mut Transaction) -> Result<String, StoreError> {
-    origin(transaction).await.map_err(StoreError::of("ask which database this is"))
+async fn identity(transaction: &mut Transaction) -> Result<String, StoreError> {
+    origin(transaction).await.map_err(StoreError::of("determine the identity of the database"))
 }

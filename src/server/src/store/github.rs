@@ -1,4 +1,4 @@
-//! Which accounts are linked to one at GitHub, and which keys came from there.
+//! Links to GitHub accounts, and the keys imported from there.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,42 +15,40 @@ use super::keys::owner;
 use super::registration::{KeyToPut, PutKeyError, Registration};
 use crate::database::{Transaction, sql};
 
-/// The link of an account.
+/// The link of an account to one at GitHub.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct GithubLink {
-    /// By which GitHub knows its account for ever.
+    /// GitHub's id of the account, which never changes.
     pub(crate) user: i64,
-    /// What it went by when it was linked.
+    /// Its login at the time of linking.
     pub(crate) login: String,
-    /// By which its keys are listed; sealed, since the database may be read by more people than the secret.
-    pub(crate) sealed_token: Vec<u8>,
+    /// The token that lists its keys, encrypted, since more people may read the database than the service's secret.
+    pub(crate) encrypted_token: Vec<u8>,
 }
 
 /// Where keys are imported from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GithubOrigin {
-    /// By which GitHub knows the account for ever.
+    /// GitHub's id of the account, which never changes.
     pub(crate) user: i64,
-    /// What it went by when it was linked.
+    /// Its login at the time of linking.
     pub(crate) login: String,
 }
 
-/// A key that GitHub lists, to be registered. It takes the place of none.
+/// A key listed by GitHub, to be registered. It replaces no other.
 pub(crate) struct KeyFromGithub<'a> {
-    /// What the account is to call it.
     pub(crate) name: &'a KeyName,
-    /// The key.
     pub(crate) key: &'a ValidKey,
-    /// GitHub's number for it.
+    /// GitHub's id of it.
     pub(crate) github_key: i64,
 }
 
-/// What came of several keys.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub(crate) struct Imported {
-    /// What hosts are told: each key that was stored.
+    /// A change for each key that was stored.
     pub(crate) changes: Vec<KeyChange>,
-    /// Which keys were not, by their places, and why.
+    /// The keys that were refused, by index, and why.
     pub(crate) refused: Vec<(usize, PutKeyError)>,
 }
 
@@ -61,7 +59,7 @@ impl GithubLink {
 }
 
 impl Store {
-    /// What `account` is linked to at GitHub.
+    /// The link of `account`.
     pub(crate) async fn github_link(&self, account: &AccountId) -> Result<Option<GithubLink>, StoreError> {
         let row: Option<(i64, String, Vec<u8>)> =
             sql("SELECT l.github_user, l.login, l.sealed_token FROM github_links l
@@ -70,11 +68,11 @@ impl Store {
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a link to GitHub"))?;
-        Ok(row.map(|(user, login, sealed_token)| GithubLink { user, login, sealed_token }))
+        Ok(row.map(|(user, login, encrypted_token)| GithubLink { user, login, encrypted_token }))
     }
 
-    /// Links `account`, in place of what it was linked to. `false`: there is no such account.
-    pub(crate) async fn link_github(
+    /// Links `account`; replaces an existing link. `false`: there is no such account.
+    pub(crate) async fn set_github_link(
         &self,
         account: &AccountId,
         link: &GithubLink,
@@ -89,7 +87,7 @@ impl Store {
         .bind(number)
         .bind(link.user)
         .bind(&link.login)
-        .bind(link.sealed_token.as_slice())
+        .bind(link.encrypted_token.as_slice())
         .bind(now_ms())
         .execute(&mut transaction)
         .await
@@ -99,8 +97,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Lets the caller alone get the token that follows the one in `link`, for as long as `lease`. `false`: somebody else
-    /// does so, or the token is another one by now.
+    /// Lets the caller alone renew the token of `link`, for the time `lease`. `false`: another request is renewing it, or
+    /// it was replaced.
     pub(crate) async fn begin_renewal(
         &self,
         account: &AccountId,
@@ -114,25 +112,25 @@ impl Store {
              AND renewing_until <= $4")
         .bind(now.saturating_add(lease_ms))
         .bind(account.as_str())
-        .bind(link.sealed_token.as_slice())
+        .bind(link.encrypted_token.as_slice())
         .bind(now)
         .execute(&self.database)
         .await;
         Ok(begun.map_err(StoreError::of("begin to renew a token of GitHub"))? == 1)
     }
 
-    /// Puts `sealed`, where there is one, in place of the token in `link`, and lets others renew it from then on. A link
-    /// that was replaced meanwhile stays as it is.
+    /// Replaces the token of `link` by `encrypted`, if given, and ends the lease. A link that was replaced in the meantime
+    /// is left alone.
     pub(crate) async fn end_renewal(
         &self,
         account: &AccountId,
         link: &GithubLink,
-        sealed: Option<&[u8]>,
+        encrypted: Option<&[u8]>,
     ) -> Result<(), StoreError> {
-        let former = link.sealed_token.as_slice();
+        let former = link.encrypted_token.as_slice();
         sql("UPDATE github_links SET sealed_token = $1, renewing_until = 0
              WHERE account = (SELECT number FROM accounts WHERE id = $2) AND sealed_token = $3")
-        .bind(sealed.unwrap_or(former))
+        .bind(encrypted.unwrap_or(former))
         .bind(account.as_str())
         .bind(former)
         .execute(&self.database)
@@ -141,8 +139,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the link of `account`, and gives what it was. Keys that were imported stay.
-    pub(crate) async fn unlink_github(
+    /// Removes the link of `account`, and returns it. Imported keys stay.
+    pub(crate) async fn remove_github_link(
         &self,
         account: &AccountId,
         actor: &Actor,
@@ -155,15 +153,15 @@ impl Store {
                 .fetch_optional(&mut transaction)
                 .await
                 .map_err(StoreError::of("unlink an account from GitHub"))?;
-        let Some((user, login, sealed_token)) = row else { return Ok(None) };
-        let link = GithubLink { user, login, sealed_token };
+        let Some((user, login, encrypted_token)) = row else { return Ok(None) };
+        let link = GithubLink { user, login, encrypted_token };
         self.record(&mut transaction, number, actor, AuditEvent::LinkRemoved, &link.shown_as()).await?;
         self.commit(transaction).await?;
         Ok(Some(link))
     }
 
-    /// Registers `keys` to `account`, as far as that can be, and remembers that they came from `origin`: all in one
-    /// transaction, with a row in the trail for each and one mail for all.
+    /// Registers those of `keys` that `account` can have, and stores that they came from `origin`: in one transaction, with
+    /// a row in the audit log for each and one mail for all.
     pub(crate) async fn import_from_github(
         &self,
         account: &AccountId,
@@ -179,7 +177,7 @@ impl Store {
         for (place, KeyFromGithub { name, key, github_key }) in keys.iter().enumerate() {
             let text = key.canonical_text();
             let wanted = KeyToPut { name, key, text, expires_at: None, may_replace: false };
-            let wanted = Registration { is_told: false, ..Registration::of(account, &wanted, actor) };
+            let wanted = Registration { is_mailed: false, ..Registration::of(account, &wanted, actor) };
             match self.put(&mut transaction, &owner, &wanted, &mut numbering).await {
                 Ok(id) => {
                     remember_origin(&mut transaction, owner.number, &id, origin, *github_key).await?;
@@ -194,8 +192,8 @@ impl Store {
         Ok(imported)
     }
 
-    /// The keys of `account` that came from `user` at GitHub.
-    pub(crate) async fn imported_from_github(
+    /// The keys of `account` that were imported from the GitHub account `user`.
+    pub(crate) async fn keys_from_github(
         &self,
         account: &AccountId,
         user: i64,
@@ -213,7 +211,7 @@ impl Store {
     }
 }
 
-/// Forgets the origin of keys that the account no longer has.
+/// Removes the origins of keys that the account no longer has.
 async fn forget_origins(transaction: &mut Transaction, account: i64) -> Result<(), StoreError> {
     sql("DELETE FROM github_imports WHERE account = $1
          AND key_id NOT IN (SELECT id FROM keys WHERE account = $1)")

@@ -1,4 +1,4 @@
-//! The store itself: a database, its limits, and what this process knows of it.
+//! The store: a database, its limits, and the state that this process has of it.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use super::acknowledgements::Acknowledgements;
 use super::error::StoreError;
 use crate::database::{Database, Transaction};
 
-/// What an operator decides about the store.
+/// The configured limits of the store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreLimits {
     /// The most changes that are kept for hosts to resume from.
     pub(crate) changes_max: u64,
     /// The most keys that an account may register itself.
     pub(crate) keys_per_account_max: u64,
-    /// How long the trail of changes is kept.
+    /// How long rows of the audit log are kept.
     pub(crate) audit_age_max: Duration,
-    /// Whether changes are told by mail.
+    /// Whether mails are sent about changes.
     pub(crate) sends_mail: bool,
 }
 
@@ -40,24 +40,24 @@ impl Store {
         }
     }
 
-    /// The database beneath, for what concerns all of it.
+    /// The database beneath.
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Ends all connections, and brings the write-ahead log into the database where nobody else has it open.
+    /// Ends all connections, and merges SQLite's write-ahead log if no other process has the database open.
     pub(crate) async fn close(&self) {
         self.database.close().await;
     }
 
-    /// A transaction that holds the one right to write from its beginning, so that what it reads stays true.
+    /// A transaction that holds the writer lock from its beginning, so that what it reads cannot change.
     pub(super) async fn begin_write(&self) -> Result<Transaction, StoreError> {
         self.database.begin_write().await.map_err(StoreError::of("begin a transaction"))
     }
 
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
         transaction.commit().await.map_err(StoreError::of("commit"))?;
-        // Nobody need be listening.
+        // There may be no receiver.
         self.committed.send_replace(());
         Ok(())
     }

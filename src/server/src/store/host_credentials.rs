@@ -1,6 +1,6 @@
-//! By what hosts are known: tokens, and certificates in their names.
+//! Credentials of hosts: tokens, and certificates for their names.
 //!
-//! A host has one credential, and two while it changes over from one to the next.
+//! A host has one credential, and two during a rotation.
 
 use std::collections::HashSet;
 
@@ -15,67 +15,62 @@ use super::host_names::{HostId, HostName};
 use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
-/// A credential that a host is given.
+/// A new credential of a host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NewHostCredential {
     /// The token of this digest.
     Token(TokenDigest),
-    /// A certificate that an authority of ours has signed for the host's name.
+    /// A certificate for the host's name, signed by one of our CAs.
     Certificate,
 }
 
-/// The number of a credential; none is used twice.
+/// The number of a credential; numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct HostCredentialNumber(i64);
 
-/// Which host comes, and by which of its credentials.
+/// A host that was recognised, and by which of its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostUse {
-    /// The host.
     pub(crate) host: HostId,
-    /// What it showed.
     pub(crate) credential: HostCredentialNumber,
 }
 
-/// A credential, as a sysadmin lists it.
+/// A credential, as operators list it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostCredential {
-    /// Whether it is a certificate, or else a token.
+    /// Whether it is a certificate; otherwise a token.
     pub(crate) is_certificate: bool,
-    /// When the host was given it.
     pub(crate) created_at: Timestamp,
-    /// Whether the host has ever shown it.
+    /// Whether the host has used it.
     pub(crate) is_used: bool,
 }
 
-/// Why a host does not change over.
+/// Why a rotation was refused.
 #[derive(Debug, Error)]
 pub(crate) enum RotateHostError {
-    /// No host has the name.
     #[error("there is no host `{name}`")]
     Unknown {
         name: HostName,
         #[source]
         hint: Hint,
     },
-    /// A third credential would be one too many to know which of them is whose.
+    /// A host has at most two.
     #[error("`{name}` has two credentials already")]
     UnderWay {
         name: HostName,
         #[source]
         hint: Hint,
     },
-    /// A host has one name, so one certificate's worth of names.
-    #[error("`{0}` is known by its certificate already: a new one needs no change here")]
+    /// Any certificate for its name is the same credential.
+    #[error("`{0}` is identified by its certificate already: a new certificate needs no change here")]
     Certificate(HostName),
-    /// Nothing to finish.
     #[error("`{name}` has one credential")]
     NotUnderWay {
         name: HostName,
         #[source]
         hint: Hint,
     },
-    /// The host would be shut out.
+    /// The host would be locked out.
     #[error("`{name}` has not used its new credential yet")]
     Unused {
         name: HostName,
@@ -86,11 +81,11 @@ pub(crate) enum RotateHostError {
     Store(#[from] StoreError),
 }
 
-/// Number, whether it is a certificate, and when it was first used.
-type Row = (i64, i64, Option<i64>);
+/// Number, whether it is a certificate, and the time of its first use.
+type CredentialColumns = (i64, i64, Option<i64>);
 
 impl Store {
-    /// Gives the host a second credential; the first goes on to be good.
+    /// Returns the host a second credential; the first stays valid.
     pub(crate) async fn rotate_host(
         &self,
         name: &HostName,
@@ -112,7 +107,7 @@ impl Store {
         Ok(self.commit(transaction).await?)
     }
 
-    /// Ends the first credential of a host that has come with its second, and the streams that it opened.
+    /// Ends the first credential of a host that has used its second, and the streams opened with it.
     pub(crate) async fn finish_rotation(&self, name: &HostName) -> Result<(), RotateHostError> {
         let mut transaction = self.begin_write().await?;
         let (host, rows) = self.credentials_of(&mut transaction, name).await?;
@@ -138,7 +133,7 @@ impl Store {
         &self,
         transaction: &mut Transaction,
         name: &HostName,
-    ) -> Result<(HostId, Vec<Row>), RotateHostError> {
+    ) -> Result<(HostId, Vec<CredentialColumns>), RotateHostError> {
         let failed = || StoreError::of("look up a host's credentials");
         let host: Option<String> = sql("SELECT id FROM hosts WHERE name = $1")
             .bind(name.as_str())
@@ -158,8 +153,8 @@ impl Store {
         Ok((host, rows))
     }
 
-    /// Which host shows the token of `digest`.
-    pub(crate) async fn use_of_host_token(&self, digest: TokenDigest) -> Result<Option<HostUse>, StoreError> {
+    /// The host that has the token of `digest`.
+    pub(crate) async fn host_by_token(&self, digest: TokenDigest) -> Result<Option<HostUse>, StoreError> {
         let found = sql("SELECT host, number, used_at FROM host_credentials WHERE token_sha256 = $1")
             .bind(digest.as_bytes())
             .fetch_optional(&self.database)
@@ -168,11 +163,8 @@ impl Store {
         Ok(self.used(found).await)
     }
 
-    /// Which host is known by a certificate for `name`.
-    pub(crate) async fn use_of_host_certificate(
-        &self,
-        name: &HostName,
-    ) -> Result<Option<HostUse>, StoreError> {
+    /// The host that is identified by a certificate for `name`.
+    pub(crate) async fn host_by_certificate(&self, name: &HostName) -> Result<Option<HostUse>, StoreError> {
         let found =
             sql("SELECT c.host, c.number, c.used_at FROM host_credentials c JOIN hosts h ON h.id = c.host
              WHERE h.name = $1 AND c.token_sha256 IS NULL")
@@ -183,7 +175,7 @@ impl Store {
         Ok(self.used(found).await)
     }
 
-    /// Notes the first use of a credential, by which a sysadmin knows that the one before it can end.
+    /// Records the first use of a credential, after which the rotation can be finished.
     async fn used(&self, found: Option<(String, i64, Option<i64>)>) -> Option<HostUse> {
         let (host, number, used_at) = found?;
         if used_at.is_none() {
@@ -192,7 +184,7 @@ impl Store {
                 .bind(number)
                 .execute(&self.database)
                 .await;
-            // The host is known all the same, and the next time is as good.
+            // The next use is recorded as well.
             if let Err(error) = noted.map_err(StoreError::of("note the use of a host's credential")) {
                 tracing::warn!("{}", ErrorReport::of(&error));
             }
@@ -200,7 +192,7 @@ impl Store {
         Some(HostUse { host: HostId::of(host), credential: HostCredentialNumber(number) })
     }
 
-    /// The numbers of all credentials that are good.
+    /// The numbers of all valid credentials.
     pub(crate) async fn host_credentials(&self) -> Result<HashSet<HostCredentialNumber>, StoreError> {
         let numbers: Vec<i64> = sql("SELECT number FROM host_credentials")
             .fetch_values(&self.database)
@@ -209,7 +201,7 @@ impl Store {
         Ok(numbers.into_iter().map(HostCredentialNumber).collect())
     }
 
-    /// All credentials, each with its host, the older first.
+    /// All credentials, each with its host, oldest first.
     pub(super) async fn listed_credentials(&self) -> Result<Vec<(String, HostCredential)>, StoreError> {
         let rows: Vec<(String, i64, i64, Option<i64>)> =
             sql("SELECT host, CAST(CASE WHEN token_sha256 IS NULL THEN 1 ELSE 0 END AS BIGINT), created_at, used_at
@@ -226,7 +218,7 @@ impl Store {
     }
 }
 
-/// By this number a server notices what another process did to the hosts.
+/// A running service notices by this number that another process changed the hosts.
 pub(super) async fn count_host_change(transaction: &mut Transaction) -> Result<(), StoreError> {
     sql("UPDATE service SET hosts_version = hosts_version + 1")
         .execute(transaction)
@@ -235,7 +227,7 @@ pub(super) async fn count_host_change(transaction: &mut Transaction) -> Result<(
     Ok(())
 }
 
-/// Writes that `host` is known by `credential`.
+/// Adds `credential` to `host`.
 pub(super) async fn add(
     transaction: &mut Transaction,
     host: &HostId,

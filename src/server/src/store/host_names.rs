@@ -1,16 +1,16 @@
-//! What a host is called: by the database, and by its sysadmin.
+//! Ids and names of hosts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A registered host, opaque: `host_` and 20 characters.
+/// The id of a host: `host_` and 20 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HostId(Box<str>);
 
 impl HostId {
-    /// The id in a row of the database.
+    /// The id in a column.
     pub(super) fn of(id: impl Into<Box<str>>) -> Self {
         Self(id.into())
     }
@@ -22,7 +22,7 @@ impl fmt::Display for HostId {
     }
 }
 
-/// What a sysadmin calls a host: 1 to 253 of letters, digits, `.`, `_` and `-` (RFC 1035's length of a name).
+/// The name of a host: 1 to 253 letters, digits, `.`, `_` and `-` (RFC 1035's length).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostName(Box<str>);
 
@@ -32,7 +32,6 @@ pub(crate) struct HostName(Box<str>);
 pub(crate) struct ParseHostNameError(String);
 
 impl HostName {
-    /// The name.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -14,23 +14,19 @@ use super::host_names::{HostId, HostName};
 use crate::database::sql;
 use crate::secret::{self, NewIdError};
 
-/// A host, as a sysadmin lists it.
+/// A host, as operators list it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
-    /// Its lasting name in the log.
     pub(crate) id: HostId,
-    /// What the sysadmin calls it.
     pub(crate) name: String,
-    /// When it was added.
     pub(crate) created_at: Timestamp,
-    /// By what it is known, the latest last.
+    /// Its credentials, the newest last.
     pub(crate) credentials: Vec<HostCredential>,
 }
 
 /// Why a host was not added.
 #[derive(Debug, Error)]
 pub(crate) enum AddHostError {
-    /// Another host has the name.
     #[error("a host `{name}` exists")]
     Taken {
         name: HostName,
@@ -42,7 +38,7 @@ pub(crate) enum AddHostError {
 }
 
 impl Store {
-    /// Adds a host that will show `credential`.
+    /// Adds a host that will use `credential`.
     pub(crate) async fn add_host(
         &self,
         name: &HostName,
@@ -88,7 +84,7 @@ impl Store {
             .collect()
     }
 
-    /// Makes the host's credentials worthless and ends its streams. `false`: there is no such host.
+    /// Revokes the host's credentials and ends its streams. `false`: there is no such host.
     pub(crate) async fn revoke_host(&self, name: &HostName) -> Result<bool, StoreError> {
         let mut transaction = self.begin_write().await?;
         sql("DELETE FROM receipts WHERE host_id IN (SELECT id FROM hosts WHERE name = $1)")

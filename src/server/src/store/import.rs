@@ -1,4 +1,4 @@
-//! Many keys at once, for accounts that move in.
+//! Importing many keys at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,52 +14,45 @@ use super::registration::{NewKey, is_called};
 use crate::database::{Database, Transaction, Value, many, sql};
 use crate::secret;
 
-/// Rows in one statement; see the like in `changes`.
+/// Rows in one statement, as in `changes`.
 const ROWS_PER_STATEMENT: usize = 500;
 
-/// One key to import.
+/// A key to import.
 pub(crate) struct ImportItem {
-    /// The account's name; an account is made when it is missing.
+    /// The name of the account, which is created if it is missing.
     pub(crate) account: AccountName,
-    /// What the account calls the key.
     pub(crate) name: KeyName,
-    /// The key, already judged.
     pub(crate) key: ValidKey,
-    /// Its text, one line, comment included.
+    /// Its text, one line, with the comment.
     pub(crate) text: String,
 }
 
-/// What became of one item.
+/// The outcome for an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImportOutcome {
-    /// It is stored now.
     Stored,
-    /// It was stored before just so: importing a file twice is no error.
+    /// The same key was stored before under the same name: importing a file twice is not an error.
     Present,
-    /// It stays out.
     Refused(ImportRefusal),
 }
 
-/// Why an item stays out, for the sysadmin who imports.
+/// Why an item was refused, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ImportRefusal {
-    /// Another account has the key.
     #[error("the key is registered to another account")]
     OfAnotherAccount,
-    /// The account has the key under another name.
     #[error("the account already has this key under the name `{}`", pushkeys_keys::escape(.0))]
     UnderAnotherName(String),
-    /// Somebody removed it as such.
     #[error("the key was reported as compromised: its owner needs a new one")]
     Compromised,
-    /// The account calls another key so. An import replaces nothing.
+    /// An import replaces nothing.
     #[error("the account already has another key of this name")]
     NameTaken,
 }
 
 impl Store {
-    /// Gives this process's writer to SQLite memory, and the write-ahead log length, for many keys: they land all over
-    /// the index of fingerprints, and with the usual 2 MiB each batch would write most of it several times.
+    /// Returns SQLite's writer of this process more memory and a longer write-ahead log: fingerprints are spread over the
+    /// whole index, and with the default of 2 MiB each batch would write most of it several times.
     pub(crate) async fn expect_import(&self) -> Result<(), StoreError> {
         if let Database::Postgres { .. } = self.database {
             return Ok(());
@@ -70,14 +63,14 @@ impl Store {
         Ok(())
     }
 
-    /// Imports `items` in one transaction, and says for each in its order what became of it. Each key that is stored has
-    /// its row in the trail, and an account with an address gets one mail for all of its own.
+    /// Imports `items` in one transaction; returns the outcome of each, in their order. Each stored key has its row in the
+    /// audit log, and an account with an address gets one mail for all of its keys.
     pub(crate) async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let accounts = ensure_accounts(&mut transaction, items).await?;
         let mut numbering = Numbering::default();
         let mut outcomes = Vec::with_capacity(items.len());
-        let mut told = Told::new();
+        let mut imported_names = ImportedNames::new();
         for items in items.chunks(ROWS_PER_STATEMENT) {
             let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
             let compromised = compromised(&mut transaction, &rows).await?;
@@ -98,14 +91,14 @@ impl Store {
                     numbering.put(row.account.id.clone(), row.new.id, row.new.fingerprint, row.new.entry);
                     stored.push((row.account.number, AuditEvent::KeyAdded, row.item.name.as_str()));
                     if row.account.has_address {
-                        told.entry(row.account.number).or_default().push(row.item.name.as_str());
+                        imported_names.entry(row.account.number).or_default().push(row.item.name.as_str());
                     }
                 }
                 outcomes.push(outcome);
             }
             self.record_silently(&mut transaction, &Actor::operator(), &stored).await?;
         }
-        for (account, names) in told {
+        for (account, names) in imported_names {
             self.tell_of_import(&mut transaction, account, &Actor::operator(), &names, None).await?;
         }
         self.commit_changes(transaction, numbering, &Actor::operator()).await?;
@@ -113,32 +106,32 @@ impl Store {
     }
 }
 
-/// The names of new keys, by the number of their account.
-type Told<'a> = BTreeMap<i64, Vec<&'a str>>;
+/// The names of stored keys by account number, for mails.
+type ImportedNames<'a> = BTreeMap<i64, Vec<&'a str>>;
 
-struct Row<'a> {
+struct PreparedItem<'a> {
     account: &'a Known,
     item: &'a ImportItem,
     new: NewKey,
 }
 
-fn row<'a>(accounts: &'a Accounts, item: &'a ImportItem) -> Result<Row<'a>, StoreError> {
+fn row<'a>(accounts: &'a Accounts, item: &'a ImportItem) -> Result<PreparedItem<'a>, StoreError> {
     let account =
         accounts.get(item.account.as_str()).ok_or_else(|| StoreError::malformed("an account's name"))?;
     let key_id = secret::new_key_id()?;
     let new = NewKey::of(key_id, &account.id, item.account.as_str(), &item.name, &item.key, None)?;
-    Ok(Row { account, item, new })
+    Ok(PreparedItem { account, item, new })
 }
 
-/// An account that keys are imported for.
+/// An account of the import.
 struct Known {
     number: i64,
     id: AccountId,
-    /// Whether it can be told of them.
+    /// Whether it has a mail address.
     has_address: bool,
 }
 
-/// By name.
+/// Accounts by name.
 type Accounts = HashMap<String, Known>;
 
 async fn ensure_accounts(
@@ -183,10 +176,10 @@ async fn find_accounts(
     Ok(())
 }
 
-/// The fingerprints among those of `rows` that were reported as compromised.
+/// The fingerprints of `rows` that were reported as compromised.
 async fn compromised(
     transaction: &mut Transaction,
-    rows: &[Row<'_>],
+    rows: &[PreparedItem<'_>],
 ) -> Result<HashSet<Vec<u8>>, StoreError> {
     let fingerprints = rows.iter().map(|row| [Value::from(row.new.fingerprint.as_bytes().as_slice())]);
     let found: Vec<Vec<u8>> =
@@ -197,8 +190,8 @@ async fn compromised(
     Ok(found.into_iter().collect())
 }
 
-/// Stores what no unique index refuses; gives how many that are.
-async fn insert(transaction: &mut Transaction, rows: &[&Row<'_>]) -> Result<u64, StoreError> {
+/// Stores the rows that no unique index refuses; returns their number.
+async fn insert(transaction: &mut Transaction, rows: &[&PreparedItem<'_>]) -> Result<u64, StoreError> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -226,9 +219,9 @@ async fn insert(transaction: &mut Transaction, rows: &[&Row<'_>]) -> Result<u64,
     .map_err(StoreError::of("store keys"))
 }
 
-/// What became of `row` in a statement that stored only some of its rows. The id tells two rows apart that
-/// have one key: which of them was stored can depend on their names.
-async fn outcome(transaction: &mut Transaction, row: &Row<'_>) -> Result<ImportOutcome, StoreError> {
+/// The outcome of `row` after a statement that stored only some of its rows. Of two rows with the same key, the id tells
+/// which was stored.
+async fn outcome(transaction: &mut Transaction, row: &PreparedItem<'_>) -> Result<ImportOutcome, StoreError> {
     let holder: Option<(String, i64, String)> =
         sql("SELECT id, account, name FROM keys WHERE fingerprint = $1")
             .bind(row.new.fingerprint.as_bytes().as_slice())

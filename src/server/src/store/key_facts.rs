@@ -1,4 +1,4 @@
-//! What is shown of a key: stored when it is registered, and filled in for keys from before there were columns for it.
+//! Type and size of keys: stored at registration, and filled in for keys that an older version stored.
 
 use pushkeys_keys::{Policy, ValidKey};
 
@@ -6,7 +6,7 @@ use super::error::StoreError;
 use super::handle::Store;
 use crate::database::sql;
 
-/// Keys in one transaction: other writers wait for some milliseconds.
+/// Keys per transaction: other writers wait for a few milliseconds.
 const KEYS_PER_BATCH: u32 = 500;
 
 /// Type and size of a key.
@@ -14,7 +14,7 @@ const KEYS_PER_BATCH: u32 = 500;
 pub(super) struct KeyFacts {
     /// Such as `ssh-ed25519`.
     pub(super) algorithm: String,
-    /// `None`: today's policy refuses the key, so its parts were not read.
+    /// `None`: the current policy refuses the key.
     pub(super) bits: Option<i64>,
 }
 
@@ -24,13 +24,13 @@ impl KeyFacts {
     }
 }
 
-/// The type that the stored text of a key names.
+/// The type in the text of a key.
 pub(super) fn named_algorithm(text: &str) -> &str {
     text.split_ascii_whitespace().next().unwrap_or_default()
 }
 
 impl Store {
-    /// Fills in the facts of some keys that have none; gives how many they were. At 0 there is nothing left to do.
+    /// Fills in the facts of some keys without them, and returns the number of keys. At 0 none is left.
     pub(crate) async fn fill_key_facts(&self, policy: &Policy) -> Result<u64, StoreError> {
         let missing = sql("SELECT number, text FROM keys WHERE algorithm IS NULL ORDER BY number LIMIT $1");
         let rows: Vec<(i64, String)> = missing
@@ -48,7 +48,7 @@ impl Store {
                 |_| KeyFacts { algorithm: named_algorithm(text).to_owned(), bits: None },
                 KeyFacts::of,
             );
-            // The number may be another key's by now, if this one was removed; that one has its facts.
+            // If this key was removed, its number may be another key's, which has its facts.
             sql("UPDATE keys SET algorithm = $1, bits = $2 WHERE number = $3 AND algorithm IS NULL")
                 .bind(facts.algorithm)
                 .bind(facts.bits)
@@ -57,7 +57,7 @@ impl Store {
                 .await
                 .map_err(StoreError::of("fill in a key's facts"))?;
         }
-        // No host is told of this.
+        // This is no change for hosts.
         transaction.commit().await.map_err(StoreError::of("commit"))?;
         Ok(rows.len() as u64)
     }

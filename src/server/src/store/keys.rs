@@ -12,37 +12,33 @@ use super::handle::Store;
 use super::key_facts::named_algorithm;
 use crate::database::{Transaction, sql};
 
-/// A key, as its account gets it back.
+/// A key of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredKey {
-    /// What the account calls it.
     pub(crate) name: String,
-    /// The text it was given, one line, comment included.
+    /// The text as the user sent it, one line, with the comment.
     pub(crate) text: String,
     /// Such as `ssh-ed25519`.
     pub(crate) algorithm: String,
     /// `None`: not computed yet, or of a key that today's policy refuses.
     pub(crate) bits: Option<u64>,
-    /// Its SHA-256.
     pub(crate) fingerprint: Fingerprint,
-    /// Whether the account showed that it holds the private key.
+    /// Whether the account proved possession of the private key.
     pub(crate) verified: bool,
-    /// From when on hosts refuse it.
+    /// When hosts begin to refuse it.
     pub(crate) expires_at: Option<Timestamp>,
-    /// When it was registered.
     pub(crate) created_at: Timestamp,
-    /// When and where it was used last, as hosts report it.
+    /// Its last use, as hosts report it.
     pub(crate) last_use: Option<KeyUse>,
-    /// When and where its account was last greeted by it, which shows that the account's ssh is set up.
+    /// Its last check: the last time that a host greeted its user, which shows that ssh is set up.
     pub(crate) last_check: Option<KeyUse>,
 }
 
-/// A use of a key, as its account sees it.
+/// A use of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyUse {
-    /// When, by the host's clock and never later than it was reported.
+    /// By the host's clock, and never later than it was reported.
     pub(crate) at: Timestamp,
-    /// The name of the host.
     pub(crate) host: String,
 }
 
@@ -77,8 +73,8 @@ impl Store {
         rows.into_iter().map(stored_key).collect()
     }
 
-    /// Removes the key that `account` calls `name`, in whichever spelling. `None`: it has no such key.
-    pub(crate) async fn delete_key(
+    /// Removes the key `name` of `account`, in any spelling. `None`: it has no such key.
+    pub(crate) async fn remove_key(
         &self,
         account: &AccountId,
         name: &str,
@@ -117,7 +113,7 @@ fn stored_key(row: StoredKeyRow) -> Result<StoredKey, StoreError> {
     })
 }
 
-/// The account that asks.
+/// An account, as a transaction needs it.
 pub(super) struct Owner {
     pub(super) number: i64,
     pub(super) name: String,

@@ -1,40 +1,38 @@
-//! Mails that wait to be sent, written in the transaction of the change that they tell.
+//! The mail queue. A mail is queued in the transaction of the change that it is about.
 
 use std::time::Duration;
 
 use pushkeys_keys::AccountId;
 
-use super::audit::{Actor, AuditEvent, AuditRow, Row, row};
+use super::audit::{Actor, AuditColumns, AuditEvent, AuditRow, row};
 use super::columns::{from_sql, ms_after, now_ms, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
-/// The most mails that wait for one account, and about the most at all. More are not written: a mail server that is
-/// away must not fill the disk.
+/// The most queued mails of an account, and roughly the most in all. More are dropped, so that an outage of the mail
+/// server does not fill the disk.
 const WAITING_PER_ACCOUNT_MAX: i64 = 100;
 const WAITING_MAX: i64 = 1_000_000;
 
-/// A mail to be sent.
+/// A queued mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitingMail {
-    /// Its lasting name: a mail that is sent twice is recognised by it.
+    /// Part of its `Message-ID`, so that a mail which is sent twice can be recognised.
     pub(crate) id: String,
-    /// To whom, as the account's address was when the change was made.
+    /// The account's address at the time of the change.
     pub(crate) recipient: String,
-    /// What the account goes by.
     pub(crate) account_name: String,
-    /// The code of the language that its owner reads.
+    /// The code of the account's language.
     pub(crate) language: Option<String>,
-    /// What is told.
     pub(crate) change: AuditRow,
-    /// How often it was tried, this time included.
+    /// Attempts to send it, including this one.
     pub(crate) attempts: u64,
 }
 
 impl Store {
-    /// Puts a mail about a change into the queue, if mails are sent and the account has an address.
+    /// Queues a mail about a change, if mails are sent and the account has an address.
     pub(super) async fn queue_mail(
         &self,
         transaction: &mut Transaction,
@@ -43,7 +41,7 @@ impl Store {
         event: AuditEvent,
         subject: &str,
     ) -> Result<(), StoreError> {
-        if !self.limits.sends_mail || !is_told(event) {
+        if !self.limits.sends_mail || !is_mailed(event) {
             return Ok(());
         }
         let id = secret::random_id("mail").map_err(NewIdError::from)?;
@@ -69,15 +67,15 @@ impl Store {
         .bind(WAITING_MAX)
         .execute(&mut *transaction)
         .await
-        .map_err(StoreError::of("put a mail into the queue"))?;
+        .map_err(StoreError::of("queue a mail"))?;
         if queued == 0 {
-            self.tell_of_full_queue(transaction, account, event).await?;
+            self.log_full_queue(transaction, account, event).await?;
         }
         Ok(())
     }
 
-    /// An account without an address is told of nothing, which is no news.
-    async fn tell_of_full_queue(
+    /// Logs that no mail was queued, unless the account has no address.
+    async fn log_full_queue(
         &self,
         transaction: &mut Transaction,
         account: i64,
@@ -87,18 +85,18 @@ impl Store {
             .bind(account)
             .fetch_optional_value(transaction)
             .await
-            .map_err(StoreError::of("look for the address of an account"))?;
+            .map_err(StoreError::of("look up an account's address"))?;
         if let Some(account) = name {
             let event = event.as_str();
-            tracing::warn!(account, event, "too many mails wait: no mail tells of this change");
+            tracing::warn!(account, event, "the mail queue is full: no mail is sent about this change");
         }
         Ok(())
     }
 
-    /// The mail that has been due for longest. Nobody else gets it within `lease`, after which it is due again unless
-    /// it was [dropped](Self::drop_mail).
+    /// Takes the mail that has been due for longest, for the time `lease`. After that it is due again, unless it was
+    /// [removed](Self::drop_mail).
     pub(crate) async fn take_mail(&self, lease: Duration) -> Result<Option<WaitingMail>, StoreError> {
-        // Most often nothing is due, and then nothing is written.
+        // Usually nothing is due, and then nothing is written.
         let due: Option<i64> = sql("SELECT number FROM mails WHERE due_at <= $1 LIMIT 1")
             .bind(now_ms())
             .fetch_optional_value(&self.database)
@@ -119,7 +117,7 @@ impl Store {
             .await
             .map_err(StoreError::of("take a mail from the queue"))?;
         let Some((number, id, recipient, account_name, language, attempts)) = taken else { return Ok(None) };
-        let change: Row = sql(
+        let change: AuditColumns = sql(
             "SELECT number, created_at, event, subject, via, via_label, address FROM mails WHERE number = $1",
         )
         .bind(number)
@@ -131,7 +129,7 @@ impl Store {
         Ok(Some(WaitingMail { id, recipient, account_name, language, change, attempts }))
     }
 
-    /// Lets the mail wait for `delay` more, as one that was tried so often.
+    /// Makes the mail due after `delay`, and sets its number of attempts.
     pub(crate) async fn delay_mail(
         &self,
         id: &str,
@@ -144,12 +142,12 @@ impl Store {
             .bind(id)
             .execute(&self.database)
             .await
-            .map_err(StoreError::of("let a mail wait"))?;
+            .map_err(StoreError::of("delay a mail"))?;
         Ok(())
     }
 
-    /// Forgets a mail that was sent, or that nobody takes.
-    pub(crate) async fn drop_mail(&self, id: &str) -> Result<(), StoreError> {
+    /// Removes a mail that was sent or given up.
+    pub(crate) async fn remove_mail(&self, id: &str) -> Result<(), StoreError> {
         sql("DELETE FROM mails WHERE id = $1")
             .bind(id)
             .execute(&self.database)
@@ -158,12 +156,8 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that the owner of `account` reads the language of this code.
-    pub(crate) async fn remember_language(
-        &self,
-        account: &AccountId,
-        language: &str,
-    ) -> Result<(), StoreError> {
+    /// Sets the code of the language in which mails to `account` are written.
+    pub(crate) async fn set_language(&self, account: &AccountId, language: &str) -> Result<(), StoreError> {
         sql("UPDATE accounts SET language = $1 WHERE id = $2 AND (language IS NULL OR language <> $3)")
             .bind(language)
             .bind(account.as_str())
@@ -175,7 +169,7 @@ impl Store {
     }
 }
 
-/// Whether a mail tells of `event`: what touches keys and credentials, and not each session.
-fn is_told(event: AuditEvent) -> bool {
+/// Whether a mail is sent about `event`: about keys and credentials, but not about each session.
+fn is_mailed(event: AuditEvent) -> bool {
     !matches!(event, AuditEvent::SignedIn | AuditEvent::SignedOut | AuditEvent::SessionEnded)
 }

@@ -1,17 +1,17 @@
-//! The database: the one place that holds SQL, behind methods in the words of the service.
+//! What is stored: accounts, keys, hosts, changes, and everything else, behind methods in the terms of the service.
 //!
-//! - A method is one transaction. What it returned `Ok` for is on disk (`synchronous=FULL`) and
-//!   survives a power cut; what it returned `Err` for did not happen. (A contested registration leaves
-//!   its warnings.)
-//! - Every change to keys is numbered in the transaction that makes it. The number comes from a row
-//!   of `service`, which also puts writers in order, so the sequence has no holes and no number is
-//!   seen before a smaller one.
-//! - The unique indexes decide who holds a key and a name, whatever was looked up before.
-//! - Every change to keys, credentials, sessions and links is written into the account's trail ([`AuditEvent`])
-//!   in the transaction that makes it.
-//! - SQLite and PostgreSQL are asked in the same words: see [`sql`], which also says how to add a query or a
-//!   migration. On PostgreSQL, whoever writes more than one statement first locks the row of `service`, so
-//!   that writers of all replicas stand in one queue.
+//! Names of methods: a noun reads (`session`: one or none; `sessions`: a list; `account_by_identity`: how it is found);
+//! `is_`, `has_` answer yes or no; `add_` refuses what exists and `put_` replaces it; `set_` writes one value;
+//! `remove_` deletes; `take_` reads and deletes; `record_` stores a report of others; other verbs are those of the service
+//! (`import`, `prove_key`, `revoke_token`, `rotate_host`, `confirm_revocation`).
+//!
+//! - A method is one transaction. If it returns `Ok`, its changes are on disk (`synchronous=FULL`) and survive a power
+//!   cut; if it returns `Err`, it changed nothing. (A registration that ends in an ownership conflict leaves warnings.)
+//! - Every change to keys is numbered in its transaction, from a row of `service` that is also the writer lock. So the
+//!   numbers have no gap, and become visible in order.
+//! - Unique indexes decide which account has a key and which key has a name, whatever was read before.
+//! - Every change to keys, credentials, sessions and links is recorded in the audit log ([`AuditEvent`]) in its
+//!   transaction. Changes to keys are also logged, in one place (`changes.rs`).
 
 mod accounts;
 mod acknowledgements;
@@ -57,7 +57,7 @@ pub(crate) use self::host_names::{HostId, HostName};
 pub(crate) use self::import::{ImportItem, ImportOutcome};
 pub(crate) use self::keys::{KeyUse, StoredKey};
 pub(crate) use self::mail::WaitingMail;
-pub(crate) use self::oidc::{Identity, TieError};
+pub(crate) use self::oidc::{Identity, SetIdentityError};
 pub(crate) use self::open::OpenStoreError;
 pub(crate) use self::ownership::{Challenge, ReportKeyError};
 pub(crate) use self::propagation::Propagation;

@@ -1,4 +1,4 @@
-//! Who at which OpenID provider is which account.
+//! Identities at OpenID providers, and the accounts that they sign in to.
 
 use pushkeys_keys::{AccountId, AccountName};
 use thiserror::Error;
@@ -11,35 +11,33 @@ use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret;
 
-/// How much of what an identity is shown as is kept, in characters.
+/// The longest display text of an identity, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 100;
 
-/// Who signed in at an OpenID provider.
+/// A user of an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The provider.
     pub(crate) issuer: String,
-    /// By which it knows the person for ever.
+    /// The provider's id of the user, which never changes.
     pub(crate) subject: String,
-    /// What the person goes by there, to name a new account with.
+    /// The user's name there, used for a new account.
     pub(crate) name: Option<String>,
-    /// Where the person is reached, if the provider made sure of it.
+    /// The mail address, if the provider verified it.
     pub(crate) email: Option<String>,
 }
 
-/// Why an identity was not tied to an account.
+/// Why an identity was not linked to an account.
 #[derive(Debug, Error)]
-pub(crate) enum TieError {
-    /// Of another account, which the one that asks must not learn.
+pub(crate) enum SetIdentityError {
+    /// The message must not say to which.
     #[error("this identity signs in to another account: unlink it there first")]
     OfAnotherAccount,
-    /// Never adopted: the provider's names are not ours, and people may choose them.
+    /// An existing account is never adopted by name, since users may choose their names at the provider.
     #[error("an account named `{}` exists already: sign in to it with its password and link it on its profile page", pushkeys_keys::escape(name.as_str()))]
     NameTaken { name: AccountName },
-    /// It was removed meanwhile.
     #[error("this account no longer exists")]
     AccountGone,
-    /// It would lock its owner out.
+    /// Its owner would be locked out.
     #[error("this is the only way to sign in to this account: set a password first")]
     OnlyWay,
     #[error(transparent)]
@@ -48,7 +46,7 @@ pub(crate) enum TieError {
 
 impl Store {
     /// The account that `identity` signs in to.
-    pub(crate) async fn account_of_identity(
+    pub(crate) async fn account_by_identity(
         &self,
         identity: &Identity,
     ) -> Result<Option<AccountId>, StoreError> {
@@ -62,8 +60,8 @@ impl Store {
         id.as_deref().map(account_id).transpose()
     }
 
-    /// What `account` is shown as at `issuer`, if it is tied to somebody there.
-    pub(crate) async fn identity_at(
+    /// The display text of the identity at `issuer` that is linked to `account`.
+    pub(crate) async fn identity(
         &self,
         account: &AccountId,
         issuer: &str,
@@ -77,15 +75,15 @@ impl Store {
         .map_err(StoreError::of("look up an account's identity"))
     }
 
-    /// Lets `identity` sign in to `account`, in place of whoever did at the same provider.
-    pub(crate) async fn tie_identity(
+    /// Links `identity` to `account`; replaces another identity at the same provider.
+    pub(crate) async fn set_identity(
         &self,
         account: &AccountId,
         identity: &Identity,
         actor: &Actor,
-    ) -> Result<(), TieError> {
+    ) -> Result<(), SetIdentityError> {
         let mut transaction = self.begin_write().await?;
-        let number = account_number(&mut transaction, account).await?.ok_or(TieError::AccountGone)?;
+        let number = account_number(&mut transaction, account).await?.ok_or(SetIdentityError::AccountGone)?;
         sql("DELETE FROM oidc_identities WHERE account = $1 AND issuer = $2")
             .bind(number)
             .bind(&identity.issuer)
@@ -97,13 +95,13 @@ impl Store {
         Ok(())
     }
 
-    /// A new account for `identity`, called `name`.
+    /// Adds an account called `name` for `identity`.
     pub(crate) async fn add_account_of_identity(
         &self,
         name: &AccountName,
         identity: &Identity,
         actor: &Actor,
-    ) -> Result<AccountId, TieError> {
+    ) -> Result<AccountId, SetIdentityError> {
         let id = secret::new_account_id().map_err(StoreError::from)?;
         let email = identity.email.as_deref().and_then(|email| email.parse::<Email>().ok());
         let mut transaction = self.begin_write().await?;
@@ -117,7 +115,7 @@ impl Store {
         .await;
         let number: i64 = match added {
             Ok(number) => number,
-            Err(error) if is_taken(&error) => return Err(TieError::NameTaken { name: name.clone() }),
+            Err(error) if is_taken(&error) => return Err(SetIdentityError::NameTaken { name: name.clone() }),
             Err(error) => return Err(StoreError::of("add an account")(error).into()),
         };
         self.tie(&mut transaction, number, identity, actor).await?;
@@ -125,22 +123,22 @@ impl Store {
         Ok(id)
     }
 
-    /// Whoever signed in to `account` from `issuer` no longer does. `false`: nobody did.
-    pub(crate) async fn untie_identity(
+    /// Unlinks the identity at `issuer` from `account`. `false`: there is none.
+    pub(crate) async fn remove_identity(
         &self,
         account: &AccountId,
         issuer: &str,
         actor: &Actor,
-    ) -> Result<bool, TieError> {
+    ) -> Result<bool, SetIdentityError> {
         let mut transaction = self.begin_write().await?;
         let found: Option<(i64, Option<String>)> = sql("SELECT number, password FROM accounts WHERE id = $1")
             .bind(account.as_str())
             .fetch_optional(&mut transaction)
             .await
             .map_err(StoreError::of("find an account"))?;
-        let (number, password) = found.ok_or(TieError::AccountGone)?;
+        let (number, password) = found.ok_or(SetIdentityError::AccountGone)?;
         if password.is_none() {
-            return Err(TieError::OnlyWay);
+            return Err(SetIdentityError::OnlyWay);
         }
         let shown_as: Option<String> =
             sql("DELETE FROM oidc_identities WHERE account = $1 AND issuer = $2 RETURNING shown_as")
@@ -161,7 +159,7 @@ impl Store {
         account: i64,
         identity: &Identity,
         actor: &Actor,
-    ) -> Result<(), TieError> {
+    ) -> Result<(), SetIdentityError> {
         let shown_as = shown(identity);
         let tied = sql("INSERT INTO oidc_identities (issuer, subject, account, shown_as, linked_at)
              VALUES ($1, $2, $3, $4, $5)")
@@ -174,14 +172,14 @@ impl Store {
         .await;
         match tied {
             Ok(_) => {}
-            Err(error) if is_taken(&error) => return Err(TieError::OfAnotherAccount),
-            Err(error) => return Err(StoreError::of("tie an identity")(error).into()),
+            Err(error) if is_taken(&error) => return Err(SetIdentityError::OfAnotherAccount),
+            Err(error) => return Err(StoreError::of("link an identity")(error).into()),
         }
         Ok(self.record(transaction, account, actor, AuditEvent::LinkAdded, &shown_as).await?)
     }
 }
 
-/// What people recognise the identity by.
+/// The display text of the identity.
 fn shown(identity: &Identity) -> String {
     let host = identity.issuer.split('/').nth(2).unwrap_or_default();
     let name = identity.name.as_ref().or(identity.email.as_ref()).unwrap_or(&identity.subject);

@@ -11,13 +11,12 @@ use crate::database::{Database, DatabaseUrl, Open, OpenError};
 pub(crate) enum OpenStoreError {
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// It is not certain that hosts may go on from where they are.
     #[error("cannot find out whether the database `{url}` was restored")]
     Restore { url: DatabaseUrl, source: StoreError },
 }
 
 impl Store {
-    /// Opens the database at `url`. One that is prepared gets a new epoch if it was restored since it was served.
+    /// Opens the database at `url`. With [`Open::Prepare`], a database that was restored gets a new epoch.
     pub(crate) async fn open(
         url: &DatabaseUrl,
         open: Open,
@@ -35,7 +34,7 @@ impl Store {
         Ok(store)
     }
 
-    /// `ok`, or the first damage that SQLite finds in itself.
+    /// `ok`, or the first damage that the database finds.
     pub(crate) async fn check(&self) -> Result<String, StoreError> {
         self.database.check().await.map_err(StoreError::of("look for damage"))
     }

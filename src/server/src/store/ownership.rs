@@ -1,4 +1,4 @@
-//! Keys that go to the account that proves to hold the private key, and keys that go to nobody any more.
+//! Proof of possession: keys that go to the account that holds the private key, and keys reported as compromised.
 
 use std::time::Duration;
 
@@ -18,31 +18,29 @@ use super::registration::{Holder, KeyToPut, PutKeyError, Registration, holder, i
 use super::warnings::{WarningKind, settle, warn};
 use crate::database::{Transaction, sql};
 
-/// How long a challenge can be answered.
+/// How long a challenge is valid.
 pub(crate) const CHALLENGE_AGE_MAX: Duration = Duration::from_mins(10);
-/// The most open challenges of an account; the oldest go first.
+/// The most open challenges of an account; the oldest are dropped first.
 const CHALLENGES_MAX: u32 = 100;
 
-/// A challenge that waits for its answer.
+/// An open challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Challenge {
-    /// What is to be signed.
+    /// The text to sign.
     pub(crate) text: String,
-    /// The key's text, as it was given.
+    /// The text of the key, as the user sent it.
     pub(crate) key_text: String,
-    /// Until when it can be answered.
     pub(crate) expires_at: Timestamp,
 }
 
 /// Why a key was not reported as compromised.
 #[derive(Debug, Error)]
 pub(crate) enum ReportKeyError {
-    /// The account has no such key.
     #[error("this account has no key of this name")]
     NoSuchKey,
-    /// Whoever copies a public key from elsewhere could otherwise take it from its owner for good.
+    /// Otherwise anyone could permanently block another user's public key.
     #[error(
-        "only who has proved to hold a key can report it as compromised: prove it with a POST to …/challenge, or remove the key without `compromised`"
+        "only an account that has proved possession of a key can report it as compromised: prove it with a POST to …/challenge, or remove the key without `compromised`"
     )]
     NotVerified,
     #[error(transparent)]
@@ -50,8 +48,8 @@ pub(crate) enum ReportKeyError {
 }
 
 impl Store {
-    /// Waits for `account` to sign `challenge` with the key `fingerprint`, given as `key_text`, in place of
-    /// what it waited for before. Gives until when.
+    /// Stores the challenge that `account` is to sign with the key of `fingerprint` and `key_text`; replaces the one before.
+    /// Returns its expiry.
     pub(crate) async fn add_challenge(
         &self,
         account: &AccountId,
@@ -77,7 +75,7 @@ impl Store {
         Ok(instant(expires_at)?)
     }
 
-    /// What `account` is to sign with the key `fingerprint`.
+    /// The open challenge of `account` for the key of `fingerprint`.
     pub(crate) async fn challenge(
         &self,
         account: &AccountId,
@@ -98,8 +96,8 @@ impl Store {
         .transpose()
     }
 
-    /// Gives `key` to `account`, which signed `challenge` with it, whoever had it; a former account is warned.
-    /// With `may_replace`, it takes the place of another key of the name.
+    /// Registers `key` to `account`, which signed `challenge` with it. An account that had it is warned. With
+    /// `may_replace`, it replaces another key of the name.
     pub(crate) async fn prove_key(
         &self,
         account: &AccountId,
@@ -121,7 +119,7 @@ impl Store {
         let found = holder(&mut transaction, &owner, fingerprint).await?;
         settle(&mut transaction, owner.number, fingerprint).await?;
         match found {
-            Holder::Nobody => {}
+            Holder::NoAccount => {}
             Holder::Other { account: former, name } => {
                 remove_key(&mut transaction, fingerprint).await?;
                 settle(&mut transaction, former, fingerprint).await?;
@@ -150,7 +148,7 @@ impl Store {
         Ok(changes)
     }
 
-    /// Removes the key that `account` calls `name`, so that nobody can register it again.
+    /// Removes the key `name` of `account`, and bars it from being registered again.
     pub(crate) async fn report_key(
         &self,
         account: &AccountId,
@@ -180,13 +178,13 @@ impl Store {
     }
 }
 
-/// `account` has proved that it holds the key of `fingerprint`.
+/// Logs that `account` has proved possession of the key of `fingerprint`.
 fn log_proof(account: &AccountId, fingerprint: Fingerprint, actor: &Actor) {
     let request = actor.request.as_ref().map(tracing::field::display);
     tracing::info!(%account, %fingerprint, request, "proved: `{fingerprint}` of `{account}`");
 }
 
-/// Makes room for one more: what is too old, what the new one replaces, and the oldest of too many.
+/// Drops challenges to make room for a new one: expired ones, the one that it replaces, and the oldest of too many.
 async fn drop_challenges(
     transaction: &mut Transaction,
     account: i64,
@@ -219,7 +217,7 @@ async fn use_challenge(
     Ok(used == 1)
 }
 
-/// Hosts are not told: what they are told next is whose the key is now.
+/// Adds no change for hosts: the next one names the key's new account.
 async fn remove_key(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<(), StoreError> {
     sql("DELETE FROM keys WHERE fingerprint = $1")
         .bind(fingerprint.as_bytes().as_slice())
@@ -235,6 +233,6 @@ async fn verify(transaction: &mut Transaction, fingerprint: Fingerprint) -> Resu
         .bind(fingerprint.as_bytes().as_slice())
         .execute(transaction)
         .await
-        .map_err(StoreError::of("note a proof"))?;
+        .map_err(StoreError::of("record a proof of possession"))?;
     Ok(())
 }

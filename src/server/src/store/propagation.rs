@@ -18,11 +18,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// What a host acknowledged last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostAcknowledgement {
-    /// What the sysadmin calls the host.
+    /// The name of the host.
     pub(crate) host: String,
-    /// The last change that it has applied, if it ever said so.
+    /// The last change that it has applied, if it ever acknowledged one.
     pub(crate) applied: Option<Cursor>,
-    /// When it said so.
+    /// When it acknowledged it.
     pub(crate) seen_at: Option<Timestamp>,
 }
 
@@ -61,7 +61,7 @@ impl Propagation {
 }
 
 impl Store {
-    /// Takes note that `host` has applied everything up to `applied`.
+    /// Records that `host` has applied everything up to `applied`.
     pub(crate) fn record_acknowledgement(&self, host: HostId, applied: Cursor) {
         self.acknowledgements.record(host, applied);
     }
@@ -85,7 +85,7 @@ impl Store {
             .await
             .map_err(failed())?;
         }
-        // No host is told of this, so nobody is to be woken for it.
+        // This is not a change for hosts, so streams are not woken.
         transaction.commit().await.map_err(failed())
     }
 

@@ -1,4 +1,4 @@
-//! Registering keys: who holds a key, whether there is room for it, and what the trail and hosts are told.
+//! Registering keys: which account has a key, whether it may have another, and what is recorded.
 
 use pushkeys_feed::Entry;
 use std::iter;
@@ -22,27 +22,25 @@ use crate::secret;
 
 /// A key to be registered.
 pub(crate) struct KeyToPut<'a> {
-    /// What the account calls it.
     pub(crate) name: &'a KeyName,
-    /// The key.
     pub(crate) key: &'a ValidKey,
-    /// The text it was given, one line.
+    /// The text as the user sent it, one line.
     pub(crate) text: &'a str,
-    /// From when on hosts refuse it.
+    /// When hosts begin to refuse it.
     pub(crate) expires_at: Option<Expiry>,
-    /// Whether it takes the place of another key of the name.
+    /// Whether it replaces another key of the name.
     pub(crate) may_replace: bool,
 }
 
-/// Why a key was not stored. What is shown is for the account that asked.
+/// Why a key was not stored. The messages are for the user.
 #[derive(Debug, Error)]
 pub(crate) enum PutKeyError {
-    /// Which account it is must not be known to the one that asks.
+    /// The message must not say which.
     #[error(
         "this key is registered to another account, and a key belongs to one account only: remove it there, prove that it is yours with a POST to …/challenge, or make a new key with `ssh-keygen -t ed25519`"
     )]
     OfAnotherAccount,
-    /// A second name would suggest that removing one of the two locks the key out.
+    /// A second name would suggest that removing one of the two revokes the key.
     #[error(
         "this key is already registered under the name `{}`: remove that one first to give it another name",
         pushkeys_keys::escape(name)
@@ -51,30 +49,26 @@ pub(crate) enum PutKeyError {
         /// The name in the same account.
         name: String,
     },
-    /// Another key of the account has the name, and was not to be replaced.
     #[error("another key of this account has this name: remove that one first, or choose another name")]
     NameTaken,
-    /// See [`super::StoreLimits::keys_per_account_max`].
     #[error(
         "this account already has {max} keys, which is the most it may have: remove one that is no longer used"
     )]
     TooMany { max: u64 },
-    /// See [`Store::report_key`].
     #[error(
         "this key was reported as compromised and cannot be registered again: make a new one with `ssh-keygen -t ed25519`"
     )]
     Compromised,
-    /// Neither of the two is safe, and removing the other one helps no more.
+    /// Neither key is safe, and removing the other one does not change that.
     #[error(
-        "this RSA key shares a prime factor with another key of this account, so anybody can break both of them: make new keys with `ssh-keygen -t ed25519`, and remove the other one"
+        "this RSA key shares a prime factor with another key of this account, so anyone can break both of them: make new keys with `ssh-keygen -t ed25519`, and remove the other one"
     )]
     SharedFactor,
-    /// A proof of something else, too late, or for the second time.
+    /// For another challenge, too late, or for the second time.
     #[error(
-        "no challenge waits for this signature: ask for one with a POST to …/challenge, and sign it within 10 minutes"
+        "there is no open challenge for this signature: request one with a POST to …/challenge, and sign it within 10 minutes"
     )]
     NoChallenge,
-    /// It was removed since its credential was checked.
     #[error("this account no longer exists")]
     AccountGone,
     #[error(transparent)]
@@ -82,8 +76,8 @@ pub(crate) enum PutKeyError {
 }
 
 impl Store {
-    /// Registers `wanted` to `account`. Gives the changes that hosts are told of: none when they know all of it
-    /// already. When it is another account's key, both are warned.
+    /// Registers `wanted` to `account`. Returns the changes for hosts, which are none if nothing changes for them. If another
+    /// account has the key, both are warned.
     pub(crate) async fn put_key(
         &self,
         account: &AccountId,
@@ -96,7 +90,7 @@ impl Store {
         let wanted = Registration::of(account, wanted, actor);
         let put = self.put(&mut transaction, &owner, &wanted, &mut numbering).await;
         if let Err(error) = put {
-            // The warnings of a contest last; nothing else was written.
+            // The warnings of an ownership conflict are kept; nothing else was written.
             if matches!(error, PutKeyError::OfAnotherAccount) {
                 self.commit(transaction).await?;
             }
@@ -105,7 +99,7 @@ impl Store {
         Ok(self.commit_changes(transaction, numbering, actor).await?)
     }
 
-    /// Stores what is wanted, or warns of it, and gives the key's id. Of what is refused nothing is stored.
+    /// Stores the key, or the warnings of an ownership conflict; returns the key's id.
     pub(super) async fn put(
         &self,
         transaction: &mut Transaction,
@@ -118,7 +112,7 @@ impl Store {
             return Err(PutKeyError::Compromised);
         }
         match holder(transaction, owner, fingerprint).await? {
-            Holder::Nobody => self.register(transaction, owner, wanted, numbering).await,
+            Holder::NoAccount => self.register(transaction, owner, wanted, numbering).await,
             Holder::Owner { name: held, key_id } if is_called(&held, wanted.name) => {
                 Ok(self.renew(transaction, owner, key_id, wanted, numbering).await?)
             }
@@ -134,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Stores a key that nobody holds, and gives its id.
+    /// Stores a key that no account has; returns its id.
     pub(super) async fn register(
         &self,
         transaction: &mut Transaction,
@@ -165,7 +159,7 @@ impl Store {
         Ok(id)
     }
 
-    /// Stores the comment and the expiry of a key that its owner holds under its name, and gives its id.
+    /// Stores comment and expiry of a key that the account has under this name; returns its id.
     async fn renew(
         &self,
         transaction: &mut Transaction,
@@ -175,7 +169,7 @@ impl Store {
         numbering: &mut Numbering,
     ) -> Result<KeyId, StoreError> {
         let new = wanted.entry(key_id.clone(), &owner.name)?;
-        // Of another comment, hosts need not be told.
+        // Comments do not concern hosts.
         if new.replace(transaction, wanted).await? {
             self.note(transaction, owner, wanted, AuditEvent::KeyChanged).await?;
             numbering.put(wanted.account.clone(), new.id, new.fingerprint, new.entry);
@@ -187,10 +181,10 @@ impl Store {
         &self,
         transaction: &mut Transaction,
         owner: &Owner,
-        Registration { actor, name, is_told, .. }: &Registration<'_>,
+        Registration { actor, name, is_mailed, .. }: &Registration<'_>,
         event: AuditEvent,
     ) -> Result<(), StoreError> {
-        if *is_told {
+        if *is_mailed {
             self.record(transaction, owner.number, actor, event, name.as_str()).await
         } else {
             self.record_silently(transaction, actor, &[(owner.number, event, name.as_str())]).await
@@ -234,7 +228,7 @@ async fn check_factors(
     if shared_factors(keys).contains(&key.fingerprint()) { Err(PutKeyError::SharedFactor) } else { Ok(()) }
 }
 
-/// What is stored of a key beside what hosts are told.
+/// A registration: what is to be stored, by whom.
 pub(super) struct Registration<'a> {
     pub(super) account: &'a AccountId,
     pub(super) name: &'a KeyName,
@@ -244,14 +238,14 @@ pub(super) struct Registration<'a> {
     pub(super) verified_at: Option<i64>,
     pub(super) actor: &'a Actor,
     pub(super) may_replace: bool,
-    /// Whether a mail tells of it.
-    pub(super) is_told: bool,
+    /// Whether a mail is sent about it.
+    pub(super) is_mailed: bool,
 }
 
 impl<'a> Registration<'a> {
     pub(super) fn of(account: &'a AccountId, wanted: &KeyToPut<'a>, actor: &'a Actor) -> Self {
         let KeyToPut { name, key, text, expires_at, may_replace } = *wanted;
-        Self { account, name, key, text, expires_at, verified_at: None, actor, may_replace, is_told: true }
+        Self { account, name, key, text, expires_at, verified_at: None, actor, may_replace, is_mailed: true }
     }
 
     fn entry(&self, id: KeyId, account_name: &str) -> Result<NewKey, StoreError> {
@@ -268,9 +262,9 @@ pub(super) fn is_called(held: &str, name: &KeyName) -> bool {
     held == name.as_str() || KeyName::spelling(held) == name.as_str()
 }
 
-/// Who has a key, and under which name.
+/// The account that has a key, and the key's name there.
 pub(super) enum Holder {
-    Nobody,
+    NoAccount,
     Owner { name: String, key_id: KeyId },
     Other { account: i64, name: String },
 }
@@ -287,13 +281,13 @@ pub(super) async fn holder(
             .await
             .map_err(StoreError::of("look up a key"))?;
     Ok(match found {
-        None => Holder::Nobody,
+        None => Holder::NoAccount,
         Some((account, name, id)) if account == owner.number => Holder::Owner { name, key_id: key_id(&id)? },
         Some((account, name, _)) => Holder::Other { account, name },
     })
 }
 
-/// A registration to be, with what hosts will be told of it.
+/// A key with its id and its entry for hosts.
 pub(super) struct NewKey {
     pub(super) id: KeyId,
     pub(super) fingerprint: Fingerprint,
@@ -351,7 +345,7 @@ impl NewKey {
         Ok(())
     }
 
-    /// Stores what may change of a key that is stored; gives whether that is news for hosts.
+    /// Stores what can change of a stored key; returns whether its entry for hosts has changed.
     async fn replace(
         &self,
         transaction: &mut Transaction,

@@ -1,8 +1,7 @@
-//! What hosts report: which keys were used, and what they have revoked by themselves.
+//! Reports of hosts: uses of keys, and what their operators have revoked on them.
 //!
-//! A host's word is its own. It dates a key's last use, and it is shown to the key's account and to the operator; it takes
-//! no key away from any other host, because the token of one host may be in the wrong hands. That is the operator's to
-//! decide: [`Store::confirm_revocation`].
+//! A report dates the last use of a key, and shows a revocation to the account and to operators. It revokes no key on other
+//! hosts, since the token of one host may be stolen: an operator decides that ([`Store::confirm_revocation`]).
 
 use jiff::Timestamp;
 use pushkeys_feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
@@ -19,17 +18,16 @@ use super::keys::StoredKey;
 use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
-/// What a host has revoked of an account.
+/// A revocation on a host that concerns an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AccountRevocation {
-    /// One of its keys, or with none all of them.
+    /// `None`: all keys of the account.
     pub(crate) key: Option<Fingerprint>,
-    /// The name of the host.
     pub(crate) host: String,
 }
 
 impl StoredKey {
-    /// The hosts that refuse it although it is registered, as `revocations` of its account say.
+    /// The hosts on which it is revoked, according to `revocations` of its account.
     pub(crate) fn revoked_on<'a>(&self, revocations: &'a [AccountRevocation]) -> Vec<&'a str> {
         let concerning =
             revocations.iter().filter(|revocation| revocation.key.is_none_or(|key| key == self.fingerprint));
@@ -37,20 +35,18 @@ impl StoredKey {
     }
 }
 
-/// Something that a host has revoked by itself.
+/// A revocation on a host, as operators list it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReportedRevocation {
-    /// By which the operator decides.
     pub(crate) id: String,
-    /// The name of the host.
     pub(crate) host: String,
-    /// The key, unless it is all keys of the account.
+    /// `None`: all keys of the account.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The account that is concerned, unless its key has gone to nobody meanwhile.
+    /// `None`: the key is no longer registered.
     pub(crate) account: Option<AccountId>,
-    /// Since when, by the host's clock.
+    /// By the host's clock.
     pub(crate) since: Timestamp,
-    /// When the operator decided to keep the key.
+    /// When an operator decided to keep the key.
     pub(crate) dismissed_at: Option<Timestamp>,
 }
 
@@ -59,16 +55,16 @@ type RevocationRow = (String, String, Option<Vec<u8>>, Option<String>, i64, Opti
 /// Id, key or account, and when it was dismissed.
 type StoredRow = (String, Option<Vec<u8>>, Option<String>, Option<i64>);
 
-/// What is stored of one revocation of a host's.
-struct Stored {
+/// A stored revocation of a host.
+struct StoredRevocation {
     id: String,
     what: RevokedThing,
     is_dismissed: bool,
 }
 
 impl Store {
-    /// Dates the last use of keys, and their last check, by what `host` says. A registration that is gone, and a use that is
-    /// older than one that is known, change nothing. Gives how many did.
+    /// Records uses of keys that `host` reports, and checks among them. Unknown registrations and uses older than the
+    /// recorded one are ignored. Returns the number of uses that were recorded.
     pub(crate) async fn record_uses(&self, host: &HostId, uses: &[Use]) -> Result<u64, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(host) = host_name(&mut transaction, host).await? else { return Ok(0) };
@@ -81,13 +77,13 @@ impl Store {
                 date(&mut transaction, DATE_CHECK, one, at, &host).await?;
             }
         }
-        // Hosts are told of nothing, so nobody is woken.
+        // This is not a change for hosts, so streams are not woken.
         transaction.commit().await.map_err(StoreError::of("commit"))?;
         Ok(recorded)
     }
 
-    /// Takes `reported` for all that is revoked on `host` now, and gives what there is to say to each.
-    pub(crate) async fn report_revocations(
+    /// Records `reported` as all that is revoked on `host`, and returns the answer to each.
+    pub(crate) async fn record_revocations(
         &self,
         host: &HostId,
         reported: &[HostRevocation],
@@ -99,7 +95,7 @@ impl Store {
             let known = stored.iter().find(|stored| stored.what == revocation.what);
             answers.push(match known {
                 _ if !has_key(&mut transaction, &revocation.what).await? => RevokedAnswer::Settled,
-                Some(Stored { is_dismissed: true, .. }) => RevokedAnswer::Dismissed,
+                Some(StoredRevocation { is_dismissed: true, .. }) => RevokedAnswer::Dismissed,
                 Some(_) => RevokedAnswer::Pending,
                 None => {
                     add_revocation(&mut transaction, host, revocation).await?;
@@ -107,7 +103,7 @@ impl Store {
                 }
             });
         }
-        let is_open = |stored: &&Stored| {
+        let is_open = |stored: &&StoredRevocation| {
             reported.iter().zip(&answers).any(|(revocation, answer)| {
                 revocation.what == stored.what && *answer != RevokedAnswer::Settled
             })
@@ -119,8 +115,8 @@ impl Store {
         Ok(answers)
     }
 
-    /// Everything that hosts have revoked and say so still, the oldest first.
-    pub(crate) async fn reported_revocations(&self) -> Result<Vec<ReportedRevocation>, StoreError> {
+    /// All current revocations of hosts, the oldest first.
+    pub(crate) async fn host_revocations(&self) -> Result<Vec<ReportedRevocation>, StoreError> {
         let rows: Vec<RevocationRow> =
             sql("SELECT r.id, h.name, r.fingerprint, a.id, r.since, r.dismissed_at
              FROM host_revocations r JOIN hosts h ON h.id = r.host
@@ -133,8 +129,8 @@ impl Store {
         rows.into_iter().map(reported_revocation).collect()
     }
 
-    /// Removes what a host has revoked from the service, and so from every host, and lets nobody register it again. Gives
-    /// the changes that hosts are told of. `None`: there is no revocation `id`.
+    /// Removes what a host has revoked from the service, and so from every host, and bars it from being registered again.
+    /// Returns the changes for hosts. `None`: there is no revocation `id`.
     pub(crate) async fn confirm_revocation(&self, id: &str) -> Result<Option<Vec<KeyChange>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(what) = revocation(&mut transaction, id).await? else { return Ok(None) };
@@ -151,8 +147,8 @@ impl Store {
         Ok(Some(self.commit_changes(transaction, numbering, &actor).await?))
     }
 
-    /// Keeps what a host has revoked; there it stays revoked until its own sysadmin takes that back.
-    /// `false`: there is no revocation `id`.
+    /// Keeps what a host has revoked. There it stays revoked until the operator undoes it. `false`: there is no revocation
+    /// `id`.
     pub(crate) async fn dismiss_revocation(&self, id: &str) -> Result<bool, StoreError> {
         let done = sql("UPDATE host_revocations SET dismissed_at = $1 WHERE id = $2")
             .bind(now_ms())
@@ -163,8 +159,8 @@ impl Store {
         Ok(done > 0)
     }
 
-    /// What hosts have revoked of `account`, in the order of their names.
-    pub(crate) async fn revocations_of(
+    /// The revocations that concern `account`, in the order of the hosts' names.
+    pub(crate) async fn account_revocations(
         &self,
         account: &AccountId,
     ) -> Result<Vec<AccountRevocation>, StoreError> {
@@ -194,7 +190,7 @@ async fn host_name(transaction: &mut Transaction, host: &HostId) -> Result<Optio
         .map_err(StoreError::of("find a host"))
 }
 
-/// Only ever forward. A check dates the row that the use of the same moment has made.
+/// Dates only move forward. A check updates the row that the use of the same moment has written.
 const DATE_USE: &str = "INSERT INTO key_uses (key, used_at, used_host)
     SELECT number, $1, $2 FROM keys WHERE fingerprint = $3 AND id = $4
     ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at, used_host = excluded.used_host
@@ -203,7 +199,7 @@ const DATE_CHECK: &str = "UPDATE key_uses SET checked_at = $1, checked_host = $2
     WHERE key = (SELECT number FROM keys WHERE fingerprint = $3 AND id = $4)
     AND (checked_at IS NULL OR checked_at < $1)";
 
-/// Runs one of the two; gives how many rows it wrote.
+/// Runs one of the two; returns the number of rows written.
 async fn date(
     transaction: &mut Transaction,
     statement: &'static str,
@@ -221,7 +217,10 @@ async fn date(
         .map_err(StoreError::of("date a key's use"))
 }
 
-async fn stored_revocations(transaction: &mut Transaction, host: &HostId) -> Result<Vec<Stored>, StoreError> {
+async fn stored_revocations(
+    transaction: &mut Transaction,
+    host: &HostId,
+) -> Result<Vec<StoredRevocation>, StoreError> {
     let rows: Vec<StoredRow> = sql("SELECT r.id, r.fingerprint, a.id, r.dismissed_at FROM host_revocations r
              LEFT JOIN accounts a ON a.number = r.account WHERE r.host = $1")
     .bind(host.to_string())
@@ -230,7 +229,7 @@ async fn stored_revocations(transaction: &mut Transaction, host: &HostId) -> Res
     .map_err(StoreError::of("look up a host's revocations"))?;
     rows.into_iter()
         .map(|(id, digest, account, dismissed_at)| {
-            Ok(Stored { id, what: thing(digest, account)?, is_dismissed: dismissed_at.is_some() })
+            Ok(StoredRevocation { id, what: thing(digest, account)?, is_dismissed: dismissed_at.is_some() })
         })
         .collect()
 }
@@ -243,7 +242,7 @@ fn thing(digest: Option<Vec<u8>>, account: Option<String>) -> Result<RevokedThin
     }
 }
 
-/// Whether the service has anything that is revoked by `what`.
+/// Whether the service has a key that is revoked by `what`.
 async fn has_key(transaction: &mut Transaction, what: &RevokedThing) -> Result<bool, StoreError> {
     let query = match what {
         RevokedThing::Fingerprint(fingerprint) => {
@@ -279,7 +278,7 @@ async fn add_revocation(
     .bind(since.as_millisecond())
     .execute(transaction)
     .await
-    .map_err(StoreError::of("note a host's revocation"))?;
+    .map_err(StoreError::of("record a host's revocation"))?;
     Ok(())
 }
 
@@ -303,9 +302,9 @@ async fn revocation(transaction: &mut Transaction, id: &str) -> Result<Option<Re
     row.map(|(digest, account)| thing(digest, account)).transpose()
 }
 
-/// A key that is removed since a host has revoked it.
+/// A key that a confirmed revocation removes.
 struct RevokedKey {
-    /// Of its account.
+    /// The number of its account.
     number: i64,
     account: AccountId,
     name: String,
@@ -313,7 +312,7 @@ struct RevokedKey {
     fingerprint: Fingerprint,
 }
 
-/// Removes the keys of `what`, and gives them.
+/// Removes the keys of `what`, and returns them.
 async fn take_keys(
     transaction: &mut Transaction,
     what: &RevokedThing,

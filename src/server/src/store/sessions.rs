@@ -1,4 +1,4 @@
-//! Passwords of accounts, and browsers that are signed in.
+//! Passwords and sessions of accounts.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,63 +14,57 @@ use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
-/// The most sessions of an account; the oldest go first.
+/// The most sessions of an account; the oldest are dropped first.
 const SESSIONS_MAX: u32 = 50;
-/// A session that is used is noted as such at most so often.
+/// How often the use of a session is recorded at most.
 const SEEN_EVERY: Duration = Duration::from_mins(1);
 
-/// How long sessions live.
+/// How long sessions last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// Unused.
+    /// Without being used.
     pub(crate) idle: Duration,
-    /// At all.
+    /// In all.
     pub(crate) max: Duration,
 }
 
-/// A session to be.
+/// A new session.
 pub(crate) struct NewSession<'a> {
-    /// By which it is listed and ended.
     pub(crate) id: &'a str,
-    /// Of what the browser keeps.
+    /// The digest of the browser's token.
     pub(crate) digest: TokenDigest,
-    /// What the browser calls itself.
+    /// The browser's `User-Agent`.
     pub(crate) agent: &'a str,
-    /// The hash that the password was found to fit, which must still be the account's; `None` where it was
-    /// something else that told who signs in.
+    /// The hash that the password fitted, which still has to be the account's; `None`: the user signed in without one.
     pub(crate) password: Option<&'a str>,
-    /// When its owner last said who he is.
+    /// When its user last signed in or confirmed it.
     pub(crate) signed_in_at: Timestamp,
 }
 
-/// A session, as a request comes with it.
+/// The session of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Session {
-    /// By which it is listed and ended.
     pub(crate) id: String,
-    /// Whose it is.
     pub(crate) account: AccountId,
-    /// What that account goes by.
     pub(crate) account_name: String,
-    /// When its owner last said who he is.
+    /// When its user last signed in or confirmed it.
     pub(crate) signed_in_at: Timestamp,
 }
 
-/// A session, as its account sees it.
+/// A session, as its account lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionInfo {
-    /// By which it is ended.
     pub(crate) id: String,
-    /// What the browser calls itself.
+    /// The browser's `User-Agent`.
     pub(crate) agent: String,
-    /// Where it signed in from.
+    /// The address at sign-in.
     pub(crate) address: Option<IpAddr>,
-    /// When it was last used, to about a minute.
+    /// Its last use, to about a minute.
     pub(crate) seen_at: Timestamp,
 }
 
 impl Store {
-    /// The account that goes by `name`, in whichever spelling, and the hash of its password if it has one.
+    /// The account `name`, in any spelling, and the hash of its password if it has one.
     pub(crate) async fn password(
         &self,
         name: &str,
@@ -84,7 +78,7 @@ impl Store {
         row.map(|(id, hash)| Ok((account_id(&id)?, hash))).transpose()
     }
 
-    /// Sets the password of `account` and ends its sessions but `kept`. `false`: there is no such account.
+    /// Sets the password of `account`, and ends its sessions except `kept`. `false`: there is no such account.
     pub(crate) async fn set_password(
         &self,
         account: &AccountId,
@@ -111,7 +105,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Begins a session of `account`. `false`: the account is gone, or its password is another one by now.
+    /// Begins a session of `account`. `false`: the account is gone, or its password was changed.
     pub(crate) async fn add_session(
         &self,
         account: &AccountId,
@@ -150,7 +144,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The session of this digest, if it still lives; it is noted as used.
+    /// The session with this digest, if it has not ended; its use is recorded.
     pub(crate) async fn session(
         &self,
         digest: TokenDigest,
@@ -174,16 +168,17 @@ impl Store {
                 .bind(&id)
                 .execute(&self.database)
                 .await
-                .map_err(StoreError::of("note the use of a session"))?;
+                .map_err(StoreError::of("record the use of a session"))?;
         }
         let (account, signed_in_at) = (account_id(&account)?, instant(signed_in_at)?);
         Ok(Some(Session { id, account, account_name, signed_in_at }))
     }
 
-    /// Keeps what was typed in the session `id` while its owner says elsewhere who he is, in place of what was kept before.
-    pub(crate) async fn keep_form(&self, id: &str, sealed: &[u8]) -> Result<(), StoreError> {
+    /// Keeps an encrypted form in the session `id` while its user confirms it at the OpenID provider; replaces one kept
+    /// before.
+    pub(crate) async fn set_kept_form(&self, id: &str, encrypted: &[u8]) -> Result<(), StoreError> {
         sql("UPDATE sessions SET kept_form = $1 WHERE id = $2")
-            .bind(sealed)
+            .bind(encrypted)
             .bind(id)
             .execute(&self.database)
             .await
@@ -191,7 +186,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that the owner of the session said at `at` who he is once more. Gives what was kept meanwhile, once.
+    /// Records that the user confirmed the session at `at`. Returns the form that was kept, once.
     pub(crate) async fn confirm_session(
         &self,
         id: &str,
@@ -202,7 +197,7 @@ impl Store {
             .bind(id)
             .fetch_optional_value(&mut transaction)
             .await
-            .map_err(StoreError::of("look up what was typed"))?;
+            .map_err(StoreError::of("look up a kept form"))?;
         sql("UPDATE sessions SET signed_in_at = $1, kept_form = NULL WHERE id = $2")
             .bind(at.as_millisecond())
             .bind(id)
@@ -213,7 +208,7 @@ impl Store {
         Ok(kept.flatten())
     }
 
-    /// The living sessions of `account`, the last used first.
+    /// The current sessions of `account`, the last used first.
     pub(crate) async fn sessions(
         &self,
         account: &AccountId,
@@ -238,8 +233,8 @@ impl Store {
             .collect()
     }
 
-    /// Ends the session `id` of `account`, which did so itself if `event` is [`AuditEvent::SignedOut`].
-    /// `false`: it has no such session.
+    /// Ends the session `id` of `account`; `event` says whether by signing out or from another session. `false`: it has no
+    /// such session.
     pub(crate) async fn end_session(
         &self,
         account: &AccountId,
@@ -262,7 +257,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends all sessions of `account` but `kept`.
+    /// Ends all sessions of `account` except `kept`.
     pub(crate) async fn end_other_sessions(
         &self,
         account: &AccountId,
@@ -284,7 +279,7 @@ impl Store {
     }
 }
 
-/// Makes room for one more: what has ended, and the oldest of too many.
+/// Drops sessions to make room for a new one: ended ones, and the oldest of too many.
 async fn drop_sessions(
     transaction: &mut Transaction,
     account: i64,

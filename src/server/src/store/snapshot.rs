@@ -1,4 +1,4 @@
-//! All keys at one moment, for hosts that begin anew.
+//! Snapshots: all keys at one moment, for hosts that begin or have fallen too far behind.
 
 use pushkeys_feed::Cursor;
 use sqlx::PgConnection;
@@ -9,19 +9,19 @@ use super::error::StoreError;
 use super::handle::Store;
 use crate::database::{Database, READ_CONNECTIONS, Transaction, sql};
 
-/// Snapshots that may be under way at once: each holds a connection and a read transaction.
+/// The most snapshots at once: each holds a connection and a read transaction.
 pub(crate) const SNAPSHOTS_MAX: usize = 4;
 
 const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
 
-/// A host may be slow to take the pages: the connection is idle meanwhile, and holds no lock of a row.
+/// A slow host leaves the connection idle between pages, without any row lock.
 const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
     SET LOCAL idle_in_transaction_session_timeout = 0";
 
-/// A read transaction that sees the keys as they are at [`Snapshot::cursor`], whatever is written meanwhile.
+/// A read transaction that sees the keys as they are at [`Snapshot::cursor`], whatever is written after it.
 ///
-/// While it lives, what was written since cannot be cleaned up (SQLite's write-ahead log, PostgreSQL's old rows):
-/// its holder bounds the time.
+/// While it is open, SQLite's write-ahead log and PostgreSQL's old rows cannot be cleaned up, so the caller limits its
+/// time.
 pub(crate) struct Snapshot {
     transaction: Transaction,
     cursor: Cursor,
@@ -30,10 +30,10 @@ pub(crate) struct Snapshot {
 
 /// Some entries in the order of their fingerprints.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct SnapshotPage {
     /// JSON objects, each but the last followed by a newline.
     pub(crate) entries: String,
-    /// How many.
+    /// The number of entries.
     pub(crate) count: u64,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Page {
 type Read = (Option<Vec<u8>>, i64, Option<String>);
 
 impl Store {
-    /// Begins a snapshot of now.
+    /// Begins a snapshot.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let begun = match &self.database {
             Database::Sqlite { read, .. } => read.begin().await.map(Transaction::Sqlite),
@@ -59,15 +59,15 @@ impl Store {
 }
 
 impl Snapshot {
-    /// Which changes the snapshot includes.
+    /// The last change that the snapshot includes.
     pub(crate) fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
     /// The next entries, at most `limit`; `None` after the last.
     ///
-    /// The database joins the entries itself: a row by row transfer would cost several times as much.
-    pub(crate) async fn next_page(&mut self, limit: u32) -> Result<Option<Page>, StoreError> {
+    /// The database concatenates the entries, since transferring them row by row would cost several times as much.
+    pub(crate) async fn next_page(&mut self, limit: u32) -> Result<Option<SnapshotPage>, StoreError> {
         let read = match &mut self.transaction {
             Transaction::Sqlite(transaction) => from_sqlite(transaction, &self.after, limit).await,
             Transaction::Postgres(transaction) => from_postgres(transaction, &self.after, limit).await,
@@ -76,7 +76,7 @@ impl Snapshot {
             return Ok(None);
         };
         self.after = last;
-        Ok(Some(Page { entries, count: from_sql(count)? }))
+        Ok(Some(SnapshotPage { entries, count: from_sql(count)? }))
     }
 }
 
@@ -91,7 +91,7 @@ async fn from_sqlite(connection: &mut SqliteConnection, after: &[u8], limit: u32
     .await
 }
 
-/// PostgreSQL before 18 has no greatest of `bytea`: the last of the page is the last of those in its order.
+/// PostgreSQL before 18 has no `max` of `bytea`.
 async fn from_postgres(connection: &mut PgConnection, after: &[u8], limit: u32) -> sqlx::Result<Read> {
     sqlx::query_as(
         "SELECT (array_agg(fingerprint ORDER BY fingerprint DESC))[1], count(*),

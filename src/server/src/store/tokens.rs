@@ -1,4 +1,4 @@
-//! Credentials of accounts.
+//! Tokens of accounts.
 
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Name};
@@ -11,39 +11,30 @@ use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret::TokenDigest;
 
-/// A credential to be stored: one bearer token and one OAuth token, revoked together.
+/// A new credential: a bearer token and an OAuth token, which are revoked together.
 pub(crate) struct NewToken<'a> {
-    /// By which it is listed and revoked.
     pub(crate) id: &'a str,
-    /// Of the bearer token.
+    /// The digest of the bearer token.
     pub(crate) bearer: TokenDigest,
     /// The public half of the OAuth credential.
     pub(crate) oauth_token: &'a str,
-    /// From when on it is worthless.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// A credential, as a sysadmin lists it.
+/// A credential, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenInfo {
-    /// By which it is revoked.
     pub(crate) id: String,
-    /// What its owner calls it.
     pub(crate) label: Option<String>,
-    /// When it was added.
     pub(crate) created_at: Timestamp,
-    /// From when on it is worthless.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// A credential that somebody shows.
+/// A credential that a request was authenticated by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenUse {
-    /// Whose it is.
     pub(crate) account: AccountId,
-    /// What its owner calls it.
     pub(crate) label: Option<String>,
-    /// From when on it is worthless.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
@@ -86,8 +77,7 @@ impl Store {
             .collect()
     }
 
-    /// Makes the credential `id` worthless from now on, if it is one of `account`, where that is given.
-    /// `false`: there is no such credential.
+    /// Revokes the credential `id`, if it belongs to `account`, where that is given. `false`: there is no such credential.
     pub(crate) async fn revoke_token(
         &self,
         account: Option<&AccountId>,
@@ -111,8 +101,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Whose bearer token has this digest.
-    pub(crate) async fn use_of_bearer(&self, digest: TokenDigest) -> Result<Option<TokenUse>, StoreError> {
+    /// The credential whose bearer token has this digest.
+    pub(crate) async fn token_by_bearer(&self, digest: TokenDigest) -> Result<Option<TokenUse>, StoreError> {
         let row: Option<UseRow> =
             sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
              WHERE t.bearer_sha256 = $1")
@@ -120,11 +110,11 @@ impl Store {
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a token"))?;
-        living(row)
+        unexpired(row)
     }
 
-    /// Whose OAuth token it is. The token is public: whoever asks has yet to prove that he knows its secret.
-    pub(crate) async fn use_of_oauth_token(&self, oauth_token: &str) -> Result<Option<TokenUse>, StoreError> {
+    /// The credential with this OAuth token. The token is public, so the client still has to prove that it knows the secret.
+    pub(crate) async fn token_by_oauth(&self, oauth_token: &str) -> Result<Option<TokenUse>, StoreError> {
         let row: Option<UseRow> =
             sql("SELECT a.id, t.label, t.expires_at FROM tokens t JOIN accounts a ON a.number = t.account
              WHERE t.oauth_token = $1")
@@ -132,7 +122,7 @@ impl Store {
             .fetch_optional(&self.database)
             .await
             .map_err(StoreError::of("look up a token"))?;
-        living(row)
+        unexpired(row)
     }
 }
 
@@ -158,8 +148,8 @@ pub(super) async fn insert_token(
     Ok(())
 }
 
-/// A token that has expired is nobody's.
-fn living(row: Option<UseRow>) -> Result<Option<TokenUse>, StoreError> {
+/// An expired credential is not found.
+fn unexpired(row: Option<UseRow>) -> Result<Option<TokenUse>, StoreError> {
     let Some((account, label, expires_at)) = row else { return Ok(None) };
     if expires_at.is_some_and(|expires_at| expires_at <= now_ms()) {
         return Ok(None);

@@ -1,20 +1,17 @@
-//! How much there is, for graphs.
+//! Totals for metrics.
 
 use super::columns::from_sql;
 use super::error::StoreError;
 use super::handle::Store;
 use crate::database::sql;
 
-/// How much there is of everything.
+/// The number of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Keys that are registered.
     pub(crate) keys: u64,
-    /// Accounts.
     pub(crate) accounts: u64,
-    /// Hosts that are registered.
     pub(crate) hosts: u64,
-    /// Mails that no server took yet.
+    /// Queued mails.
     pub(crate) mails: u64,
 }
 
@@ -27,7 +24,7 @@ impl Store {
         )
         .fetch_one(&self.database)
         .await
-        .map_err(StoreError::of("count what there is"))?;
+        .map_err(StoreError::of("count rows"))?;
         let (keys, accounts) = (from_sql(keys)?, from_sql(accounts)?);
         Ok(Totals { keys, accounts, hosts: from_sql(hosts)?, mails: from_sql(mails)? })
     }

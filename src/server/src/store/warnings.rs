@@ -1,4 +1,4 @@
-//! What accounts are to know of contests for their keys, until they dismiss it.
+//! Warnings of accounts about ownership conflicts, kept until they are dismissed.
 
 use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint};
@@ -9,20 +9,19 @@ use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
-/// The most warnings of an account; the oldest go first.
+/// The most warnings of an account; the oldest are dropped first.
 const WARNINGS_MAX: u32 = 1_000;
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WarningKind {
-    /// Another account has, or tried to register, the same key.
+    /// Another account has the key, or tried to register it.
     Contested,
-    /// Another account proved that it holds the private key, and has the key now.
+    /// Another account proved possession of the key, and has it now.
     TakenOver,
 }
 
 impl WarningKind {
-    /// The name on the wire and in the database.
+    /// The name in the API and in the database.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Contested => "contested",
@@ -31,35 +30,34 @@ impl WarningKind {
     }
 }
 
-/// One warning, as its account sees it.
+/// A warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
-    /// By which it is dismissed.
     pub(crate) id: String,
     /// [`WarningKind::as_str`].
     pub(crate) kind: String,
-    /// Which key it is about.
     pub(crate) fingerprint: Fingerprint,
-    /// What this account calls it, or wanted to.
+    /// The name of the key in this account.
     pub(crate) name: String,
-    /// The key, where this account wanted it and may prove that it is its own.
+    /// The key, if this account tried to register it and can prove possession.
     pub(crate) text: Option<String>,
     /// When it happened last.
     pub(crate) date: Timestamp,
 }
 
-type Row = (String, String, Vec<u8>, String, Option<String>, i64);
+type WarningColumns = (String, String, Vec<u8>, String, Option<String>, i64);
 
 impl Store {
     /// The warnings of `account`, the newest first.
     pub(crate) async fn warnings(&self, account: &AccountId) -> Result<Vec<Warning>, StoreError> {
-        let rows: Vec<Row> = sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.text, w.created_at
+        let rows: Vec<WarningColumns> =
+            sql("SELECT w.id, w.kind, w.fingerprint, w.name, w.text, w.created_at
              FROM warnings w JOIN accounts a ON a.number = w.account
              WHERE a.id = $1 ORDER BY w.created_at DESC, w.number DESC")
-        .bind(account.as_str())
-        .fetch_all(&self.database)
-        .await
-        .map_err(StoreError::of("list warnings"))?;
+            .bind(account.as_str())
+            .fetch_all(&self.database)
+            .await
+            .map_err(StoreError::of("list warnings"))?;
         rows.into_iter()
             .map(|(id, kind, digest, name, text, created_at)| {
                 let fingerprint = fingerprint(&digest)?;
@@ -68,7 +66,7 @@ impl Store {
             .collect()
     }
 
-    /// Forgets the warning `id` of `account`. `false`: it has no such warning.
+    /// Removes the warning `id` of `account`. `false`: it has no such warning.
     pub(crate) async fn dismiss_warning(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
         let done = sql(
             "DELETE FROM warnings WHERE id = $1 AND account = (SELECT number FROM accounts WHERE id = $2)",
@@ -81,8 +79,8 @@ impl Store {
     }
 }
 
-/// Warns the account of number `account`; of what it was warned of before, only the date changes. With `text`,
-/// the key it wanted, it can prove that the key is its own.
+/// Warns the account of number `account`; only the date of an existing warning changes. `text` is the key that it tried to
+/// register.
 pub(super) async fn warn(
     transaction: &mut Transaction,
     account: i64,
@@ -116,7 +114,7 @@ pub(super) async fn warn(
     Ok(())
 }
 
-/// Whose the key is, the account of number `account` knows: it proved it, or is told now that somebody else did.
+/// Removes the warnings of the account of number `account` about a key whose conflict is settled.
 pub(super) async fn settle(
     transaction: &mut Transaction,
     account: i64,
@@ -127,6 +125,6 @@ pub(super) async fn settle(
         .bind(fingerprint.as_bytes().as_slice())
         .execute(transaction)
         .await
-        .map_err(StoreError::of("settle a contest"))?;
+        .map_err(StoreError::of("settle an ownership conflict"))?;
     Ok(())
 }

@@ -1,9 +1,8 @@
-//! The certificate that a client showed, and what it is good for.
+//! Client certificates.
 //!
-//! A handshake only proves that the client holds the key of what it shows. Whether an authority of ours vouches for it is
-//! asked each time it is to open something, so that an open connection, or a session that is resumed, outlives neither the
-//! certificate nor the trust in its authority; and a client is refused with a sentence, where an alert in the handshake reaches
-//! it as a connection that broke off.
+//! The handshake only proves that the client holds the key of its certificate. Whether one of our CAs signed it is checked
+//! at each use, so that an open connection or a resumed session outlives neither the certificate nor the trust in its CA;
+//! and the client is refused with a sentence, where a TLS alert would look like a broken connection.
 
 use std::sync::Arc;
 
@@ -14,32 +13,27 @@ use webpki::EndEntityCert;
 
 use super::material::Tls;
 
-/// The most names that are looked at: a host has one, or a few aliases.
+/// The most names of a certificate: a host has one, and perhaps a few aliases.
 const NAMES_MAX: usize = 16;
 
-/// Why a certificate opens nothing.
+/// Why a certificate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum CertificateRefusal {
-    /// It was good once.
     #[error("it has expired")]
     Expired,
-    /// It will be good.
     #[error("it is not valid yet; compare the clocks")]
     NotYet,
-    /// Anybody can sign anything.
-    #[error("no authority in `client_ca` vouches for it")]
+    #[error("no CA in `client_ca` signed it")]
     Authority,
-    /// Such as a web server's.
-    #[error("it is not one for clients: its extended key usage lacks clientAuth")]
+    #[error("it is not for clients: its extended key usage lacks clientAuth")]
     Purpose,
-    /// Everything else.
     #[error("{0}")]
     Other(String),
-    /// The common name of a subject is not looked at.
-    #[error("it is in no DNS name: those are looked for among its subject alternative names")]
+    /// The common name of the subject does not count.
+    #[error("it has no DNS name among its subject alternative names")]
     Nameless,
-    /// A certificate for half a data centre is not one host's.
-    #[error("it is in more than {NAMES_MAX} names")]
+    /// A certificate for many hosts identifies none.
+    #[error("it is for more than {NAMES_MAX} names")]
     Names,
 }
 
@@ -49,7 +43,7 @@ impl From<rustls::Error> for CertificateRefusal {
         match error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYet,
-            // The latter is another authority by the same name.
+            // The latter is another CA of the same name.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Authority,
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::Purpose
@@ -59,20 +53,20 @@ impl From<rustls::Error> for CertificateRefusal {
     }
 }
 
-/// A certificate whose key a client has proved to hold. It is nobody's until [`ShownCertificate::names`] says so.
+/// A certificate whose key the client holds. Whether it is trusted is what [`PresentedCertificate::names`] checks.
 #[derive(Clone)]
-pub(crate) struct ShownCertificate {
+pub(crate) struct PresentedCertificate {
     chain: Arc<[CertificateDer<'static>]>,
     tls: Tls,
 }
 
-impl ShownCertificate {
+impl PresentedCertificate {
     pub(super) fn new(chain: &[CertificateDer<'_>], tls: Tls) -> Option<Self> {
         let chain: Arc<[_]> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         (!chain.is_empty()).then_some(Self { chain, tls })
     }
 
-    /// The DNS names that an authority vouches for at this moment, in lower case.
+    /// The DNS names of the certificate in lower case, if it is valid at this moment.
     pub(crate) fn names(&self) -> Result<Vec<String>, CertificateRefusal> {
         let material = self.tls.material();
         let verifier = material.clients.as_ref().ok_or(CertificateRefusal::Authority)?;
@@ -90,6 +84,6 @@ impl ShownCertificate {
     }
 }
 
-/// The certificate that a connection's client showed, whatever it is good for.
+/// The certificate that the client of a connection presented, if any.
 #[derive(Clone)]
-pub(crate) struct ClientCertificate(pub(crate) Option<ShownCertificate>);
+pub(crate) struct ClientCertificate(pub(crate) Option<PresentedCertificate>);

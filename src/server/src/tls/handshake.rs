@@ -1,4 +1,4 @@
-//! The beginning of a connection, which a stranger decides: it has its time and its room, and never holds up another one.
+//! TLS handshakes with clients that are not known yet: bounded in time, and never in the way of another connection.
 
 use std::io;
 use std::sync::Arc;
@@ -11,33 +11,33 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client::ShownCertificate;
+use super::client::PresentedCertificate;
 use super::material::Tls;
 
-/// How long a client may take: four packets, over a bad line.
+/// How long a handshake may take: four packets over a bad line.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// What a TLS connection begins with: a record of the kind `handshake` (RFC 8446, section 5.1).
+/// The first byte of a TLS connection: a record of the type `handshake` (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
-/// The answer to whoever speaks HTTP without TLS.
+/// The response to a client that speaks HTTP without TLS.
 const PLAIN_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
     this address speaks TLS\nhint: https:// in place of http://\n";
-/// How much of a plain request is read, so that its sender reads the answer before it is told that nobody listens.
+/// How much of a plain request is read, so that the client reads the response before the connection is reset.
 const PLAIN_BYTES_MAX: u64 = 16 * 1024;
 
-/// Why there is no connection.
+/// Why a handshake failed.
 #[derive(Debug, Error)]
 pub(crate) enum HandshakeError {
     #[error("the client took more than {} s", HANDSHAKE_TIME_MAX.as_secs())]
     Slow,
-    #[error("the client speaks no TLS")]
+    #[error("the client does not speak TLS")]
     Plain,
     #[error("the handshake failed")]
     Failed(#[from] io::Error),
 }
 
 impl HandshakeError {
-    /// In one word, for numbers.
+    /// The label in metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Slow => "slow",
@@ -48,18 +48,18 @@ impl HandshakeError {
 }
 
 impl Tls {
-    /// Speaks TLS with a client that has just connected, and gives the certificate that it showed.
+    /// Begins TLS with a client that has just connected; returns the stream, and the client's certificate if it presented one.
     pub(crate) async fn shake_hands(
         &self,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Option<ShownCertificate>), HandshakeError> {
+    ) -> Result<(TlsStream<TcpStream>, Option<PresentedCertificate>), HandshakeError> {
         timeout(HANDSHAKE_TIME_MAX, self.try_shake_hands(stream)).await.unwrap_or(Err(HandshakeError::Slow))
     }
 
     async fn try_shake_hands(
         &self,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Option<ShownCertificate>), HandshakeError> {
+    ) -> Result<(TlsStream<TcpStream>, Option<PresentedCertificate>), HandshakeError> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE_RECORD] {
             return Err(refuse_plain_text(stream).await);
@@ -67,9 +67,9 @@ impl Tls {
         let server = Arc::clone(&self.material().server);
         let stream = TlsAcceptor::from(server).accept(stream).await?;
         let (_, connection) = stream.get_ref();
-        let shown =
-            connection.peer_certificates().and_then(|chain| ShownCertificate::new(chain, self.clone()));
-        Ok((stream, shown))
+        let presented =
+            connection.peer_certificates().and_then(|chain| PresentedCertificate::new(chain, self.clone()));
+        Ok((stream, presented))
     }
 }
 
@@ -79,7 +79,7 @@ async fn refuse_plain_text(mut stream: TcpStream) -> HandshakeError {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(PLAIN_BYTES_MAX), &mut tokio::io::sink()).await
     };
-    // Whoever does not wait for the answer does not want one.
+    // The client may be gone.
     let _ = answered.await;
     HandshakeError::Plain
 }

@@ -1,4 +1,4 @@
-//! What TLS is spoken with: read from files that nobody else may write, and taken whole or not at all.
+//! Certificates and keys, read from files that only trusted users may write, and loaded whole or not at all.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,46 +14,41 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::possession::ProofOfPossession;
-use super::settings::Settings;
+use super::settings::TlsSettings;
 use crate::files::{FileError, read_private, read_trusted};
 
-/// The longest file: a bundle of all public authorities has a quarter of a mebibyte.
+/// The longest file in bytes: a bundle of all public CAs has a quarter of a mebibyte.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What is offered to clients, the better one first.
+/// Application protocols, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Why the files of `[tls]` cannot be used. No variant holds what they say.
+/// Why the files of `[tls]` cannot be used. No variant holds their contents.
 #[derive(Debug, Error)]
 pub(crate) enum TlsError {
-    /// Missing, or not for us, or for others too.
     #[error(transparent)]
     File(#[from] FileError),
-    /// No certificate in it.
     #[error("`{}` holds no certificate in PEM", path.display())]
     Certificate { path: PathBuf, source: Option<pem::Error> },
-    /// No key in it.
     #[error("`{}` holds no private key in PEM", path.display())]
     Key { path: PathBuf, source: pem::Error },
-    /// The two do not belong together, or are of a kind that is not spoken.
+    /// They do not belong together, or are of an unsupported kind.
     #[error("cannot use the certificate `{}` with the key `{}`", certificate.display(), key.display())]
     Pair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
-    /// Not the certificates of authorities.
-    #[error("cannot use the authorities in `{}`", path.display())]
+    #[error("cannot use the CA certificates in `{}`", path.display())]
     Authority { path: PathBuf, source: rustls::Error },
-    /// Authorities by which nobody can be known.
-    #[error("cannot know clients by the authorities in `{}`", path.display())]
+    #[error("cannot verify clients by the CA certificates in `{}`", path.display())]
     Verifier { path: PathBuf, source: VerifierBuilderError },
 }
 
-/// What is in force.
+/// What was loaded.
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) server: Arc<ServerConfig>,
-    /// Who judges the certificates of clients, where they are asked for.
+    /// Verifies the certificates of clients, where they are requested.
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// What TLS is spoken with at the moment; clones change together.
+/// TLS with what is loaded at the moment; clones change together.
 #[derive(Clone)]
 pub(crate) struct Tls(watch::Receiver<Arc<Material>>);
 
@@ -67,7 +62,7 @@ impl Tls {
     }
 }
 
-/// The files as they were read.
+/// The contents of the files.
 pub(super) struct Texts {
     certificate: String,
     key: String,
@@ -75,7 +70,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn read(settings: &Settings) -> Result<Self, TlsError> {
+    pub(super) fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
         let client_ca = settings.client_ca.as_deref().map(|path| read_trusted(path, FILE_BYTES_MAX));
         Ok(Self {
             certificate: read_trusted(&settings.certificate, FILE_BYTES_MAX)?,
@@ -84,14 +79,14 @@ impl Texts {
         })
     }
 
-    /// By which a change of any of them is noticed.
+    /// Differs when any of them has changed.
     pub(super) fn digest(&self) -> [u8; 32] {
         let client_ca = self.client_ca.as_deref().unwrap_or_default();
         let texts = [self.certificate.as_str(), self.key.as_str(), client_ca];
         Sha256::digest(texts.map(Sha256::digest).concat()).into()
     }
 
-    pub(super) fn material(&self, settings: &Settings) -> Result<Material, TlsError> {
+    pub(super) fn material(&self, settings: &TlsSettings) -> Result<Material, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let clients = match (&self.client_ca, &settings.client_ca) {
             (Some(text), Some(path)) => Some(verifier(text, path, Arc::clone(&provider))?),

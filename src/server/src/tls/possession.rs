@@ -1,4 +1,4 @@
-//! The handshake's part in client certificates: whatever a client shows, it has to hold the key.
+//! The handshake's part in client certificates: the client has to hold the key of any certificate that it presents.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-/// Takes every certificate whose key the client proves to hold.
+/// Accepts every certificate whose key the client proves to hold.
 #[derive(Debug)]
 pub(super) struct ProofOfPossession(pub(super) Arc<dyn ClientCertVerifier>);
 
 impl ClientCertVerifier for ProofOfPossession {
-    /// Users have none.
+    /// Users have no certificate.
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -27,7 +27,7 @@ impl ClientCertVerifier for ProofOfPossession {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        // Nothing is opened by this: see `ShownCertificate::names`.
+        // This grants nothing: see `PresentedCertificate::names`.
         Ok(ClientCertVerified::assertion())
     }
 

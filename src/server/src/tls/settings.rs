@@ -1,17 +1,17 @@
-//! `[tls]` in the configuration.
+//! The `[tls]` table of the configuration.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// Which files TLS is spoken with.
+/// The files for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
-    /// The service's certificate in PEM, and those between it and an authority that clients know.
+pub(crate) struct TlsSettings {
+    /// The service's certificate in PEM, followed by intermediate certificates.
     pub(crate) certificate: PathBuf,
     /// Its private key in PEM.
     pub(crate) key: PathBuf,
-    /// The authorities in PEM that sign the certificates of hosts; without them, no client is asked for one.
+    /// The CA certificates in PEM that sign the certificates of hosts; without them, clients are not asked for one.
     pub(crate) client_ca: Option<PathBuf>,
 }

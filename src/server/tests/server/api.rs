@@ -1,4 +1,4 @@
-//! The key API over a real connection, as the clients that exist use it.
+//! The key API over a real connection, as existing clients use it.
 
 use crate::service::{Account, Service, answer, new_key, text};
 use reqwest::{Method, StatusCode};
@@ -9,7 +9,7 @@ const FINGERPRINT: &str = "SHA256:DyN4OQASCMlvIeJ4U6v0KPBmeEgxCFmfP2UQ987P6Ww";
 const CONSUMER: &str = "T5nFjKeHH4AIlEveuGhB5S3xg8T19e";
 const CONSUMER_SECRET: &str = "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT";
 
-/// A refusal that the CLI recognises: 400, 505, and no member that a client does not know.
+/// A refusal as the CLI recognizes it: 400, 505, and no unknown member.
 #[track_caller]
 fn check_refused((status, body): &(StatusCode, Value), message: &str) {
     assert_eq!(*status, StatusCode::BAD_REQUEST, "{body}");
@@ -42,7 +42,7 @@ async fn an_account_sees_itself() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_until_it_is_revoked_and_no_github_account_is_linked() {
+async fn a_token_is_valid_until_it_is_revoked_and_no_github_account_is_linked() {
     let service = Service::start();
     let ana = service.account("ana");
     let current = service.get("/v2/self/tokens/current", &ana.bearer).await;
@@ -55,7 +55,7 @@ async fn a_token_is_good_until_it_is_revoked_and_no_github_account_is_linked() {
 }
 
 #[tokio::test]
-async fn a_key_is_stored_listed_as_it_was_given_and_removed() {
+async fn a_key_is_stored_listed_as_it_was_sent_and_removed() {
     let service = Service::start();
     let ana = service.account("ana");
     check_stored(&service.put(&ana, "laptop", &format!("  {KEY} me@laptop\r\n")).await);
@@ -91,7 +91,7 @@ async fn names_seen_on_the_wire_are_decoded_once() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_client_could_name_again_is_refused() {
+async fn a_name_that_clients_cannot_address_is_refused() {
     let service = Service::start();
     let ana = service.account("ana");
     check_refused(&service.put(&ana, "", KEY).await, "cannot be empty");
@@ -100,7 +100,7 @@ async fn a_name_that_no_client_could_name_again_is_refused() {
     check_refused(&service.put(&ana, "%FF", KEY).await, "UTF-8");
     check_refused(&service.put(&ana, &"a".repeat(256), KEY).await, "256 bytes");
     check_stored(&service.put(&ana, &"a".repeat(255), KEY).await);
-    // What an HTTP client would resolve, sent as it is.
+    // An HTTP client would resolve these, so they are sent as raw bytes.
     for path in [
         "/v2/self/",
         "/v2/self/keys",
@@ -210,7 +210,7 @@ async fn keys_that_no_host_lets_in_or_anybody_can_break_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_one_public_key_is_refused_by_name() {
+async fn a_text_that_is_not_one_public_key_is_refused() {
     let service = Service::start();
     let ana = service.account("ana");
     let two = format!("{KEY}\r\n{}", new_key(&service, "second"));
@@ -222,7 +222,7 @@ async fn what_is_not_one_public_key_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_private_key_is_refused_by_name_however_it_is_sent_and_never_logged() {
+async fn a_private_key_is_refused_however_it_is_sent_and_never_logged() {
     let service = Service::start();
     let ana = service.account("ana");
     new_key(&service, "secret");
@@ -313,7 +313,7 @@ fn short_oauth(account: &Account, secret: &str) -> String {
 }
 
 #[tokio::test]
-async fn both_forms_of_oauth_plaintext_are_taken_and_a_wrong_secret_is_not() {
+async fn both_forms_of_oauth_plaintext_are_accepted_and_a_wrong_secret_is_not() {
     let service = Service::start();
     let ana = service.account("ana");
     let short = short_oauth(&ana, &ana.oauth_secret);
@@ -337,7 +337,7 @@ async fn both_forms_of_oauth_plaintext_are_taken_and_a_wrong_secret_is_not() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_credential_of_an_account() {
+async fn requests_without_a_credential_of_an_account_are_refused() {
     let service = Service::start();
     let ana = service.account("ana");
     let host = service.host("push1");
@@ -347,7 +347,7 @@ async fn nobody_gets_in_without_a_credential_of_an_account() {
         let (status, body) = service.get("/v2/self", header).await;
         assert_eq!((status, &body["type"]), (StatusCode::UNAUTHORIZED, &json!("error")), "{header}");
     }
-    // `id == 505` is all that the CLI looks at after a PUT.
+    // The CLI checks only `id == 505` after a PUT.
     let put = service.request(Method::PUT, "/v2/self/keys/k", "Bearer undefined").json(KEY);
     let (status, body) = answer(put).await;
     assert_eq!((status, &body["id"]), (StatusCode::UNAUTHORIZED, &json!(505)));
@@ -371,7 +371,7 @@ async fn unknown_paths_and_methods_answer_in_json() {
 }
 
 #[tokio::test]
-async fn what_was_confirmed_survives_the_service_however_it_ends() {
+async fn confirmed_changes_survive_a_crash() {
     let mut service = Service::start();
     let ana = service.account("ana");
     check_stored(&service.put(&ana, "laptop", KEY).await);

@@ -1,9 +1,9 @@
-//! The command line beside a running service.
+//! Commands while the service runs.
 
 use crate::service::{Service, new_key, text};
 use serde_json::json;
 
-/// Runs a command that answers no; gives what it says.
+/// Runs a command that fails; returns its standard error.
 #[track_caller]
 fn check_refused(service: &Service, arguments: &[&str], status: i32, message: &str) {
     let output = service.command(arguments);
@@ -60,7 +60,7 @@ fn hosts_have_one_name_each() {
 }
 
 #[tokio::test]
-async fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
+async fn an_import_stores_valid_lines_and_reports_the_others() {
     let service = Service::start();
     let (first, second) = (new_key(&service, "first"), new_key(&service, "second"));
     let line = |account: &str, name: &str, key: &str| {
@@ -89,12 +89,11 @@ async fn an_import_stores_what_is_right_and_names_the_lines_that_are_not() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     for expected in [
         "line 2: the key is registered to another account",
-        // Its name was taken, and then the last line got its key.
         "line 3: the key is registered to another account",
         "line 4: the account already has this key under the name `laptop`",
         "line 6: this is a private key",
         "line 7: key: a name cannot be `.` or `..`",
-        "line 8: the line is not an object",
+        "line 8: the line is not a JSON object",
         "line 9: the line is longer than",
         "line 11: the account already has another key of this name",
     ] {
@@ -118,7 +117,7 @@ fn keys_of(line: &str) -> (String, u64) {
 }
 
 #[test]
-fn a_check_changes_nothing_and_finds_what_would_keep_the_service_from_starting() {
+fn a_check_changes_nothing_and_finds_what_would_prevent_a_start() {
     let mut service = Service::start();
     let good = service.command(&["check"]);
     assert!(good.status.success());
@@ -130,7 +129,7 @@ fn a_check_changes_nothing_and_finds_what_would_keep_the_service_from_starting()
 }
 
 #[tokio::test]
-async fn a_check_says_that_a_schema_is_not_this_programs() {
+async fn a_check_reports_a_schema_of_another_version() {
     let mut service = Service::start();
     service.stop();
     service.database().ask("UPDATE _sqlx_migrations SET version = version + 9000 WHERE version = 3").await;
@@ -141,7 +140,7 @@ async fn a_check_says_that_a_schema_is_not_this_programs() {
 }
 
 #[test]
-fn a_check_says_why_a_database_cannot_be_reached() {
+fn a_check_reports_why_a_database_cannot_be_reached() {
     let mut service = Service::start();
     service.stop();
     service.configure_database("postgres://nobody@127.0.0.1:1/nothing");

@@ -1,4 +1,4 @@
-//! The key API as pages of other origins use it.
+//! The key API from pages of other origins.
 
 use reqwest::header::{HeaderMap, ORIGIN};
 use reqwest::{Method, StatusCode};
@@ -15,7 +15,7 @@ async fn ask(service: &Service, method: Method, path: &str, origin: &str) -> (St
 }
 
 #[tokio::test]
-async fn a_browser_is_told_what_pages_of_configured_origins_may_send() {
+async fn preflight_requests_of_configured_origins_are_allowed() {
     let service = Service::start_with(SETTINGS);
     for path in ["/v2/self", "/v2/self/keys/my%20key", "/v2/self/keys/"] {
         for origin in [CONSOLE, "http://localhost:3000"] {
@@ -29,7 +29,7 @@ async fn a_browser_is_told_what_pages_of_configured_origins_may_send() {
 }
 
 #[tokio::test]
-async fn pages_of_configured_origins_can_read_answers_and_refusals() {
+async fn pages_of_configured_origins_can_read_responses_and_refusals() {
     let service = Service::start_with(SETTINGS);
     for (method, path) in
         [(Method::GET, "/v2/self"), (Method::PUT, "/v2/self/keys/k"), (Method::GET, "/v2/no")]
@@ -42,7 +42,7 @@ async fn pages_of_configured_origins_can_read_answers_and_refusals() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_told_nothing() {
+async fn pages_of_other_origins_get_no_cors_headers() {
     let configured = Service::start_with(SETTINGS);
     let default = Service::start();
     for (service, origin) in [

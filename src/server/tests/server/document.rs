@@ -1,4 +1,4 @@
-//! The served description of the API, held to what the service answers.
+//! The served description of the API, checked against the service.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
 }
 
-/// The members of an answer are those of its schema: all that are required, and none that it does not know.
+/// Checks that a response has all required members of its schema and no unknown ones.
 #[track_caller]
 pub(crate) fn check_members(schema: &str, answer: &Value) {
     let document = document();
@@ -27,7 +27,7 @@ pub(crate) fn check_members(schema: &str, answer: &Value) {
 }
 
 #[tokio::test]
-async fn the_document_is_served_to_everybody() {
+async fn the_document_is_served_without_a_credential() {
     let service = Service::start();
     let response =
         service.client.get(format!("http://{}/openapi.json", service.address())).send().await.unwrap();
@@ -36,7 +36,7 @@ async fn the_document_is_served_to_everybody() {
 }
 
 #[tokio::test]
-async fn every_path_and_method_of_the_document_is_served_and_asks_for_its_credential() {
+async fn every_path_and_method_of_the_document_is_served_and_requires_its_credential() {
     let service = Service::start();
     let document = document();
     let mut asked = 0;
@@ -49,7 +49,7 @@ async fn every_path_and_method_of_the_document_is_served_and_asks_for_its_creden
             let expected = match (is_open, operation["responses"].get("404")) {
                 (false, _) => StatusCode::UNAUTHORIZED,
                 (true, None) => StatusCode::OK,
-                // It is there for nobody who has no credential of its own kind.
+                // Credentials of the other kind are refused.
                 (true, Some(_)) => StatusCode::NOT_FOUND,
             };
             assert_eq!(response.status(), expected, "{method} {path}");
@@ -60,7 +60,7 @@ async fn every_path_and_method_of_the_document_is_served_and_asks_for_its_creden
 }
 
 #[tokio::test]
-async fn answers_have_the_members_of_their_schemas() {
+async fn responses_match_their_schemas() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let key = new_key(&service, "laptop");
@@ -80,7 +80,7 @@ async fn answers_have_the_members_of_their_schemas() {
 }
 
 #[test]
-fn every_reference_of_the_document_leads_somewhere() {
+fn every_reference_of_the_document_resolves() {
     fn check(value: &Value, document: &Value) {
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
             let pointer = reference.strip_prefix('#').unwrap();

@@ -1,4 +1,4 @@
-//! Keys that hosts refuse from a certain moment on.
+//! Expiry of keys.
 
 use pushkeys_feed::Event;
 use reqwest::StatusCode;
@@ -13,7 +13,7 @@ async fn expiry_in_list(service: &Service, account: &Account) -> Option<String> 
 }
 
 #[tokio::test]
-async fn an_expiry_is_listed_told_to_hosts_changed_and_taken_away() {
+async fn an_expiry_is_listed_sent_to_hosts_changed_and_removed() {
     let service = Service::start();
     let ana = service.account("ana");
     let host = service.host("push1");
@@ -32,12 +32,12 @@ async fn an_expiry_is_listed_told_to_hosts_changed_and_taken_away() {
         assert_eq!(entry.expires_at.map(|expiry| expiry.to_string()).as_deref(), expected);
         ids.push(entry.key_id);
     }
-    // It is one registration all the while.
+    // It remains the same registration.
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
 #[tokio::test]
-async fn an_expiry_that_is_past_or_misspelt_is_refused() {
+async fn an_expiry_in_the_past_or_misspelt_is_refused() {
     let service = Service::start();
     let ana = service.account("ana");
     let refusals = [

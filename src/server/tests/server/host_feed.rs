@@ -6,7 +6,7 @@ use pushkeys_keys::{Fingerprint, Policy, ValidKey};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-/// Reads a snapshot as syncd does; gives its fingerprints in their order.
+/// Reads a snapshot as syncd does; returns its fingerprints in order.
 fn read(body: &[u8]) -> (Snapshot, Vec<Fingerprint>) {
     let (mut reader, mut lines, mut fingerprints) = (SnapshotReader::default(), Vec::new(), Vec::new());
     reader.push(body, &mut lines).unwrap();
@@ -41,7 +41,7 @@ fn sequence(id: Option<Cursor>) -> u64 {
 }
 
 #[tokio::test]
-async fn a_snapshot_holds_every_key_in_order_and_proves_itself() {
+async fn a_snapshot_contains_every_key_in_order_and_a_valid_trailer() {
     let service = Service::start();
     let host = service.host("push1");
     let (empty, none) = snapshot(&service, &host).await;
@@ -59,7 +59,7 @@ async fn a_snapshot_holds_every_key_in_order_and_proves_itself() {
 }
 
 #[tokio::test]
-async fn a_snapshot_is_compressed_when_asked() {
+async fn a_snapshot_is_compressed_on_request() {
     let service = Service::start();
     let host = service.host("push1");
     let request = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, &host);
@@ -68,7 +68,7 @@ async fn a_snapshot_is_compressed_when_asked() {
 }
 
 #[tokio::test]
-async fn a_host_that_connects_gets_reset_and_then_what_changes() {
+async fn a_new_stream_gets_a_reset_and_then_the_changes() {
     let service = Service::start();
     let host = service.host("push1");
     let ana = service.account("ana");
@@ -90,7 +90,7 @@ async fn a_host_that_connects_gets_reset_and_then_what_changes() {
 }
 
 #[tokio::test]
-async fn a_host_resumes_after_what_it_has_seen() {
+async fn a_host_resumes_after_its_last_event() {
     let mut service = Service::start();
     let host = service.host("push1");
     let ana = service.account("ana");
@@ -108,7 +108,7 @@ async fn a_host_resumes_after_what_it_has_seen() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_away_longer_than_changes_are_kept_gets_reset() {
+async fn a_host_whose_next_change_is_no_longer_kept_gets_a_reset() {
     let service = Service::start_with("changes_max = 2");
     let host = service.host("push1");
     let ana = service.account("ana");
@@ -121,7 +121,7 @@ async fn a_host_that_was_away_longer_than_changes_are_kept_gets_reset() {
 }
 
 #[tokio::test]
-async fn what_another_process_commits_is_told_too() {
+async fn changes_of_another_process_are_sent_too() {
     let service = Service::start();
     let host = service.host("push1");
     let ana = service.account("ana");
@@ -143,7 +143,7 @@ async fn a_slow_host_misses_nothing() {
     let service = Service::start();
     let host = service.host("push1");
     let count = 15_000;
-    // With long names, this is far more than sockets and the hub's messages hold.
+    // With long names, this is far more than sockets and the hub's messages can buffer.
     let filling = "x".repeat(160);
     let mut slow = service.changes(&host, None).await;
     let lines = synthetic_keys(count)
@@ -151,7 +151,6 @@ async fn a_slow_host_misses_nothing() {
     let import = lines.collect::<Vec<_>>().join("\n");
     std::fs::write(service.path("import"), import).unwrap();
     let path = service.path("import").display().to_string();
-    // Nothing is read meanwhile.
     assert_eq!(service.ask(&["import", &path])["stored"], count);
     assert_eq!(slow.next().await.unwrap().event.unwrap(), Event::Reset);
     for expected in 1..=count {
@@ -159,7 +158,7 @@ async fn a_slow_host_misses_nothing() {
     }
 }
 
-/// Keys that nobody has the private half of: about every second number is the encoding of a point.
+/// Keys without known private keys: about every second number is the encoding of a point.
 fn synthetic_keys(count: u64) -> impl Iterator<Item = String> {
     use base64ct::{Base64, Encoding as _};
     (0_u32..)
@@ -174,7 +173,7 @@ fn synthetic_keys(count: u64) -> impl Iterator<Item = String> {
 }
 
 #[tokio::test]
-async fn heartbeats_say_up_to_where_all_was_told() {
+async fn heartbeats_contain_the_last_sequence_number_that_was_sent() {
     let service = Service::start_with("heartbeat = \"100ms\"");
     let host = service.host("push1");
     let ana = service.account("ana");

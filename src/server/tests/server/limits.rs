@@ -1,4 +1,4 @@
-//! Accounts and addresses that ask too often.
+//! Rate limits of accounts and addresses.
 
 use reqwest::{Method, StatusCode};
 
@@ -9,7 +9,7 @@ const ACCOUNT: &str = "account_rate = { per_second = 1, burst = 3 }";
 const ADDRESS: &str = "address_rate = { per_second = 1, burst = 3 }";
 
 #[tokio::test]
-async fn an_account_that_asks_too_often_is_told_when_to_come_again_and_others_are_served() {
+async fn an_account_over_its_limit_gets_retry_after_and_others_are_served() {
     let service = Service::start_with(ACCOUNT);
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let mut statuses = Vec::new();
@@ -27,7 +27,7 @@ async fn an_account_that_asks_too_often_is_told_when_to_come_again_and_others_ar
 }
 
 #[tokio::test]
-async fn an_address_is_limited_whoever_asks_and_a_put_stays_a_refusal_that_the_cli_knows() {
+async fn an_address_is_limited_for_all_accounts_and_a_put_gets_a_refusal_that_the_cli_knows() {
     let service = Service::start_with(ADDRESS);
     let mut last = None;
     for _ in 0..20 {
@@ -42,7 +42,7 @@ async fn an_address_is_limited_whoever_asks_and_a_put_stays_a_refusal_that_the_c
 }
 
 #[tokio::test]
-async fn clients_of_a_trusted_proxy_are_told_apart() {
+async fn clients_of_a_trusted_proxy_are_limited_separately() {
     let service = Service::start_with(&format!("{ADDRESS}\ntrusted_proxies = [\"127.0.0.1\"]"));
     let ask = async |client: &str| {
         let request = service.request(Method::GET, "/healthz", "").header("x-forwarded-for", client);

@@ -13,7 +13,7 @@ const CONSUMER: &str = "T5nFjKeHH4AIlEveuGhB5S3xg8T19e";
 const CONSUMER_SECRET: &str = "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT";
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
 
-/// A request to be signed. `url` is percent-encoded as the base string has it.
+/// A request to sign. `url` is percent-encoded as in the base string.
 struct Request<'a> {
     method: &'a str,
     url: String,
@@ -93,7 +93,7 @@ async fn a_name_with_escapes_is_signed_as_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_signature_is_good_for_one_method_one_url_one_secret_and_five_minutes() {
+async fn a_signature_is_valid_for_one_method_one_url_one_secret_and_five_minutes() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let signed = |nonce| request(&service, "GET", "%2Fv2%2Fself", nonce);
@@ -102,10 +102,10 @@ async fn a_signature_is_good_for_one_method_one_url_one_secret_and_five_minutes(
     let wrong = [
         (old.sign(&ana), "set the clock"),
         (early.sign(&ana), "set the clock"),
-        (Request { method: "POST", ..signed("c") }.sign(&ana), "not known"),
-        (request(&service, "GET", "%2Fv2%2Fself%2Fkeys", "d").sign(&ana), "not known"),
-        (signed("e").sign_with(&ana, &bob.oauth_secret), "not known"),
-        (signed("f").sign(&ana).replace("oauth_nonce=\"f\"", "oauth_nonce=\"g\""), "not known"),
+        (Request { method: "POST", ..signed("c") }.sign(&ana), "not valid"),
+        (request(&service, "GET", "%2Fv2%2Fself%2Fkeys", "d").sign(&ana), "not valid"),
+        (signed("e").sign_with(&ana, &bob.oauth_secret), "not valid"),
+        (signed("f").sign(&ana).replace("oauth_nonce=\"f\"", "oauth_nonce=\"g\""), "not valid"),
         (signed("h").sign(&ana).replace("HMAC-SHA512", "HMAC-SHA1"), "use HMAC-SHA512"),
     ];
     for (header, message) in &wrong {
@@ -113,10 +113,10 @@ async fn a_signature_is_good_for_one_method_one_url_one_secret_and_five_minutes(
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{header}");
         assert!(text(&body, "message").contains(message), "{body}");
     }
-    // A query counts as parameters: it cannot be added to a request that was signed without.
+    // The query is part of the signed parameters, so it cannot be added later.
     let header = signed("i").sign(&ana);
     assert_eq!(service.get("/v2/self?a=b", &header).await.0, StatusCode::UNAUTHORIZED);
-    // None of the refusals used up a nonce.
+    // The refused requests did not use up their nonces.
     assert_eq!(service.get("/v2/self", &header).await.0, StatusCode::OK);
     assert_eq!(service.get("/v2/self", &signed("c").sign(&ana)).await.0, StatusCode::OK);
 }
@@ -133,7 +133,7 @@ async fn behind_a_proxy_the_configured_url_is_what_clients_sign() {
 }
 
 #[tokio::test]
-async fn what_one_replica_has_served_the_others_refuse() {
+async fn a_request_that_one_replica_has_served_is_refused_by_the_others() {
     if !is_on_postgres() {
         return;
     }
@@ -151,7 +151,7 @@ async fn what_one_replica_has_served_the_others_refuse() {
         assert_eq!(status, StatusCode::UNAUTHORIZED);
         assert!(text(&body, "message").contains("served before"), "{body}");
     }
-    // At all of them at once, too, one alone serves it.
+    // Sent to all of them at once, it is served by one.
     for number in 0..10 {
         let header = sign(&format!("at-once-{number}"));
         let asked = [&service, &second, &third].map(|replica| replica.get("/v2/self", &header));

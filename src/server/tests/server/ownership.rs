@@ -1,4 +1,4 @@
-//! Contests for a key, proofs by the real `ssh-keygen`, and keys that nobody may have.
+//! Ownership conflicts, proofs of possession by the real `ssh-keygen`, and compromised keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl KeyPair {
     }
 }
 
-/// What the command that the service shows prints, with `key` for its key.
+/// The output of the command that the service shows, with `key`.
 fn run(command: &str, key: &Path) -> String {
     let command = command.replace("KEYFILE", &key.display().to_string());
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
@@ -52,7 +52,7 @@ async fn challenge(service: &Service, account: &Account, key: &KeyPair) -> Strin
     text(&body, "command")
 }
 
-/// Proves with what `ssh-keygen` made of the command.
+/// Proves possession by the challenge's command.
 async fn prove(service: &Service, account: &Account, key: &KeyPair) -> (StatusCode, Value) {
     let command = challenge(service, account, key).await;
     post(service, account, "mine/proof", &run(&command, &key.private)).await
@@ -75,7 +75,7 @@ fn check_refused((status, body): &(StatusCode, Value), message: &str) {
 }
 
 #[tokio::test]
-async fn both_accounts_are_warned_of_a_contest_until_they_dismiss_it() {
+async fn both_accounts_are_warned_of_a_conflict_until_they_dismiss_it() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let key = KeyPair::ed25519(&service, "key");
@@ -92,7 +92,6 @@ async fn both_accounts_are_warned_of_a_contest_until_they_dismiss_it() {
         assert!(text(warning, "date").parse::<jiff::Timestamp>().is_ok());
         assert!(!other.iter().any(|other| warning.to_string().contains(other)), "{warning}");
     }
-    // Only its own.
     let path = format!("/v2/self/warnings/{}", text(&warnings(&service, &ana).await[0], "id"));
     let dismiss =
         async |account: &Account| answer(service.request(Method::DELETE, &path, &account.bearer)).await.0;
@@ -104,7 +103,7 @@ async fn both_accounts_are_warned_of_a_contest_until_they_dismiss_it() {
 }
 
 #[tokio::test]
-async fn a_key_of_every_type_moves_to_the_account_that_proves_to_hold_it() {
+async fn a_key_of_every_type_moves_to_the_account_that_proves_possession() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let host = service.host("push1");
@@ -126,7 +125,7 @@ async fn a_key_of_every_type_moves_to_the_account_that_proves_to_hold_it() {
         assert_eq!(service.keys(&bob).await, []);
         assert_eq!(service.keys(&ana).await.len(), 1);
         assert_eq!(is_verified(&service, &ana).await, true);
-        // One for each key so far: of the contest before, its former owner need not be told, too.
+        // One for each key so far: the warning of the conflict is replaced.
         let told: Vec<String> = warnings(&service, &bob).await.iter().map(|row| text(row, "kind")).collect();
         assert_eq!(told, vec!["taken_over"; number + 1]);
         assert_eq!(warnings(&service, &ana).await, Vec::<Value>::new());
@@ -138,7 +137,7 @@ async fn a_key_of_every_type_moves_to_the_account_that_proves_to_hold_it() {
 }
 
 #[tokio::test]
-async fn hosts_are_told_of_a_moved_key_by_one_put_with_its_new_account() {
+async fn hosts_get_a_moved_key_as_one_put_with_its_new_account() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let host = service.host("push1");
@@ -155,7 +154,7 @@ async fn hosts_are_told_of_a_moved_key_by_one_put_with_its_new_account() {
 }
 
 #[tokio::test]
-async fn an_account_can_prove_a_key_that_it_has_or_that_nobody_has() {
+async fn an_account_can_prove_possession_of_its_own_key_and_of_a_new_one() {
     let service = Service::start();
     let ana = service.account("ana");
     let key = KeyPair::ed25519(&service, "key");
@@ -166,13 +165,13 @@ async fn an_account_can_prove_a_key_that_it_has_or_that_nobody_has() {
     assert_eq!(is_verified(&service, &ana).await, false);
     assert_eq!(prove(&service, &ana, &key).await.0, StatusCode::OK);
     assert_eq!(is_verified(&service, &ana).await, true);
-    // Another comment makes no other key of it.
+    // The comment is not part of the key.
     service.put(&ana, "mine", &format!("{} again", key.public)).await;
     assert_eq!(is_verified(&service, &ana).await, true);
 }
 
 #[tokio::test]
-async fn a_signature_proves_nothing_but_the_one_challenge_it_was_made_for() {
+async fn a_signature_is_valid_for_its_own_challenge_only() {
     let service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let (key, other) = (KeyPair::ed25519(&service, "key"), KeyPair::ed25519(&service, "other"));
@@ -181,8 +180,8 @@ async fn a_signature_proves_nothing_but_the_one_challenge_it_was_made_for() {
 
     let command = challenge(&service, &ana, &key).await;
     let right = run(&command, &key.private);
-    check_refused(&proof(&ana, &run(&command, &other.private)).await, "no challenge waits");
-    check_refused(&proof(&bob, &right).await, "no challenge waits");
+    check_refused(&proof(&ana, &run(&command, &other.private)).await, "no open challenge");
+    check_refused(&proof(&bob, &right).await, "no open challenge");
     let namespace = run(&command.replace("key-ownership@pushkeys", "git"), &key.private);
     check_refused(&proof(&ana, &namespace).await, "not one of the last challenge");
     let message = run(&command.replace("pushkeys ties", "pushkeys unties"), &key.private);
@@ -191,19 +190,19 @@ async fn a_signature_proves_nothing_but_the_one_challenge_it_was_made_for() {
     check_refused(&proof(&ana, &key.public).await, "not the signature");
     assert_eq!(service.keys(&ana).await, []);
     assert_eq!(proof(&ana, &right.replace('\n', "\r\n")).await.0, StatusCode::OK);
-    check_refused(&proof(&ana, &right).await, "no challenge waits");
+    check_refused(&proof(&ana, &right).await, "no open challenge");
 
     let command = challenge(&service, &bob, &rsa).await;
     let namespace = run(&command.replace("key-ownership@pushkeys", "git"), &rsa.private);
     check_refused(&proof(&bob, &namespace).await, "not one of the last challenge");
-    // A new challenge takes the place of the last one.
+    // A new challenge replaces the last one.
     let newer = challenge(&service, &bob, &rsa).await;
     check_refused(&proof(&bob, &run(&command, &rsa.private)).await, "not one of the last challenge");
     assert_eq!(proof(&bob, &run(&newer, &rsa.private)).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_challenge_is_good_for_its_ten_minutes_only() {
+async fn a_challenge_is_valid_for_ten_minutes() {
     let service = Service::start();
     let ana = service.account("ana");
     let key = KeyPair::ed25519(&service, "key");
@@ -213,17 +212,17 @@ async fn a_challenge_is_good_for_its_ten_minutes_only() {
     assert!((1..=600_000).contains(&left_ms), "{left_ms}");
     service.database().ask("UPDATE challenges SET expires_at = expires_at - 600000").await;
     let refused = post(&service, &ana, "mine/proof", &run(&command, &key.private)).await;
-    check_refused(&refused, "no challenge waits");
+    check_refused(&refused, "no open challenge");
     assert_eq!(prove(&service, &ana, &key).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_key_that_its_proved_owner_reports_as_compromised_is_nobodys_for_ever() {
+async fn a_key_that_its_verified_owner_reports_as_compromised_cannot_be_registered_again() {
     let mut service = Service::start();
     let (ana, bob) = (service.account("ana"), service.account("bob"));
     let key = KeyPair::ed25519(&service, "key");
     service.put(&ana, "mine", &key.public).await;
-    // Public keys are public: who only copied one cannot take it from its owner for good.
+    // Without a proof of possession, an account could block a key that it only copied.
     let (status, body) = service.delete(&ana, "mine?compromised=true").await;
     assert_eq!((status, &body["id"]), (StatusCode::BAD_REQUEST, &json!(4000)), "{body}");
     let (status, _) = service.delete(&ana, "mine?compromized=true").await;

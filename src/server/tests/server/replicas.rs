@@ -1,4 +1,4 @@
-//! Several processes that serve one database, which only PostgreSQL has.
+//! Several processes on one database, which only PostgreSQL supports.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use crate::service::{PATIENCE, Service, is_on_postgres, new_key};
 
 #[tokio::test]
-async fn hosts_of_one_replica_are_told_at_once_what_another_one_commits() {
+async fn streams_of_one_replica_get_changes_of_another_immediately() {
     if !is_on_postgres() {
         return;
     }
@@ -23,7 +23,7 @@ async fn hosts_of_one_replica_are_told_at_once_what_another_one_commits() {
         let told_at = Instant::now();
         assert!(stream.next().await.is_some());
         fastest = fastest.min(told_at.elapsed());
-        // Taking the name from the key before it is a change of its own.
+        // Removing the key that had the name is a change too.
         if number > 0 {
             assert!(stream.next().await.is_some());
         }

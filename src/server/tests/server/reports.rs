@@ -1,4 +1,4 @@
-//! What hosts report, and what comes of it.
+//! Reports of hosts.
 
 use pushkeys_keys::{Fingerprint, Policy, ValidKey};
 use reqwest::{Method, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::service::{Account, Service, new_key, text};
 
-/// What the service says to a host's report.
+/// The response to a host's report.
 pub(crate) async fn report(service: &Service, host: &str, path: &str, body: &Value) -> (StatusCode, Value) {
     let response = service.request(Method::POST, path, host).json(body).send().await.unwrap();
     (response.status(), response.json().await.unwrap_or(Value::Null))
@@ -16,7 +16,7 @@ pub(crate) fn fingerprint(key: &str) -> Fingerprint {
     ValidKey::check(key, &Policy::default()).unwrap().fingerprint()
 }
 
-/// The id of the registration, as hosts know it.
+/// The key's id in the snapshot.
 pub(crate) async fn key_id(service: &Service, host: &str, fingerprint: Fingerprint) -> String {
     let response = service.request(Method::GET, pushkeys_feed::SNAPSHOT_PATH, host).send().await.unwrap();
     let snapshot = response.text().await.unwrap();
@@ -33,7 +33,7 @@ pub(crate) fn used(fingerprint: Fingerprint, key_id: &str, kind: &str, at: &str)
 }
 
 #[tokio::test]
-async fn the_last_use_and_the_last_check_are_dated_by_what_hosts_say() {
+async fn the_last_use_and_the_last_check_are_recorded_from_reports() {
     let service = Service::start();
     let (ana, push1, push2) = (service.account("ana"), service.host("push1"), service.host("push2"));
     let key = new_key(&service, "laptop");
@@ -54,7 +54,7 @@ async fn the_last_use_and_the_last_check_are_dated_by_what_hosts_say() {
     };
     assert_eq!(dates(&row(&service, &ana).await), expected);
 
-    // What is older, of another registration, or of a key that nobody has, changes nothing.
+    // An older use, or one of another registration or of an unknown key, changes nothing.
     for (fingerprint, id, at) in [
         (fingerprint, id.as_str(), "2026-01-01T10:30:00Z"),
         (fingerprint, "key_other", "2026-01-02T10:00:00Z"),
@@ -65,19 +65,19 @@ async fn the_last_use_and_the_last_check_are_dated_by_what_hosts_say() {
     }
     assert_eq!(dates(&row(&service, &ana).await), expected);
 
-    // A host whose clock is ahead dates nothing in the future.
+    // A host whose clock is ahead cannot set dates in the future.
     report(&service, &push1, path, &used(fingerprint, &id, "push", "2997-01-01T10:00:00Z")).await;
     let at: jiff::Timestamp = text(&row(&service, &ana).await, "last_used_at").parse().unwrap();
     assert!(at <= jiff::Timestamp::now(), "{at}");
 
-    // A registration made anew was not used.
+    // A new registration was not used.
     service.delete(&ana, "laptop").await;
     service.put(&ana, "laptop", &key).await;
     assert_eq!(row(&service, &ana).await.get("last_used_at"), None);
 }
 
 #[tokio::test]
-async fn what_is_no_report_is_refused() {
+async fn a_malformed_report_is_refused() {
     let service = Service::start();
     let (ana, host) = (service.account("ana"), service.host("push1"));
     let what = json!({ "fingerprint": Fingerprint::of(b"ana").to_string() });
@@ -95,7 +95,7 @@ async fn what_is_no_report_is_refused() {
         assert_eq!(report(&service, &host, path, &body).await.0, StatusCode::BAD_REQUEST, "{path}");
         assert_eq!(report(&service, &ana.bearer, path, &body).await.0, StatusCode::UNAUTHORIZED, "{path}");
     }
-    // A connection that ends before all of it was sent is an answer as well.
+    // The service may close the connection before all of it was sent.
     let too_long = json!({ "revoked": [], "padding": "x".repeat(pushkeys_feed::REPORT_BYTES_MAX) });
     let sent = service.request(Method::POST, pushkeys_feed::REVOKED_PATH, &host).json(&too_long).send().await;
     assert!(sent.is_err() || sent.is_ok_and(|response| response.status() == StatusCode::BAD_REQUEST));
@@ -144,29 +144,29 @@ impl Revoked {
 }
 
 #[tokio::test]
-async fn a_host_takes_no_key_from_the_others_and_accounts_see_what_it_did() {
+async fn a_revocation_on_one_host_does_not_affect_the_others_and_is_listed() {
     let world = Revoked::new().await;
     assert_eq!(world.reports().await, json!(["pending", "pending"]));
-    assert_eq!(world.reports().await, json!(["pending", "pending"]), "saying it again changes nothing");
+    assert_eq!(world.reports().await, json!(["pending", "pending"]), "a repeated report changes nothing");
     assert_eq!(world.listed().len(), 2);
     assert_eq!(row(&world.service, &world.ana).await["revoked_on"], json!(["push1"]));
     assert_eq!(world.service.keys(&world.bob).await.len(), 2);
     let (_, keys) = world.service.get("/v2/self/keys", &world.bob.bearer).await;
     assert_eq!((&keys[0]["revoked_on"], &keys[1]["revoked_on"]), (&json!(["push1"]), &json!(["push1"])));
 
-    // What a host says no more, it has taken back.
+    // A revocation that a host no longer reports was undone.
     report(&world.service, &world.host, pushkeys_feed::REVOKED_PATH, &json!({ "revoked": [] })).await;
     assert!(world.listed().is_empty());
     assert_eq!(row(&world.service, &world.ana).await.get("revoked_on"), None);
 
-    // With the host goes its word.
+    // Revoking the host removes its reports.
     world.reports().await;
     world.service.ask(&["host", "revoke", "push1"]);
     assert!(world.listed().is_empty());
 }
 
 #[tokio::test]
-async fn the_operator_decides_what_a_hosts_revocation_means_for_all() {
+async fn the_operator_confirms_or_dismisses_a_revocation_of_a_host() {
     let world = Revoked::new().await;
     world.reports().await;
     let ids: Vec<String> = world.listed().iter().map(|row| text(row, "id")).collect();
@@ -180,7 +180,7 @@ async fn the_operator_decides_what_a_hosts_revocation_means_for_all() {
     let (status, _) = world.service.put(&world.bob, "b", &world.keys[1]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "a confirmed key cannot be registered again");
 
-    // The account itself may agree as well.
+    // The account may remove the key itself.
     world.service.delete(&world.ana, "a").await;
     assert_eq!(world.reports().await, json!(["settled", "settled"]));
     assert!(world.listed().is_empty());

@@ -1,4 +1,4 @@
-//! Databases that are copied, put back and moved.
+//! Backup, restore and migration of databases.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,8 +19,8 @@ async fn epoch(service: &Service, host: &str) -> Epoch {
     snapshot(service, host).await.0.cursor.epoch
 }
 
-/// A host that was at `sequence` of `epoch` is told to take a snapshot.
-async fn check_begins_anew(service: &Service, host: &str, epoch: &Epoch, sequence: u64) {
+/// Checks that a host at `sequence` of `epoch` gets a reset.
+async fn check_reset(service: &Service, host: &str, epoch: &Epoch, sequence: u64) {
     let mut stream = service.changes(host, Some(&format!("{epoch}-{sequence}"))).await;
     assert_eq!(stream.next().await.unwrap().event.unwrap(), Event::Reset);
 }
@@ -35,7 +35,7 @@ async fn a_restart_keeps_the_epoch() {
 }
 
 #[tokio::test]
-async fn a_new_epoch_ends_streams_and_hosts_that_come_back_begin_anew() {
+async fn a_new_epoch_ends_streams_and_hosts_that_reconnect_get_a_reset() {
     let service = Service::start();
     let (host, ana) = (service.host("push1"), service.account("ana"));
     register(&service, &ana, 2).await;
@@ -44,14 +44,14 @@ async fn a_new_epoch_ends_streams_and_hosts_that_come_back_begin_anew() {
     service.ask(&["new-epoch"]);
     assert!(stream.next().await.is_none());
     let now = wait_for_epoch(&service, &host, &before).await;
-    check_begins_anew(&service, &host, &before, 2).await;
+    check_reset(&service, &host, &before, 2).await;
     let mut goes_on = service.changes(&host, Some(&format!("{now}-2"))).await;
     service.delete(&ana, "key0").await;
     assert_eq!(goes_on.next().await.unwrap().id.unwrap().to_string(), format!("{now}-3"));
 }
 
 #[tokio::test]
-async fn a_database_that_is_put_back_under_a_running_service_begins_a_new_epoch_by_itself() {
+async fn a_restore_under_a_running_service_begins_a_new_epoch() {
     let service = Service::start();
     let (host, ana) = (service.host("push1"), service.account("ana"));
     register(&service, &ana, 3).await;
@@ -60,20 +60,20 @@ async fn a_database_that_is_put_back_under_a_running_service_begins_a_new_epoch_
     service.database().ask("UPDATE service SET sequence = 1").await;
     assert!(stream.next().await.is_none());
     wait_for_epoch(&service, &host, &before).await;
-    check_begins_anew(&service, &host, &before, 3).await;
-    assert!(service.log().contains("the database was put back"));
+    check_reset(&service, &host, &before, 3).await;
+    assert!(service.log().contains("the database was restored to an older state"));
 }
 
-/// The epoch once it is another than `before`, for the service, too.
+/// Waits for an epoch other than `before`.
 async fn wait_for_epoch(service: &Service, host: &str, before: &Epoch) -> Epoch {
-    wait_for(|| service.log().contains("begins a new epoch").then_some(()));
+    wait_for(|| service.log().contains("the database has a new epoch").then_some(()));
     let now = epoch(service, host).await;
     assert_ne!(&now, before);
     now
 }
 
 #[tokio::test]
-async fn a_copy_is_made_while_the_service_writes_and_begins_a_new_epoch_wherever_it_is_served() {
+async fn a_copy_is_made_while_the_service_writes_and_begins_a_new_epoch_when_served() {
     if is_on_postgres() {
         return;
     }
@@ -89,7 +89,7 @@ async fn a_copy_is_made_while_the_service_writes_and_begins_a_new_epoch_wherever
     assert!(!again.status.success());
     assert!(said(&again).contains("File exists"), "{}", said(&again));
     service.delete(&ana, "key1").await;
-    // The copy is not what is served: nothing changes for hosts.
+    // The original is still served: nothing changes for hosts.
     assert_eq!(epoch(&service, &host).await, before);
 
     let mut epochs = vec![before.clone()];
@@ -99,14 +99,14 @@ async fn a_copy_is_made_while_the_service_writes_and_begins_a_new_epoch_wherever
         service.restart();
         let (restored, fingerprints) = snapshot(&service, &host).await;
         assert_eq!(fingerprints.len(), 2);
-        check_begins_anew(&service, &host, &before, 3).await;
-        assert!(!epochs.contains(&restored.cursor.epoch), "each restore begins another life");
+        check_reset(&service, &host, &before, 3).await;
+        assert!(!epochs.contains(&restored.cursor.epoch), "each restore begins another epoch");
         epochs.push(restored.cursor.epoch);
     }
 }
 
 #[tokio::test]
-async fn a_dump_that_is_restored_elsewhere_begins_a_new_epoch() {
+async fn a_dump_that_is_restored_to_another_database_begins_a_new_epoch() {
     if !is_on_postgres() {
         return;
     }
@@ -125,11 +125,11 @@ async fn a_dump_that_is_restored_elsewhere_begins_a_new_epoch() {
     let (restored, fingerprints) = snapshot(&service, &host).await;
     assert_eq!(fingerprints.len(), 2);
     assert_ne!(restored.cursor.epoch, before);
-    check_begins_anew(&service, &host, &before, 2).await;
+    check_reset(&service, &host, &before, 2).await;
 }
 
 #[tokio::test]
-async fn everything_moves_to_postgresql_and_hosts_go_on() {
+async fn everything_is_copied_to_postgresql_and_hosts_continue() {
     let target = PostgresDatabase::shared();
     let mut service = Service::start();
     if is_on_postgres() {
@@ -142,7 +142,7 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     register(&service, &ana, 3).await;
     register(&service, &hostile, 1).await;
     service.delete(&ana, "key2").await;
-    // What is sealed can hold every byte, and some of them mean something to COPY.
+    // Encrypted values contain any byte, and some are special to COPY.
     let link = "INSERT INTO github_links (account, github_user, login, sealed_token, linked_at)
         SELECT number, 7, 'ana', x'005C0A0908FF', 0 FROM accounts WHERE name = 'ana' RETURNING account";
     service.database().ask(link).await.unwrap();
@@ -171,7 +171,7 @@ async fn everything_moves_to_postgresql_and_hosts_go_on() {
     assert_eq!(stream.next().await.unwrap().id.unwrap().sequence, 6);
 }
 
-/// A trigger of somebody else's on the keys of the new database.
+/// A foreign trigger on the keys of the new database.
 fn trouble(body: &str) -> String {
     format!(
         "CREATE OR REPLACE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
@@ -180,7 +180,7 @@ fn trouble(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_move_that_is_changed_on_its_way_or_killed_has_moved_nothing_and_can_be_run_again() {
+async fn a_migration_that_is_altered_or_killed_copies_nothing_and_can_be_run_again() {
     if is_on_postgres() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The real program on a free port, and clients of it.
+//! The real program on a free port, and its clients.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
-/// How long anything may take before a test fails.
+/// How long a wait may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Whether this is the suite on PostgreSQL: one folder of tests, of which the other is a link, makes two programs.
+/// Whether this is the suite on PostgreSQL, which is a link to the same directory.
 pub(crate) fn is_on_postgres() -> bool {
     env!("CARGO_CRATE_NAME") == "server_on_postgres"
 }
 
-/// An empty database of the kind that this suite is about.
+/// An empty database of this suite's kind.
 pub(crate) enum Database {
     Sqlite(TempDir),
     Postgres(PostgresDatabase),
@@ -46,7 +46,7 @@ impl Database {
         }
     }
 
-    /// The number that `statement`, which both kinds read, gives; `None` when it gives nothing.
+    /// The number that `statement` returns, if it returns a row.
     pub(crate) async fn ask(&self, statement: &'static str) -> Option<i64> {
         match self {
             Self::Sqlite(_) => {
@@ -64,7 +64,7 @@ impl Database {
         self.url().strip_prefix("sqlite://").expect("SQLite").into()
     }
 
-    /// All that is in it, as bytes.
+    /// Its contents as bytes.
     pub(crate) fn contents(&self) -> Vec<u8> {
         match self {
             Self::Sqlite(directory) => {
@@ -76,7 +76,7 @@ impl Database {
     }
 }
 
-/// `pushkeys-server serve` in a directory of its own, ended with it.
+/// `pushkeys-server serve` in its own directory; stopped when dropped.
 pub(crate) struct Service {
     directory: TempDir,
     database: Arc<Database>,
@@ -100,13 +100,13 @@ impl Service {
         Self::start_with("")
     }
 
-    /// Starts with more settings than the paths.
+    /// Starts with additional settings.
     pub(crate) fn start_with(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self::start_on(Arc::new(Database::new()), directory, settings)
     }
 
-    /// Another process that serves the same database with the same secret.
+    /// Starts another process on the same database with the same secret.
     pub(crate) fn replica(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::copy(self.path("secret"), directory.path().join("secret")).unwrap();
@@ -123,7 +123,7 @@ impl Service {
         service
     }
 
-    /// Writes the configuration with another database, which counts from the next start.
+    /// Writes the configuration with another database, for the next start.
     pub(crate) fn configure_database(&self, url: &str) {
         let path = |name: &str| self.path(name).display().to_string();
         let config = format!(
@@ -164,12 +164,12 @@ impl Service {
         address.trim().clone_into(&mut self.address);
     }
 
-    /// Ends the service as systemd does, and waits until it is gone.
+    /// Stops the service as systemd does, and waits for its end.
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let pid = process.id().to_string();
             assert!(Command::new("kill").arg(pid).status().unwrap().success());
-            assert!(process.wait().unwrap().success(), "the service ends well on SIGTERM");
+            assert!(process.wait().unwrap().success(), "the service stops on SIGTERM");
         }
     }
 
@@ -185,19 +185,19 @@ impl Service {
         fs::read_to_string(self.path("log")).unwrap()
     }
 
-    /// Runs a command beside the service.
+    /// Runs a command while the service runs.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         self.program().arg("--json").args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Begins a command beside the service, and does not wait for its end.
+    /// Starts a command without waiting for its end.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
         let mut command = self.program();
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
 
-    /// The same, where it answers yes, in JSON.
+    /// Runs a command that succeeds; returns its JSON.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -217,7 +217,6 @@ impl Service {
         }
     }
 
-    /// Lets the owner of an account sign in.
     pub(crate) fn set_password(&self, account: &str, password: &str) {
         let mut command = self.program();
         command.args(["account", "password", account]).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -226,7 +225,7 @@ impl Service {
         assert!(process.wait().unwrap().success());
     }
 
-    /// A new host's `Authorization`.
+    /// Adds a host; returns its `Authorization`.
     pub(crate) fn host(&self, name: &str) -> String {
         format!("Bearer {}", text(&self.ask(&["host", "add", name]), "token"))
     }
@@ -250,7 +249,7 @@ impl Service {
         answer(self.request(Method::DELETE, &path, &account.bearer)).await
     }
 
-    /// Sends bytes as they are, for paths that no HTTP client lets through.
+    /// Sends raw bytes, for paths that an HTTP client would change.
     pub(crate) fn raw(&self, request: &str) -> String {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
@@ -297,7 +296,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// The next event that is no heartbeat; `None` at the end of the stream.
+    /// The next event other than a heartbeat; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Received> {
         loop {
             let received = self.next_of_any_kind().await?;
@@ -333,14 +332,14 @@ pub(crate) fn text(value: &Value, member: &str) -> String {
     value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
 }
 
-/// Looks until there is something.
+/// Polls until `look` returns something.
 pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let begun_at = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun_at.elapsed() < PATIENCE, "waited in vain");
+        assert!(begun_at.elapsed() < PATIENCE, "timed out");
         thread::sleep(LOOK_AGAIN);
     }
 }

@@ -1,37 +1,37 @@
-//! Lines of an `authorized_keys` file, for accounts that move in from one.
+//! Parsing of lines of an `authorized_keys` file.
 
 use std::collections::HashSet;
 
 use pushkeys_keys::{AccountName, KeyName};
 
-use super::line::{Wanted, WantedName};
+use super::line::{ImportLine, LineName};
 
-/// What key types begin with; another first word is options.
+/// Prefixes of key types; a line that begins otherwise begins with options.
 const TYPES: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];
 
-/// The key in a line of the file of `account`, not judged yet; nothing where there is none.
-pub(super) fn read(line: &[u8], account: &AccountName) -> Result<Option<Wanted>, String> {
+/// The key in a line of the file of `account`, not validated yet; `None` for an empty line or a comment.
+pub(super) fn read(line: &[u8], account: &AccountName) -> Result<Option<ImportLine>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not text".to_owned())?.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     if !TYPES.iter().any(|kind| line.starts_with(kind)) {
-        // Without them the key could do more than before, so a person has to decide.
-        return Err("the line begins with options or is no key: take the options away, and import it \
-                    again if the key may then do what every other key may"
+        // Without its options the key would be allowed more, so the operator has to decide.
+        return Err("the line begins with options or is not a key: remove the options and import it \
+                    again, if the key may have the same rights as any other key"
             .to_owned());
     }
     let comment = line.split_ascii_whitespace().skip(2).collect::<Vec<_>>().join(" ");
-    let (name, text) = (WantedName::Comment(comment), line.to_owned());
-    Ok(Some(Wanted { account: account.clone(), name, text }))
+    let (name, text) = (LineName::Comment(comment), line.to_owned());
+    Ok(Some(ImportLine { account: account.clone(), name, text }))
 }
 
-/// The names that are taken by lines before: many files have one comment on every key.
+/// The names taken by earlier lines: in many files all keys have the same comment.
 #[derive(Default)]
 pub(super) struct Names(HashSet<KeyName>);
 
 impl Names {
-    /// What the key in line `number` is called.
+    /// The name of the key in line `number`.
     pub(super) fn name(&mut self, comment: &str, number: u64) -> Result<KeyName, String> {
         let wanted = KeyName::parse(comment).ok().filter(|name| !self.0.contains(name));
         let name = match wanted {
@@ -54,7 +54,7 @@ mod tests {
         let (ana, mut names) = (AccountName::parse("ana").unwrap(), Names::default());
         let mut check = |line: &str, number: u64, expected: Result<Option<&str>, &str>| {
             let read = read(line.as_bytes(), &ana).map(|wanted| {
-                let WantedName::Comment(comment) = wanted?.name else { return None };
+                let LineName::Comment(comment) = wanted?.name else { return None };
                 Some(names.name(&comment, number).unwrap())
             });
             match (read, expected) {
@@ -72,6 +72,6 @@ mod tests {
         check(KEY, 5, Ok(Some("line 5")));
         check(&format!("from=\"10.0.0.0/8\" {KEY} x"), 6, Err("options"));
         check(&format!("cert-authority {KEY}"), 7, Err("options"));
-        check("-----BEGIN OPENSSH PRIVATE KEY-----", 9, Err("no key"));
+        check("-----BEGIN OPENSSH PRIVATE KEY-----", 9, Err("not a key"));
     }
 }

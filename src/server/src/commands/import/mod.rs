@@ -15,22 +15,22 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use self::authorized_keys::Names;
-use self::line::{Wanted, WantedName, read_line, read_object};
+use self::line::{ImportLine, LineName, read_line, read_object};
 use super::output::Output;
 use super::shared::{Answer, open_store};
 use crate::config::Config;
 use crate::store::{ImportItem, ImportOutcome, Store};
 
-/// Lines in one transaction: enough that waiting for the disk does not count, few enough that the
-/// service's own writers wait about a second at most.
+/// Lines per transaction: enough to amortize the wait for the disk, few enough that the service's writers wait about a
+/// second at most.
 const LINES_PER_BATCH: usize = 40_000;
-/// Keys that are judged at once: it takes a third of the time, and one bad one costs its neighbours that much.
-const KEYS_JUDGED_AT_ONCE: usize = 512;
-/// Batches that are judged ahead of the database.
+/// Keys that are validated together, which takes a third of the time unless one of them is invalid.
+const KEYS_PER_VALIDATION: usize = 512;
+/// Batches that are validated ahead of the database.
 const BATCHES_AHEAD: usize = 1;
-/// Refused lines that are shown; the rest is counted.
+/// Refused lines that are shown; further ones are only counted.
 const REFUSALS_SHOWN_MAX: u64 = 1_000;
-/// How often progress is told.
+/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
@@ -38,57 +38,60 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 Each line of FILE is one JSON object:
     {\"account\":\"ana\",\"name\":\"laptop\",\"key\":\"ssh-ed25519 AAAA… ana@laptop\"}
 
-`account` is the account's name; an account that is missing is made. Keys are judged as the API judges \
-them, and hosts are told of each. Nothing is replaced: a line whose key or name is taken is refused, and \
-a line that was imported before counts as present. Refused lines are reported with their number and \
-skipped; the exit status is then 1. Lines are stored 40,000 at a time, all of them or none, so that an import that was \
-stopped can be run again. An account may get more keys than it could register itself; each is in its history, and one \
-mail tells of them.")]
-pub(super) struct Arguments {
-    /// The file; `-` is standard input
+`account` is the account's name; an account that does not exist is created. Keys are validated as by the API, and hosts \
+receive each change. Nothing is replaced: a line whose key or name is taken is refused, and a line that was imported \
+before counts as present. Refused lines are reported with their number and skipped; the exit status is then 1. Lines are \
+stored in transactions of 40,000, so an import that was interrupted can be run again. An account may get more keys than \
+it could register itself; each is in its activity, and the account gets one mail about all of them.")]
+pub(super) struct ImportArguments {
+    /// The file to import; `-` for standard input
     file: PathBuf,
-    /// FILE has the lines of sshd's own kind instead, and all of its keys belong to this account
+    /// FILE is an `authorized_keys` file instead, and all its keys belong to this account
     #[arg(long, value_name = "ACCOUNT", value_parser = AccountName::parse)]
     authorized_keys_of: Option<AccountName>,
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Totals {
+struct ImportTotals {
     stored: u64,
     present: u64,
     refused: u64,
 }
 
-pub(super) async fn run(config: &Config, arguments: Arguments, output: Output) -> anyhow::Result<Answer> {
+pub(super) async fn run(
+    config: &Config,
+    arguments: ImportArguments,
+    output: Output,
+) -> anyhow::Result<Answer> {
     let policy = config.policy()?;
     let store = open_store(config).await?;
     store.expect_import().await?;
     let (batches, mut received) = mpsc::channel(BATCHES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || read(&arguments, &policy, &batches));
-    let mut progress = Progress::new();
+    let mut progress = ImportProgress::new();
     while let Some(batch) = received.recv().await {
         write(&store, batch, &mut progress).await?;
     }
-    reader.await.context("the reader of the file broke down")??;
+    reader.await.context("the task that reads the file failed")??;
     store.close().await;
-    let Totals { stored, present, refused } = progress.totals;
-    let text = format!("{stored} stored, {present} present before, {refused} refused");
+    let ImportTotals { stored, present, refused } = progress.totals;
+    let text = format!("{stored} stored, {present} already present, {refused} refused");
     output.answer(&progress.totals, &text)?;
     Ok(if refused == 0 { Answer::Yes } else { Answer::No })
 }
 
-/// Lines that were read and judged.
+/// Lines whose keys are validated.
 #[derive(Default)]
-struct Batch {
+struct ImportBatch {
     items: Vec<ImportItem>,
-    /// The number of each item's line.
+    /// The line number of each item.
     numbers: Vec<u64>,
     refusals: Vec<(u64, String)>,
 }
 
-impl Batch {
-    fn take(&mut self, number: u64, judged: Result<ImportItem, String>) {
-        match judged {
+impl ImportBatch {
+    fn take(&mut self, number: u64, checked: Result<ImportItem, String>) {
+        match checked {
             Ok(item) => {
                 self.items.push(item);
                 self.numbers.push(number);
@@ -97,24 +100,24 @@ impl Batch {
         }
     }
 
-    /// Judges the keys of `lines`, each with its number, and takes what came of them in their order.
-    fn judge(&mut self, lines: &mut Vec<(u64, Wanted)>, names: &mut Names, policy: &Policy) {
-        let keys = ValidKey::check_all(lines.iter().map(|(_, wanted)| wanted.text.as_str()), policy);
+    /// Validates the keys of `lines`, each with its number, and adds the results in the same order.
+    fn validate(&mut self, lines: &mut Vec<(u64, ImportLine)>, names: &mut Names, policy: &Policy) {
+        let keys = ValidKey::check_all(lines.iter().map(|(_, line)| line.text.as_str()), policy);
         // Keys of one file are often those of one kind of device.
         let broken = shared_factors(keys.iter().flatten().map(ValidKey::canonical_text));
-        for ((number, wanted), key) in lines.drain(..).zip(keys) {
-            let Wanted { account, name, text } = wanted;
-            let judged = key.map_err(|refusal| refusal.to_string()).and_then(|key| {
+        for ((number, line), key) in lines.drain(..).zip(keys) {
+            let ImportLine { account, name, text } = line;
+            let checked = key.map_err(|refusal| refusal.to_string()).and_then(|key| {
                 if broken.contains(&key.fingerprint()) {
-                    return Err("this RSA key shares a prime factor with another one of the file, so anybody can break both".to_owned());
+                    return Err("this RSA key shares a prime factor with another one of the file, so anyone can break both".to_owned());
                 }
                 let name = match name {
-                    WantedName::Given(name) => name,
-                    WantedName::Comment(comment) => names.name(&comment, number)?,
+                    LineName::Given(name) => name,
+                    LineName::Comment(comment) => names.name(&comment, number)?,
                 };
                 Ok(ImportItem { account, name, key, text })
             });
-            self.take(number, judged);
+            self.take(number, checked);
         }
     }
 
@@ -123,7 +126,11 @@ impl Batch {
     }
 }
 
-fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -> anyhow::Result<()> {
+fn read(
+    arguments: &ImportArguments,
+    policy: &Policy,
+    batches: &mpsc::Sender<ImportBatch>,
+) -> anyhow::Result<()> {
     let shown = arguments.file.display();
     let mut input: Box<dyn BufRead> = if arguments.file.as_os_str() == "-" {
         Box::new(BufReader::new(io::stdin()))
@@ -132,8 +139,8 @@ fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -
             File::open(&arguments.file).with_context(|| format!("cannot read `{shown}`"))?,
         ))
     };
-    let (mut batch, mut names) = (Batch::default(), Names::default());
-    let (mut line, mut wanted) = (Vec::new(), Vec::new());
+    let (mut batch, mut names) = (ImportBatch::default(), Names::default());
+    let (mut line, mut lines) = (Vec::new(), Vec::new());
     for number in 1.. {
         if !read_line(&mut input, &mut line)
             .with_context(|| format!("cannot read `{shown}`, line {number}"))?
@@ -148,25 +155,25 @@ fn read(arguments: &Arguments, policy: &Policy, batches: &mpsc::Sender<Batch>) -
             None => Some(read_object(&line)),
         };
         match read {
-            Some(Ok(read)) => wanted.push((number, read)),
+            Some(Ok(read)) => lines.push((number, read)),
             Some(Err(reason)) => batch.refusals.push((number, reason)),
             None => {}
         }
-        let is_full = batch.len() + wanted.len() >= LINES_PER_BATCH;
-        if is_full || wanted.len() >= KEYS_JUDGED_AT_ONCE {
-            batch.judge(&mut wanted, &mut names, policy);
+        let is_full = batch.len() + lines.len() >= LINES_PER_BATCH;
+        if is_full || lines.len() >= KEYS_PER_VALIDATION {
+            batch.validate(&mut lines, &mut names, policy);
         }
-        // The receiver is gone when the database failed, which is then reported.
+        // The receiver is gone if the database failed, and that error is reported.
         if is_full && batches.blocking_send(std::mem::take(&mut batch)).is_err() {
             return Ok(());
         }
     }
-    batch.judge(&mut wanted, &mut names, policy);
+    batch.validate(&mut lines, &mut names, policy);
     let _ = batches.blocking_send(batch);
     Ok(())
 }
 
-async fn write(store: &Store, mut batch: Batch, progress: &mut Progress) -> anyhow::Result<()> {
+async fn write(store: &Store, mut batch: ImportBatch, progress: &mut ImportProgress) -> anyhow::Result<()> {
     batch.refusals.sort_unstable_by_key(|(number, _)| *number);
     for (number, reason) in &batch.refusals {
         progress.refuse(*number, reason);
@@ -179,19 +186,19 @@ async fn write(store: &Store, mut batch: Batch, progress: &mut Progress) -> anyh
             ImportOutcome::Refused(refusal) => progress.refuse(number, &refusal.to_string()),
         }
     }
-    progress.tell();
+    progress.show();
     Ok(())
 }
 
-/// What is told on standard error meanwhile.
-struct Progress {
-    totals: Totals,
+/// Progress and refused lines, shown on standard error.
+struct ImportProgress {
+    totals: ImportTotals,
     told_at: Instant,
 }
 
-impl Progress {
+impl ImportProgress {
     fn new() -> Self {
-        Self { totals: Totals::default(), told_at: Instant::now() }
+        Self { totals: ImportTotals::default(), told_at: Instant::now() }
     }
 
     fn refuse(&mut self, number: u64, reason: &str) {
@@ -203,11 +210,11 @@ impl Progress {
         }
     }
 
-    fn tell(&mut self) {
+    fn show(&mut self) {
         if self.told_at.elapsed() >= PROGRESS_INTERVAL {
             self.told_at = Instant::now();
-            let Totals { stored, present, refused } = self.totals;
-            eprintln!("{stored} stored, {present} present before, {refused} refused so far");
+            let ImportTotals { stored, present, refused } = self.totals;
+            eprintln!("{stored} stored, {present} already present, {refused} refused so far");
         }
     }
 }

@@ -1,13 +1,11 @@
-//! Every text of the console in both languages, side by side.
-//!
-//! A message is a sentence or a label. What stands in braces is filled in by [`fill`]; what stands between
-//! backticks is shown as code by [`super::text::Sentence`].
+//! The texts of the console, in both languages side by side. [`fill`] replaces names in braces, and
+//! [`super::text::Sentence`] marks up code between backticks.
 
 use crate::language::Language;
 
 macro_rules! messages {
     ($($name:ident: $english:literal, $french:literal;)*) => {
-        /// One language's texts. A message that lacks one of them does not compile.
+        /// The texts of one language. A message without both languages does not compile.
         pub(in crate::console) struct Messages {
             $(pub(in crate::console) $name: &'static str,)*
         }
@@ -37,7 +35,7 @@ impl Messages {
     }
 }
 
-/// `message` with each `{name}` of `values` replaced; what is filled in is not looked at again.
+/// `message` with each `{name}` of `values` replaced once.
 pub(super) fn fill(message: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(message.len());
     let mut rest = message;
@@ -76,17 +74,17 @@ mod tests {
     }
 
     #[test]
-    fn no_line_ends_where_french_forbids_it() {
+    fn french_texts_have_no_break_spaces_and_curved_apostrophes() {
         for (name, _, french) in TABLE {
             for space in [" ;", " :", " ?", " !", " »", "« "] {
-                assert!(!french.contains(space), "{name} wants a no-break space for `{space}`");
+                assert!(!french.contains(space), "{name} needs a no-break space in `{space}`");
             }
             assert!(!french.contains('\''), "{name} has a straight apostrophe");
         }
     }
 
     #[test]
-    fn what_is_filled_in_is_not_read_as_a_placeholder() {
+    fn a_value_is_not_read_as_a_placeholder() {
         let values = [("name", "{host}"), ("host", "h")];
         assert_eq!(fill("{name} on {host}", &values), "{host} on h");
         assert_eq!(fill("nothing", &values), "nothing");

@@ -25,28 +25,29 @@ messages! {
     sign_in_busy: "Many people are signing in right now. Try again in a moment.",
         "De nombreuses personnes se connectent en ce moment. Réessayez dans un instant.";
     signed_out: "You are signed out.", "Vous êtes déconnecté.";
-    session_over: "Your session has ended. Sign in again to go on.",
+    session_over: "Your session has ended. Sign in again to continue.",
         "Votre session est terminée. Connectez-vous à nouveau pour continuer.";
 
-    confirm_title: "Confirm that it is you", "Confirmez votre identité";
-    confirm_lead: "You signed in a while ago. Say once more who you are to go on; what you typed is kept.",
-        "Votre connexion remonte à un moment. Prouvez à nouveau votre identité pour continuer ; votre saisie est conservée.";
+    confirm_title: "Confirm your identity", "Confirmez votre identité";
+    confirm_lead: "You signed in a while ago. Confirm your identity to continue; what you typed is kept.",
+        "Votre connexion date d’un moment. Confirmez votre identité pour continuer ; votre saisie est conservée.";
     confirm_wrong: "This is not the password of your account.", "Ce n’est pas le mot de passe de votre compte.";
     confirm_button: "Continue", "Continuer";
-    confirmed_title: "You have confirmed that it is you", "Vous avez confirmé votre identité";
-    confirmed_lead: "Nothing was done yet. Go on with what you typed before.",
+    confirmed_title: "Your identity is confirmed", "Votre identité est confirmée";
+    confirmed_lead: "Nothing has been done yet. Continue with what you typed before.",
         "Rien n’a encore été fait. Poursuivez avec ce que vous aviez saisi.";
 
-    keys_lead: "A key on this page lets you push with Git. A key belongs to one account only: it is how the platform knows who acted.",
-        "Une clé de cette page vous permet de pousser avec Git. Une clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a agi.";
+    keys_lead: "A key on this page lets you push with Git. Each key belongs to one account only, so that the platform knows who pushed.",
+        "Une clé de cette page vous permet de pousser avec Git. Chaque clé appartient à un seul compte : c’est ainsi que la plateforme sait qui a poussé.";
     your_keys: "Your keys", "Vos clés";
     no_keys: "You have no SSH key yet. Add one below.", "Vous n’avez pas encore de clé SSH. Ajoutez-en une ci-dessous.";
-    in_force: "All changes are in force on {applied} of {hosts} push hosts.",
-        "Toutes les modifications sont en vigueur sur {applied} des {hosts} serveurs de push.";
+    changes_live: "All changes are live on {applied} of {hosts} push hosts.",
+        "Toutes les modifications sont actives sur {applied} des {hosts} serveurs de push.";
     revoked_on: "Revoked by the operator on {hosts}: this key is refused there.",
         "Révoquée par l’exploitant sur {hosts} : cette clé y est refusée.";
     verified: "Verified", "Vérifiée";
-    verified_hint: "You have proved that you hold the private key.", "Vous avez prouvé que vous détenez la clé privée.";
+    verified_hint: "You have proved possession of the private key.",
+        "Vous avez prouvé que vous détenez la clé privée.";
     expired: "Expired", "Expirée";
     bits: "{bits} bits", "{bits} bits";
     fingerprint: "Fingerprint", "Empreinte";
@@ -61,32 +62,32 @@ messages! {
     verify_key: "Verify the key {name}", "Vérifier la clé {name}";
     delete: "Delete…", "Supprimer…";
     delete_key: "Delete the key {name}", "Supprimer la clé {name}";
-    delete_question: "Delete the key “{name}”? Push hosts refuse it within moments.",
-        "Supprimer la clé « {name} » ? Les serveurs la refusent quelques instants après.";
-    delete_compromised: "Its private half may be known to others: nobody may ever register it again.",
-        "Sa moitié privée est peut-être connue d’autrui : plus personne ne doit pouvoir l’enregistrer.";
+    delete_question: "Delete the key “{name}”? Push hosts will refuse it within seconds.",
+        "Supprimer la clé « {name} » ? Les serveurs la refuseront en quelques secondes.";
+    delete_compromised: "The private key may be compromised: no one may register this key again.",
+        "La clé privée est peut-être compromise : personne ne doit pouvoir enregistrer à nouveau cette clé.";
     delete_confirm: "Delete key", "Supprimer la clé";
 
     add_key: "Add a key", "Ajouter une clé";
     key_name: "Name", "Nom";
-    key_name_hint: "What you recognise it by, such as the computer it is on.",
-        "Ce qui vous permet de la reconnaître, par exemple l’ordinateur où elle se trouve.";
+    key_name_hint: "A name that you will recognize, such as the computer the key is on.",
+        "Un nom que vous reconnaîtrez, par exemple l’ordinateur où se trouve la clé.";
     public_key: "Public key", "Clé publique";
-    public_key_hint: "The one line in your `.pub` file, such as `~/.ssh/id_ed25519.pub`. Never the file without `.pub`.",
-        "L’unique ligne de votre fichier `.pub`, par exemple `~/.ssh/id_ed25519.pub`. Jamais le fichier sans `.pub`.";
-    drop_hint: "You can drop the file here.", "Vous pouvez déposer le fichier ici.";
-    drop_private: "That file looks like a private key: it was not read into the form. Choose the `.pub` file.",
-        "Ce fichier ressemble à une clé privée : il n’a pas été lu. Choisissez le fichier `.pub`.";
+    public_key_hint: "The single line of your `.pub` file, such as `~/.ssh/id_ed25519.pub`. Never paste the file without `.pub`.",
+        "L’unique ligne de votre fichier `.pub`, par exemple `~/.ssh/id_ed25519.pub`. Ne collez jamais le fichier sans `.pub`.";
+    drop_hint: "You can also drop the file here.", "Vous pouvez aussi déposer le fichier ici.";
+    drop_private: "This file looks like a private key, so it was not read. Choose the `.pub` file.",
+        "Ce fichier ressemble à une clé privée, il n’a donc pas été lu. Choisissez le fichier `.pub`.";
     expiry: "Expires on (optional)", "Expire le (facultatif)";
     expiry_hint: "The key stops working at the end of this day, UTC.", "La clé cesse de fonctionner à la fin de ce jour, UTC.";
     add_button: "Add key", "Ajouter la clé";
-    done_added: "The key was added. Push hosts accept it within moments.",
-        "La clé a été ajoutée. Les serveurs l’acceptent dans quelques instants.";
-    done_deleted: "The key was deleted. Push hosts refuse it within moments.",
-        "La clé a été supprimée. Les serveurs la refusent dans quelques instants.";
+    done_added: "The key was added. Push hosts accept it within seconds.",
+        "La clé a été ajoutée. Les serveurs l’acceptent en quelques secondes.";
+    done_deleted: "The key was deleted. Push hosts refuse it within seconds.",
+        "La clé a été supprimée. Les serveurs la refusent en quelques secondes.";
     done_proved: "You have proved that the key is yours.", "Vous avez prouvé que la clé est à vous.";
     done_dismissed: "The warning was dismissed.", "L’avertissement a été écarté.";
-    done_renamed_nothing: "There is no such key any more.", "Cette clé n’existe plus.";
+    done_key_gone: "This key no longer exists.", "Cette clé n’existe plus.";
 
     warnings: "Warnings", "Avertissements";
     warning_contested: "Another account tried to add your key “{name}”. It is still yours, and nothing has changed: a key belongs to one account only. If the other account is yours too, use another key there.",
@@ -99,39 +100,39 @@ messages! {
     prove_button: "Prove that it is yours", "Prouver qu’elle est à vous";
 
     proof_title: "Prove that you hold the key", "Prouver que vous détenez la clé";
-    proof_lead: "Sign the text below with the private key. If the signature fits, the key is yours, at once and wherever it was before.",
-        "Signez le texte ci-dessous avec la clé privée. Si la signature convient, la clé est à vous, immédiatement et où qu’elle ait été auparavant.";
+    proof_lead: "Sign the text below with the private key. If the signature is valid, the key becomes yours immediately, even if another account has it.",
+        "Signez le texte ci-dessous avec la clé privée. Si la signature est valide, la clé devient immédiatement la vôtre, même si un autre compte la possède.";
     proof_step_run: "Run this command on the computer that has the private key. On Windows, use Git Bash.",
         "Exécutez cette commande sur l’ordinateur qui détient la clé privée. Sous Windows, utilisez Git Bash.";
     proof_step_file: "If the key is in another file, write its name in place of `~/.ssh/{file}`.",
         "Si la clé se trouve dans un autre fichier, écrivez son nom à la place de `~/.ssh/{file}`.";
-    proof_step_paste: "Paste all that it prints.", "Collez tout ce qu’elle affiche.";
+    proof_step_paste: "Paste everything that it prints.", "Collez tout ce qu’elle affiche.";
     signature: "Signature", "Signature";
     proof_button: "Prove", "Prouver";
-    proof_until: "This challenge can be answered until {time}.", "Ce défi peut être relevé jusqu’à {time}.";
+    proof_until: "This challenge is valid until {time}.", "Ce défi est valable jusqu’à {time}.";
     proof_not_a_signature: "This is not the signature that the command prints. Paste all of it, from `-----BEGIN SSH SIGNATURE-----` on.",
         "Ce n’est pas la signature que la commande affiche. Collez-la en entier, à partir de `-----BEGIN SSH SIGNATURE-----`.";
-    proof_wrong: "This signature does not answer the challenge below. Run the command once more and paste what it prints.",
-        "Cette signature ne répond pas au défi ci-dessous. Exécutez à nouveau la commande et collez ce qu’elle affiche.";
-    proof_none: "No challenge waits for this key any more. Ask for a new one.",
-        "Aucun défi n’attend plus cette clé. Demandez-en un nouveau.";
+    proof_wrong: "This signature does not match the challenge below. Run the command again and paste what it prints.",
+        "Cette signature ne correspond pas au défi ci-dessous. Exécutez à nouveau la commande et collez ce qu’elle affiche.";
+    proof_none: "The challenge for this key has expired. Request a new one.",
+        "Le défi pour cette clé a expiré. Demandez-en un nouveau.";
 
-    check_title: "Check your set-up", "Vérifier votre configuration";
+    check_title: "Check your setup", "Vérifier votre configuration";
     check_lead: "Run this in a terminal. The first time, compare the host’s fingerprint and answer `yes`.",
         "Exécutez ceci dans un terminal. La première fois, comparez l’empreinte du serveur et répondez `yes`.";
-    check_good: "If you are greeted by your account’s name, everything is fine.",
-        "Si vous êtes salué par le nom de votre compte, tout va bien.";
+    check_good: "If you are greeted with the name of your account, everything works.",
+        "Si vous êtes accueilli par le nom de votre compte, tout fonctionne.";
     check_bad: "If you see `Permission denied (publickey).`, the key is not in the list above, has expired, or your computer did not offer it: `{command}` shows which keys it offers.",
         "Si vous voyez `Permission denied (publickey).`, la clé n’est pas dans la liste ci-dessus, a expiré, ou votre ordinateur ne l’a pas proposée : `{command}` montre celles qu’il propose.";
 
     check_last: "Last successful check: {time} from host {host}, with the key “{name}”.",
         "Dernière vérification réussie : {time} depuis le serveur {host}, avec la clé « {name} ».";
-    check_never: "No successful check has been seen yet.", "Aucune vérification réussie n’a encore été observée.";
+    check_never: "There has been no successful check yet.", "Aucune vérification réussie pour l’instant.";
     help_title: "Find or create a key", "Trouver ou créer une clé";
     help_linux: "Linux", "Linux";
     help_macos: "macOS", "macOS";
     help_windows: "Windows", "Windows";
-    help_find: "Look whether you already have one:", "Regardez si vous en avez déjà une :";
+    help_find: "Check whether you already have one:", "Vérifiez si vous en avez déjà une :";
     help_find_then: "If a file ends in `.pub`, show it and copy its line into the form above:",
         "Si un fichier se termine par `.pub`, affichez-le et copiez sa ligne dans le formulaire ci-dessus :";
     help_create: "If there is none, create one. Give it a passphrase when asked:",
@@ -141,7 +142,7 @@ messages! {
         "Ouvrez l’application Terminal. Pour ne saisir la phrase secrète qu’une fois, ajoutez la clé au trousseau avec `ssh-add --apple-use-keychain`.";
     help_windows_open: "Open PowerShell; Windows 10 and 11 come with OpenSSH. In Git Bash, use the commands for Linux.",
         "Ouvrez PowerShell ; Windows 10 et 11 sont livrés avec OpenSSH. Dans Git Bash, utilisez les commandes pour Linux.";
-    help_private: "The file without `.pub` is the private key. It never leaves your computer: nobody needs it, this page included.",
+    help_private: "The file without `.pub` is the private key. It never leaves your computer: no one needs it, not even this page.",
         "Le fichier sans `.pub` est la clé privée. Elle ne quitte jamais votre ordinateur : personne n’en a besoin, cette page non plus.";
     help_types: "Ed25519 is the best choice. Security keys (`ed25519-sk`, `ecdsa-sk`), ECDSA and RSA from 2048 bits work too.",
         "Ed25519 est le meilleur choix. Les clés de sécurité (`ed25519-sk`, `ecdsa-sk`), ECDSA et RSA à partir de 2048 bits fonctionnent aussi.";
@@ -164,15 +165,15 @@ messages! {
     new_password: "New password", "Nouveau mot de passe";
     new_password_hint: "At least {min} characters. A few random words are easier to type than symbols.",
         "Au moins {min} caractères. Quelques mots au hasard se saisissent plus facilement que des symboles.";
-    password_short: "The new password is too short. Take at least {min} characters.",
-        "Le nouveau mot de passe est trop court. Prenez au moins {min} caractères.";
-    password_long: "The new password is too long. Take at most {max} bytes.",
-        "Le nouveau mot de passe est trop long. Prenez au plus {max} octets.";
+    password_short: "The new password is too short. Use at least {min} characters.",
+        "Le nouveau mot de passe est trop court. Utilisez au moins {min} caractères.";
+    password_long: "The new password is too long. Use at most {max} bytes.",
+        "Le nouveau mot de passe est trop long. Utilisez au plus {max} octets.";
     done_password: "The password was changed, and your other sessions have ended.",
         "Le mot de passe a été changé, et vos autres sessions sont terminées.";
-    tokens: "Programs that act for you", "Programmes qui agissent pour vous";
-    tokens_lead: "Tokens of the command line and of API clients. Revoke one that you do not know.",
-        "Jetons de la ligne de commande et des clients de l’API. Révoquez ceux que vous ne connaissez pas.";
+    tokens: "Programs with access to your account", "Programmes ayant accès à votre compte";
+    tokens_lead: "Tokens of the command line and of API clients. Revoke any that you do not recognize.",
+        "Jetons de la ligne de commande et des clients de l’API. Révoquez ceux que vous ne reconnaissez pas.";
     token_added: "Added", "Ajouté";
     no_tokens: "None.", "Aucun.";
     token_unnamed: "without a label", "sans libellé";
@@ -180,14 +181,14 @@ messages! {
     revoke: "Revoke", "Révoquer";
     revoke_label: "Revoke the token {name}", "Révoquer le jeton {name}";
     done_token_revoked: "The token was revoked.", "Le jeton a été révoqué.";
-    history: "What changed", "Ce qui a changé";
-    history_lead: "Every change to your keys, tokens and sessions, the newest first. Kept for {days} days.",
-        "Chaque changement de vos clés, jetons et sessions, le plus récent d’abord. Conservé {days} jours.";
-    history_empty: "Nothing yet.", "Rien pour l’instant.";
-    history_when: "When (UTC)", "Quand (UTC)";
-    history_what: "What", "Quoi";
-    history_by: "By", "Par";
-    history_from: "From", "Depuis";
+    activity: "Activity", "Activité";
+    activity_lead: "All changes to your keys, tokens and sessions, newest first. Kept for {days} days.",
+        "Tous les changements de vos clés, jetons et sessions, du plus récent au plus ancien. Conservés {days} jours.";
+    activity_empty: "No activity yet.", "Aucune activité pour l’instant.";
+    activity_when: "When (UTC)", "Quand (UTC)";
+    activity_what: "What", "Quoi";
+    activity_by: "By", "Par";
+    activity_from: "From", "Depuis";
     older: "Older", "Plus ancien";
     by_console: "this console", "cette console";
     by_token: "token {name}", "jeton {name}";
@@ -198,116 +199,118 @@ messages! {
     event_key_changed: "Key “{name}” changed", "Clé « {name} » modifiée";
     event_key_removed: "Key “{name}” deleted", "Clé « {name} » supprimée";
     event_key_reported: "Key “{name}” deleted as compromised", "Clé « {name} » supprimée car compromise";
-    event_key_proved: "Key “{name}” proved to be yours", "Clé « {name} » prouvée comme étant à vous";
-    event_key_contested: "Key “{name}” refused: it is another account’s", "Clé « {name} » refusée : elle est à un autre compte";
-    event_key_taken_over: "Key “{name}” moved to the account that proved to hold it", "Clé « {name} » passée au compte qui a prouvé la détenir";
+    event_key_proved: "Possession of the key “{name}” proved", "Possession de la clé « {name} » prouvée";
+    event_key_contested: "Key “{name}” refused: it belongs to another account",
+        "Clé « {name} » refusée : elle appartient à un autre compte";
+    event_key_taken_over: "Key “{name}” moved to the account that proved possession",
+        "Clé « {name} » passée au compte qui en a prouvé la possession";
     event_signed_in: "Signed in", "Connexion";
     event_signed_out: "Signed out", "Déconnexion";
     event_session_ended: "Session ended", "Session terminée";
     event_password_changed: "Password changed", "Mot de passe changé";
     event_token_added: "Token “{name}” added", "Jeton « {name} » ajouté";
     event_token_revoked: "Token “{name}” revoked", "Jeton « {name} » révoqué";
-    event_link_added: "“{name}” linked", "« {name} » lié";
-    event_link_removed: "“{name}” unlinked", "« {name} » délié";
+    event_link_added: "“{name}” linked", "« {name} » associé";
+    event_link_removed: "“{name}” unlinked", "« {name} » dissocié";
 
     cli_title: "Let the command line act for you?", "Autoriser la ligne de commande à agir pour vous ?";
-    cli_lead: "`clever login` (version {version}) asks to act as the account “{account}”: it will see your keys, add and delete them, until {days} days from now or until you revoke it on your profile.",
-        "`clever login` (version {version}) demande à agir en tant que compte « {account} » : il pourra voir vos clés, en ajouter et en supprimer, pendant {days} jours ou jusqu’à ce que vous le révoquiez dans votre profil.";
-    cli_caution: "Approve only if you ran `clever login` yourself, just now, on your own computer. If somebody sent you this link, do not approve: they would get into your account.",
-        "N’approuvez que si vous venez de lancer `clever login` vous-même, sur votre propre ordinateur. Si quelqu’un vous a envoyé ce lien, n’approuvez pas : cette personne entrerait dans votre compte.";
+    cli_lead: "`clever login` (version {version}) asks to act as the account “{account}”. It will be able to see, add and delete your keys for {days} days, or until you revoke it on your profile.",
+        "`clever login` (version {version}) demande à agir au nom du compte « {account} ». Il pourra voir, ajouter et supprimer vos clés pendant {days} jours, ou jusqu’à ce que vous le révoquiez dans votre profil.";
+    cli_caution: "Approve only if you ran `clever login` yourself, just now, on your own computer. If someone sent you this link, do not approve: they would get access to your account.",
+        "N’approuvez que si vous venez de lancer `clever login` vous-même, sur votre propre ordinateur. Si quelqu’un vous a envoyé ce lien, n’approuvez pas : cette personne aurait accès à votre compte.";
     cli_approve: "Approve", "Approuver";
     cli_refuse: "Do not approve", "Ne pas approuver";
     cli_done_title: "Approved", "Approuvé";
-    cli_done: "Go back to your terminal: it goes on by itself within seconds. You can close this page.",
+    cli_done: "Go back to your terminal: it continues by itself within seconds. You can close this page.",
         "Revenez à votre terminal : il continue de lui-même en quelques secondes. Vous pouvez fermer cette page.";
-    nowhere_title: "This page does not exist", "Cette page n’existe pas";
-    nowhere: "The address may be mistyped, or the page has moved.", "L’adresse est peut-être mal saisie, ou la page a changé de place.";
+    not_found_title: "Page not found", "Page introuvable";
+    not_found: "The address may be mistyped, or the page has moved.", "L’adresse est peut-être mal saisie, ou la page a changé de place.";
 
-    cli_bad: "This link is not one that `clever login` opens. Run `clever login` again.",
-        "Ce lien n’est pas de ceux qu’ouvre `clever login`. Relancez `clever login`.";
+    cli_invalid: "This is not a link from `clever login`. Run `clever login` again.",
+        "Ce lien ne vient pas de `clever login`. Relancez `clever login`.";
     cli_label: "clever login", "clever login";
 
-    leaving: "Going to {name}", "Vers {name}";
-    leaving_link: "Continue", "Continuer";
-    elsewhere_no_attempt: "This answer belongs to no attempt that was begun in this browser within the last ten minutes. Begin again.",
-        "Cette réponse ne correspond à aucune tentative commencée dans ce navigateur au cours des dix dernières minutes. Recommencez.";
-    elsewhere_refused: "{name} refused: {reason}. Begin again if this is not what you wanted.",
+    redirecting: "Redirecting to {name}", "Redirection vers {name}";
+    redirect_link: "Continue", "Continuer";
+    external_no_attempt: "No attempt was started in this browser within the last ten minutes. Start again.",
+        "Aucune tentative n’a été commencée dans ce navigateur au cours des dix dernières minutes. Recommencez.";
+    external_refused: "{name} refused: {reason}. Start again if this is not what you wanted.",
         "{name} a refusé : {reason}. Recommencez si ce n’est pas ce que vous vouliez.";
-    elsewhere_away: "{name} does not answer as it should at the moment. Try again in a minute.",
-        "{name} ne répond pas comme prévu pour l’instant. Réessayez dans une minute.";
-    linked: "Linked accounts", "Comptes liés";
-    linked_as: "linked as {name}", "lié en tant que {name}";
-    not_linked: "not linked", "non lié";
-    link_button: "Link", "Lier";
-    link_label: "Link {name}", "Lier {name}";
-    unlink_button: "Unlink", "Délier";
-    unlink_label: "Unlink {name}", "Délier {name}";
-    done_linked: "The account is linked.", "Le compte est lié.";
+    external_unavailable: "{name} does not respond correctly at the moment. Try again in a minute.",
+        "{name} ne répond pas correctement pour l’instant. Réessayez dans une minute.";
+    linked: "Linked accounts", "Comptes associés";
+    linked_as: "linked to {name}", "associé à {name}";
+    not_linked: "not linked", "non associé";
+    link_button: "Link", "Associer";
+    link_label: "Link {name}", "Associer {name}";
+    unlink_button: "Unlink", "Dissocier";
+    unlink_label: "Unlink {name}", "Dissocier {name}";
+    done_linked: "The account is linked.", "Le compte est associé.";
     done_unlinked: "The account is no longer linked. Keys that you imported stay until you delete them.",
-        "Le compte n’est plus lié. Les clés que vous avez importées restent jusqu’à ce que vous les supprimiez.";
-    done_imported: "The keys were added. Push hosts accept them within moments.",
-        "Les clés ont été ajoutées. Les serveurs les acceptent dans quelques instants.";
+        "Le compte n’est plus associé. Les clés que vous avez importées restent jusqu’à ce que vous les supprimiez.";
+    done_imported: "The keys were added. Push hosts accept them within seconds.",
+        "Les clés ont été ajoutées. Les serveurs les acceptent en quelques secondes.";
 
-    github_lead: "Link your GitHub account to see its SSH keys here and add each by one click. We ask GitHub for nothing but the list of your public keys.",
-        "Liez votre compte GitHub pour voir ici ses clés SSH et ajouter chacune d’un clic. Nous ne demandons à GitHub que la liste de vos clés publiques.";
-    github_link: "Link your GitHub account", "Lier votre compte GitHub";
-    github_keys: "Keys of {name} at GitHub that you do not have here:",
+    github_lead: "Link your GitHub account to see its SSH keys here and add each with one click. We ask GitHub only for the list of your public keys.",
+        "Associez votre compte GitHub pour voir ici ses clés SSH et ajouter chacune en un clic. Nous ne demandons à GitHub que la liste de vos clés publiques.";
+    github_link: "Link your GitHub account", "Associer votre compte GitHub";
+    github_keys: "Keys of {name} on GitHub that you do not have here:",
         "Clés de {name} sur GitHub que vous n’avez pas ici :";
-    github_all_here: "Every key of {name} at GitHub that can be used is here already.",
+    github_all_here: "All usable keys of {name} on GitHub are already here.",
         "Toutes les clés utilisables de {name} sur GitHub sont déjà ici.";
     github_add: "Add", "Ajouter";
     github_add_label: "Add the key {name}", "Ajouter la clé {name}";
     github_all: "Add all…", "Tout ajouter…";
     github_refused: "These keys cannot be added:", "Ces clés ne peuvent pas être ajoutées :";
-    github_gone: "You imported these keys from GitHub, which no longer lists them. If you do not use them any more, delete them here too.",
+    github_gone: "You imported these keys from GitHub, which no longer lists them. If you no longer use them, delete them here too.",
         "Vous avez importé ces clés depuis GitHub, qui ne les liste plus. Si vous ne les utilisez plus, supprimez-les aussi ici.";
     github_preview: "Add keys from GitHub", "Ajouter des clés depuis GitHub";
-    github_preview_lead: "These keys will be added under these names. Nothing that you have is replaced.",
-        "Ces clés seront ajoutées sous ces noms. Rien de ce que vous avez n’est remplacé.";
+    github_preview_lead: "These keys will be added under these names. None of your keys is replaced.",
+        "Ces clés seront ajoutées sous ces noms. Aucune de vos clés n’est remplacée.";
     github_preview_none: "There is nothing to add.", "Il n’y a rien à ajouter.";
     github_preview_button: "Add these keys", "Ajouter ces clés";
     github_partly: "{count} keys were added; those below were not.",
         "{count} clés ont été ajoutées ; celles ci-dessous ne l’ont pas été.";
     github_link_again: "GitHub no longer accepts the link. Link your account again.",
-        "GitHub n’accepte plus le lien. Liez à nouveau votre compte.";
-    github_wait: "GitHub asks to wait. Try again in {seconds} seconds.",
-        "GitHub demande d’attendre. Réessayez dans {seconds} secondes.";
-    github_too_many: "GitHub lists more keys than can be imported. Copy those that you use.",
+        "GitHub n’accepte plus l’association. Associez à nouveau votre compte.";
+    github_wait: "GitHub limits the rate of requests. Try again in {seconds} seconds.",
+        "GitHub limite le nombre de requêtes. Réessayez dans {seconds} secondes.";
+    github_too_many: "GitHub lists more keys than can be imported. Copy the ones that you use.",
         "GitHub liste plus de clés qu’il n’est possible d’importer. Copiez celles que vous utilisez.";
-    github_scope: "GitHub did not give the permission to read your public keys. Link again and grant it.",
-        "GitHub n’a pas donné la permission de lire vos clés publiques. Recommencez et accordez-la.";
+    github_scope: "GitHub did not grant the permission to read your public keys. Link again and grant it.",
+        "GitHub n’a pas accordé la permission de lire vos clés publiques. Recommencez et accordez-la.";
 
     oidc_sign_in: "Sign in with {name}", "Se connecter avec {name}";
     or_password: "Or with your password", "Ou avec votre mot de passe";
-    oidc_unknown: "Nobody here is linked to your account at {name}. Sign in with your password and link it on your profile.",
-        "Personne ici n’est lié à votre compte {name}. Connectez-vous avec votre mot de passe et liez-le dans votre profil.";
-    oidc_no_name: "{name} does not say what to call your account. Ask whoever runs the service.",
-        "{name} n’indique pas comment appeler votre compte. Adressez-vous à la personne qui exploite le service.";
-    oidc_name_taken: "An account of your name exists already. If it is yours, sign in with its password and link {name} on your profile.",
-        "Un compte à votre nom existe déjà. S’il est à vous, connectez-vous avec son mot de passe et liez {name} dans votre profil.";
-    oidc_of_another: "Your account at {name} signs in to another account here. Unlink it there first.",
-        "Votre compte {name} ouvre un autre compte ici. Déliez-le d’abord là-bas.";
-    oidc_only_way: "{name} is the only way to sign in to this account. Ask whoever runs the service to set a password first.",
-        "{name} est le seul moyen de se connecter à ce compte. Demandez d’abord à la personne qui exploite le service de définir un mot de passe.";
-    oidc_not_believed: "What {name} says about you cannot be believed. Begin again; if it happens again, tell whoever runs the service.",
-        "Ce que {name} dit de vous ne peut pas être cru. Recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+    oidc_unknown: "No account here is linked to your {name} account. Sign in with your password and link it on your profile.",
+        "Aucun compte ici n’est associé à votre compte {name}. Connectez-vous avec votre mot de passe et associez-le dans votre profil.";
+    oidc_no_name: "{name} does not provide a name for your account. Contact the operator of this service.",
+        "{name} n’indique pas de nom pour votre compte. Contactez l’exploitant du service.";
+    oidc_name_taken: "An account with your name already exists. If it is yours, sign in with its password and link {name} on your profile.",
+        "Un compte à votre nom existe déjà. S’il est à vous, connectez-vous avec son mot de passe et associez {name} dans votre profil.";
+    oidc_of_another: "Your {name} account is linked to another account here. Unlink it there first.",
+        "Votre compte {name} est associé à un autre compte ici. Dissociez-le d’abord de cet autre compte.";
+    oidc_only_way: "{name} is the only way to sign in to this account. Ask the operator of this service to set a password first.",
+        "{name} est le seul moyen de se connecter à ce compte. Demandez d’abord à l’exploitant du service de définir un mot de passe.";
+    oidc_not_verified: "The sign-in at {name} could not be verified. Start again; if it happens again, tell the operator of this service.",
+        "La connexion chez {name} n’a pas pu être vérifiée. Recommencez ; si cela se reproduit, prévenez l’exploitant du service.";
 
-    oidc_somebody_else: "The person who signed in at {name} is not the one that this account belongs to. Begin again as the right one.",
-        "La personne connectée chez {name} n’est pas celle à qui appartient ce compte. Recommencez avec la bonne.";
-    oidc_not_anew: "{name} did not ask you to sign in again, or does not say when you did, so this confirms nothing. Sign out there and begin again; if it happens again, tell whoever runs the service.",
-        "{name} ne vous a pas demandé de vous reconnecter, ou n’indique pas quand vous l’avez fait : cela ne confirme rien. Déconnectez-vous là-bas et recommencez ; si cela se reproduit, prévenez la personne qui exploite le service.";
+    oidc_other_user: "The user who signed in at {name} is not the one linked to this account. Start again with the right one.",
+        "La personne connectée chez {name} n’est pas celle associée à ce compte. Recommencez avec la bonne.";
+    oidc_not_confirmed: "{name} did not ask you to sign in again, or does not say when you did, so your identity is not confirmed. Sign out there and start again; if it happens again, tell the operator of this service.",
+        "{name} ne vous a pas demandé de vous reconnecter, ou n’indique pas quand vous l’avez fait : votre identité n’est pas confirmée. Déconnectez-vous là-bas et recommencez ; si cela se reproduit, prévenez l’exploitant du service.";
 
-    not_done: "This was not done", "Ceci n’a pas été fait";
+    failed_title: "Something went wrong", "Une erreur est survenue";
     csrf: "The page was out of date, or the request did not come from this site. Nothing was changed. Go back, reload the page and try again.",
         "La page n’était plus à jour, ou la demande ne venait pas de ce site. Rien n’a été modifié. Revenez en arrière, rechargez la page et réessayez.";
-    too_large: "What was sent is longer than any public key. Nothing was stored. Paste the one line of your `.pub` file.",
-        "L’envoi est plus long que n’importe quelle clé publique. Rien n’a été enregistré. Collez l’unique ligne de votre fichier `.pub`.";
-    unavailable: "The service cannot do this at the moment. Look whether it was done, and try again in a minute.",
-        "Le service ne peut pas le faire pour l’instant. Vérifiez si cela a été fait, et réessayez dans une minute.";
-    too_many_requests: "Too many requests come from your address. Try again in {seconds} seconds.",
-        "Trop de demandes viennent de votre adresse. Réessayez dans {seconds} secondes.";
-    not_set_up: "The console is not set up for this address. Whoever runs the service sets `base_url` in `[console]` of its configuration.",
-        "La console n’est pas configurée pour cette adresse. La personne qui exploite le service définit `base_url` dans `[console]` de sa configuration.";
+    too_large: "What you sent is longer than any public key, so nothing was stored. Paste the one line of your `.pub` file.",
+        "Votre envoi est plus long que n’importe quelle clé publique, rien n’a donc été enregistré. Collez l’unique ligne de votre fichier `.pub`.";
+    unavailable: "The service is not available at the moment. Check whether your change was made, and try again in a minute.",
+        "Le service n’est pas disponible pour l’instant. Vérifiez si votre modification a été faite, et réessayez dans une minute.";
+    too_many_requests: "Too many requests from your address. Try again in {seconds} seconds.",
+        "Trop de requêtes depuis votre adresse. Réessayez dans {seconds} secondes.";
+    not_set_up: "The console is not set up for this address. The operator of the service must set `base_url` in `[console]` of the configuration.",
+        "La console n’est pas configurée pour cette adresse. L’exploitant du service doit définir `base_url` dans `[console]` de la configuration.";
 
     proof_impossible: "This service cannot verify signatures of ssh-mldsa44-ed25519 or of RSA keys above 8192 bits yet, so such a key cannot be proved. Use a key of another type.",
         "Ce service ne sait pas encore vérifier les signatures de ssh-mldsa44-ed25519 ni celles des clés RSA de plus de 8192 bits, donc une telle clé ne peut pas être prouvée. Utilisez une clé d’un autre type.";
@@ -324,8 +327,8 @@ messages! {
         "Vous avez déjà une autre clé nommée « {name} ». Choisissez un autre nom, ou supprimez d’abord cette clé.";
     expiry_format: "This is not a day such as `2027-01-31`. Choose one, or leave the field empty.",
         "Ce n’est pas un jour comme `2027-01-31`. Choisissez-en un, ou laissez le champ vide.";
-    expiry_past: "This day is over. Choose a later one, or leave the field empty.",
-        "Ce jour est passé. Choisissez-en un plus tard, ou laissez le champ vide.";
+    expiry_past: "This day is in the past. Choose a later one, or leave the field empty.",
+        "Ce jour est passé. Choisissez un jour ultérieur, ou laissez le champ vide.";
     key_of_another: "This key is registered to another account, and a key belongs to one account only. Remove it there, prove that it is yours, or make a new key with `ssh-keygen -t ed25519`.",
         "Cette clé est enregistrée sur un autre compte, et une clé appartient à un seul compte. Retirez-la là-bas, prouvez qu’elle est à vous, ou créez une nouvelle clé avec `ssh-keygen -t ed25519`.";
     key_under_another_name: "You already have this key under the name “{name}”. Delete that one first to give it another name.",

@@ -1,4 +1,4 @@
-//! Keys, their changes and snapshots, under many writers.
+//! Keys, changes and snapshots with several writers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ on_both_databases! {
 }
 
 async fn of_many_accounts_that_register_one_key_at_once_exactly_one_gets_it(database: TestDatabase) {
-    // Two stores are two processes to the database.
+    // To the database, two stores are two processes.
     let stores = [Arc::new(database.open(LIMITS).await), Arc::new(database.open(LIMITS).await)];
     let mut attempts = JoinSet::new();
     for number in 0..40 {
@@ -70,12 +70,12 @@ async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatab
             let name = KeyName::parse("laptop").unwrap();
             let mut sequences = Vec::new();
             for _ in 0..10 {
-                // All of them fight for one key, so that refusals and rollbacks come in between.
+                // All of them register the same key, so that there are refusals and rollbacks in between.
                 if let Ok(changes) = put(&store, &id, &name).await {
                     sequences.extend(changes.iter().map(|change| change.sequence));
                     sequences.extend(
                         store
-                            .delete_key(&id, name.as_str(), &Actor::operator())
+                            .remove_key(&id, name.as_str(), &Actor::operator())
                             .await
                             .unwrap()
                             .map(|change| change.sequence),
@@ -85,13 +85,13 @@ async fn changes_of_many_writers_are_numbered_without_a_hole(database: TestDatab
             sequences
         });
     }
-    let told: Vec<u64> = writers.join_all().await.into_iter().flatten().collect();
-    let distinct: HashSet<u64> = told.iter().copied().collect();
-    assert_eq!(distinct.len(), told.len());
+    let numbers: Vec<u64> = writers.join_all().await.into_iter().flatten().collect();
+    let distinct: HashSet<u64> = numbers.iter().copied().collect();
+    assert_eq!(distinct.len(), numbers.len());
     let Changes::Next(changes) = stores[0].changes_after(0, 1_000).await.unwrap() else { panic!("pruned") };
     let sequences: Vec<u64> = changes.iter().map(|change| change.sequence).collect();
     assert!(!sequences.is_empty());
-    assert_eq!(sequences, (1..=told.len() as u64).collect::<Vec<_>>());
+    assert_eq!(sequences, (1..=numbers.len() as u64).collect::<Vec<_>>());
 }
 
 async fn a_snapshot_does_not_see_what_is_written_after_it_began(database: TestDatabase) {
@@ -100,7 +100,7 @@ async fn a_snapshot_does_not_see_what_is_written_after_it_began(database: TestDa
     let name = KeyName::parse("laptop").unwrap();
     put(&store, &id, &name).await.unwrap();
     let mut before = store.snapshot().await.unwrap();
-    store.delete_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
+    store.remove_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
     let mut after = store.snapshot().await.unwrap();
     assert_eq!((before.cursor().sequence, after.cursor().sequence), (1, 2));
     assert_eq!(before.next_page(10).await.unwrap().unwrap().count, 1);
@@ -113,7 +113,7 @@ async fn old_changes_are_dropped_and_a_reader_is_told_so(database: TestDatabase)
     let name = KeyName::parse("laptop").unwrap();
     for _ in 0..3 {
         put(&store, &id, &name).await.unwrap();
-        store.delete_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
+        store.remove_key(&id, name.as_str(), &Actor::operator()).await.unwrap();
     }
     let state = store.feed_state().await.unwrap();
     assert_eq!((state.pruned, state.head.sequence), (3, 6));
@@ -130,5 +130,5 @@ async fn names_that_are_sql_are_names(database: TestDatabase) {
     let name = KeyName::parse(hostile).unwrap();
     put(&store, &id, &name).await.unwrap();
     assert_eq!(store.keys(&id).await.unwrap()[0].name, hostile);
-    assert_eq!(store.find_account(hostile).await.unwrap().unwrap().id, id);
+    assert_eq!(store.account(hostile).await.unwrap().unwrap().id, id);
 }

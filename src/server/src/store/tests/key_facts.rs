@@ -1,4 +1,4 @@
-//! What the key page shows of a key, of keys stored now and by an older version.
+//! Type and size of keys that were stored by this version and by an older one.
 
 use pushkeys_keys::{AccountName, KeyName, Policy, ValidKey};
 
@@ -37,7 +37,7 @@ async fn facts_are_stored_with_a_key_and_filled_in_for_keys_of_an_older_version(
     assert_eq!(shown(&store, &ana).await, whole);
     assert_eq!(store.fill_key_facts(&policy).await.unwrap(), 0);
 
-    // A key that was accepted once and no longer is.
+    // A key that the policy no longer accepts.
     sql("UPDATE keys SET algorithm = NULL, bits = NULL, text = 'ssh-dss AAAA' WHERE name = 'rsa'")
         .execute(&store.database)
         .await

@@ -1,4 +1,4 @@
-//! Accounts elsewhere and waiting mails, as the database keeps them.
+//! Links to external accounts, imports, and queued mails.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pushkeys_keys::{AccountId, AccountName, KeyName, Policy, ValidKey};
 use super::{KEY, LIMITS, TestDatabase, on_both_databases};
 use crate::store::{
     Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportOutcome, KeyFromGithub,
-    KeyToPut, PutKeyError, Store, StoreLimits, TieError,
+    KeyToPut, PutKeyError, SetIdentityError, Store, StoreLimits,
 };
 
 const SENDING: StoreLimits = StoreLimits { sends_mail: true, ..LIMITS };
@@ -27,7 +27,7 @@ async fn account(store: &Store, called: &str, email: Option<&str>) -> AccountId 
 }
 
 fn link(user: i64, login: &str) -> GithubLink {
-    GithubLink { user, login: login.into(), sealed_token: vec![1, 2, 3] }
+    GithubLink { user, login: login.into(), encrypted_token: vec![1, 2, 3] }
 }
 
 fn identity(subject: &str) -> Identity {
@@ -50,8 +50,8 @@ async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_cam
     let store = database.open(LIMITS).await;
     let (ana, actor) = (account(&store, "ana", None).await, Actor::operator());
     assert!(store.github_link(&ana).await.unwrap().is_none());
-    assert!(store.link_github(&ana, &link(7, "ana-codes"), &actor).await.unwrap());
-    assert!(store.link_github(&ana, &link(8, "ana-works"), &actor).await.unwrap());
+    assert!(store.set_github_link(&ana, &link(7, "ana-codes"), &actor).await.unwrap());
+    assert!(store.set_github_link(&ana, &link(8, "ana-works"), &actor).await.unwrap());
     assert!(store.github_link(&ana).await.unwrap().unwrap() == link(8, "ana-works"));
 
     let key = ValidKey::check(KEY, &Policy::default()).unwrap();
@@ -62,24 +62,24 @@ async fn an_account_is_linked_to_one_github_account_and_remembers_which_keys_cam
         let imported = store.import_from_github(&ana, &origin, &keys, &actor).await.unwrap();
         assert_eq!((imported.changes.len(), imported.refused.len()), (1, 0));
     };
-    let imported = async |user: i64| store.imported_from_github(&ana, user).await.unwrap().len();
+    let imported = async |user: i64| store.keys_from_github(&ana, user).await.unwrap().len();
     import().await;
     assert_eq!((imported(8).await, imported(7).await), (1, 0));
-    // Registered again by hand, it is another key.
-    store.delete_key(&ana, laptop.as_str(), &actor).await.unwrap();
+    // Registered again by hand, it is another registration.
+    store.remove_key(&ana, laptop.as_str(), &actor).await.unwrap();
     let wanted = KeyToPut { name: &laptop, key: &key, text: KEY, expires_at: None, may_replace: false };
     store.put_key(&ana, &wanted, &actor).await.unwrap();
     assert_eq!(imported(8).await, 0);
-    store.delete_key(&ana, laptop.as_str(), &actor).await.unwrap();
+    store.remove_key(&ana, laptop.as_str(), &actor).await.unwrap();
     import().await;
     assert_eq!(imported(8).await, 1);
 
-    assert!(store.unlink_github(&ana, &actor).await.unwrap().is_some());
-    assert!(store.unlink_github(&ana, &actor).await.unwrap().is_none());
-    let trail = store.audit(&ana, None, 10).await.unwrap();
-    let links = trail.iter().filter(|row| row.event == AuditEvent::LinkAdded).count();
+    assert!(store.remove_github_link(&ana, &actor).await.unwrap().is_some());
+    assert!(store.remove_github_link(&ana, &actor).await.unwrap().is_none());
+    let activity = store.audit(&ana, None, 10).await.unwrap();
+    let links = activity.iter().filter(|row| row.event == AuditEvent::LinkAdded).count();
     assert_eq!(
-        (links, trail[0].event, trail[0].subject.as_str()),
+        (links, activity[0].event, activity[0].subject.as_str()),
         (2, AuditEvent::LinkRemoved, "ana-works (GitHub)")
     );
 }
@@ -88,24 +88,24 @@ async fn an_identity_opens_one_account_and_no_other_gets_it(database: TestDataba
     let store = database.open(LIMITS).await;
     let (ana, bob) = (account(&store, "ana", None).await, account(&store, "bob", None).await);
     let actor = Actor::operator();
-    store.tie_identity(&ana, &identity("u-7"), &actor).await.unwrap();
-    let refused = store.tie_identity(&bob, &identity("u-7"), &actor).await;
-    assert!(matches!(refused, Err(TieError::OfAnotherAccount)), "{refused:?}");
-    assert_eq!(store.account_of_identity(&identity("u-7")).await.unwrap(), Some(ana.clone()));
-    // What was refused left nothing, and another person of the provider takes the place of the first.
-    assert_eq!(store.identity_at(&bob, "https://id.example.com").await.unwrap(), None);
-    store.tie_identity(&ana, &identity("u-8"), &actor).await.unwrap();
-    assert_eq!(store.account_of_identity(&identity("u-7")).await.unwrap(), None);
+    store.set_identity(&ana, &identity("u-7"), &actor).await.unwrap();
+    let refused = store.set_identity(&bob, &identity("u-7"), &actor).await;
+    assert!(matches!(refused, Err(SetIdentityError::OfAnotherAccount)), "{refused:?}");
+    assert_eq!(store.account_by_identity(&identity("u-7")).await.unwrap(), Some(ana.clone()));
+    // The refusal left nothing, and another user of the provider replaces the first.
+    assert_eq!(store.identity(&bob, "https://id.example.com").await.unwrap(), None);
+    store.set_identity(&ana, &identity("u-8"), &actor).await.unwrap();
+    assert_eq!(store.account_by_identity(&identity("u-7")).await.unwrap(), None);
 
     let taken = store.add_account_of_identity(&account_name("bob"), &identity("u-9"), &actor).await;
-    assert!(matches!(taken, Err(TieError::NameTaken { .. })), "{taken:?}");
+    assert!(matches!(taken, Err(SetIdentityError::NameTaken { .. })), "{taken:?}");
     let carol =
         store.add_account_of_identity(&account_name("carol"), &identity("u-9"), &actor).await.unwrap();
-    assert_eq!(store.account_of_identity(&identity("u-9")).await.unwrap(), Some(carol.clone()));
-    let only = store.untie_identity(&carol, "https://id.example.com", &actor).await;
-    assert!(matches!(only, Err(TieError::OnlyWay)), "{only:?}");
+    assert_eq!(store.account_by_identity(&identity("u-9")).await.unwrap(), Some(carol.clone()));
+    let only = store.remove_identity(&carol, "https://id.example.com", &actor).await;
+    assert!(matches!(only, Err(SetIdentityError::OnlyWay)), "{only:?}");
     store.set_password(&carol, "$argon2id$", None, &actor).await.unwrap();
-    assert!(store.untie_identity(&carol, "https://id.example.com", &actor).await.unwrap());
+    assert!(store.remove_identity(&carol, "https://id.example.com", &actor).await.unwrap());
 }
 
 async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped(database: TestDatabase) {
@@ -113,7 +113,7 @@ async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped(databas
     let (ana, bob) =
         (account(&store, "ana", Some("ana@example.com")).await, account(&store, "bob", None).await);
     let actor = Actor::console(Some("192.0.2.7".parse().unwrap()), None);
-    store.remember_language(&ana, "fr").await.unwrap();
+    store.set_language(&ana, "fr").await.unwrap();
     store.set_password(&ana, "$argon2id$", None, &actor).await.unwrap();
     store.set_password(&bob, "$argon2id$", None, &actor).await.unwrap();
 
@@ -126,7 +126,7 @@ async fn a_change_leaves_a_mail_that_one_sender_gets_until_it_is_dropped(databas
     store.delay_mail(&mail.id, mail.attempts, Duration::ZERO).await.unwrap();
     let again = store.take_mail(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!((&again.id, again.attempts), (&mail.id, 2));
-    store.drop_mail(&mail.id).await.unwrap();
+    store.remove_mail(&mail.id).await.unwrap();
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None);
 }
 
@@ -168,10 +168,10 @@ async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail(datab
     let imported = store.import_from_github(&ana, &origin, &listed, &actor).await.unwrap();
     assert_eq!(imported.changes.len(), 3);
     assert!(matches!(imported.refused.as_slice(), [(3, PutKeyError::OfAnotherAccount)]));
-    assert_eq!(store.imported_from_github(&ana, 7).await.unwrap().len(), 3);
+    assert_eq!(store.keys_from_github(&ana, 7).await.unwrap().len(), 3);
     assert_eq!(store.warnings(&ana).await.unwrap().len(), 1);
-    let trail = store.audit(&ana, None, 10).await.unwrap();
-    let trail: Vec<_> = trail.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
+    let activity = store.audit(&ana, None, 10).await.unwrap();
+    let activity: Vec<_> = activity.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
     let added = |name| (AuditEvent::KeyAdded, name);
     let expected = [
         added("a"),
@@ -180,7 +180,7 @@ async fn an_import_is_one_transaction_with_a_row_for_each_key_and_one_mail(datab
         (AuditEvent::KeyContested, "d"),
         (AuditEvent::KeysImported, "a, b, c (GitHub: ana-codes)"),
     ];
-    assert_eq!(trail, expected);
+    assert_eq!(activity, expected);
     let mail = store.take_mail(LEASE).await.unwrap().unwrap();
     assert_eq!((mail.change.event, mail.change.subject.as_str()), expected[4]);
     assert_eq!(store.take_mail(LEASE).await.unwrap(), None, "one mail for all");
@@ -202,12 +202,12 @@ async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_addres
         .collect();
     let outcomes = store.import(&items).await.unwrap();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == ImportOutcome::Stored).count(), 4);
-    let trail = store.audit(&ana, None, 10).await.unwrap();
-    let trail: Vec<_> = trail.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
+    let activity = store.audit(&ana, None, 10).await.unwrap();
+    let activity: Vec<_> = activity.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
     let expected =
         [(AuditEvent::KeyAdded, "a"), (AuditEvent::KeyAdded, "b"), (AuditEvent::KeysImported, "a, b")];
-    assert_eq!(trail, expected);
-    let bob = store.find_account("bob").await.unwrap().unwrap().id;
+    assert_eq!(activity, expected);
+    let bob = store.account("bob").await.unwrap().unwrap().id;
     assert_eq!(store.audit(&bob, None, 10).await.unwrap().len(), 2);
     let mail = store.take_mail(LEASE).await.unwrap().unwrap();
     assert_eq!((mail.change.event, mail.change.actor), (AuditEvent::KeysImported, Actor::operator()));

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{Store, StoreLimits};
 use crate::database::Open;
 
-/// One key, where it does not matter which.
+/// Any key.
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
 const LIMITS: StoreLimits = StoreLimits {
     changes_max: 1_000,
@@ -36,7 +36,7 @@ impl TestDatabase {
         Self::Postgres(PostgresDatabase::shared())
     }
 
-    /// The store in it; each is a process of its own to the database.
+    /// Opens a store on it; to the database, each is a process of its own.
     async fn open(&self, limits: StoreLimits) -> Store {
         let url = match self {
             Self::Sqlite(directory) => format!("sqlite://{}/keys.db", directory.path().display()),
@@ -46,7 +46,7 @@ impl TestDatabase {
     }
 }
 
-/// Runs each of the functions, which take an empty database, on both kinds.
+/// Runs each of these functions with an empty database of both kinds.
 macro_rules! on_both_databases {
     ($($test:ident)*) => {
         mod on_sqlite {

@@ -1,4 +1,4 @@
-//! The page with the keys, and the history of what was done there.
+//! The page with the keys, and the activity.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::reports::{fingerprint, key_id, report, used};
 use crate::service::{Service, new_key};
 
 #[tokio::test]
-async fn what_is_refused_is_kept_in_the_form_but_never_a_private_key() {
+async fn a_refused_form_is_kept_unless_it_contains_a_private_key() {
     let service = Service::start();
     account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
@@ -34,7 +34,7 @@ async fn what_is_refused_is_kept_in_the_form_but_never_a_private_key() {
     check(&[("name", ""), ("key", &key)], "The name is empty").await;
     check(&[("name", ".."), ("key", &key)], "Choose another name").await;
     check(&[("name", "a\u{202e}b"), ("key", &key)], "U+202E").await;
-    check(&[("name", "a"), ("key", &key), ("expires_on", "2020-01-01")], "This day is over").await;
+    check(&[("name", "a"), ("key", &key), ("expires_on", "2020-01-01")], "This day is in the past").await;
     check(&[("name", "a"), ("key", &key), ("expires_on", "tomorrow")], "not a day such as").await;
     check(&[("name", "a"), ("key", &format!("{key}\n{key}"))], "more than one line").await;
     tab.posts(KEYS, &[("name", "a"), ("key", &key), ("expires_on", "2997-01-31")])
@@ -48,7 +48,7 @@ async fn what_is_refused_is_kept_in_the_form_but_never_a_private_key() {
 }
 
 #[tokio::test]
-async fn a_contested_key_goes_to_the_account_that_signs_for_it() {
+async fn a_key_of_another_account_moves_to_the_account_that_proves_possession() {
     let service = Service::start();
     let (ana, bob) = (account(&service, "ana"), account(&service, "bob"));
     let key = new_key(&service, "shared");
@@ -78,7 +78,7 @@ async fn a_contested_key_goes_to_the_account_that_signs_for_it() {
     };
     answer("nonsense").await.says(StatusCode::BAD_REQUEST, "not the signature that the command prints");
     let other = sign(&command.replace("pushkeys ties", "pushkeys gives"));
-    answer(&other).await.says(StatusCode::BAD_REQUEST, "does not answer the challenge");
+    answer(&other).await.says(StatusCode::BAD_REQUEST, "does not match the challenge");
     assert_eq!(service.keys(&ana).await.len(), 1);
     let signature = sign(&command);
     answer(&signature).await.leads_to("/users/me/ssh-keys?done=proved");
@@ -87,17 +87,17 @@ async fn a_contested_key_goes_to_the_account_that_signs_for_it() {
     tab.gets(KEYS).await.says(StatusCode::OK, "Verified");
     let anas = Tab::signed_in(&service, "ana").await;
     anas.gets(KEYS).await.says(StatusCode::OK, "moved to another account");
-    anas.gets(PROFILE).await.says(StatusCode::OK, "Key “mine” moved to the account that proved to hold it");
+    anas.gets(PROFILE).await.says(StatusCode::OK, "Key “mine” moved to the account that proved possession");
 }
 
 #[tokio::test]
-async fn the_page_tells_when_and_where_a_key_was_used_and_the_set_up_was_checked() {
+async fn the_page_shows_the_last_use_and_the_last_check_of_keys() {
     let service = Service::start();
     let (ana, host) = (account(&service, "ana"), service.host("push1"));
     let key = new_key(&service, "laptop");
     service.put(&ana, "laptop", &key).await;
     let tab = Tab::signed_in(&service, "ana").await;
-    tab.gets(KEYS).await.says(StatusCode::OK, "No successful check has been seen yet.");
+    tab.gets(KEYS).await.says(StatusCode::OK, "There has been no successful check yet.");
     let id = key_id(&service, &host, fingerprint(&key)).await;
     for (kind, at) in [("check", "2026-01-01T10:00:00Z"), ("push", "2026-01-01T11:00:00Z")] {
         report(&service, &host, pushkeys_feed::USAGE_PATH, &used(fingerprint(&key), &id, kind, at)).await;
@@ -109,7 +109,7 @@ async fn the_page_tells_when_and_where_a_key_was_used_and_the_set_up_was_checked
 }
 
 #[tokio::test]
-async fn every_change_is_in_the_trail_with_who_made_it() {
+async fn every_change_is_in_the_activity_with_its_actor() {
     let service = Service::start();
     let ana = account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;

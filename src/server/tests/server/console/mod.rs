@@ -1,4 +1,4 @@
-//! The console as HTTP: who is let in, what a form must carry, what a page may do, and what is written down.
+//! The console over HTTP: sign-in, forms, headers and the audit log.
 //! Real browsers use it in `tests/tests/users_on_sqlite/console.rs`.
 
 mod keys;
@@ -14,10 +14,10 @@ use crate::service::{Account, Service};
 const KEYS: &str = "/users/me/ssh-keys";
 const PROFILE: &str = "/users/me";
 const PASSWORD: &str = "correct horse battery";
-/// What `clever login` makes up is like this.
+/// A token as `clever login` generates it.
 const CLI_TOKEN: &str = "q83vEjRWeJCrze8SNFZ4kKvN7xI";
 
-/// An answer, with its body.
+/// A response with its body.
 struct Page {
     status: StatusCode,
     headers: HeaderMap,
@@ -35,7 +35,7 @@ impl Page {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Where a form led to, when it was obeyed.
+    /// Checks that a form was accepted, and its redirect.
     #[track_caller]
     fn leads_to(&self, path: &str) {
         assert_eq!(self.status, StatusCode::SEE_OTHER, "{}", self.text);
@@ -55,7 +55,7 @@ impl Page {
     }
 }
 
-/// What a browser keeps, and what it sends along.
+/// The state of a browser tab: its cookies.
 struct Tab<'s> {
     service: &'s Service,
     client: Client,
@@ -96,7 +96,7 @@ impl<'s> Tab<'s> {
         Page::of(self.client.get(self.url(path)).header(COOKIE, &self.cookie)).await
     }
 
-    /// A form with all that it needs.
+    /// A form with its CSRF token.
     fn form(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
         let fields = [&[("csrf", self.csrf.as_str())], fields].concat();
         self.client.post(self.url(path)).header(COOKIE, &self.cookie).form(&fields)

@@ -1,4 +1,4 @@
-//! What a form must carry, what a page may do, and in which language.
+//! Cross-site requests, security headers and languages.
 
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT_LANGUAGE, COOKIE, HOST, ORIGIN};
@@ -7,7 +7,7 @@ use super::{KEYS, PASSWORD, PROFILE, Page, Tab, account};
 use crate::service::{Service, new_key};
 
 #[tokio::test]
-async fn a_form_that_a_page_of_ours_did_not_send_changes_nothing() {
+async fn a_form_from_another_site_changes_nothing() {
     let service = Service::start();
     let ana = account(&service, "ana");
     account(&service, "bob");
@@ -40,7 +40,7 @@ async fn a_form_that_a_page_of_ours_did_not_send_changes_nothing() {
 }
 
 #[tokio::test]
-async fn every_answer_tells_browsers_to_let_nothing_else_in() {
+async fn every_response_has_the_security_headers() {
     let service = Service::start();
     account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
@@ -67,7 +67,7 @@ async fn every_answer_tells_browsers_to_let_nothing_else_in() {
 }
 
 #[tokio::test]
-async fn without_an_address_of_its_own_the_console_is_for_this_machine() {
+async fn without_a_base_url_the_console_works_on_loopback_only() {
     let service = Service::start();
     let tab = Tab::new(&service);
     let elsewhere = tab.client.get(tab.url("/sign-in")).header(HOST, "rebound.example");
@@ -77,7 +77,7 @@ async fn without_an_address_of_its_own_the_console_is_for_this_machine() {
 }
 
 #[tokio::test]
-async fn what_is_shown_is_in_the_browsers_language() {
+async fn pages_are_in_the_browsers_language() {
     let service = Service::start();
     let tab = Tab::new(&service);
     let french = tab.client.get(tab.url("/sign-in")).header(ACCEPT_LANGUAGE, "fr-FR,fr;q=0.9,en;q=0.5");

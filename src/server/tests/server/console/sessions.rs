@@ -1,4 +1,4 @@
-//! Who is let in, for how long, and what asks again.
+//! Sign-in, sessions and confirmation.
 
 use reqwest::StatusCode;
 use reqwest::header::ORIGIN;
@@ -8,7 +8,7 @@ use crate::document::check_members;
 use crate::service::{Service, new_key};
 
 #[tokio::test]
-async fn only_the_accounts_own_password_opens_its_pages() {
+async fn only_the_accounts_own_password_signs_in() {
     let service = Service::start();
     account(&service, "ana");
     service.account("bob");
@@ -29,7 +29,7 @@ async fn only_the_accounts_own_password_opens_its_pages() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_is_told_to_wait() {
+async fn password_guesses_are_rate_limited() {
     let service = Service::start();
     account(&service, "ana");
     let mut tab = Tab::new(&service);
@@ -40,7 +40,7 @@ async fn whoever_guesses_is_told_to_wait() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_for_this_host_and_over_tls_for_tls_alone() {
+async fn a_cookie_is_bound_to_the_host_and_over_tls_also_to_tls() {
     let service = Service::start();
     account(&service, "ana");
     let mut tab = Tab::new(&service);
@@ -64,13 +64,13 @@ async fn a_cookie_is_for_this_host_and_over_tls_for_tls_alone() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_is_long_ago_is_confirmed_and_what_was_typed_goes_on() {
+async fn an_old_sign_in_is_confirmed_and_the_form_is_kept() {
     let service = Service::start_with("[console]\nconfirm_after = \"0s\"\n");
     let ana = account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
     let key = new_key(&service, "laptop");
     let page = tab.adds("laptop", &key).await;
-    page.says(StatusCode::OK, "Confirm that it is you");
+    page.says(StatusCode::OK, "Confirm your identity");
     page.says(StatusCode::OK, &format!("name=\"key\" value=\"{key}\""));
     let confirmed = |password| [("name", "laptop"), ("key", key.as_str()), ("password", password)];
     tab.posts(KEYS, &confirmed("wrong")).await.says(StatusCode::FORBIDDEN, "not the password");
@@ -80,7 +80,7 @@ async fn a_sign_in_that_is_long_ago_is_confirmed_and_what_was_typed_goes_on() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_its_owner_signs_out_ends_it_elsewhere_or_changes_the_password() {
+async fn a_session_ends_by_signing_out_by_another_session_and_by_a_new_password() {
     let service = Service::start();
     account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
@@ -121,7 +121,7 @@ async fn a_session_that_is_not_used_ends() {
 }
 
 #[tokio::test]
-async fn a_login_of_the_command_line_is_fetched_once_after_its_user_approved_it() {
+async fn a_login_of_the_command_line_is_fetched_once_after_the_user_approved_it() {
     let service = Service::start();
     account(&service, "ana");
     let tab = Tab::signed_in(&service, "ana").await;
@@ -133,13 +133,13 @@ async fn a_login_of_the_command_line_is_fetched_once_after_its_user_approved_it(
     tab.gets("/cli-oauth?cli_token=short")
         .await
         .says(StatusCode::BAD_REQUEST, "Run <code>clever login</code> again");
-    assert_eq!(fetch().await.0, StatusCode::NOT_FOUND, "looking is not approving");
+    assert_eq!(fetch().await.0, StatusCode::NOT_FOUND, "not approved yet");
 
     let fields = [("cli_token", CLI_TOKEN), ("cli_version", "4.11.0")];
     tab.posts("/cli-oauth", &fields).await.says(StatusCode::OK, "Approved");
     let (status, credential) = fetch().await;
     assert_eq!(status, StatusCode::OK, "{credential}");
-    assert_eq!(fetch().await.0, StatusCode::NOT_FOUND, "a credential is told once");
+    assert_eq!(fetch().await.0, StatusCode::NOT_FOUND, "a credential is returned once");
     check_members("CliToken", &credential);
     let text = |member: &str| credential[member].as_str().unwrap().to_owned();
     let consumer = "T5nFjKeHH4AIlEveuGhB5S3xg8T19e";

@@ -1,4 +1,4 @@
-//! The table `[console]` of the configuration.
+//! The `[console]` table of the configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,34 +13,34 @@ use crate::values::{duration, optional};
 const DAY: Duration = Duration::from_hours(24);
 const PUSH_HOST_BYTES_MAX: usize = 253;
 
-/// What an operator decides about the console.
+/// The settings of the console.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct ConsoleConfig {
-    /// Where browsers reach it, `https://…` unless that is this machine itself. Without it, only
-    /// browsers on this machine are served.
+pub(crate) struct ConsoleSettings {
+    /// Its URL for browsers, `https://…` unless it is on this machine. Without it, only browsers on this machine are
+    /// served.
     pub(crate) base_url: Option<Origin>,
-    /// The host that users push to, perhaps with a port, as the page shows it.
+    /// The host that users push to, as the page shows it.
     #[serde(deserialize_with = "optional")]
     pub(crate) push_host: Option<PushHost>,
-    /// A session ends when it was not used for so long.
+    /// How long a session lasts without being used.
     #[serde(deserialize_with = "duration")]
     pub(crate) session_idle: Duration,
-    /// A session ends so long after it began.
+    /// How long a session lasts in all.
     #[serde(deserialize_with = "duration")]
     pub(crate) session_max: Duration,
-    /// What gives somebody access asks for the password again when it was given longer ago than this.
+    /// How long after a sign-in actions that give access need no confirmation.
     #[serde(deserialize_with = "duration")]
     pub(crate) confirm_after: Duration,
-    /// How long the trail of changes is kept.
+    /// How long rows of the audit log are kept.
     #[serde(deserialize_with = "duration")]
     pub(crate) history_max: Duration,
-    /// How long a token of `clever login` is good.
+    /// How long a token of `clever login` is valid.
     #[serde(deserialize_with = "duration")]
     pub(crate) cli_token_max: Duration,
 }
 
-impl Default for ConsoleConfig {
+impl Default for ConsoleSettings {
     fn default() -> Self {
         Self {
             base_url: None,
@@ -54,11 +54,14 @@ impl Default for ConsoleConfig {
     }
 }
 
-impl ConsoleConfig {
-    /// The first setting that cannot be, and what it is to be.
+impl ConsoleSettings {
+    /// The first setting with a wrong value, and what is allowed.
     pub(crate) fn wrong_value(&self) -> Option<(&'static str, &'static str)> {
         if self.base_url.as_ref().is_some_and(|url| !url.is_https() && !url.is_loopback()) {
-            return Some(("console.base_url", "an https URL: passwords would cross the network readable"));
+            return Some((
+                "console.base_url",
+                "an https URL, since passwords would cross the network in plain text",
+            ));
         }
         let is_ordered = self.confirm_after <= self.session_max && self.session_idle <= self.session_max;
         if self.session_idle.is_zero() || !is_ordered || self.session_max > 366 * DAY {
@@ -96,7 +99,7 @@ impl FromStr for PushHost {
             Some((name, port)) => (name, Some(port.parse().map_err(|_| refused())?)),
             None => (text, None),
         };
-        // It is shown in a command that people paste into a shell.
+        // Users paste it into a shell as part of a command.
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
         let is_right = (1..=PUSH_HOST_BYTES_MAX).contains(&name.len())
             && name.bytes().all(is_name)
@@ -106,12 +109,12 @@ impl FromStr for PushHost {
 }
 
 impl PushHost {
-    /// For pages of a service whose host is not configured.
+    /// Shown if no host is configured.
     pub(super) fn example() -> Self {
         Self { name: "push.example.com".to_owned(), port: None }
     }
 
-    /// The command by which somebody looks whether it knows a key; `options` stand before the rest. `-T`, since ssh warns where it is
+    /// The command that checks whether the host accepts a key, with `options` of ssh. `-T`, since ssh warns where it is
     /// given no terminal.
     pub(super) fn check_command(&self, options: &str) -> String {
         let port = self.port.filter(|&port| port != 22).map(|port| format!("-p {port} ")).unwrap_or_default();
@@ -147,7 +150,8 @@ mod tests {
     #[test]
     fn a_console_that_others_could_listen_to_is_refused() {
         let check = |url: &str, is_right: bool| {
-            let config = ConsoleConfig { base_url: Some(url.parse().unwrap()), ..ConsoleConfig::default() };
+            let config =
+                ConsoleSettings { base_url: Some(url.parse().unwrap()), ..ConsoleSettings::default() };
             assert_eq!(config.wrong_value().is_none(), is_right, "{url}");
         };
         check("https://console.example.com", true);

@@ -1,4 +1,4 @@
-//! Leaving for another service and coming back from it, with a cookie that binds the two together.
+//! Redirects to external services and back, bound together by a cookie.
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -7,20 +7,20 @@ use axum::response::Response;
 use axum_extra::extract::cookie::CookieJar;
 
 use super::messages::fill;
-use super::pages::{self, Leaving, Page};
+use super::pages::{self, Page, RedirectPage};
 use super::state::Console;
 use super::visitor::{Visitor, with_cookie};
 
-/// See [`super::visitor`].
+/// As for sessions, see [`super::visitor`].
 const SECURE_COOKIE: &str = "__Host-pushkeys_attempt";
 const LOCAL_COOKIE: &str = "pushkeys_attempt";
-/// As long as an attempt is good, in seconds.
+/// How long an attempt is valid, in seconds.
 const LIFETIME_S: i64 = 600;
 
-/// Where the browser of a request finds the console: `https://console.example.com`.
-pub(super) struct Here(pub(super) String);
+/// The origin of the console for the browser of a request: `https://console.example.com`.
+pub(super) struct ConsoleOrigin(pub(super) String);
 
-impl FromRequestParts<Console> for Here {
+impl FromRequestParts<Console> for ConsoleOrigin {
     type Rejection = Response;
 
     async fn from_request_parts(request: &mut Parts, console: &Console) -> Result<Self, Response> {
@@ -32,7 +32,7 @@ impl FromRequestParts<Console> for Here {
     }
 }
 
-/// What the browser brings back, or nothing.
+/// The cookie that the browser comes back with, or an empty text.
 pub(super) struct AttemptCookie(pub(super) String);
 
 impl FromRequestParts<Console> for AttemptCookie {
@@ -45,14 +45,15 @@ impl FromRequestParts<Console> for AttemptCookie {
     }
 }
 
-/// A page that leads to `url` by itself. A form of ours may not be redirected elsewhere (see `headers`).
+/// A page that continues to `url` by itself, since the content policy allows no form to be redirected to another site
+/// (see `headers`).
 pub(super) fn leave(console: &Console, page: Page, service: &str, url: String, cookie: &str) -> Response {
-    let title = fill(page.t.leaving, &[("name", service)]);
-    let response = pages::render(StatusCode::OK, &Leaving { page, title, url });
+    let title = fill(page.t.redirecting, &[("name", service)]);
+    let response = pages::render(StatusCode::OK, &RedirectPage { page, title, url });
     with_cookie(console, cookie_name(console), cookie, LIFETIME_S, response)
 }
 
-/// Takes the cookie away: an attempt is answered once.
+/// Removes the cookie, since an attempt is completed once.
 pub(super) fn arrived(console: &Console, response: Response) -> Response {
     with_cookie(console, cookie_name(console), "", 0, response)
 }
