@@ -13,6 +13,7 @@ use crate::store::{PutKeyError, SetIdentityError};
 /// Parts of the French sentences.
 const NEW_KEY: &str = "créez une nouvelle clé avec `ssh-keygen -t ed25519`";
 const COPY_AGAIN: &str = "copiez à nouveau toute la ligne de votre fichier `.pub`";
+const PRINT_AGAIN: &str = "affichez à nouveau la clé avec `ssh-keygen -y -f FICHIER_DE_CLE_PRIVEE`";
 
 /// A key that the policy refuses.
 pub(super) fn key(refusal: &Refusal, language: Language) -> Sentence {
@@ -88,13 +89,9 @@ pub(super) fn tie(error: &SetIdentityError, texts: &Messages) -> Option<&'static
     }
 }
 
+/// A new refusal without a text here does not compile.
 fn french(refusal: &Refusal) -> String {
-    french_of_paste(refusal).unwrap_or_else(|| french_of_numbers(refusal))
-}
-
-/// What is wrong with what was pasted.
-fn french_of_paste(refusal: &Refusal) -> Option<String> {
-    Some(match refusal {
+    match refusal {
         Refusal::Empty => "il n’y a pas de clé ici : collez l’unique ligne de votre fichier `.pub`".into(),
         Refusal::TooLong => format!(
             "le texte dépasse {} Kio, ce qu’aucune clé publique ne fait : collez l’unique ligne de votre fichier `.pub`",
@@ -130,14 +127,6 @@ fn french_of_paste(refusal: &Refusal) -> Option<String> {
         Refusal::TypeMismatch(algorithm) => format!(
             "la ligne annonce `{algorithm}`, mais la clé est d’un autre type : {COPY_AGAIN}"
         ),
-        _ => return None,
-    })
-}
-
-/// What is wrong with the numbers of a key.
-fn french_of_numbers(refusal: &Refusal) -> String {
-    const PRINT_AGAIN: &str = "affichez à nouveau la clé avec `ssh-keygen -y -f FICHIER_DE_CLE_PRIVEE`";
-    match refusal {
         Refusal::Number => format!("un nombre de la clé n’est pas sous sa forme la plus courte : {PRINT_AGAIN}"),
         Refusal::Negative => format!("un nombre de la clé est négatif, ce qu’aucune vraie clé n’a : {NEW_KEY}"),
         Refusal::Ed25519Length(bytes) => format!("une clé Ed25519 fait 32 octets, celle-ci {bytes} : {COPY_AGAIN}"),
@@ -174,8 +163,6 @@ fn french_of_numbers(refusal: &Refusal) -> String {
         Refusal::Roca => "cette clé RSA vient d’une puce défectueuse et peut être cassée (ROCA, CVE-2017-15361) : créez une nouvelle clé sur un ordinateur avec `ssh-keygen -t ed25519`".into(),
         Refusal::ClosePrimes => format!("cette clé RSA peut être cassée, ses deux nombres premiers sont trop proches : {NEW_KEY}"),
         Refusal::SmallFactor => format!("cette clé RSA peut être cassée ou est abîmée, son module a un petit facteur : {NEW_KEY}"),
-        // `french_of_paste` has them.
-        _ => String::new(),
     }
 }
 
