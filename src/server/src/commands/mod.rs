@@ -7,7 +7,6 @@ mod account;
 mod backup;
 mod check;
 mod host;
-mod hosts;
 mod import;
 mod migrate;
 mod output;
@@ -58,14 +57,14 @@ enum Command {
     /// Add, list and revoke the tokens of an account
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Add, list and revoke push hosts
+    /// Add, list, rotate and revoke push hosts
     #[command(subcommand)]
     Host(host::HostCommand),
     /// List, confirm and dismiss revocations that were made on push hosts
     #[command(subcommand)]
     Revocation(revocation::RevocationCommand),
-    /// List the hosts and what each has applied
-    #[command(after_help = "Example:\n  pushkeys-server hosts --json | jq -r 'select(.lag > 0) | .host'")]
+    /// The former name of `host list`
+    #[command(hide = true)]
     Hosts,
     /// Import keys of many accounts
     Import(import::ImportArguments),
@@ -111,7 +110,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             Command::Token(command) => token::run(&config, command, output).await,
             Command::Host(command) => host::run(&config, command, output).await,
             Command::Revocation(command) => revocation::run(&config, command, output).await,
-            Command::Hosts => hosts::run(&config, output).await,
+            Command::Hosts => host::list_by_old_name(&config, output).await,
             Command::Import(arguments) => import::run(&config, arguments, output).await,
             Command::Backup(arguments) => backup::run(&config, &arguments, output).await,
             Command::NewEpoch => backup::begin_epoch(&config, output).await,

@@ -16,6 +16,10 @@ impl Output {
         Self { json }
     }
 
+    pub(super) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints one result: `value` with `--json`, otherwise `text`.
     pub(super) fn answer(self, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { print(&serde_json::to_string(value)?) } else { print(text) }

@@ -54,13 +54,14 @@ pub(crate) use self::github::{GithubLink, GithubOrigin, Imported, KeyFromGithub}
 pub(crate) use self::handle::{Store, StoreLimits};
 pub(crate) use self::host_credentials::{HostCredential, HostCredentialNumber, HostUse, NewHostCredential};
 pub(crate) use self::host_names::{HostId, HostName};
+pub(crate) use self::hosts::Host;
 pub(crate) use self::import::{ImportItem, ImportOutcome};
 pub(crate) use self::keys::{KeyUse, StoredKey};
 pub(crate) use self::mail::WaitingMail;
 pub(crate) use self::oidc::{Identity, SetIdentityError};
 pub(crate) use self::open::OpenStoreError;
 pub(crate) use self::ownership::{Challenge, ReportKeyError};
-pub(crate) use self::propagation::Propagation;
+pub(crate) use self::propagation::{HostAcknowledgement, Propagation};
 pub(crate) use self::registration::{KeyToPut, PutKeyError};
 pub(crate) use self::reports::{AccountRevocation, ReportedRevocation};
 pub(crate) use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};

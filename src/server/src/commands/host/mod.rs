@@ -1,14 +1,15 @@
 //! `host add | list | rotate | revoke`
 
+mod list;
+
 use clap::Subcommand;
 use pushkeys_keys::Hinted;
-use serde::Serialize;
 
 use super::output::Output;
 use super::shared::{Answer, open_store};
 use crate::config::Config;
 use crate::secret::Token;
-use crate::store::{HostCredential, HostName, NewHostCredential, Store};
+use crate::store::{HostName, NewHostCredential};
 
 #[derive(Subcommand)]
 pub(super) enum HostCommand {
@@ -24,7 +25,10 @@ a CA in `client_ca` has signed, with the host's name as a DNS name among its sub
         #[arg(long)]
         certificate: bool,
     },
-    /// List all hosts and their credentials
+    /// List the hosts: their credentials, what they have applied, and how many changes they lag behind
+    #[command(
+        after_help = "Example: the hosts that are behind\n  pushkeys-server host list --json | jq -r 'select(.lag > 0) | .name'"
+    )]
     List,
     /// Give a host a second credential, and later revoke the first
     #[command(after_help = "\
@@ -49,21 +53,6 @@ Example:
     },
 }
 
-#[derive(Serialize)]
-struct ListedHost {
-    id: String,
-    name: String,
-    created_at: String,
-    credentials: Vec<ListedCredential>,
-}
-
-#[derive(Serialize)]
-struct ListedCredential {
-    kind: &'static str,
-    created_at: String,
-    used: bool,
-}
-
 pub(super) async fn run(config: &Config, command: HostCommand, output: Output) -> anyhow::Result<Answer> {
     let store = open_store(config).await?;
     match command {
@@ -72,7 +61,7 @@ pub(super) async fn run(config: &Config, command: HostCommand, output: Output) -
             let id = store.add_host(&name, credential).await?.to_string();
             print(&name, Some(&id), token.as_ref(), output)?;
         }
-        HostCommand::List => list(&store, output).await?,
+        HostCommand::List => list::run(&store, false, output).await?,
         HostCommand::Rotate { name, finish: true, .. } => {
             store.finish_rotation(&name).await?;
             let text = format!("{name}: revoked the old credential");
@@ -92,6 +81,14 @@ pub(super) async fn run(config: &Config, command: HostCommand, output: Output) -
             output.answer(&serde_json::json!({ "name": name.as_str() }), &format!("revoked {name}"))?;
         }
     }
+    store.close().await;
+    Ok(Answer::Yes)
+}
+
+/// `hosts`, the former name of `host list`.
+pub(super) async fn list_by_old_name(config: &Config, output: Output) -> anyhow::Result<Answer> {
+    let store = open_store(config).await?;
+    list::run(&store, true, output).await?;
     store.close().await;
     Ok(Answer::Yes)
 }
@@ -129,35 +126,4 @@ fn print(name: &HostName, id: Option<&str>, token: Option<&Token>, output: Outpu
     }
     let by_certificate = format!("{name} authenticates by a client certificate for {name}");
     output.answer(&value, token.map_or(&by_certificate, Token::reveal))
-}
-
-async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
-    let hosts = store.hosts().await?.into_iter();
-    let rows: Vec<ListedHost> = hosts
-        .map(|host| ListedHost {
-            id: host.id.to_string(),
-            name: host.name,
-            created_at: host.created_at.to_string(),
-            credentials: host.credentials.iter().map(ListedCredential::of).collect(),
-        })
-        .collect();
-    output.list(&rows, &["ID", "NAME", "ADDED", "CREDENTIALS"], |row| {
-        let credentials: Vec<String> = row.credentials.iter().map(ListedCredential::text).collect();
-        vec![row.id.clone(), row.name.clone(), row.created_at.clone(), credentials.join(", then ")]
-    })
-}
-
-impl ListedCredential {
-    fn of(credential: &HostCredential) -> Self {
-        Self {
-            kind: if credential.is_certificate { "certificate" } else { "token" },
-            created_at: credential.created_at.to_string(),
-            used: credential.is_used,
-        }
-    }
-
-    fn text(&self) -> String {
-        let unused = if self.used { "" } else { " (not used yet)" };
-        format!("{}{unused}", self.kind)
-    }
 }
