@@ -34,9 +34,9 @@ pub const SERVER_STACK: [(&str, &[&str]); 7] = [
         "leaves",
         &[
             "code_flow",
+            "encryption",
             "files",
             "language",
-            "log",
             "origin",
             "outbound",
             "password",
@@ -44,7 +44,6 @@ pub const SERVER_STACK: [(&str, &[&str]); 7] = [
             "proof",
             "rate_limit",
             "request_id",
-            "seal",
             "secret",
             "tls",
             "values",
