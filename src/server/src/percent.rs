@@ -1,10 +1,10 @@
 //! Percent-encoding (RFC 3986, section 2.1): encoded as OAuth asks, and decoded exactly once.
 //!
-//! The library leaves what is not an escape as it is. Here it is refused, so that one name has one meaning whoever decodes it.
+//! The library leaves what is not an escape as it is. Here it is refused, so that a name has one meaning for every decoder.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// All but RFC 3986's unreserved characters (section 2.3), as RFC 5849, section 3.6, has it.
+/// All but RFC 3986's unreserved characters (section 2.3), by RFC 5849, section 3.6.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The text that `encoded` stands for; `None` where an escape is cut, is not hexadecimal, or the bytes
@@ -18,7 +18,7 @@ pub(crate) fn decode(encoded: &str) -> Option<String> {
     percent_decode_str(encoded).decode_utf8().ok().map(Into::into)
 }
 
-/// `text` with everything encoded but unreserved characters.
+/// `text` with everything encoded except unreserved characters.
 #[must_use]
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
