@@ -413,7 +413,7 @@ fn credentials_do_not_cross_the_network_in_plain_text_unasked() {
     let _ = room.write_with_mode("tls.key", &own.key, 0o644);
     for command in ["serve", "check"] {
         let refused = server(command);
-        assert!((refused.stdout + &refused.stderr).contains("can be read by everybody"), "{command}");
+        assert!((refused.stdout + &refused.stderr).contains("is open to everybody"), "{command}");
     }
 }
 

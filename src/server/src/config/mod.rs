@@ -121,8 +121,8 @@ impl Config {
     /// The configuration in the file at `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_trusted(path, CONFIG_BYTES_MAX)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: shown(source, &text) })?;
+        let mut config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::parse(path, &text, error))?;
         config.database = config.database.with_password_file(config.database_password_file.clone());
         match config.wrong_value() {
             None => Ok(config),
@@ -174,12 +174,4 @@ impl Config {
         let smtp = || self.smtp.as_ref().and_then(mail::SmtpSettings::wrong_value);
         github.or_else(oidc).or_else(smtp).or_else(|| self.console.wrong_value())
     }
-}
-
-/// `error` without the quoted line of `text`, which may be a URL with a password.
-fn shown(mut error: toml::de::Error, text: &str) -> toml::de::Error {
-    if error.span().and_then(|span| text.get(span)).is_some_and(|wrong| wrong.contains('@')) {
-        error.set_input(None);
-    }
-    error
 }

@@ -99,6 +99,7 @@ fn what_is_wrong_is_named_with_its_line() {
     };
     check("\nlisten_on = 1", 0o600, "unknown field `listen_on`");
     check("\nlisten_on = 1", 0o600, "line 2");
+    check("database = 1 1", 0o600, "line 1");
     check("heartbeat = \"5 parsecs\"", 0o600, "a length of time is written like 500ms");
     check("heartbeat = \"1ms\"", 0o600, "between 50ms and 60s");
     check("public_url = \"keys.example.com\"", 0o600, "is not a URL such as");
@@ -113,7 +114,7 @@ fn what_is_wrong_is_named_with_its_line() {
     check(&format!("{github}api_url = \"http://127.0.0.1:1\""), 0o600, "github.api_url");
     let oidc = "[oidc]\nclient_id = \"a\"\nclient_secret_file = \"/b\"\n";
     check(&format!("{oidc}issuer = \"http://127.0.0.1:1\""), 0o600, "oidc.issuer");
-    check("[smtp]\nhost = \"a\"\nfrom = \"nobody\"", 0o600, "nobody");
+    check("[smtp]\nhost = \"a\"\nfrom = \"nobody\"", 0o600, "in `smtp.from`");
     check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\ntls = \"none\"", 0o600, "smtp.tls");
     check("[smtp]\nhost = \"a\"\nfrom = \"a@b.example\"\nusername = \"c\"", 0o600, "smtp.password_file");
     let plain = "[smtp]\nhost = \"::1\"\nfrom = \"a@b.example\"\ntls = \"none\"\n";
