@@ -104,6 +104,12 @@ pub enum WriteError {
     /// An entry breaks a bound of the format.
     #[error("an entry exceeds what a line of the cache can hold")]
     EntryTooLong,
+    /// Notes that HEAD cannot hold.
+    #[error("the notes are longer than {bytes_max} bytes or not printable")]
+    Notes {
+        /// The longest that HEAD holds.
+        bytes_max: usize,
+    },
     /// A cursor that HEAD cannot hold.
     #[error("the cursor is longer than {bytes_max} bytes or not printable")]
     Cursor {

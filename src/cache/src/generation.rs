@@ -242,6 +242,7 @@ impl PreparedGeneration {
             keys: self.keys,
             cursor: None,
             stamps: Stamps { synced_at: epoch, valid_until: None },
+            notes: None,
         };
         Source::of_generation(self.folder.name.clone(), self.folder.source.again()?, head)
     }

@@ -8,10 +8,17 @@ use crate::error::Damage;
 /// The longest cursor in bytes: an epoch and a sequence, or an `ETag`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// HEAD is read into a buffer of this size.
-pub(crate) const HEAD_BYTES_MAX: usize = 2 * 1024;
+/// The longest notes in bytes.
+pub const NOTES_BYTES_MAX: usize = 2 * 1024;
 
-const FORMAT: &str = "1";
+/// HEAD is read up to this size.
+pub(crate) const HEAD_BYTES_MAX: usize = 4 * 1024;
+
+const _: () = assert!(CURSOR_BYTES_MAX + NOTES_BYTES_MAX + 512 <= HEAD_BYTES_MAX, "HEAD holds both");
+
+const FORMAT: &str = "2";
+/// What the versions up to 1 wrote: without notes. Readers go on with it until the daemon has written HEAD again.
+const FORMAT_WITHOUT_NOTES: &str = "1";
 
 /// When a source was last in step, and how long that is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +43,9 @@ pub struct Head {
     pub cursor: Option<String>,
     /// When, and until when.
     pub stamps: Stamps,
+    /// What the writer remembers of its source, in its own words; readers pass it over. `None`: HEAD was written by a
+    /// version that kept none.
+    pub notes: Option<String>,
 }
 
 impl Head {
@@ -47,14 +57,15 @@ impl Head {
 
     /// HEAD as text, checksum included.
     pub(crate) fn to_text(&self) -> String {
-        let Self { generation, bits, keys, cursor, stamps } = self;
+        let Self { generation, bits, keys, cursor, stamps, notes } = self;
+        let notes = notes.as_deref().unwrap_or_default();
         let cursor = cursor.as_deref().unwrap_or_default();
         let synced_at = to_second(stamps.synced_at);
         let valid_until =
             stamps.valid_until.map_or_else(|| "never".to_owned(), |until| to_second(until).to_string());
         let mut text = format!(
             "format={FORMAT}\ngeneration={generation}\nbits={bits}\nkeys={keys}\ncursor={cursor}\n\
-             synced_at={synced_at}\nvalid_until={valid_until}\n"
+             synced_at={synced_at}\nvalid_until={valid_until}\nnotes={notes}\n"
         );
         let sum = checksum(&[text.as_bytes()]);
         text.push_str("checksum=");
@@ -71,9 +82,11 @@ impl Head {
             let line = lines.next().ok_or(Damage::Fields)?;
             line.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')).ok_or(Damage::Fields)
         };
-        if value("format")? != FORMAT {
-            return Err(Damage::Format);
-        }
+        let has_notes = match value("format")? {
+            FORMAT => true,
+            FORMAT_WITHOUT_NOTES => false,
+            _ => return Err(Damage::Format),
+        };
         let generation = value("generation")?.parse().map_err(|_| Damage::Fields)?;
         let bits = value("bits")?.parse().map_err(|_| Damage::Fields)?;
         let keys = value("keys")?.parse().map_err(|_| Damage::Fields)?;
@@ -83,6 +96,7 @@ impl Head {
             "never" => None,
             time => Some(time.parse().map_err(|_| Damage::Fields)?),
         };
+        let notes = if has_notes { Some(value("notes")?.to_owned()) } else { None };
         let sum = value("checksum")?;
         let covered = text.rfind("checksum=").and_then(|end| bytes.get(..end)).unwrap_or_default();
         if checksum(&[covered]).as_slice() != sum.as_bytes() {
@@ -91,7 +105,7 @@ impl Head {
         if lines.next().is_some() || bits > pushkeys_keys::SHARD_BITS_MAX {
             return Err(Damage::Fields);
         }
-        Ok(Self { generation, bits, keys, cursor, stamps: Stamps { synced_at, valid_until } })
+        Ok(Self { generation, bits, keys, cursor, stamps: Stamps { synced_at, valid_until }, notes })
     }
 }
 
@@ -100,6 +114,11 @@ pub(crate) fn is_cursor(cursor: &str) -> bool {
     !cursor.is_empty()
         && cursor.len() <= CURSOR_BYTES_MAX
         && cursor.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether HEAD can hold `notes` on a line of their own.
+pub(crate) fn is_notes(notes: &str) -> bool {
+    notes.len() <= NOTES_BYTES_MAX && notes.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// HEAD holds whole seconds, so that what was read equals what was written.
@@ -122,14 +141,15 @@ mod tests {
                 synced_at: "2026-11-23T16:54:00Z".parse().unwrap(),
                 valid_until: Some("2026-11-24T16:54:00Z".parse().unwrap()),
             },
+            notes: Some("at=b1946ac9-4711".into()),
         }
     }
 
     #[test]
     fn head_is_text_that_a_sysadmin_can_read() {
         let text = head().to_text();
-        let expected = "format=1\ngeneration=7\nbits=12\nkeys=1000000\ncursor=b1946ac9-4711\n\
-                        synced_at=2026-11-23T16:54:00Z\nvalid_until=2026-11-24T16:54:00Z\nchecksum=";
+        let expected = "format=2\ngeneration=7\nbits=12\nkeys=1000000\ncursor=b1946ac9-4711\n\
+                        synced_at=2026-11-23T16:54:00Z\nvalid_until=2026-11-24T16:54:00Z\nnotes=at=b1946ac9-4711\nchecksum=";
         assert!(text.starts_with(expected), "{text}");
         assert_eq!(Head::parse(text.as_bytes()), Ok(head()));
     }
@@ -164,8 +184,17 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
-        let text = head().to_text().replace("format=1", "format=2");
+        let text = head().to_text().replace("format=2", "format=3");
         assert_eq!(Head::parse(text.as_bytes()), Err(Damage::Format));
+    }
+
+    #[test]
+    fn a_head_of_the_version_before_is_read() {
+        let covered = "format=1\ngeneration=7\nbits=12\nkeys=1000000\ncursor=b1946ac9-4711\n\
+                       synced_at=2026-11-23T16:54:00Z\nvalid_until=2026-11-24T16:54:00Z\n";
+        let sum: String = checksum(&[covered.as_bytes()]).iter().copied().map(char::from).collect();
+        let text = format!("{covered}checksum={sum}\n");
+        assert_eq!(Head::parse(text.as_bytes()), Ok(Head { notes: None, ..head() }));
     }
 
     proptest! {

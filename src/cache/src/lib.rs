@@ -38,7 +38,7 @@ pub use entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryLine, LOGINS_MAX};
 pub use error::{Damage, ReadError, WriteError};
 pub use files::CACHE_DIRECTORY;
 pub use generation::{Difference, NextGeneration, PreparedGeneration};
-pub use head::{CURSOR_BYTES_MAX, Head, Stamps};
+pub use head::{CURSOR_BYTES_MAX, Head, NOTES_BYTES_MAX, Stamps};
 pub use hold::{Acceptance, Held, accept, held};
 pub use merge::Applied;
 pub use reader::{Cache, Source};

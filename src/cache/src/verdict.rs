@@ -158,7 +158,7 @@ mod tests {
             synced_at: Timestamp::from_second(NOW - 60).unwrap(),
             valid_until: Some(Timestamp::from_second(until).unwrap()),
         };
-        let head = Head { generation: 1, bits: 0, keys: 1, cursor: None, stamps };
+        let head = Head { generation: 1, bits: 0, keys: 1, cursor: None, stamps, notes: None };
         Consulted { source: source.parse().unwrap(), found: Ok((head, account.map(entry))) }
     }
 

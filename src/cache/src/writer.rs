@@ -17,7 +17,7 @@ use crate::batch::{Change, Touched, by_shard, replace_shards};
 use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
-use crate::head::{CURSOR_BYTES_MAX, Head, Stamps, is_cursor, to_second};
+use crate::head::{CURSOR_BYTES_MAX, Head, NOTES_BYTES_MAX, Stamps, is_cursor, is_notes, to_second};
 use crate::merge::Applied;
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
@@ -42,6 +42,8 @@ pub struct Writer {
     /// Held as long as the writer lives, so that a second daemon cannot write.
     _lock: File,
     head: Option<Head>,
+    /// What HEAD is to say when it is written next.
+    notes: String,
     fault: Option<ReadError>,
     /// The newest generation that was ever begun here.
     generation_last: u64,
@@ -75,13 +77,17 @@ impl Writer {
             directory,
             _lock: lock,
             head: None,
+            notes: String::new(),
             fault: None,
             generation_last: 0,
             spare: None,
             removal: None,
         };
         match read_head(&writer.directory) {
-            Ok(head) => writer.head = Some(head),
+            Ok(head) => {
+                writer.notes = head.notes.clone().unwrap_or_default();
+                writer.head = Some(head);
+            }
             Err(ReadError::Missing(_)) => {}
             Err(error) => writer.fault = Some(error),
         }
@@ -94,6 +100,15 @@ impl Writer {
     #[must_use]
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref()
+    }
+
+    /// Remembers `notes`, which HEAD holds from the next time on that it is written.
+    pub fn set_notes(&mut self, notes: String) -> Result<(), WriteError> {
+        if !is_notes(&notes) {
+            return Err(WriteError::Notes { bytes_max: NOTES_BYTES_MAX });
+        }
+        self.notes = notes;
+        Ok(())
     }
 
     /// What was found wrong with the generation in force when the writer was opened, until a new one is taken.
@@ -160,10 +175,11 @@ impl Writer {
         self.write_head(head, cursor.as_deref(), stamps)
     }
 
-    /// Forgets the cursor, so that whoever opens the source next makes a full sync. Validity stays as it is.
+    /// Forgets the cursor, so that whoever opens the source next makes a full sync, and keeps the notes. Validity stays as
+    /// it is.
     pub fn forget_cursor(&mut self) -> Result<(), WriteError> {
         match self.head.clone() {
-            Some(head) if head.cursor.is_some() => {
+            Some(head) if head.cursor.is_some() || head.notes.as_ref() != Some(&self.notes) => {
                 let stamps = head.stamps;
                 self.write_head(head, None, stamps)
             }
@@ -229,7 +245,7 @@ impl Writer {
         self.directory.sync()?;
         // Even an error may leave the new HEAD in place, so from here on only the next writer may remove the folder.
         prepared.keep();
-        self.write_head(Head { generation, bits, keys, cursor: None, stamps }, cursor, stamps)?;
+        self.write_head(Head { generation, bits, keys, cursor: None, stamps, notes: None }, cursor, stamps)?;
         self.fault = None;
         Ok(())
     }
@@ -253,6 +269,7 @@ impl Writer {
             return Err(WriteError::Cursor { bytes_max: CURSOR_BYTES_MAX });
         }
         head.cursor = cursor.map(str::to_owned);
+        head.notes = Some(self.notes.clone());
         head.stamps =
             Stamps { synced_at: to_second(stamps.synced_at), valid_until: stamps.valid_until.map(to_second) };
         self.directory.replace("HEAD", head.to_text().as_bytes())?;

@@ -5,7 +5,7 @@
 //! stays in force until its `max_stale`.
 //!
 //! The modules from top to bottom, each of which imports only those below it: `commands`; `source`, `report`, `apply`,
-//! `status`, along which a change flows; `validate` and `remote`; `revocation` and `config`.
+//! `status`, along which a change flows; `validate` and `remote`; `revocation` and `config`; `history`.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod apply;
 mod backoff;
 mod commands;
 mod config;
+mod history;
 mod remote;
 mod report;
 mod revocation;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pushkeys_cache::{Change, WriteError, Writer};
+use pushkeys_feed::Cursor;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -53,7 +54,7 @@ impl Applier {
     }
 
     /// Hands over changes, with the source's cursor after the last of them. Waits while too many wait.
-    pub(crate) async fn apply(&self, changes: Vec<Change>, cursor: String) -> Result<(), ApplyError> {
+    pub(crate) async fn apply(&self, changes: Vec<Change>, cursor: Cursor) -> Result<(), ApplyError> {
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(room_kib(&changes)) => room.map_err(|_| ApplyError::Stopped)?,
             () = self.stopped() => return Err(ApplyError::Stopped),

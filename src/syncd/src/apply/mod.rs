@@ -3,6 +3,7 @@
 pub(crate) mod applier;
 pub(crate) mod error;
 mod liveness;
+mod memory;
 pub(crate) mod new_state;
 mod queue;
 pub(crate) mod source_cache;

@@ -1,9 +1,11 @@
 //! A whole new state on its way to the applier, part by part.
 
 use pushkeys_cache::{Difference, Held};
+use pushkeys_feed::Cursor;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::ApplyError;
+use crate::history::HistoryError;
 use crate::validate::Validated;
 
 /// How many parts wait for the applier; they bound the memory of a sync.
@@ -12,7 +14,7 @@ pub(super) const PARTS_MAX: usize = 8;
 /// Hands over a new state. Unless it ends with [`NewState::end`], nothing happens.
 pub(crate) struct NewState {
     pub(super) parts: mpsc::Sender<StatePart>,
-    pub(super) outcome: oneshot::Receiver<Outcome>,
+    pub(super) outcome: oneshot::Receiver<Result<Outcome, HistoryError>>,
 }
 
 /// A part of a new state.
@@ -20,7 +22,16 @@ pub(super) enum StatePart {
     /// Entries above those of the parts before. They may still be in validation.
     Entries(oneshot::Receiver<Validated>),
     /// The source has sent everything.
-    End { cursor: Option<String> },
+    End(Place),
+}
+
+/// Where in its source's history a new state is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// The last change before it, where the source numbers them.
+    pub(crate) last: Option<Cursor>,
+    /// What HEAD keeps as its cursor, in the source's own words.
+    pub(crate) cursor: Option<String>,
 }
 
 /// What became of a new state.
@@ -41,9 +52,9 @@ impl NewState {
         Ok(sender)
     }
 
-    /// Says that everything was handed over, and waits until it is in force or held back. `cursor` is kept with it.
-    pub(crate) async fn end(self, cursor: Option<String>) -> Result<Outcome, ApplyError> {
-        self.parts.send(StatePart::End { cursor }).await.map_err(|_| ApplyError::Stopped)?;
+    /// Says that everything was handed over, and waits until it is in force, held back or refused.
+    pub(crate) async fn end(self, place: Place) -> Result<Result<Outcome, HistoryError>, ApplyError> {
+        self.parts.send(StatePart::End(place)).await.map_err(|_| ApplyError::Stopped)?;
         self.outcome.await.map_err(|_| ApplyError::Stopped)
     }
 }

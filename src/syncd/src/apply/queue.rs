@@ -1,9 +1,11 @@
 //! What waits for the applier of a source.
 
 use pushkeys_cache::Change;
+use pushkeys_feed::Cursor;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::new_state::{Outcome, StatePart};
+use crate::history::HistoryError;
 
 /// How many pieces of work wait before a source has to, and how much memory the changes among them and in the
 /// batch at hand may take.
@@ -23,14 +25,17 @@ pub(super) enum Work {
     /// Note that the source was heard, and has nothing that the cache lacks.
     Contact,
     /// Put a whole new state in place of what is in force.
-    Replace { parts: mpsc::Receiver<StatePart>, reply: oneshot::Sender<Outcome> },
+    Replace { parts: mpsc::Receiver<StatePart>, reply: Reply },
 }
 
-/// Changes in their order, and the source's cursor after them.
+/// Where a new state's outcome is waited for.
+pub(super) type Reply = oneshot::Sender<Result<Outcome, HistoryError>>;
+
+/// Changes in their order.
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
-    /// The source's cursor after the last of them.
-    pub(super) cursor: String,
+    /// Where in the source's history the last of them is.
+    pub(super) cursor: Cursor,
     /// The memory that they count for until they are applied.
     pub(super) room: OwnedSemaphorePermit,
 }

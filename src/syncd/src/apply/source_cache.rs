@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_cache::Stamps;
+use pushkeys_feed::Cursor;
 use pushkeys_keys::SourceName;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::liveness::Liveness;
 use crate::config::{RemovalLimit, SourceSettings};
+use crate::history::{History, HistoryError};
 use crate::status::conflicts::ConflictWatch;
 use crate::status::store::StatusWriter;
 
@@ -25,6 +27,8 @@ pub(crate) struct SourceCache {
     pub(super) removal_limit: Option<RemovalLimit>,
     /// Tells apart what entries are rendered by.
     renderer: String,
+    /// Tells apart where they come from.
+    pub(super) origin: String,
     pub(super) status: StatusWriter,
     pub(super) conflicts: Arc<ConflictWatch>,
     pub(super) liveness: Liveness,
@@ -38,6 +42,8 @@ pub(crate) struct SourceCache {
 pub(crate) struct InForce {
     /// In the source's own words; `None` when a full sync is due.
     pub(crate) cursor: Option<String>,
+    /// The source's history until then.
+    pub(crate) history: History,
 }
 
 impl SourceCache {
@@ -53,6 +59,7 @@ impl SourceCache {
             max_stale: settings.max_stale,
             removal_limit: settings.removal_limit,
             renderer: settings.renderer_tag(),
+            origin: settings.origin_tag(),
             status,
             conflicts,
             liveness: Liveness::new(),
@@ -74,6 +81,11 @@ impl SourceCache {
     /// What is in force, as often as HEAD is written; `None` as long as nothing is.
     pub(crate) fn in_force(&self) -> watch::Receiver<Option<InForce>> {
         self.in_force.subscribe()
+    }
+
+    /// Whether a snapshot of the state after `offered` may take the place of what is in force.
+    pub(crate) fn check_snapshot(&self, offered: &Cursor) -> Result<(), HistoryError> {
+        self.in_force.borrow().as_ref().map_or(Ok(()), |in_force| in_force.history.check_snapshot(offered))
     }
 
     /// In sync now, and good until `max_stale` from now.

@@ -6,12 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
 use pushkeys_cache::{Change, Difference, Held, PreparedGeneration, WriteError, Writer};
+use pushkeys_feed::Cursor;
 use pushkeys_keys::{ErrorReport, Fingerprint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::new_state::{Outcome, StatePart};
-use super::queue::{Batch, Work};
+use super::memory::Memory;
+use super::new_state::{Outcome, Place, StatePart};
+use super::queue::{Batch, Reply, Work};
 use super::source_cache::{InForce, SourceCache};
+use crate::history::History;
 use crate::status::conflicts::Touched;
 use crate::validate::Skips;
 
@@ -23,13 +26,23 @@ const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
 pub(super) struct Worker {
     cache: Arc<SourceCache>,
     writer: Writer,
+    memory: Memory,
     /// While a snapshot is held back, nothing refreshes HEAD and no cursor is kept.
     held: Option<Held>,
 }
 
 impl Worker {
     pub(super) fn new(cache: Arc<SourceCache>, writer: Writer) -> Self {
-        Self { cache, writer, held: None }
+        let notes = writer.head().and_then(|head| head.notes.as_deref()).unwrap_or_default();
+        let memory = Memory::of_notes(notes, &cache.origin);
+        let mut worker = Self { cache, writer, memory, held: None };
+        // A version that kept no notes has left its place alone.
+        if worker.memory.history == History::default()
+            && let Some(seen) = worker.resume_position().and_then(|position| position.parse().ok())
+        {
+            worker.memory.history = History::new(Some(seen));
+        }
+        worker
     }
 
     /// Works until the queue is closed and empty.
@@ -55,9 +68,10 @@ impl Worker {
         let Some(head) = self.writer.head() else { return Ok(()) };
         let (cursor, stamps) = match self.held {
             Some(_) => (None, head.stamps),
-            None => (Some(self.cache.tagged(&batch.cursor)), self.cache.stamps()),
+            None => (Some(self.cache.tagged(&batch.cursor.to_string())), self.cache.stamps()),
         };
-        let Batch { changes, room, .. } = batch;
+        let Batch { changes, room, cursor: last } = batch;
+        self.enter(last)?;
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
         drop(room);
         if applied != pushkeys_cache::Applied::default() {
@@ -69,6 +83,15 @@ impl Worker {
         self.cache.conflicts.touched(&self.cache.name, touched);
         self.publish();
         Ok(())
+    }
+
+    /// Goes on at `cursor` in the source's history. What is held back is not in force, and leads into no other epoch.
+    fn enter(&mut self, cursor: Cursor) -> Result<(), WriteError> {
+        let Memory { history, .. } = &mut self.memory;
+        if self.held.is_none() || history.is_in_epoch_of(&cursor) {
+            history.enter(cursor);
+        }
+        self.writer.set_notes(self.memory.to_notes())
     }
 
     fn touch(&mut self) -> Result<(), WriteError> {
@@ -88,19 +111,18 @@ impl Worker {
         Ok(())
     }
 
-    fn replace(
-        &mut self,
-        mut parts: mpsc::Receiver<StatePart>,
-        reply: oneshot::Sender<Outcome>,
-    ) -> Result<(), WriteError> {
+    fn replace(&mut self, mut parts: mpsc::Receiver<StatePart>, reply: Reply) -> Result<(), WriteError> {
         let mut next = self.writer.begin()?;
         let mut skipped = Skips::default();
-        let cursor = loop {
+        let place = loop {
+            // A source that is slow keeps nobody from telling the service manager that this thread is well.
+            self.cache.liveness.idle();
+            let part = parts.blocking_recv();
             self.cache.liveness.busy();
-            match parts.blocking_recv() {
+            match part {
                 // The source broke off, and has reported why.
                 None => return Ok(()),
-                Some(StatePart::End { cursor }) => break cursor,
+                Some(StatePart::End(place)) => break place,
                 Some(StatePart::Entries(part)) => {
                     let Ok(part) = part.blocking_recv() else { return Ok(()) };
                     part.entries.into_iter().try_for_each(|entry| next.push(entry))?;
@@ -108,6 +130,12 @@ impl Worker {
                 }
             }
         };
+        let refusal = place.last.as_ref().map(|last| self.memory.history.check_snapshot(last));
+        if let Some(Err(refusal)) = refusal {
+            // A source that was stopped meanwhile asks for no reply.
+            let _ = reply.send(Err(refusal));
+            return Ok(());
+        }
         let prepared = next.finish()?;
         self.cache.liveness.busy();
         // What cannot be read cannot be compared with: the new state replaces it.
@@ -116,13 +144,11 @@ impl Worker {
         let outcome = if let Some(held) = self.guard(&difference, prepared.keys())? {
             Outcome::Held(held)
         } else {
-            let tagged = cursor.as_deref().map(|cursor| self.cache.tagged(cursor));
-            self.take(prepared, &difference, tagged.as_deref())?;
+            self.take(prepared, &difference, place)?;
             Outcome::Taken(difference)
         };
         self.report(outcome, &skipped);
-        // A source that was stopped meanwhile asks for no reply.
-        let _ = reply.send(outcome);
+        let _ = reply.send(Ok(outcome));
         Ok(())
     }
 
@@ -130,8 +156,15 @@ impl Worker {
         &mut self,
         prepared: PreparedGeneration,
         difference: &Difference,
-        cursor: Option<&str>,
+        place: Place,
     ) -> Result<(), WriteError> {
+        self.held = None;
+        if let Some(last) = place.last {
+            self.memory.history.enter(last);
+        }
+        self.writer.set_notes(self.memory.to_notes())?;
+        let cursor = place.cursor.as_deref().map(|cursor| self.cache.tagged(cursor));
+        let cursor = cursor.as_deref();
         let stamps = self.cache.stamps();
         let changed = difference.added + difference.removed + difference.changed;
         if changed == 0 && self.writer.head().is_some() && self.writer.fault().is_none() {
@@ -144,7 +177,6 @@ impl Worker {
             self.cache.status.changed(changed, Some(what));
             self.cache.conflicts.touched(&self.cache.name, Touched::All);
         }
-        self.held = None;
         self.writer.release()
     }
 
@@ -210,11 +242,15 @@ impl Worker {
         let Some(head) = self.writer.head() else { return };
         let cursor = head.cursor.as_deref().map(|tagged| SourceCache::untagged(tagged).to_owned());
         self.cache.status.head(head, cursor.clone());
-        self.cache.in_force.send_replace(Some(InForce { cursor }));
+        let history = self.memory.history.clone();
+        self.cache.in_force.send_replace(Some(InForce { cursor, history }));
     }
 
     /// The cursor after which the source's changes continue what is in force.
     pub(super) fn resume_position(&self) -> Option<String> {
+        if self.writer.fault().is_some() {
+            return None;
+        }
         let tagged = self.writer.head()?.cursor.as_deref()?;
         self.cache.resumable(tagged).map(str::to_owned)
     }

@@ -90,15 +90,26 @@ impl SourceSettings {
     /// A digest, in eight hexadecimal digits, of everything that decides what an entry is rendered to: lines that were
     /// rendered by other settings, or by another release with another key policy, are not kept.
     pub(crate) fn renderer_tag(&self) -> String {
-        let location = match &self.kind {
+        let logins: Vec<&str> = self.logins.iter().map(Login::as_str).collect();
+        tag(&[
+            env!("CARGO_PKG_VERSION"),
+            self.kind_name(),
+            &self.location(),
+            &self.command_text,
+            &logins.join(","),
+        ])
+    }
+
+    /// A digest, in eight hexadecimal digits, of where the keys come from.
+    pub(crate) fn origin_tag(&self) -> String {
+        tag(&[self.kind_name(), &self.location()])
+    }
+
+    fn location(&self) -> String {
+        match &self.kind {
             SourceKind::Feed(remote) | SourceKind::Poll { remote, .. } => remote.url.as_str().to_owned(),
             SourceKind::Directory { path } => path.display().to_string(),
-        };
-        let logins: Vec<&str> = self.logins.iter().map(Login::as_str).collect();
-        let parts =
-            [env!("CARGO_PKG_VERSION"), self.kind_name(), &location, &self.command_text, &logins.join(",")]
-                .join("\0");
-        HEXLOWER.encode(&Sha256::digest(parts)).chars().take(8).collect()
+        }
     }
 
     /// The program that sshd starts for every session.
@@ -114,4 +125,8 @@ impl SourceSettings {
         let client = remote.client.iter().flat_map(|(certificate, key)| [certificate, key]);
         remote.token_file.iter().chain(&remote.ca_file).chain(client).map(PathBuf::as_path).collect()
     }
+}
+
+fn tag(parts: &[&str]) -> String {
+    HEXLOWER.encode(&Sha256::digest(parts.join("\0"))).chars().take(8).collect()
 }

@@ -72,6 +72,20 @@ impl RequestError {
         }
     }
 
+    /// Whether the service was asked at all.
+    pub(crate) fn is_of_answer(&self) -> bool {
+        match self {
+            Self::Credentials(_) => false,
+            Self::Connect { source, .. } => !source.is_connect(),
+            _ => true,
+        }
+    }
+
+    /// Whether the service asks for fewer requests.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.status() == Some(429)
+    }
+
     /// The status of the answer, where the status is what is wrong with it.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {

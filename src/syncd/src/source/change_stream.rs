@@ -1,9 +1,10 @@
 //! One connection to the stream of changes of a host feed.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use pushkeys_cache::Change;
 use pushkeys_cache::status::State;
-use pushkeys_daemon::Backoff;
 use pushkeys_feed::{Cursor, Event, EventError, EventReader, Received};
 use pushkeys_keys::ErrorReport;
 
@@ -12,12 +13,17 @@ use super::requests::feed_changes;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
+use crate::backoff::SourceBackoff;
 use crate::config::Remote;
+use crate::history::{HistoryError, check_next};
 use crate::remote::http::{Body, client};
 use crate::validate::Skip;
 
 /// A service that says this often in a row that it has more than it sends has lost something on the way.
 const HEARTBEATS_BEHIND_MAX: u32 = 3;
+
+/// A connection that has gone well for this long has made progress; a service that only begins well is asked ever less often.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// Why a stream of changes was left without an error.
 pub(super) enum StreamEnd {
@@ -42,6 +48,9 @@ pub(super) struct ChangeStream<'a> {
     is_held: bool,
     has_moved: bool,
     heartbeats_behind: u32,
+    /// Whether a heartbeat has said that this is all there is, since the applier was told.
+    is_confirmed: bool,
+    opened_at: Instant,
 }
 
 /// What an event asks for.
@@ -76,6 +85,8 @@ impl<'a> ChangeStream<'a> {
             is_held,
             has_moved: false,
             heartbeats_behind: 0,
+            is_confirmed: false,
+            opened_at: Instant::now(),
         })
     }
 
@@ -90,7 +101,7 @@ impl<'a> ChangeStream<'a> {
     }
 
     /// Hands changes to the applier as they come, until the stream is left.
-    pub(super) async fn follow(&mut self, backoff: &mut Backoff) -> Result<StreamEnd, SyncError> {
+    pub(super) async fn follow(&mut self, backoff: &mut SourceBackoff) -> Result<StreamEnd, SyncError> {
         loop {
             let chunk = tokio::select! {
                 chunk = self.body.chunk() => chunk?,
@@ -107,7 +118,9 @@ impl<'a> ChangeStream<'a> {
             if self.chunk(&chunk).await? {
                 return Ok(StreamEnd::Reset);
             }
-            backoff.reset();
+            if self.heartbeats_behind == 0 && self.opened_at.elapsed() >= LASTING {
+                backoff.reset();
+            }
         }
     }
 
@@ -131,74 +144,87 @@ impl<'a> ChangeStream<'a> {
     async fn chunk(&mut self, chunk: &Bytes) -> Result<bool, SyncError> {
         let mut received = Vec::new();
         self.reader.push(chunk, &mut received)?;
+        let before = self.cursor.sequence;
         let mut changes = Vec::with_capacity(received.len());
-        let mut is_reset = false;
+        let mut end = Ok(false);
         for one in received {
-            match self.event(one)? {
-                Step::Change(change) => changes.push(change),
-                Step::None => {}
-                Step::Reset => {
-                    is_reset = true;
-                    break;
-                }
+            match self.event(one) {
+                Ok(Step::Change(change)) => changes.push(change),
+                Ok(Step::None) => continue,
+                Ok(Step::Reset) => end = Ok(true),
+                Err(error) => end = Err(error),
+            }
+            if !matches!(end, Ok(false)) {
+                break;
             }
         }
-        if !changes.is_empty() {
-            self.applier.apply(changes, self.cursor.to_string()).await?;
-        } else if !is_reset && self.heartbeats_behind == 0 {
+        // What came before a refusal was proved, and is not sent again.
+        if self.cursor.sequence != before {
+            self.applier.apply(changes, self.cursor.clone()).await?;
+        } else if matches!(end, Ok(false)) && self.is_confirmed {
             self.applier.contact().await?;
         }
-        Ok(is_reset)
+        self.is_confirmed = false;
+        end
     }
 
     fn event(&mut self, received: Received) -> Result<Step, SyncError> {
-        let change = match received.event {
-            Ok(Event::Reset) => return Ok(Step::Reset),
+        let Received { id, event, .. } = received;
+        match event {
+            Ok(Event::Reset) => Ok(Step::Reset),
             Ok(Event::Heartbeat { sequence } | Event::Checkpoint { sequence, .. }) => {
-                return self.heartbeat(sequence).map(|()| Step::None);
+                self.heartbeat(sequence).map(|()| Step::None)
             }
-            Ok(Event::Remove(fingerprint) | Event::Compromised(fingerprint)) => Change::Remove(fingerprint),
-            Ok(Event::Put(entry)) => {
-                let fingerprint = entry.fingerprint;
-                match self.task.validator.validate(entry) {
-                    Ok(entry) => Change::Put(entry),
-                    // The key's last registration is no longer what the source says.
-                    Err(skip) => {
-                        self.task.status.skipped(&skip);
-                        Change::Remove(fingerprint)
-                    }
+            Err(EventError::Id { source, .. }) => {
+                Err(HistoryError::Id { here: self.cursor.clone(), source }.into())
+            }
+            change => {
+                let Some(id) = id else {
+                    return Err(HistoryError::NoId { here: self.cursor.clone() }.into());
+                };
+                check_next(&self.cursor, &id)?;
+                let step = self.change(change);
+                if !matches!(step, Step::Reset) {
+                    self.cursor = id;
+                    self.has_moved = true;
+                    self.heartbeats_behind = 0;
                 }
+                Ok(step)
             }
-            Err(EventError::Unknown) => return Ok(Step::None),
-            Err(error) => match self.unreadable(&error) {
-                Some(change) => change,
-                None => return Ok(Step::Reset),
-            },
-        };
-        if let Some(id) = received.id {
-            self.has_moved = true;
-            self.cursor = id;
         }
-        self.heartbeats_behind = 0;
-        Ok(Step::Change(change))
     }
 
-    /// An entry that cannot be read takes its key away. Of another event it is unknown which key it was about, so only a
+    /// What the change `event` asks for. Of one that cannot be read it is unknown which key it was about, so only a
     /// snapshot brings the cache in sync again.
-    fn unreadable(&self, error: &EventError) -> Option<Change> {
-        let fingerprint = match error {
-            EventError::Put(entry) => entry.fingerprint,
-            EventError::Data { .. } | EventError::Id { .. } | EventError::Unknown => None,
+    fn change(&self, event: Result<Event, EventError>) -> Step {
+        let skip = match event {
+            Ok(Event::Remove(fingerprint) | Event::Compromised(fingerprint)) => {
+                return Step::Change(Change::Remove(fingerprint));
+            }
+            Ok(Event::Put(entry)) => match self.task.validator.validate(entry) {
+                Ok(entry) => return Step::Change(Change::Put(entry)),
+                Err(skip) => skip,
+            },
+            Ok(Event::Heartbeat { .. } | Event::Checkpoint { .. } | Event::Reset) => return Step::Reset,
+            // A change of something else than keys.
+            Err(EventError::Unknown) => return Step::None,
+            Err(EventError::Put(error)) => Skip::new(error.fingerprint, &error),
+            Err(error @ (EventError::Data { .. } | EventError::Id { .. })) => Skip::new(None, &error),
         };
-        self.task.status.skipped(&Skip::new(fingerprint, error));
-        fingerprint.map(Change::Remove)
+        self.task.status.skipped(&skip);
+        // The key's last registration is no longer what the source says.
+        skip.fingerprint.map_or(Step::Reset, |fingerprint| Step::Change(Change::Remove(fingerprint)))
     }
 
     fn heartbeat(&mut self, there: u64) -> Result<(), SyncError> {
         let here = self.cursor.sequence;
         self.task.status.sequence_at_source(there);
-        if there <= here {
+        if there < here {
+            return Err(HistoryError::OlderHeartbeat { offered: there, here: self.cursor.clone() }.into());
+        }
+        if there == here {
             self.heartbeats_behind = 0;
+            self.is_confirmed = true;
             return Ok(());
         }
         self.heartbeats_behind += 1;

@@ -9,9 +9,9 @@ use super::key_files;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
-use crate::apply::new_state::Outcome;
+use crate::apply::new_state::{Outcome, Place};
+use crate::backoff::SourceBackoff;
 use crate::watch::Watch;
-use pushkeys_daemon::Backoff;
 
 /// Notifications can be lost, on network file systems above all, so the folder is read this often anyway.
 const SCAN_INTERVAL: Duration = Duration::from_mins(1);
@@ -21,7 +21,7 @@ pub(super) async fn follow(
     task: &SourceTask,
     applier: &Applier,
     path: &Path,
-    backoff: &mut Backoff,
+    backoff: &mut SourceBackoff,
 ) -> Result<(), SyncError> {
     loop {
         // A folder that was removed and made again is another one, so watching begins again each time; and it begins
@@ -35,7 +35,7 @@ pub(super) async fn follow(
             Err(_) if applier.has_stopped() => return Err(ApplyError::Stopped.into()),
             Err(error) => {
                 task.failed(&error);
-                (false, backoff.wait())
+                (false, backoff.wait(error.is_outage()))
             }
         };
         tokio::select! {
@@ -57,5 +57,5 @@ pub(super) async fn sync(task: &SourceTask, applier: &Applier, path: &Path) -> R
     let new_state = applier.replace().await?;
     // An applier that has stopped says so at the end.
     let _ = new_state.part().await?.send(keys);
-    Ok(new_state.end(None).await?)
+    Ok(new_state.end(Place::default()).await??)
 }

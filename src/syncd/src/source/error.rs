@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::key_files::KeyFilesError;
 use crate::apply::error::ApplyError;
+use crate::history::HistoryError;
 use crate::remote::error::RequestError;
 
 /// Why a source could not be synced. What is in force stays in force.
@@ -19,6 +20,8 @@ pub(crate) enum SyncError {
     Snapshot(#[from] SnapshotError),
     #[error("the stream of changes is refused")]
     Stream(#[from] StreamError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
     #[error("the key service asks for a snapshot again right after one")]
     ResetAgain,
     #[error("the stream stayed at change {here} while the service is at change {there}")]
@@ -30,6 +33,14 @@ pub(crate) enum SyncError {
 }
 
 impl SyncError {
+    /// Whether the other side, or this host's disk, may be back at any moment.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Request(error) if error.is_throttled() => false,
+            _ => matches!(self.state(), State::Unreachable | State::Failed),
+        }
+    }
+
     /// The state of a source to which this happened.
     pub(crate) fn state(&self) -> State {
         match self {

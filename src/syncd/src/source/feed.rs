@@ -1,7 +1,6 @@
 //! The host feed of a key service: a snapshot, then its changes, for ever.
 
 use pushkeys_cache::status::State;
-use pushkeys_daemon::Backoff;
 use pushkeys_feed::{Cursor, Snapshot};
 
 use super::change_stream::{ChangeStream, StreamEnd};
@@ -11,7 +10,9 @@ use super::snapshot;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::new_state::Outcome;
+use crate::backoff::SourceBackoff;
 use crate::config::Remote;
+use crate::remote::error::RequestError;
 
 /// Follows the feed until something goes wrong or a new snapshot is due.
 pub(super) async fn follow(
@@ -19,16 +20,29 @@ pub(super) async fn follow(
     applier: &Applier,
     remote: &Remote,
     resume_position: &mut Option<String>,
-    backoff: &mut Backoff,
+    backoff: &mut SourceBackoff,
 ) -> Result<(), SyncError> {
     let mut is_fresh = false;
     let mut is_held = false;
+    let mut is_confirmed = false;
     let mut cursor = resume_position.as_deref().and_then(|cursor| cursor.parse::<Cursor>().ok());
     loop {
         let at = if let Some(cursor) = cursor.take() {
             cursor
         } else {
-            let (snapshot, outcome) = sync(task, applier, remote).await?;
+            let before = resume_position.take();
+            // A confirmation is given once, and its operator waits.
+            if !std::mem::take(&mut is_confirmed) {
+                task.until_snapshot_turn().await;
+            }
+            let (snapshot, outcome) = match sync(task, applier, remote).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    // Another replica may go on from where this host is.
+                    *resume_position = before.filter(|_| matches!(error, SyncError::History(_)));
+                    return Err(error);
+                }
+            };
             is_fresh = true;
             is_held = matches!(outcome, Outcome::Held(_));
             snapshot.cursor
@@ -43,14 +57,17 @@ pub(super) async fn follow(
                 *resume_position = None;
                 return Err(SyncError::ResetAgain);
             }
-            StreamEnd::Reset | StreamEnd::Confirmed => {}
+            StreamEnd::Reset if is_held => {}
+            StreamEnd::Reset => task.status.state(State::Behind),
+            StreamEnd::Confirmed => {
+                *resume_position = None;
+                is_confirmed = true;
+            }
             StreamEnd::CredentialsChanged => {
                 is_fresh = false;
                 cursor = Some(changes.cursor().clone());
-                continue;
             }
         }
-        *resume_position = None;
     }
 }
 
@@ -61,6 +78,10 @@ pub(super) async fn sync(
     remote: &Remote,
 ) -> Result<(Snapshot, Outcome), SyncError> {
     task.status.state(State::Syncing);
-    let mut body = feed_snapshot(remote).send(Some(SNAPSHOT_BOUNDS)).await?;
+    let answer = feed_snapshot(remote).send(Some(SNAPSHOT_BOUNDS)).await;
+    if answer.as_ref().map_or_else(RequestError::is_of_answer, |_| true) {
+        task.take_snapshot_turn();
+    }
+    let mut body = answer?;
     snapshot::take(task, applier, &mut body, |snapshot| Some(snapshot.cursor.to_string())).await
 }

@@ -10,4 +10,5 @@ pub(crate) mod requests;
 pub(crate) mod run;
 mod snapshot;
 pub(crate) mod snapshot_lines;
+mod snapshot_turns;
 pub(crate) mod task;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use pushkeys_cache::status::State;
-use pushkeys_daemon::Backoff;
 use reqwest::header::{ETAG, HeaderValue};
 
 use super::error::SyncError;
@@ -13,6 +12,7 @@ use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
 use crate::apply::new_state::Outcome;
+use crate::backoff::SourceBackoff;
 use crate::config::Remote;
 use crate::remote::http::Body;
 
@@ -29,7 +29,7 @@ pub(super) async fn follow(
     remote: &Remote,
     interval: Duration,
     resume_position: &mut Option<String>,
-    backoff: &mut Backoff,
+    backoff: &mut SourceBackoff,
 ) -> Result<(), SyncError> {
     let mut etag = resume_position.take();
     let mut is_held = false;

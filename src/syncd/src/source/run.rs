@@ -8,14 +8,13 @@ use super::{directory, feed, poll};
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
 use crate::apply::new_state::Outcome;
-use crate::backoff::backoff;
+use crate::backoff::SourceBackoff;
 use crate::config::SourceKind;
 use crate::report::acknowledgement;
-use pushkeys_daemon::Backoff;
 
 /// Keeps the cache in sync with the source until the task is aborted.
 pub(crate) async fn run(task: Arc<SourceTask>) {
-    let mut backoff = backoff();
+    let mut backoff = SourceBackoff::new();
     loop {
         let error = match Applier::open(&task.cache).await {
             Ok(applier) => {
@@ -24,13 +23,14 @@ pub(crate) async fn run(task: Arc<SourceTask>) {
             }
             Err(error) => Some(error),
         };
-        task.failed(&error.unwrap_or(ApplyError::Stopped).into());
-        task.pause(backoff.wait()).await;
+        let error = error.unwrap_or(ApplyError::Stopped).into();
+        task.failed(&error);
+        task.pause(backoff.wait(error.is_outage())).await;
     }
 }
 
 /// Connects again and again until the applier stops.
-async fn listen(task: &SourceTask, applier: &Applier, backoff: &mut Backoff) {
+async fn listen(task: &SourceTask, applier: &Applier, backoff: &mut SourceBackoff) {
     let mut resume_position = applier.resume_position.clone();
     loop {
         let result = match &task.settings.kind {
@@ -48,7 +48,7 @@ async fn listen(task: &SourceTask, applier: &Applier, backoff: &mut Backoff) {
         }
         if let Err(error) = result {
             task.failed(&error);
-            task.pause(backoff.wait()).await;
+            task.pause(backoff.wait(error.is_outage())).await;
         }
     }
 }

@@ -9,7 +9,8 @@ use super::snapshot_lines::SnapshotLines;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
-use crate::apply::new_state::{NewState, Outcome};
+use crate::apply::new_state::{NewState, Outcome, Place};
+use crate::history::HistoryError;
 use crate::remote::http::Body;
 use crate::validate::{Skip, Validated, Validator};
 
@@ -28,11 +29,16 @@ pub(super) async fn take(
     task.snapshot_begins();
     while let Some(line) = lines.next().await? {
         task.snapshot_goes_on();
+        if let SnapshotLine::Header(header) = &line {
+            // The applier asks this again, with all changes applied; here, what would be refused is not read.
+            task.cache.check_snapshot(&header.position.cursor)?;
+        }
         parts.line(line).await?;
     }
     let snapshot = lines.finish()?;
-    let cursor = cursor(&snapshot);
-    Ok((snapshot, parts.end(cursor).await?))
+    let place = Place { last: Some(snapshot.cursor.clone()), cursor: cursor(&snapshot) };
+    let outcome = parts.end(place).await??;
+    Ok((snapshot, outcome))
 }
 
 /// Gathers the lines of a snapshot into parts, and validates each part beside the reading.
@@ -57,9 +63,9 @@ impl Parts {
         if self.entries.len() + self.skipped.len() >= PART_ENTRIES { self.flush().await } else { Ok(()) }
     }
 
-    async fn end(mut self, cursor: Option<String>) -> Result<Outcome, ApplyError> {
+    async fn end(mut self, place: Place) -> Result<Result<Outcome, HistoryError>, ApplyError> {
         self.flush().await?;
-        self.new_state.end(cursor).await
+        self.new_state.end(place).await
     }
 
     async fn flush(&mut self) -> Result<(), ApplyError> {

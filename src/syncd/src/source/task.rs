@@ -1,15 +1,16 @@
 //! What the task of a source works with, and what the daemon knows it by.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use pushkeys_keys::ErrorReport;
 use tokio::sync::Notify;
 
 use super::error::SyncError;
+use super::snapshot_turns::SnapshotTurns;
 use crate::apply::source_cache::SourceCache;
 use crate::config::SourceSettings;
 use crate::status::conflicts::ConflictWatch;
@@ -34,6 +35,7 @@ pub(crate) struct SourceTask {
     credentials_changed: Notify,
     /// How many lines of the snapshot at hand have come.
     snapshot_lines: AtomicU64,
+    snapshot_turns: Mutex<SnapshotTurns>,
     has_failed: AtomicBool,
 }
 
@@ -55,6 +57,7 @@ impl SourceTask {
             wake: Notify::new(),
             credentials_changed: Notify::new(),
             snapshot_lines: AtomicU64::new(0),
+            snapshot_turns: Mutex::new(SnapshotTurns::new()),
             has_failed: AtomicBool::new(false),
         }
     }
@@ -77,6 +80,21 @@ impl SourceTask {
     /// How many lines of the snapshot at hand have come.
     pub(crate) fn snapshot_lines(&self) -> u64 {
         self.snapshot_lines.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the service may be asked for a snapshot.
+    pub(super) async fn until_snapshot_turn(&self) {
+        let wait = self.snapshot_turns.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now());
+        if !wait.is_zero() {
+            let name = &self.settings.name;
+            tracing::warn!(source = %name, "`{name}`: asks for too many snapshots: the next one is taken in {} s", wait.as_secs());
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The service was asked for a snapshot.
+    pub(super) fn take_snapshot_turn(&self) {
+        self.snapshot_turns.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
     }
 
     pub(super) fn snapshot_begins(&self) {

@@ -5,6 +5,7 @@
 mod commands;
 mod directory;
 mod feed;
+mod history;
 mod hostile;
 
 mod reload;

@@ -48,6 +48,7 @@ fn head() -> Head {
             synced_at: SYNCED_AT.parse().unwrap(),
             valid_until: Some("2026-11-24T16:54:57Z".parse().unwrap()),
         },
+        notes: None,
     }
 }
 

@@ -14,7 +14,7 @@ use data_encoding::BASE64;
 use pushkeys_cache::status::{SourceStatus, State, Status};
 use pushkeys_keys::Fingerprint;
 
-pub(crate) use service::{Answer, Service, snapshot, with_type};
+pub(crate) use service::{Answer, Service, snapshot, snapshot_of, with_type};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -45,10 +45,15 @@ pub(crate) struct Service {
 
 /// The snapshot of `entries` after the change `sequence`.
 pub(crate) fn snapshot(sequence: u64, entries: &[Entry]) -> Vec<u8> {
+    snapshot_of(&cursor(sequence), entries)
+}
+
+/// The snapshot of `entries` after the change `cursor`.
+pub(crate) fn snapshot_of(cursor: &Cursor, entries: &[Entry]) -> Vec<u8> {
     let mut entries = entries.to_vec();
     entries.sort_by_key(|entry| entry.fingerprint);
     let mut bytes = Vec::new();
-    let mut writer = SnapshotWriter::new(&cursor(sequence), &mut bytes);
+    let mut writer = SnapshotWriter::new(cursor, &mut bytes);
     for entry in &entries {
         writer.entry(entry, &mut bytes);
     }
