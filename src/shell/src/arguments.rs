@@ -10,27 +10,27 @@ use thiserror::Error;
 
 use crate::settings::SETTINGS_FILE;
 
-/// Whose session this is, by which key, and where to look that up.
+/// The account and key of a session, and the files to read.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) account: AccountId,
     pub(crate) key_id: KeyId,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) cache: PathBuf,
-    /// The file that says how git is served.
+    /// The file of settings.
     pub(crate) settings: PathBuf,
 }
 
-/// Why the arguments are not those of a forced command.
+/// Why arguments or environment are not those of a forced command.
 #[derive(Debug, Error)]
 pub(crate) enum Misuse {
     /// An unknown option, or one without its value.
     #[error(transparent)]
     Argument(#[from] lexopt::Error),
-    /// It is ambiguous which of the two counts.
+    /// Repeating an option would be ambiguous.
     #[error("`{0}` is given twice")]
     Twice(&'static str),
-    /// The identity is incomplete without it.
+    /// A required argument is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
     #[error(transparent)]
@@ -40,7 +40,7 @@ pub(crate) enum Misuse {
 }
 
 impl Arguments {
-    /// The identity in `argv`, which does not begin with the program's own name.
+    /// The identity in `argv`, without the program's name.
     pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Self, Misuse> {
         let mut parser = Parser::from_args(argv);
         let (mut account, mut key_id, mut fingerprint) = (None, None, None);

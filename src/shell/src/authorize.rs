@@ -1,11 +1,11 @@
-//! Asking the operator's program whose repository it is.
+//! Asks the operator's program for access to a repository.
 //!
 //! ```text
 //! PROGRAM ACCOUNT KEY_ID REPOSITORY read|write
 //! ```
 //!
-//! Yes is status 0 and the repository's path as the first line of stdout; no is status 1, with a reason for the user on
-//! stderr. Nothing else is an answer.
+//! Exit status 0 allows access, and the first line of stdout is the repository's path. Exit status 1 denies it, and stderr
+//! is a reason for the user. Anything else is an error.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,16 +21,16 @@ use crate::process::program::{self, Finished, ProgramError};
 use crate::request::{Access, RepositoryName};
 use crate::trusted::{self, Untrusted};
 
-/// So many lines of a reason are shown, and so many characters of each.
+/// Limits of the reason that is shown.
 const REASON_LINES_MAX: usize = 10;
 const REASON_LINE_CHARACTERS_MAX: usize = 200;
 
-/// What the program decided.
+/// The program's decision.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// The repository is here.
+    /// Access is allowed; the repository's path.
     Yes(PathBuf),
-    /// Not for this account; lines that are safe to show.
+    /// Access is denied; lines of the reason that are safe to show.
     No(Vec<String>),
 }
 
@@ -41,13 +41,13 @@ pub(crate) enum AuthorizeError {
     Untrusted(#[from] Untrusted),
     #[error(transparent)]
     Program(#[from] ProgramError),
-    #[error("`{}` ended with {status}, which is neither yes nor no", program.display())]
+    #[error("`{}` ended with {status}, and only 0 (allowed) and 1 (denied) are answers", program.display())]
     Status { program: PathBuf, status: ExitStatus },
-    #[error("`{}` said yes and no path", .0.display())]
+    #[error("`{}` allowed access and printed no path", .0.display())]
     NoPath(PathBuf),
 }
 
-/// Asks `program` whether who `arguments` speak of has `access` to `repository`.
+/// Asks `program` whether the account of `arguments` has `access` to `repository`.
 pub(crate) fn ask(
     program: &Path,
     limit: Duration,
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_names_the_repository() {
+    fn an_approval_names_the_repository() {
         let yes = |path: &str| Decision::Yes(PathBuf::from(path));
         assert_eq!(answer("echo apps/1.git; echo more; echo log >&2").unwrap(), yes("apps/1.git"));
         assert_eq!(answer("echo \"$*\"").unwrap(), yes("acct_7 key_42 team/app write"));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_no_is_told_in_the_operators_words_escaped_and_bounded() {
+    fn a_denial_has_the_operators_reason_escaped_and_limited() {
         let no = |lines: &[&str]| Decision::No(lines.iter().map(ToString::to_string).collect());
         assert_eq!(answer("exit 1").unwrap(), no(&[]));
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_answer() {
+    fn other_results_of_the_program_are_errors() {
         for script in ["exit 2", "echo apps/1.git; exit 3", "kill -9 $$"] {
             assert!(matches!(answer(script), Err(AuthorizeError::Status { .. })), "{script}");
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_gets_no_environment_but_ours() {
+    fn the_program_gets_a_minimal_environment() {
         let yes = answer("echo $(env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= | sort)").unwrap();
         assert_eq!(yes, Decision::Yes("HOME=/nonexistent PATH=/usr/local/bin:/usr/bin:/bin".into()));
     }

@@ -1,6 +1,6 @@
-//! The environment of what a session starts, built from nothing.
+//! Builds the environment of the processes that a session starts.
 //!
-//! Nothing of what sshd gave to this process is passed on, but for a valid protocol version of the client's.
+//! Of sshd's environment only a valid `GIT_PROTOCOL` is passed on.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,27 +11,27 @@ use std::process::Command;
 use crate::push::Push;
 use crate::settings::Settings;
 
-/// Where git and what an operator's program calls are looked for.
+/// The search path of git and the operator's programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// No configuration of git's is at home here.
+/// Prevents git from reading a user's configuration.
 const HOME: &str = "/nonexistent";
 
-/// Push options, which git itself gives to its hooks (githooks(5)).
+/// Push options, which git passes to its hooks (githooks(5)).
 const PUSH_OPTIONS: &[u8] = b"GIT_PUSH_OPTION_";
-/// git that finds itself in a folder that looks like a bare repository, such as a pushed one, does not believe it.
+/// Prevents git from using a folder that merely looks like a bare repository, such as a pushed one.
 fn bare_explicit() -> (&'static str, OsString) {
     ("safe.bareRepository", "explicit".into())
 }
 
-/// The longest list of protocol parameters: git's own clients send one.
+/// The longest list of protocol parameters. git's own clients send one parameter.
 const PROTOCOL_BYTES_MAX: usize = 64;
 
-/// Gives `command` an environment in which nothing of this process's is left.
+/// Replaces the environment of `command` by a minimal one.
 pub(crate) fn clear(command: &mut Command) {
     command.env_clear().env("PATH", PATH).env("HOME", HOME);
 }
 
-/// Gives `process` the environment of git for `push`, whose client asked for `protocol`.
+/// Sets the environment of git for `push`, whose client asked for `protocol`.
 pub(crate) fn set_for_git(
     process: &mut Command,
     settings: &Settings,
@@ -45,18 +45,18 @@ pub(crate) fn set_for_git(
         process.env("GIT_PROTOCOL", protocol);
     }
     if let Some(bytes) = settings.limits.memory_bytes {
-        // git says which allocation goes too far; the kernel bounds all of them together.
+        // git reports which allocation is too large; the kernel limits their sum.
         process.env("GIT_ALLOC_LIMIT", bytes.to_string());
     }
     configure(process, &configuration(settings, hooks));
 }
 
-/// Gives `program`, one of the operator's that is started in the repository of `push`, its environment.
+/// Sets the environment of the operator's `program`, which runs in the repository of `push`.
 pub(crate) fn set_for_program(program: &mut Command, push: &Push) -> io::Result<()> {
     let repository = env::current_dir()?;
     clear(program);
     push.set(program);
-    // With `GIT_DIR` relative, git that is started in a folder of pushed files would take it for one of theirs.
+    // A relative `GIT_DIR` would make git use a folder of pushed files that it is started in.
     program.env("GIT_DIR", &repository);
     for (name, value) in env::vars_os() {
         if name.as_encoded_bytes().starts_with(PUSH_OPTIONS) {
@@ -67,23 +67,23 @@ pub(crate) fn set_for_program(program: &mut Command, push: &Push) -> io::Result<
     Ok(())
 }
 
-/// Settings of git's own, which count before those of `/etc/gitconfig` and of the repository.
+/// git settings, which override `/etc/gitconfig` and the repository's own.
 fn configuration(settings: &Settings, hooks: &Path) -> Vec<(&'static str, OsString)> {
     let mut pairs: Vec<(&str, OsString)> = vec![
-        // Whose repository it is was decided by path; who owns the files does not matter any more.
+        // Access was decided by path, so the owner of the files is irrelevant.
         ("safe.directory", "*".into()),
         bare_explicit(),
         ("core.hooksPath", hooks.as_os_str().to_owned()),
         ("uploadpack.allowFilter", "true".into()),
-        // A partial clone fetches what it lacks by id. Protocol 2 serves every object of the repository, advertised or not;
-        // clients that cannot send GIT_PROTOCOL (plink, dropbear, many graphical ones) speak protocol 0, and get the same.
+        // A partial clone fetches missing objects by id. Protocol 2 serves every object, advertised or not; clients that
+        // cannot send GIT_PROTOCOL (plink, dropbear, many graphical ones) use protocol 0, and get the same.
         ("uploadpack.allowAnySHA1InWant", "true".into()),
-        // References that change what objects others see.
+        // These references change which objects other users see.
         ("receive.hideRefs", "refs/replace/".into()),
-        // A pack keeps its size on the disk. Unpacked, its objects may take many times as much, each up to the limit of
-        // memory, so only the smallest are: of two that come at the same moment with the same pack, git refuses one.
+        // A pack keeps its size on disk. Unpacked objects can take many times that, each up to the memory limit, so only the
+        // smallest packs are unpacked: git refuses one of two concurrent pushes of the same pack.
         ("receive.unpackLimit", "10".into()),
-        // Housekeeping after a push stays in the session, so that nothing outlives it.
+        // Maintenance after a push runs in the session, so that no process outlives it.
         ("gc.autoDetach", "false".into()),
         ("maintenance.autoDetach", "false".into()),
     ];
@@ -102,7 +102,7 @@ fn configuration(settings: &Settings, hooks: &Path) -> Vec<(&'static str, OsStri
     pairs
 }
 
-/// Divides `bytes` of memory among what git keeps in it. Larger files are streamed, and are stored whole.
+/// Divides `bytes` of memory among git's caches. Larger files are streamed, and stored whole.
 fn memory_configuration(bytes: u64) -> [(&'static str, OsString); 5] {
     let share = |of: u64| OsString::from((bytes / of).to_string());
     [
@@ -110,7 +110,7 @@ fn memory_configuration(bytes: u64) -> [(&'static str, OsString); 5] {
         ("core.deltaBaseCacheLimit", share(16)),
         ("pack.deltaCacheSize", share(8)),
         ("pack.windowMemory", share(8)),
-        // Each thread has a window of its own.
+        // Each thread has its own window.
         ("pack.threads", "2".into()),
     ]
 }
@@ -122,7 +122,7 @@ fn configure(process: &mut Command, pairs: &[(&str, OsString)]) {
     }
 }
 
-/// Whether `text` is `version=N`, once or several times with colons between (git(1), `GIT_PROTOCOL`).
+/// Whether `text` is a list of `version=N` separated by colons (git(1), `GIT_PROTOCOL`).
 fn is_protocol(text: &OsStr) -> bool {
     let Some(text) = text.to_str().filter(|text| text.len() <= PROTOCOL_BYTES_MAX) else { return false };
     text.split(':').all(|parameter| {

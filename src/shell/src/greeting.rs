@@ -1,4 +1,4 @@
-//! What `ssh -T git@host` shows.
+//! The greeting of `ssh -T git@host`.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::request::RepositoryName;
 use crate::serve::repositories_of;
 use crate::settings::{Create, Locate, Settings};
 
-/// An expiry within this time is told as something to act on.
+/// The greeting warns of an expiry within this time.
 const EXPIRY_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Repositories that are listed.
+/// The maximum number of repositories that are listed.
 const LISTED_MAX: usize = 20;
 
-/// The greeting, at `now`, of the account that holds the key of `entry`. Without settings this host serves no git.
+/// The greeting at `now` for the account with the key of `entry`. `settings` is `None` on a host that serves no git.
 pub(crate) struct Greeting<'a> {
     pub(crate) entry: &'a Entry,
     pub(crate) identity: &'a Identity,
@@ -26,7 +26,7 @@ pub(crate) struct Greeting<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Names are safe to show because they were checked before they came into the cache.
+/// Names are safe to show, since they were validated before they were written to the cache.
 impl fmt::Display for Greeting<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { entry, identity, now, .. } = self;
@@ -79,14 +79,14 @@ impl Greeting<'_> {
         writeln!(out, "\n{what}: git push {} main", url("app"))
     }
 
-    /// The account's repositories, one more than are listed if there are more.
+    /// The account's repositories, at most one more than are listed.
     fn repositories(&self, settings: &Settings) -> Vec<RepositoryName> {
         let Ok(root) = Root::open(&settings.root) else { return Vec::new() };
         repositories_of(&root, settings, &self.identity.account, LISTED_MAX + 1)
     }
 }
 
-/// How soon something is that is at most some days away.
+/// The time left, as text.
 fn soon(left: SignedDuration) -> String {
     match left.as_hours() {
         ..1 => "within the hour".to_owned(),
@@ -166,7 +166,7 @@ There is no shell here, so the connection ends now.
     }
 
     #[test]
-    fn pushing_is_proposed_where_it_is_possible() {
+    fn a_push_is_suggested_where_it_is_possible() {
         let check = |settings: &str, account: &str, expected: Option<&str>| {
             let entry = Entry { account: account.parse().unwrap(), ..entry() };
             let text = greeting(&entry, Some(settings), "2027-01-01T12:00:00Z");
@@ -181,12 +181,12 @@ There is no shell here, so the connection ends now.
     }
 
     #[test]
-    fn an_expiry_that_is_near_is_told_as_something_to_act_on() {
+    fn the_greeting_warns_of_an_expiry_that_is_near() {
         let check = |now: &str, expected: Option<&str>| {
             let text = greeting(&entry(), None, now);
-            let told = text.lines().find_map(|line| line.strip_prefix("This key expires "));
+            let warned = text.lines().find_map(|line| line.strip_prefix("This key expires "));
             let rest = ": add a new one at the key service before that.";
-            assert_eq!(told.map(|told| told.strip_suffix(rest).unwrap()), expected, "{now}");
+            assert_eq!(warned.map(|text| text.strip_suffix(rest).unwrap()), expected, "{now}");
         };
         check("2027-01-17T11:59:59Z", None);
         check("2027-01-17T12:00:00Z", Some("in 14 days"));
@@ -197,13 +197,13 @@ There is no shell here, so the connection ends now.
     }
 
     #[test]
-    fn pushing_is_not_proposed_where_git_is_not_served() {
+    fn a_push_is_not_suggested_where_git_is_not_served() {
         let text = greeting(&entry(), None, "2027-01-01T12:00:00Z");
         assert!(text.contains("There is no shell here") && !text.contains("push"), "{text}");
     }
 
     #[test]
-    fn without_names_the_ids_stand_for_them() {
+    fn ids_replace_missing_names() {
         let line = "restrict,command=\"/x\" ssh-ed25519 AAAA".parse().unwrap();
         let nameless = Entry { account_name: None, key_name: None, line, ..entry() };
         let text = greeting(&nameless, None, "2027-01-01T12:00:00Z");

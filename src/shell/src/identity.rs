@@ -1,6 +1,6 @@
-//! Whose session it is: what refusals, the log, hooks and the operator's programs name.
+//! The account and key of a session, for refusals, the log, hooks and the operator's programs.
 //!
-//! git starts hooks in processes of their own, so an identity travels to them in variables.
+//! Hooks are processes of git, so the identity is passed to them in environment variables.
 
 use std::env;
 use std::fmt;
@@ -22,7 +22,7 @@ const KEY_NAME: &str = "PUSHKEYS_KEY_NAME";
 const FINGERPRINT: &str = "PUSHKEYS_FINGERPRINT";
 const ADDRESS: &str = "PUSHKEYS_ADDRESS";
 
-/// Account and key of a session. The names are printable: they were checked before they came into the cache.
+/// Account and key of a session. The names are printable, since they were validated before they were written to the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) login: Login,
@@ -31,17 +31,17 @@ pub(crate) struct Identity {
     pub(crate) key_id: KeyId,
     pub(crate) key_name: Option<String>,
     pub(crate) fingerprint: Fingerprint,
-    /// The client's address, if sshd says it.
+    /// The client's address, if sshd provides it.
     pub(crate) address: Option<IpAddr>,
 }
 
-/// Why a process has no identity in its variables.
+/// A variable of the identity is missing or invalid.
 #[derive(Debug, Error)]
-#[error("the variable `{0}` is missing or wrong")]
+#[error("the variable `{0}` is missing or invalid")]
 pub(crate) struct VariableError(pub(crate) &'static str);
 
 impl Identity {
-    /// The identity by `arguments` alone, which know no names.
+    /// The identity in `arguments`, without names.
     pub(crate) fn new(arguments: &Arguments, login: &Login, address: Option<IpAddr>) -> Self {
         let Arguments { account, key_id, fingerprint, .. } = arguments;
         Self {
@@ -55,7 +55,7 @@ impl Identity {
         }
     }
 
-    /// The same with the names of `entry`.
+    /// The identity with the names of `entry`.
     pub(crate) fn named(self, entry: &Entry) -> Self {
         Self {
             account_name: entry.account_name.as_ref().map(ToString::to_string),
@@ -64,28 +64,28 @@ impl Identity {
         }
     }
 
-    /// The account's name, or its id where it has none.
+    /// The account's name, or its id if it has none.
     pub(crate) fn account(&self) -> &str {
         self.account_name.as_deref().unwrap_or(self.account.as_str())
     }
 
-    /// The account by name and id.
+    /// The account's name and id.
     pub(crate) fn account_with_id(&self) -> String {
         with_id(self.account_name.as_deref(), self.account.as_str())
     }
 
-    /// The key by name and id.
+    /// The key's name and id.
     pub(crate) fn key_with_id(&self) -> String {
         with_id(self.key_name.as_deref(), self.key_id.as_str())
     }
 
-    /// The fields that begin a log line. Nothing in them is chosen by a user.
+    /// The first fields of a log line. No user can choose them.
     pub(crate) fn ids(&self) -> String {
         let Self { login, account, key_id, fingerprint, .. } = self;
         format!("login={login} account={account} key={key_id} fingerprint={fingerprint}")
     }
 
-    /// The other fields of a log line. Names are quoted, so that none can pass for another field.
+    /// The other fields of a log line. Names are quoted, so that a name cannot look like another field.
     pub(crate) fn details(&self) -> String {
         let named = |field: &str, name: &Option<String>| {
             name.as_ref().map(|name| format!(" {field}={}", quoted(name))).unwrap_or_default()
@@ -94,7 +94,7 @@ impl Identity {
         named("account_name", &self.account_name) + &named("key_name", &self.key_name) + &address
     }
 
-    /// Gives `process` the identity in variables.
+    /// Sets the variables of the identity for `process`.
     pub(crate) fn set(&self, process: &mut Command) {
         process
             .env(LOGIN, self.login.as_str())
@@ -113,7 +113,7 @@ impl Identity {
         }
     }
 
-    /// The identity in this process's own variables.
+    /// The identity in this process's environment.
     pub(crate) fn from_variables() -> Result<Self, VariableError> {
         Ok(Self {
             login: required(LOGIN)?,
@@ -127,14 +127,14 @@ impl Identity {
     }
 }
 
-/// The account and key as a sentence names them.
+/// The account and key as part of a sentence.
 impl fmt::Display for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}, by key {}", self.account_with_id(), self.key_with_id())
     }
 }
 
-/// The value of a variable of this process's.
+/// The value of an environment variable of this process.
 pub(crate) fn required<T: FromStr>(variable: &'static str) -> Result<T, VariableError> {
     let value = env::var(variable).map_err(|_| VariableError(variable))?;
     value.parse().map_err(|_| VariableError(variable))

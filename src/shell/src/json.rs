@@ -1,13 +1,13 @@
-//! JSON that this program writes: objects of texts and numbers. It reads none, so a crate would be more than is needed.
+//! Writes JSON objects of texts and numbers. This program reads no JSON, so a crate would be more than it needs.
 
 use std::fmt::Write as _;
 
-/// An object that is being written.
+/// A JSON object under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Object(String);
 
 impl Object {
-    /// The same with a text, if there is one.
+    /// Adds a text, if there is one.
     pub(crate) fn text(mut self, name: &str, value: Option<&str>) -> Self {
         if let Some(value) = value {
             self.name(name);
@@ -16,7 +16,7 @@ impl Object {
         self
     }
 
-    /// The same with a number.
+    /// Adds a number.
     pub(crate) fn number(mut self, name: &str, value: i64) -> Self {
         self.name(name);
         // Writing to a String cannot fail.
@@ -24,14 +24,14 @@ impl Object {
         self
     }
 
-    /// The same with an object.
+    /// Adds an object.
     pub(crate) fn object(mut self, name: &str, value: Self) -> Self {
         self.name(name);
         self.0.push_str(&value.finish());
         self
     }
 
-    /// The object as text, in one line.
+    /// The object in one line.
     pub(crate) fn finish(self) -> String {
         format!("{{{}}}", self.0)
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_one_line_with_any_text_in_it() {
+    fn an_object_is_one_line() {
         let object = Object::default()
             .text("name", Some("my \"key\" \\ 🔑\n\0"))
             .text("absent", None)

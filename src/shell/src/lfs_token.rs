@@ -1,17 +1,17 @@
-//! Tokens by which a server of Git LFS knows what this host has allowed.
+//! Tokens that prove to a Git LFS server what this host has allowed.
 //!
 //! A token is a JSON Web Token (RFC 7519), signed with HMAC-SHA-256 under a key that this host and the server share.
-//! Libraries for it exist in every language. The server checks the signature, that `alg` is `HS256`, and `exp`; then
-//! it serves what the claims allow:
+//! Libraries for it exist in every language. The server verifies the signature, that `alg` is `HS256`, and `exp`, and
+//! serves what the claims allow:
 //!
 //! | claim | value |
 //! |---|---|
 //! | `iss` | `pushkeys` |
 //! | `sub`, `name`, `key` | account id, its name if it has one, key id |
-//! | `iat`, `exp` | seconds since 1970: signed at, and no longer good at |
+//! | `iat`, `exp` | issued at and expires at, in seconds since 1970 |
 //! | `path` | the repository's path below the root of this host, such as `acct_7/app.git` |
 //! | `operation` | `upload` or `download` |
-//! | `scopes` | the same for a server that reads scopes (Giftless): `obj:acct_7/app/*:read,write` or `…:read` |
+//! | `scopes` | the same for a server that uses scopes (Giftless): `obj:acct_7/app/*:read,write` or `…:read` |
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -34,23 +34,23 @@ const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: u64 = 4096;
 const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// Why there is no key.
+/// Why the key cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum LfsKeyError {
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    #[error("`{path}` is readable by everybody\nhint: chown root:git {path}; chmod 640 {path}", path = .0.display())]
+    #[error("`{path}` is readable by all users\nhint: chown root:git {path}; chmod 640 {path}", path = .0.display())]
     Readable(PathBuf),
-    #[error("`{path}` has not {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes\nhint: openssl rand -hex 32 >{path}", path = .0.display())]
+    #[error("`{path}` does not have {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes\nhint: openssl rand -hex 32 >{path}", path = .0.display())]
     Length(PathBuf),
 }
 
 /// The key that signs tokens. It never appears in a message.
 pub(crate) struct LfsKey(Vec<u8>);
 
-/// What a token allows.
+/// The contents of a token.
 #[derive(Debug)]
 pub(crate) struct LfsGrant<'a> {
     pub(crate) identity: &'a Identity,
@@ -80,7 +80,7 @@ impl LfsKey {
         Ok(Self(key))
     }
 
-    /// The token that says `grant`.
+    /// The signed token for `grant`.
     pub(crate) fn sign(&self, grant: &LfsGrant<'_>) -> String {
         let header = Object::default().text("alg", Some("HS256")).text("typ", Some("JWT")).finish();
         let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
@@ -93,7 +93,7 @@ impl LfsKey {
 }
 
 impl LfsGrant<'_> {
-    /// When the token is no longer good.
+    /// When the token expires.
     pub(crate) fn expires_at_s(&self) -> i64 {
         self.issued_at.as_second() + i64::from(self.lifetime_s)
     }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_long_and_roots_own_and_no_others_to_read() {
+    fn a_short_or_readable_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let check = |text: &str, mode: u32, expected: &str| {
@@ -181,9 +181,9 @@ mod tests {
         assert!(matches!(LfsKey::read(&path), Err(LfsKeyError::Read { .. })));
         let key = "0123456789abcdef0123456789abcdef\n";
         check(key, 0o640, "a key");
-        check(key, 0o644, "readable by everybody");
+        check(key, 0o644, "readable by all users");
         check(key, 0o660, "writable by group or others");
-        check("0123456789", 0o640, "has not 32 to 4096 bytes");
-        check(&"x".repeat(5000), 0o640, "has not 32 to 4096 bytes");
+        check("0123456789", 0o640, "does not have 32 to 4096 bytes");
+        check(&"x".repeat(5000), 0o640, "does not have 32 to 4096 bytes");
     }
 }

@@ -1,23 +1,23 @@
-//! `pushkeys-shell`: the forced command on every line that sshd gets.
+//! `pushkeys-shell`: the forced command of every line that pushkeys-lookup prints for sshd.
 //!
 //! ```text
 //! pushkeys-shell --account ID --key ID --fingerprint SHA256:… [--cache DIR] [--config FILE]
 //! ```
 //!
-//! It owns what a session is answered: it looks its key up again, greets a client that asks for a shell, serves git, and
-//! refuses everything else. Who is here stands in argv, which syncd wrote. What the client sends arrives in the
-//! environment: it is parsed by one fixed grammar, and nothing of it reaches a shell, an option or, but for a
-//! repository's name, a path. It starts git, the operator's program and nothing else, in an environment built from
-//! nothing; it copies no byte between git and its client; and it ends git when the key no longer counts. It opens no
-//! socket but the system log's and, to say once that a key was used, the daemon's; it takes no lock, and asks no name
-//! service, so that it can be linked statically.
+//! It serves the sessions of a push host: it looks the session's key up again, greets a client that asks for a shell, serves
+//! git, and refuses everything else. The identity is in argv, which syncd wrote. The client's request is in the
+//! environment: it is parsed by one fixed grammar, and no part of it reaches a shell, an option or, except for a
+//! repository's name, a path. The program starts git and the operator's programs only, in an environment that it builds
+//! itself; it copies no data between git and its client; and it ends git when the key is no longer valid. It opens no
+//! socket but the system log's and the daemon's, which it sends log lines and the use of a key; it takes no lock on the
+//! cache, and uses no name service, so that it can be linked statically.
 //!
 //! | status | meaning |
 //! |---|---|
-//! | 0 | greeted, or git's own |
-//! | 1 | refused, or ended because the key no longer counts; stderr says why |
+//! | 0 | greeted, or git's own status |
+//! | 1 | refused, or ended because the key is no longer valid; stderr says why |
 //! | 2 | misuse: argv or environment are not those of a forced command |
-//! | other | git's own; 128 and the signal's number if a signal ended it |
+//! | other | git's own status; 128 plus the signal's number if a signal ended it |
 
 mod arguments;
 mod authorize;
@@ -72,7 +72,9 @@ fn main() -> ExitCode {
         Err(misuse) => {
             let text = ErrorReport::of(&misuse);
             record::error(&format!("misuse: {text}"));
-            tell(&format!("{text}\nhint: sshd starts pushkeys-shell, by a line of pushkeys-lookup"));
+            print_to_client(&format!(
+                "{text}\nhint: only sshd starts pushkeys-shell, with a line of pushkeys-lookup"
+            ));
             ExitCode::from(2)
         }
     }
@@ -91,7 +93,7 @@ fn begin() -> Result<Session, Misuse> {
     })
 }
 
-/// The login by what sshd set, which no client can: `AcceptEnv` lets nothing but `GIT_PROTOCOL` through.
+/// The login that sshd set. A client cannot change it: `AcceptEnv` allows only `GIT_PROTOCOL`.
 fn login(logname: Option<OsString>) -> Result<Login, Misuse> {
     let logname = logname.ok_or(Misuse::Missing("LOGNAME"))?;
     Ok(logname.to_string_lossy().parse()?)
@@ -110,20 +112,20 @@ fn serve(session: &Session) -> ExitCode {
         }
         Ok(Answer::Served(served)) => {
             if let Some(refusal) = &served.refusal {
-                let begin = if served.is_cut { "this session ends: " } else { "" };
-                tell(&format!("{begin}{}", outcome.explain(refusal)));
+                let begin = if served.is_ended_early { "this session ends: " } else { "" };
+                print_to_client(&format!("{begin}{}", outcome.explain(refusal)));
             }
             ExitCode::from(served.status)
         }
         Err(refusal) => {
-            tell(&outcome.explain(refusal));
+            print_to_client(&outcome.explain(refusal));
             ExitCode::from(1)
         }
     }
 }
 
-/// Says `text` to the client.
-fn tell(text: &str) {
-    // As above: the client may have disconnected.
+/// Prints `text` on stderr, which the client sees.
+fn print_to_client(text: &str) {
+    // The client may have disconnected, which is no error.
     let _ = writeln!(std::io::stderr(), "pushkeys: {text}");
 }

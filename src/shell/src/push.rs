@@ -1,4 +1,4 @@
-//! What a push is, for its hooks: the variables by which a session tells them, and how they answer it.
+//! The variables that describe a push to its hooks, and the results that hooks report.
 
 use std::env;
 use std::fs::File;
@@ -17,53 +17,53 @@ use crate::request::RepositoryName;
 const REPOSITORY: &str = "PUSHKEYS_REPOSITORY";
 const PATH: &str = "PUSHKEYS_PATH";
 const URL: &str = "PUSHKEYS_URL";
-/// Between this program and its hooks.
+/// For this program's own hooks only.
 const SHELL: &str = "PUSHKEYS_SHELL";
 const CONFIG: &str = "PUSHKEYS_CONFIG";
 const CACHE: &str = "PUSHKEYS_CACHE";
 const RESULT: &str = "PUSHKEYS_RESULT";
 const INTERNAL: [&str; 4] = [SHELL, CONFIG, CACHE, RESULT];
 
-/// The longest result in bytes: a few words.
+/// The longest text of results in bytes.
 const RESULT_BYTES_MAX: u64 = 1024;
 
-/// Which repository a session is about, and where this program's own files are.
+/// The repository and identity of a session, and the paths of settings and cache.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) identity: Identity,
     pub(crate) repository: RepositoryName,
     /// The repository's path below the root.
     pub(crate) path: PathBuf,
-    /// The repository's URL as far as this host knows it.
+    /// The repository's URL, as this host knows it.
     pub(crate) url: String,
     /// The file of settings.
     pub(crate) config: PathBuf,
     pub(crate) cache: PathBuf,
 }
 
-/// What hooks tell the session that started git.
+/// What hooks report to the session that started git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HookResult {
-    /// The push goes beyond a limit.
+    /// The push exceeds a limit.
     Refused,
-    /// References have changed.
+    /// References were changed.
     Stored,
-    /// The operator's program has failed.
+    /// The operator's program failed.
     DeployFailed,
 }
 
-/// Where hooks put their results: memory that processes share by descriptor.
+/// Shared memory to which hooks append their results, by file descriptor.
 #[derive(Debug)]
 pub(crate) struct Results(File);
 
 impl Push {
-    /// Gives `process` what hooks and the operator's programs may know.
+    /// Sets the variables for hooks and the operator's programs.
     pub(crate) fn set(&self, process: &mut Command) {
         self.identity.set(process);
         process.env(REPOSITORY, self.repository.as_str()).env(PATH, &self.path).env(URL, &self.url);
     }
 
-    /// Gives `process`, which is git, what its hooks need besides.
+    /// Sets the additional variables for the hooks of git, `process`.
     pub(crate) fn set_for_hooks(&self, process: &mut Command, results: &Results) -> io::Result<()> {
         process
             .env(SHELL, env::current_exe()?)
@@ -73,7 +73,7 @@ impl Push {
         Ok(())
     }
 
-    /// Who pushes to what, in one line of JSON: the first line of the operator's program's input.
+    /// The push in one line of JSON: the first line of input of the operator's program.
     pub(crate) fn to_json(&self) -> String {
         let Identity { account, account_name, key_id, key_name, fingerprint, address, .. } = &self.identity;
         Object::default()
@@ -89,14 +89,14 @@ impl Push {
             .finish()
     }
 
-    /// Takes from `process` what is between this program and its hooks.
+    /// Removes the variables that are for this program's own hooks only.
     pub(crate) fn hide_internals(process: &mut Command) {
         for variable in INTERNAL {
             process.env_remove(variable);
         }
     }
 
-    /// The push that this process is a hook of.
+    /// The push in the environment of a hook.
     pub(crate) fn from_variables() -> Result<Self, VariableError> {
         Ok(Self {
             identity: Identity::from_variables()?,
@@ -120,8 +120,8 @@ impl HookResult {
         }
     }
 
-    /// Tells the session that started git.
-    pub(crate) fn tell(self) -> io::Result<()> {
+    /// Reports the result to the session that started git.
+    pub(crate) fn report(self) -> io::Result<()> {
         let descriptor: u32 = required(RESULT).map_err(io::Error::other)?;
         let mut file = File::options().append(true).open(format!("/proc/self/fd/{descriptor}"))?;
         file.write_all(format!("{}\n", self.word()).as_bytes())
@@ -129,13 +129,13 @@ impl HookResult {
 }
 
 impl Results {
-    /// An empty place for results, which processes inherit.
+    /// An empty file for results, which child processes inherit.
     pub(crate) fn new() -> io::Result<Self> {
         let descriptor: OwnedFd = memfd_create("results", MemfdFlags::empty())?;
         Ok(Self(descriptor.into()))
     }
 
-    /// What hooks have told.
+    /// The results that hooks reported.
     pub(crate) fn read(mut self) -> Vec<HookResult> {
         let mut text = String::new();
         let read = self.0.rewind().and_then(|()| self.0.take(RESULT_BYTES_MAX).read_to_string(&mut text));

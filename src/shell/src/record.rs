@@ -1,6 +1,6 @@
-//! What is kept of sessions and pushes: one line each, in the system's log and in the daemon's.
+//! Log lines of sessions and pushes, for the system log and for the daemon.
 //!
-//! Either may be away, and neither may hold a session up for long.
+//! Either may be unavailable, and neither may delay a session for long.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use pushkeys_cache::{SESSION_LINE_BYTES_MAX, SESSION_SOCKET};
 
 const PROGRAM: &str = "pushkeys-shell";
-/// How long a daemon that has much to read is waited for.
+/// How long to retry while the daemon's socket is full.
 const FULL_MAX: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Keeps `line`, a record of a session or a push, for the daemon of `cache` too. `is_fault` says that it tells what the
+/// Sends `line`, the record of a session or a push, to the system log and to the daemon of `cache`. `is_fault` marks what the
 /// host's operator has to fix.
 pub(crate) fn keep(cache: &Path, line: &str, is_fault: bool) {
     if is_fault {
@@ -26,16 +26,16 @@ pub(crate) fn keep(cache: &Path, line: &str, is_fault: bool) {
     line.truncate(line.floor_char_boundary(SESSION_LINE_BYTES_MAX));
     // Half an escape would make the whole line unreadable.
     while pushkeys_keys::unescape(&line).is_none() && line.pop().is_some() {}
-    // The daemon may be away, and the system's log has the line.
-    let _ = tell_daemon(cache, line.as_bytes());
+    // The daemon may not run, and the system log has the line.
+    let _ = send_to_daemon(cache, line.as_bytes());
 }
 
-/// Tells the host's operator of `line`, which says what is to be fixed.
+/// Logs `line` as an error for the host's operator.
 pub(crate) fn error(line: &str) {
     pushkeys_authlog::error(PROGRAM, line);
 }
 
-fn tell_daemon(cache: &Path, line: &[u8]) -> io::Result<()> {
+fn send_to_daemon(cache: &Path, line: &[u8]) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     let (path, end) = (cache.join(SESSION_SOCKET), Instant::now() + FULL_MAX);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_daemon_gets_one_printable_bounded_line() {
+    fn the_daemon_gets_one_printable_line_of_limited_length() {
         let folder = tempfile::tempdir().unwrap();
         let daemon = UnixDatagram::bind(folder.path().join(SESSION_SOCKET)).unwrap();
         let check = |text: &str, begin: &str| {
@@ -68,17 +68,17 @@ mod tests {
             assert!(text.starts_with(&whole), "{whole}");
         };
         check(&format!("session a\nb\u{1b}{}", "é".repeat(2000)), "session a\\nb\\u{1b}é");
-        // Wherever the bound falls into an escape, none is halved.
+        // The limit never splits an escape.
         (0..10).for_each(|length| check(&format!("{}{}", "x".repeat(length), "\u{202e}".repeat(500)), ""));
     }
 
     #[test]
-    fn a_daemon_that_does_not_read_is_waited_for_briefly() {
+    fn the_wait_for_a_daemon_that_does_not_read_is_short() {
         let folder = tempfile::tempdir().unwrap();
         keep(folder.path(), "no daemon at all", false);
         let _daemon = UnixDatagram::bind(folder.path().join(SESSION_SOCKET)).unwrap();
         let begin = Instant::now();
-        while tell_daemon(folder.path(), b"x").is_ok() {
+        while send_to_daemon(folder.path(), b"x").is_ok() {
             assert!(begin.elapsed() < FULL_MAX, "the socket takes everything");
         }
         assert!(begin.elapsed() >= FULL_MAX);

@@ -1,4 +1,4 @@
-//! Why a session ends: in words for its client, and in a word for the log.
+//! Why a session ends: a message for its client, and a word for the log.
 
 use std::error::Error;
 
@@ -14,7 +14,7 @@ use crate::serve_error::ServeError;
 use crate::settings::SettingsError;
 use crate::user_auth::UserAuthError;
 
-/// Why a session ends, in words for its client. What is only for the host's operator to know is in the source.
+/// Why a session ends, as a message for its client. Details for the host's operator are in the source.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
     #[error("this host cannot check your key at the moment")]
@@ -23,12 +23,12 @@ pub(crate) enum Refusal {
     Removed,
     #[error("your key was revoked on this host")]
     Revoked,
-    #[error("your key no longer opens this login")]
+    #[error("your key is no longer valid for this login")]
     OtherLogin,
     #[error("your key was registered again after this connection was made")]
     Changed,
-    #[error("two sources of this host disagree about whose your key is")]
-    Contested(#[source] NoAnswer),
+    #[error("two sources of this host assign your key to different accounts")]
+    Conflict(#[source] NoAnswer),
     #[error("your key expired at {0}")]
     Expired(Timestamp),
     #[error("this connection was authenticated by another key than the session's")]
@@ -39,18 +39,18 @@ pub(crate) enum Refusal {
         pushkeys_keys::escape(&.0.to_string())
     )]
     Command(Command),
-    #[error("this host keeps no files of Git LFS")]
+    #[error("this host stores no files of Git LFS")]
     NoLfs,
-    #[error("this host moves files of Git LFS over ssh only")]
+    #[error("this host transfers files of Git LFS over ssh only")]
     NoLfsServer,
-    #[error("this host moves files of Git LFS over HTTP only")]
+    #[error("this host transfers files of Git LFS over HTTP only")]
     NoLfsTransfer,
     #[error("`{}` is refused: {why}", pushkeys_keys::escape(&command.to_string()))]
     Malformed { command: Command, why: ParseGitCommandError },
     #[error("{owner} no repository `{repository}` on this host")]
     NoRepository {
         repository: RepositoryName,
-        /// The account `has`, or `there is`, where accounts share their repositories.
+        /// `ACCOUNT has`, or `there is` if accounts share their repositories.
         owner: String,
         access: Access,
     },
@@ -69,7 +69,7 @@ pub(crate) enum Refusal {
     #[error("{account} has {max} sessions on this host at the moment, the most that one account may have")]
     TooManySessions { account: String, max: u32 },
     #[error(
-        "nothing of this push is stored: it brings more than the {max_mib} MiB that this host accepts at once"
+        "nothing of this push is stored: it is larger than the {max_mib} MiB that this host accepts at once"
     )]
     PushTooLarge { max_mib: u64 },
     #[error(transparent)]
@@ -83,7 +83,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// One word for the log.
+    /// The word for the log.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::CannotAnswer(_) => "cannot-answer",
@@ -91,7 +91,7 @@ impl Refusal {
             Self::Revoked => "key-revoked",
             Self::OtherLogin => "login-removed",
             Self::Changed => "registration-changed",
-            Self::Contested(_) => "key-contested",
+            Self::Conflict(_) => "key-contested",
             Self::Expired(_) => "key-expired",
             Self::OtherKey(_) => "other-key",
             Self::Command(_) => "command-refused",
@@ -114,7 +114,7 @@ impl Refusal {
         }
     }
 
-    /// What the client can do about it, which may be to use `greeting_command`.
+    /// What the client can do, which may be to run `greeting_command`.
     pub(crate) fn hint(&self, greeting_command: &str) -> String {
         const OPERATOR: &str = "try again later, and tell the operator of this host";
         match self {
@@ -122,7 +122,7 @@ impl Refusal {
             Self::Removed => "add it at the key service again".to_owned(),
             Self::Revoked | Self::OtherLogin => "ask the operator of this host".to_owned(),
             Self::Changed => "connect again".to_owned(),
-            Self::Contested(_) | Self::NotSetUp(_) => "tell the operator of this host".to_owned(),
+            Self::Conflict(_) | Self::NotSetUp(_) => "tell the operator of this host".to_owned(),
             Self::Expired(_) => "add a new one at the key service".to_owned(),
             Self::OtherKey(_) => "connect again with one key: ssh -o IdentitiesOnly=yes -i KEY".to_owned(),
             Self::Command(_) => format!("`{greeting_command}` shows whose key this is"),
@@ -140,7 +140,7 @@ impl Refusal {
                 "ask the operator of this host to create it".to_owned()
             }
             Self::Nested(_) | Self::Folder(_) => "choose another name".to_owned(),
-            Self::NotAllowed { .. } => format!("`{greeting_command}` shows as whom this host knows you"),
+            Self::NotAllowed { .. } => format!("`{greeting_command}` shows your account on this host"),
             Self::TooManyRepositories { .. } => "ask the operator of this host to remove some".to_owned(),
             Self::TooManySessions { .. } => "try again when one of them has ended".to_owned(),
             Self::PushTooLarge { .. } => {
@@ -149,14 +149,14 @@ impl Refusal {
             Self::NoRoom(_) => {
                 "ask the operator of this host for more, or to remove what you no longer need".to_owned()
             }
-            Self::Idle(_) => "try again; what hooks of yours do before a push counts too".to_owned(),
+            Self::Idle(_) => "try again; the time of your own hooks before a push counts, too".to_owned(),
         }
     }
 
-    /// What is for the host's operator to know, and to fix.
+    /// What the host's operator has to fix, if anything.
     pub(crate) fn fault(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::CannotAnswer(why) | Self::Contested(why) => Some(why),
+            Self::CannotAnswer(why) | Self::Conflict(why) => Some(why),
             Self::OtherKey(why) => Some(why),
             Self::NotDecided { source, .. } => Some(source),
             Self::NotSetUp(why) => Some(why),
@@ -165,12 +165,12 @@ impl Refusal {
         }
     }
 
-    /// Whether a session that is running ends by it. An outage of the cache ends none.
+    /// Whether a running session is ended for this reason. An outage of the cache does not end it.
     pub(crate) fn ends_session(&self) -> bool {
         !matches!(self, Self::CannotAnswer(_))
     }
 
-    /// The refusal for its client: what was refused and why, as whom this host knows them, and what to do.
+    /// The full message for the client: what was refused and why, the identity, and what to do.
     pub(crate) fn explain(&self, identity: &Identity, greeting_command: &str) -> String {
         let hint = self.hint(greeting_command);
         format!("{self}\nyou are known here as {identity}\nhint: {hint}")

@@ -1,7 +1,7 @@
-//! Whether the key of a session is still what sshd took it for.
+//! Whether the key of a session is still registered.
 //!
-//! sshd looks a key up once per connection, and a multiplexed connection opens new sessions long after its key was
-//! removed. So every session looks it up again, by the same decision.
+//! sshd looks up a key once per connection, and a multiplexed connection opens new sessions long after its key was
+//! removed. So every session looks it up again, with the same result as pushkeys-lookup.
 
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, Entry, NoAnswer, ReadError, Verdict};
@@ -10,7 +10,7 @@ use pushkeys_keys::Login;
 use crate::arguments::Arguments;
 use crate::refusal::Refusal;
 
-/// The registration that `arguments` name, if at `now` pushkeys-lookup would print its line for `login`.
+/// The registration of the key in `arguments`, if at `now` pushkeys-lookup would print its line for `login`.
 pub(crate) fn check(arguments: &Arguments, login: &Login, now: Timestamp) -> Result<Entry, Refusal> {
     let consulted = Cache::open(&arguments.cache)
         .and_then(|cache| cache.consult(&arguments.fingerprint))
@@ -27,7 +27,7 @@ pub(crate) fn check(arguments: &Arguments, login: &Login, now: Timestamp) -> Res
     match entry.expires_at() {
         Ok(Some(instant)) if instant <= now => Err(Refusal::Expired(instant)),
         Ok(_) => Ok(entry),
-        // sshd refuses such a line too. syncd writes none, so the cache is damaged.
+        // sshd refuses such a line, too. syncd writes none, so the cache is damaged.
         Err(damage) => Err(Refusal::CannotAnswer(
             ReadError::Damaged { path: arguments.cache.clone(), source: damage }.into(),
         )),
@@ -36,7 +36,7 @@ pub(crate) fn check(arguments: &Arguments, login: &Login, now: Timestamp) -> Res
 
 fn no_answer(why: NoAnswer) -> Refusal {
     match why {
-        NoAnswer::Conflict { .. } => Refusal::Contested(why),
+        NoAnswer::Conflict { .. } => Refusal::Conflict(why),
         NoAnswer::Unreadable(_) | NoAnswer::Stale { .. } => Refusal::CannotAnswer(why),
     }
 }

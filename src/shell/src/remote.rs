@@ -1,7 +1,7 @@
-//! The name of this host as its users write it, and the URLs that go with it.
+//! The name of this host for users, and its URLs.
 //!
-//! ssh does not tell a server by which name it was reached. The operator can say it in the settings; otherwise the
-//! address and port that the client has connected to stand for it.
+//! ssh does not tell a server the name that the client used. The operator can set it; otherwise the address and port that
+//! the client connected to are used.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     pub(crate) server: SocketAddr,
 }
 
-/// A host as users write it.
+/// A host's name and port, as users write them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteHost {
     name: String,
@@ -41,7 +41,7 @@ impl Connection {
 }
 
 impl RemoteHost {
-    /// The host by `setting` or, without one, by the address of `connection`. A placeholder if neither is known.
+    /// The host by `setting`, else by the address of `connection`, else a placeholder.
     pub(crate) fn new(setting: Option<&Self>, connection: Option<&Connection>) -> Self {
         let of_address = |connection: &Connection| {
             let address = connection.server.ip().to_canonical();
@@ -81,7 +81,7 @@ impl FromStr for RemoteHost {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => {
-                (name, port.parse().map_err(|_| "the port of `host` is a number up to 65535")?)
+                (name, port.parse().map_err(|_| "the port of `host` must be a number up to 65535")?)
             }
             None => (text, SSH_PORT),
         };
@@ -90,9 +90,7 @@ impl FromStr for RemoteHost {
         if is_name && !name.starts_with('-') {
             Ok(Self { name: name.to_owned(), port })
         } else {
-            Err(
-                "`host` is the name by which users reach this host, and its port if that is not 22: push.example.com",
-            )
+            Err("`host` is the name that users connect to, with its port if that is not 22: push.example.com")
         }
     }
 }
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_read_as_sshd_writes_it() {
+    fn a_connection_is_parsed() {
         let connection = Connection::parse("192.0.2.1 50022 198.51.100.7 22").unwrap();
         assert_eq!(connection.client.to_string(), "192.0.2.1");
         assert_eq!(connection.server.to_string(), "198.51.100.7:22");
@@ -113,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_what_the_user_can_type() {
+    fn urls_and_commands_are_as_users_type_them() {
         let login = "git".parse().unwrap();
         let check = |setting: Option<&str>, connection: Option<&str>, url: &str, greeting: &str| {
             let setting = setting.map(|setting| setting.parse().unwrap());
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_a_name_and_no_option() {
+    fn a_host_setting_must_be_a_name() {
         for text in
             ["", "-oProxyCommand=id", "a b", "a/b", "git@host", "host:", "host:99999", "[::1]:22", "é"]
         {

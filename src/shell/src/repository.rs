@@ -1,7 +1,7 @@
-//! Repositories below the root, opened by descriptor, so that git works in the folder that was checked.
+//! Repositories below the root, opened by file descriptor, so that git runs in the folder that was checked.
 //!
 //! The kernel resolves every path beneath the root (openat2(2), Linux 5.6), so neither `..` nor a symbolic link leads out
-//! of it, no matter who makes one, and when.
+//! of it, even if it is created concurrently.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,13 +15,13 @@ use thiserror::Error;
 /// Repositories are readable by the login and its group only.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
-/// The file that marks a repository as provisional: made for a push that may yet be refused.
+/// The file that marks a repository as provisional: created for a push that may still be refused.
 const PROVISIONAL: &str = "pushkeys.provisional";
-/// The folder of this program's own files in the root.
+/// The folder in the root for this program's own files.
 const OWN_FOLDER: &str = ".pushkeys";
-/// How often a repository can be discarded by others before a session gives up.
+/// How often a session retries when other sessions discard the repository.
 const ATTEMPTS_MAX: usize = 64;
-/// The deepest folders that are searched for repositories, and the most entries of one: names have two segments.
+/// The maximum depth of the search for repositories, and of entries per folder. Names have two segments.
 const DEPTH_MAX: usize = 2;
 const FOLDER_ENTRIES_MAX: usize = 10_000;
 
@@ -36,31 +36,31 @@ pub(crate) struct Root {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RelativePath(PathBuf);
 
-/// A repository's folder, which git works in.
+/// An open folder of a repository.
 #[derive(Debug)]
 pub(crate) struct Repository {
     fd: OwnedFd,
-    /// Keeps a provisional repository for as long as this process or one that it has started is in it.
+    /// Prevents the removal of a provisional repository while this process or one that it started uses it.
     _lock: Option<OwnedFd>,
 }
 
-/// Why a repository cannot be opened or made.
+/// Why a repository cannot be opened or created.
 #[derive(Debug, Error)]
 pub(crate) enum RepositoryError {
     #[error("cannot {what} `{}`", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("`{}` leads out of the root", .0.display())]
     Escape(PathBuf),
-    #[error("`{}` is no repository, and not empty", .0.display())]
+    #[error("`{}` is not a repository, and not empty", .0.display())]
     Occupied(PathBuf),
-    #[error("`{}` is a repository itself, so no other can be in it", .0.display())]
+    #[error("`{}` is a repository itself, so it cannot contain another", .0.display())]
     Nested(PathBuf),
-    #[error("`{}` is created and discarded by other sessions all the time", .0.display())]
+    #[error("`{}` is repeatedly created and discarded by other sessions", .0.display())]
     Contended(PathBuf),
 }
 
 impl RelativePath {
-    /// `path` if it is such a path, or one below `root`.
+    /// `path`, relative to `root` if it is absolute.
     pub(crate) fn parse(path: &Path, root: &Path) -> Option<Self> {
         let relative = path.strip_prefix(root).unwrap_or(path);
         let mut parts = relative.components();
@@ -78,7 +78,7 @@ impl RelativePath {
 }
 
 impl Root {
-    /// The folder `path`.
+    /// Opens the folder `path`.
     pub(crate) fn open(path: &Path) -> Result<Self, RepositoryError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
@@ -87,7 +87,7 @@ impl Root {
         }
     }
 
-    /// The repository at `path`, if there is one that holds something.
+    /// The repository at `path`, if it exists and is not provisional.
     pub(crate) fn repository(&self, path: &RelativePath) -> Result<Option<Repository>, RepositoryError> {
         let Some(repository) = self.at(path)?.filter(|repository| !repository.is_provisional()) else {
             return Ok(None);
@@ -95,10 +95,10 @@ impl Root {
         Ok(self.is_at(path, &repository)?.then_some(repository))
     }
 
-    /// The repository at `path` for a session that writes to it. One that is not there is made by `initialize`, which is
-    /// given an empty folder: provisionally, until [`Repository::confirm`].
+    /// The repository at `path` for a session that writes to it. If it does not exist, `initialize` gets an empty folder and
+    /// creates it there: provisionally, until [`confirm`].
     ///
-    /// It appears whole or not at all. Of several sessions that make it at once one succeeds, and all of them get it.
+    /// It appears atomically. If several sessions create it concurrently, one succeeds and all get the same repository.
     pub(crate) fn repository_to_write<E: From<RepositoryError>>(
         &self,
         path: &RelativePath,
@@ -121,7 +121,7 @@ impl Root {
         Err(RepositoryError::Contended(self.path.join(&path.0)).into())
     }
 
-    /// Removes the repository at `path` if it is provisional and `is_empty`, and no other session is in it.
+    /// Removes the repository at `path` if it is provisional, `is_empty`, and no other session uses it.
     pub(crate) fn discard<E: From<RepositoryError>>(
         &self,
         path: &RelativePath,
@@ -132,7 +132,7 @@ impl Root {
         if !repository.is_provisional() {
             return Ok(());
         }
-        // Only the last session in it gets the exclusive lock, since each gives up its own first.
+        // Only the last session gets the exclusive lock, since each releases its own lock first.
         flock(&repository.fd, FlockOperation::Unlock).map_err(failed)?;
         if flock(&repository.fd, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(());
@@ -152,7 +152,7 @@ impl Root {
             .map_err(|source| RepositoryError::Io { what: "remove", path: place, source }.into())
     }
 
-    /// A folder for this program's own files in the root, which no client can name.
+    /// The folder `name` of this program's own files in the root, which no client can name.
     pub(crate) fn own_folder(&self, name: &Path) -> Result<OwnedFd, RepositoryError> {
         self.make_folders(&Path::new(OWN_FOLDER).join(name))
     }
@@ -187,7 +187,7 @@ impl Root {
         found
     }
 
-    /// What is at `path`, if it is a repository.
+    /// The repository at `path`, provisional or not.
     fn at(&self, path: &RelativePath) -> Result<Option<Repository>, RepositoryError> {
         for outer in path.0.ancestors().skip(1).filter(|outer| !outer.as_os_str().is_empty()) {
             if self.open_beneath(outer).is_ok_and(|fd| Repository::new(fd).is_initialized()) {
@@ -221,11 +221,11 @@ impl Root {
             })
             .and_then(|()| self.put_in_place(&parent, &temporary, &path.0).map_err(E::from));
         if !matches!(made, Ok(true)) {
-            // An incomplete repository is useless, and its name is never looked up.
+            // An incomplete repository is useless, and no session opens its temporary name.
             let _ = std::fs::remove_dir_all(self.path.join(&place));
         }
         match made {
-            // It may be another session's repository by now, or have been one.
+            // It may be another session's repository by now.
             Ok(false) if self.is_other_folder(path) => {
                 Err(RepositoryError::Occupied(self.path.join(&path.0)).into())
             }
@@ -233,18 +233,18 @@ impl Root {
         }
     }
 
-    /// Whether `repository` is still at `path`. One that another session discards is moved away before its files are removed,
-    /// the mark of a provisional one among them; so what is seen of a repository counts if this is true afterwards.
+    /// Whether `repository` is still at `path`. Another session that discards it moves it away before it removes its files, also
+    /// the mark of a provisional one, so what was read of the repository is valid if this is true afterwards.
     fn is_at(&self, path: &RelativePath, repository: &Repository) -> Result<bool, RepositoryError> {
         Ok(self.at(path)?.is_some_and(|now| now.is_same(repository)))
     }
 
-    /// Whether there is a folder at `path` that is no repository.
+    /// Whether there is a folder at `path` that is not a repository.
     fn is_other_folder(&self, path: &RelativePath) -> bool {
         self.open_beneath(&path.0).map(Repository::new).is_ok_and(|folder| !folder.is_initialized())
     }
 
-    /// Gives the folder `temporary` in `parent` the last name of `path`; whether that was still free.
+    /// Renames the folder `temporary` in `parent` to the last segment of `path`; false if that exists.
     fn put_in_place(&self, parent: &OwnedFd, temporary: &str, path: &Path) -> Result<bool, RepositoryError> {
         let name = path.file_name().unwrap_or_default();
         match rustix::fs::renameat(parent, temporary, parent, name) {
@@ -254,7 +254,7 @@ impl Root {
         }
     }
 
-    /// The folder `path`, made as far as it is not there.
+    /// The folder `path`, created as far as necessary.
     fn make_folders(&self, path: &Path) -> Result<OwnedFd, RepositoryError> {
         let mut folder =
             self.open_beneath(Path::new(".")).map_err(|error| self.failed("open", path, error))?;
@@ -290,7 +290,7 @@ impl Repository {
         Self { fd, _lock: None }
     }
 
-    /// Makes the repository this process's folder, and that of the processes it starts.
+    /// Makes the repository the current folder of this process and its future children.
     pub(crate) fn enter(&self) -> Result<(), RepositoryError> {
         rustix::process::fchdir(&self.fd).map_err(|error| failed("enter", Path::new("."), error))
     }
@@ -300,12 +300,12 @@ impl Repository {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Whether git would find a repository here: what every one has, and no folder of accounts.
+    /// Whether the folder is a repository: every repository has `HEAD`, and no folder of an account does.
     fn is_initialized(&self) -> bool {
         self.has("HEAD")
     }
 
-    /// Whether nothing has been pushed to it yet. To readers it does not exist.
+    /// Whether nothing has been pushed to it yet. Readers do not see it.
     fn is_provisional(&self) -> bool {
         self.has(PROVISIONAL)
     }
@@ -315,7 +315,7 @@ impl Repository {
         rustix::fs::openat(&self.fd, PROVISIONAL, flags, FILE_MODE).map(drop)
     }
 
-    /// The repository with a lock that it shares with other sessions. Waits while another session discards it.
+    /// The repository with a shared lock. Waits while another session discards it.
     fn locked(self) -> rustix::io::Result<Self> {
         flock(&self.fd, FlockOperation::LockShared)?;
         // git inherits this descriptor, and the lock with it.
@@ -329,8 +329,7 @@ impl Repository {
     }
 }
 
-/// Turns the repository in this process's folder from a provisional one to one that exists for everybody. Returns
-/// whether it was provisional.
+/// Makes the provisional repository in the current folder visible to readers. Returns whether it was provisional.
 pub(crate) fn confirm() -> io::Result<bool> {
     match std::fs::remove_file(PROVISIONAL) {
         Ok(()) => Ok(true),
@@ -339,13 +338,13 @@ pub(crate) fn confirm() -> io::Result<bool> {
     }
 }
 
-/// Whether the repository in this process's folder is provisional.
+/// Whether the repository in the current folder is provisional.
 pub(crate) fn is_provisional() -> bool {
     Path::new(PROVISIONAL).exists()
 }
 
-/// A name that no client can give, since a segment of a repository's name begins with no dot, and that no other
-/// session takes, nor one on another host of the same file system.
+/// A name that no client can use, since it begins with a dot, and that no other session takes, not even on another host of
+/// the same file system.
 fn temporary_name() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!(".new-{}-{}", std::process::id(), since.as_nanos())
@@ -391,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_below_the_root_is_relative_and_clean() {
+    fn a_path_below_the_root_is_relative_and_normalized() {
         let check = |text: &str, expected: Option<&str>| {
             let parsed = RelativePath::parse(Path::new(text), Path::new("/srv/git"));
             assert_eq!(parsed.map(|path| path.0), expected.map(PathBuf::from), "{text}");
@@ -437,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_appears_whole_or_not_at_all() {
+    fn a_repository_is_created_atomically() {
         let Host { folder, root } = host();
         let account = folder.path().join("root/acct_8");
         let refused = root
@@ -451,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_create_a_repository_the_second_gets_the_first_ones() {
+    fn of_two_sessions_that_create_a_repository_the_second_gets_the_firsts() {
         let Host { folder, root } = host();
         let second = root.repository_to_write(&path("acct_8/app.git"), |made| {
             write_head(made)?;
@@ -467,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provisional_repository_exists_for_writers_alone_and_the_last_of_them_discards_it() {
+    fn a_provisional_repository_is_visible_only_to_writers_and_discarded_by_the_last() {
         let Host { folder, root } = host();
         let (new, place) = (path("acct_8/app.git"), folder.path().join("root/acct_8/app.git"));
         let open = || root.repository_to_write(&new, write_head).unwrap();
@@ -491,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_loses_its_repository_to_one_that_discards_it_gets_another() {
+    fn a_session_whose_repository_is_discarded_by_another_gets_a_new_one() {
         let Host { root, folder: _folder } = host();
         let new = path("acct_8/app.git");
         std::thread::scope(|scope| {
@@ -524,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn repositories_are_listed_but_for_provisional_ones() {
+    fn provisional_repositories_are_not_listed() {
         let Host { folder, root } = host();
         fs::remove_dir_all(folder.path().join("root/acct_7/app.git")).unwrap();
         for name in ["acct_7/b.git", "acct_7/team/a.git", "acct_7/x/y/deep.git"] {

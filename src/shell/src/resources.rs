@@ -1,6 +1,6 @@
-//! What the kernel lets a process of git's take: memory, and the size of a file (setrlimit(2)).
+//! Limits of git's processes: memory, and the size of a file (setrlimit(2)).
 //!
-//! Only the soft limits are lowered, so that a hook can give the operator's programs what the host gave to the session.
+//! Only the soft limits are lowered, so that a hook can restore the host's limits for the operator's programs.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::Limits;
 
-/// Memory counts as what a process writes to and shares with no other (`RLIMIT_DATA`): packs that it maps do not count.
+/// The memory limit is `RLIMIT_DATA`, which covers private writable memory, and not packs that git maps.
 const LIMITED: [Resource; 2] = [Resource::Data, Resource::Fsize];
 
-/// Bounds this process, and those that it starts, by `limits`.
+/// Applies `limits` to this process and its future children.
 pub(crate) fn limit(limits: &Limits) -> io::Result<()> {
     for (resource, bytes) in LIMITED.into_iter().zip([limits.memory_bytes, limits.repository_bytes]) {
         let Some(bytes) = bytes else { continue };
@@ -22,7 +22,7 @@ pub(crate) fn limit(limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the bounds away again, for programs that this process starts.
+/// Restores the host's limits, for programs that this process starts.
 pub(crate) fn lift() -> io::Result<()> {
     for resource in LIMITED {
         let Rlimit { maximum, .. } = getrlimit(resource);

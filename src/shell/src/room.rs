@@ -1,4 +1,4 @@
-//! How much room repositories and accounts take on the disk, against their limits.
+//! Checks the disk space of repositories and accounts against their limits.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,12 +9,12 @@ use thiserror::Error;
 use crate::identity::Identity;
 use crate::settings::{Locate, Settings};
 
-/// What a file takes at least, and in multiples of what: so bytes bound the number of files too.
+/// The size of a file is rounded up to blocks, and is at least one, so that the limits bound the number of files, too.
 const BLOCK_BYTES: u64 = 4096;
-/// Repositories are not nested deeper; a folder that is holds something else.
+/// Repositories are not nested deeper; deeper folders are not counted.
 const DEPTH_MAX: usize = 128;
 
-/// Whose room is not enough for what is to be stored.
+/// The limit that would be exceeded.
 #[derive(Debug, Error)]
 pub(crate) enum NoRoom {
     #[error(
@@ -27,7 +27,7 @@ pub(crate) enum NoRoom {
     Account { account: String, max_mib: u64 },
 }
 
-/// Checks the repository in this process's folder, and all those of the account of `identity`, against the limits.
+/// Checks the repository in the current folder, and all repositories of the account of `identity`, against the limits.
 pub(crate) fn check(settings: &Settings, identity: &Identity) -> Result<(), NoRoom> {
     if let Some(max) = settings.limits.repository_bytes
         && exceeds(Path::new("."), max)
@@ -36,7 +36,7 @@ pub(crate) fn check(settings: &Settings, identity: &Identity) -> Result<(), NoRo
     }
     let folder = match &settings.locate {
         Locate::Template(template) => template.account_folder(&identity.account),
-        // Whose repository it is, is known to the operator's program alone.
+        // Only the operator's program knows which repositories an account has.
         Locate::Program { .. } => None,
     };
     match (folder, settings.limits.account_bytes) {
@@ -47,8 +47,8 @@ pub(crate) fn check(settings: &Settings, identity: &Identity) -> Result<(), NoRo
     }
 }
 
-/// Whether the files below `folder` take more than `limit` bytes. Links are not followed, and what vanishes meanwhile
-/// does not count.
+/// Whether the files below `folder` take more than `limit` bytes. Symbolic links are not followed, and files that
+/// vanish meanwhile are not counted.
 fn exceeds(folder: &Path, limit: u64) -> bool {
     let mut bytes: u64 = 0;
     let mut folders = vec![(folder.to_owned(), 0)];

@@ -1,4 +1,4 @@
-//! Why git cannot be served to a client that may have it, which is for the host's operator to fix.
+//! Errors of the host that prevent it from serving git. The operator has to fix them.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use crate::repository::RepositoryError;
 use crate::settings::SettingsError;
 use crate::trusted::Untrusted;
 
-/// Why git cannot be served, which is the host's fault.
+/// Why this host cannot serve git.
 #[derive(Debug, Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    #[error("`{}` is no path below `{}`", path.display(), root.display())]
+    #[error("`{}` is not a path below `{}`", path.display(), root.display())]
     Path { path: PathBuf, root: PathBuf },
-    #[error("cannot make a repository")]
+    #[error("cannot create a repository")]
     Initialize(#[from] ProgramError),
     #[error("`git init` ended with {0}")]
     Initialized(ExitStatus),

@@ -1,4 +1,4 @@
-//! One session: who asks for what, and what comes of it.
+//! One session: the request and its outcome.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use crate::serve::{GitService, LfsAnswer, RepositoryRequest, Served, serve_lfs};
 use crate::settings::{Settings, SettingsError};
 use crate::{usage, user_auth};
 
-/// Who asks for what.
+/// A session's identity and request.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) arguments: Arguments,
     pub(crate) login: Login,
     pub(crate) request: Request,
-    /// Both ends of the connection, as sshd says.
+    /// Both ends of the connection, if sshd provides them.
     pub(crate) connection: Option<Connection>,
-    /// The file in which sshd says which key authenticated, if it does.
+    /// The file in which sshd lists the keys that authenticated, if it exists.
     pub(crate) user_auth: Option<OsString>,
     /// `GIT_PROTOCOL` as the client sent it.
     pub(crate) protocol: Option<OsString>,
 }
 
-/// What came of a session.
+/// The outcome of a session.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) answer: Result<Answer, Refusal>,
@@ -40,19 +40,19 @@ pub(crate) struct Outcome {
     remote: RemoteHost,
 }
 
-/// What came of a request.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The greeting, still to be shown.
+    /// The greeting, which is to be printed.
     Greeting(String),
-    /// An answer to Git LFS, still to be shown.
+    /// A response for Git LFS, which is to be printed.
     LfsToken(String),
-    /// git or another program, which has ended.
+    /// git or another program has ended.
     Served(Served),
 }
 
 impl Session {
-    /// Answers the request, or says why not. The key is checked before the request is looked at.
+    /// Answers the request, or refuses it. The key is checked first.
     pub(crate) fn answer(&self, now: Timestamp) -> Outcome {
         let settings = Settings::read(&self.arguments.settings);
         let host = settings.as_ref().ok().and_then(|settings| settings.host.as_ref());
@@ -62,7 +62,7 @@ impl Session {
         match self.check(now) {
             Ok(entry) => {
                 let identity = identity.named(&entry);
-                usage::tell(&self.arguments, &self.request);
+                usage::report(&self.arguments, &self.request);
                 let answer = self.answer_to(&entry, &identity, &remote, settings, now);
                 Outcome { answer, identity, remote }
             }
@@ -118,24 +118,24 @@ impl Session {
         RepositoryRequest { arguments: &self.arguments, identity, settings, remote, repository, access }
     }
 
-    /// The registration of the session's key, if both the cache and sshd say at `now` that the session is its.
+    /// The registration of the session's key, if sshd and the cache agree at `now` that it is valid for this session.
     fn check(&self, now: Timestamp) -> Result<Entry, Refusal> {
         user_auth::check(self.user_auth.as_deref(), &self.arguments.fingerprint)
             .map_err(Refusal::OtherKey)?;
         registration::check(&self.arguments, &self.login, now)
     }
 
-    /// Why a session that has begun must end, if it must.
+    /// Why a running session must end, if it must.
     fn revoked(&self, now: Timestamp) -> Option<Refusal> {
         registration::check(&self.arguments, &self.login, now).err().filter(Refusal::ends_session)
     }
 }
 
 impl Outcome {
-    /// The session of `request` in one line of `key=value` pairs.
+    /// The log line of the session: one line of `key=value` pairs.
     ///
-    /// What the client asked for stands last and runs to the end of the line, so that no bytes of a client's can pass
-    /// for another pair. The log escapes what is not printable.
+    /// The client's request comes last and extends to the end of the line, so that it cannot look like another pair. The log
+    /// escapes control characters.
     pub(crate) fn log_line(&self, request: &Request, duration: Duration) -> String {
         let (word, status) = match &self.answer {
             Ok(Answer::Greeting(_)) => ("greeted", 0),
@@ -159,7 +159,7 @@ impl Outcome {
         )
     }
 
-    /// `refusal` of this session for its client.
+    /// The message of `refusal` for this session's client.
     pub(crate) fn explain(&self, refusal: &Refusal) -> String {
         refusal.explain(&self.identity, &self.remote.greeting_command(&self.identity.login))
     }
@@ -192,7 +192,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    /// A cache in which the account `acct_7` has one key, `changed` somehow.
+    /// A cache with the keys of the account `acct_7`.
     struct Host {
         folder: tempfile::TempDir,
     }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn c16_a_session_ends_unless_its_key_is_registered_as_it_was() {
+    fn c16_a_session_ends_when_the_registration_of_its_key_changes() {
         let registered = registered();
         host([registered.clone()]).check(NOW, "greeted");
         host([]).check(NOW, "key-removed");
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_cannot_answer_never_says_that_a_key_is_gone() {
+    fn an_unavailable_cache_is_not_reported_as_a_removed_key() {
         let good = host([registered()]);
         good.check(NOW + 9, "greeted");
         good.check(NOW + 10, "cannot-answer");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_ends_no_session_that_runs_and_a_lost_right_does() {
+    fn a_running_session_survives_an_outage_and_not_a_removed_key() {
         let check = |host: &Host, expected: Option<&str>| {
             let revoked = host.session(None).revoked(at(NOW));
             assert_eq!(revoked.map(|refusal| refusal.word()), expected);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_is_told_before_its_command_is_looked_at() {
+    fn a_removed_key_is_refused_before_its_command_is_parsed() {
         let refusal = host([]).session(Some("id")).answer(at(NOW)).answer.unwrap_err();
         assert_eq!(refusal.word(), "key-removed");
     }
@@ -383,12 +383,12 @@ mod tests {
         };
         let known = "\nyou are known here as ana (acct_7), by key laptop (key_42)\nhint: ";
         assert!(explained(&host([named])).contains(known));
-        // The names went with the key.
+        // The names were removed with the key.
         assert!(explained(&host([])).contains("\nyou are known here as acct_7, by key key_42\nhint: "));
     }
 
     #[test]
-    fn every_session_is_one_line_of_the_log() {
+    fn every_session_is_one_log_line() {
         let fingerprint = Fingerprint::of(b"ana");
         let begin =
             format!("session login=git account=acct_7 key=key_42 fingerprint={fingerprint} answered=");
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_passes_for_a_field_of_the_log() {
+    fn a_name_cannot_forge_a_log_field() {
         let forged = "x\" address=203.0.113.9 \\";
         let entry = Entry {
             account_name: Name::parse(forged).ok(),

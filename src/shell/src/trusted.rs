@@ -1,4 +1,4 @@
-//! Files that decide for root must be root's own.
+//! Checks that security-critical files belong to root.
 
 use std::fs::Metadata;
 use std::io;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-const EXECUTABLE_BY_ANYBODY: u32 = 0o111;
+const EXECUTABLE: u32 = 0o111;
 
-/// Why a file is not to be relied on.
+/// Why a file is not trusted.
 #[derive(Debug, Error)]
 pub(crate) enum Untrusted {
     #[error("cannot read `{}`", path.display())]
@@ -25,7 +25,7 @@ pub(crate) enum Untrusted {
     NotExecutable(PathBuf),
 }
 
-/// Whether root alone can have written the file `path`, of which `metadata` speaks.
+/// Checks that only root can have written the file `path` with `metadata`.
 pub(crate) fn check(path: &Path, metadata: &Metadata) -> Result<(), Untrusted> {
     let path = path.to_owned();
     if !metadata.is_file() {
@@ -39,16 +39,12 @@ pub(crate) fn check(path: &Path, metadata: &Metadata) -> Result<(), Untrusted> {
     }
 }
 
-/// [`check`], and that `path` can be run.
+/// Like [`check`], and checks that `path` is executable.
 pub(crate) fn check_program(path: &Path) -> Result<(), Untrusted> {
     let metadata =
         std::fs::metadata(path).map_err(|source| Untrusted::Read { path: path.to_owned(), source })?;
     check(path, &metadata)?;
-    if metadata.mode() & EXECUTABLE_BY_ANYBODY == 0 {
-        Err(Untrusted::NotExecutable(path.to_owned()))
-    } else {
-        Ok(())
-    }
+    if metadata.mode() & EXECUTABLE == 0 { Err(Untrusted::NotExecutable(path.to_owned())) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -59,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_roots_own_and_can_be_run() {
+    fn a_program_belongs_to_root_and_is_executable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
         assert!(matches!(check_program(&path), Err(Untrusted::Read { .. })));

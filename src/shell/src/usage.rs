@@ -1,4 +1,4 @@
-//! Telling the daemon that a key was used, by one datagram that nothing waits for.
+//! Reports the use of a key to the daemon, in one datagram.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -9,11 +9,11 @@ use crate::arguments::Arguments;
 use crate::request::Access;
 use crate::request::Request;
 
-/// Says that the key of `arguments` was used for `request`, if the daemon is there and listens.
+/// Reports that the key of `arguments` was used for `request`, if the daemon runs.
 ///
-/// A session never fails or waits for it. Without a daemon, with a full socket or with a path that is too long for one, this
-/// use is not told; the next one may be.
-pub(crate) fn tell(arguments: &Arguments, request: &Request) {
+/// A session never fails or waits because of it: without a daemon, with a full socket or with a path too long for a socket,
+/// this use is not reported.
+pub(crate) fn report(arguments: &Arguments, request: &Request) {
     let kind = match request {
         Request::Shell => UseKind::Check,
         Request::Git(command) => of_access(command.service.access()),

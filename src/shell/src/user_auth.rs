@@ -1,7 +1,7 @@
-//! Which key authenticated, as sshd says: the file that `SSH_USER_AUTH` names when `ExposeAuthInfo` is on.
+//! The keys that authenticated the connection: sshd lists them in the file `SSH_USER_AUTH` when `ExposeAuthInfo` is on.
 //!
-//! Up to OpenSSH 9.8 the options of a key stay in force after a wrong signature for it, the forced command with its
-//! identity among them. This file lists what did authenticate, one method per line: `publickey TYPE BASE64`.
+//! Up to OpenSSH 9.8 the options of a key, and so the forced command with its identity, stay in force after a wrong
+//! signature by it. The file lists the methods that succeeded, one per line: `publickey TYPE BASE64`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +11,7 @@ use base64ct::{Base64, Encoding as _};
 use pushkeys_keys::Fingerprint;
 use thiserror::Error;
 
-/// sshd's largest packet, and with it the largest key, has 256 KiB (`PACKET_MAX_SIZE`).
+/// The largest packet of sshd, and so the largest key, has 256 KiB (`PACKET_MAX_SIZE`).
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Why a session does not belong to its key.
@@ -19,11 +19,11 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) enum UserAuthError {
     #[error("cannot read the file of `SSH_USER_AUTH`")]
     Read(#[from] io::Error),
-    #[error("sshd let this connection in by other means than key `{0}`")]
+    #[error("sshd authenticated this connection by other means than key `{0}`")]
     OtherKey(Fingerprint),
 }
 
-/// Checks that the file `path` of sshd's, if there is one, names the key of `fingerprint`.
+/// Checks that sshd's file `path`, if there is one, lists the key of `fingerprint`.
 pub(crate) fn check(path: Option<&OsStr>, fingerprint: &Fingerprint) -> Result<(), UserAuthError> {
     let Some(path) = path else { return Ok(()) };
     let mut text = String::new();

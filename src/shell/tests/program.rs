@@ -1,4 +1,4 @@
-//! The program as sshd starts it: argv and environment in; stdout, stderr and exit status out.
+//! Runs the program as sshd does, and checks stdout, stderr and exit status.
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
@@ -43,7 +43,7 @@ fn argv(cache: &Path) -> Vec<String> {
         .to_vec()
 }
 
-/// The program with the environment that sshd gives it.
+/// The program with the environment of sshd.
 fn shell(argv: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pushkeys-shell"));
     command.args(argv).env_clear().env("LOGNAME", "git").env("PATH", "/usr/bin:/bin");
@@ -89,7 +89,7 @@ fn a_removed_key_is_refused() {
 }
 
 #[test]
-fn a_client_learns_no_path_of_a_host_that_cannot_answer() {
+fn an_unavailable_host_reveals_no_paths_to_clients() {
     let output = shell(&argv(Path::new("/nonexistent"))).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -98,7 +98,7 @@ fn a_client_learns_no_path_of_a_host_that_cannot_answer() {
 }
 
 #[test]
-fn an_identity_is_taken_from_argv_alone() {
+fn the_identity_comes_only_from_argv() {
     let host = host();
     let mut argv = argv(&host.cache);
     argv.push("git-receive-pack".to_owned());
@@ -111,7 +111,7 @@ fn an_identity_is_taken_from_argv_alone() {
 }
 
 #[test]
-fn c14_a_session_belongs_to_the_key_that_sshd_says_has_signed() {
+fn c14_a_session_belongs_to_the_key_that_sshd_authenticated() {
     let host = host();
     let folder = tempfile::tempdir().unwrap();
     let signed = |base64: &str| {
@@ -131,7 +131,7 @@ fn c14_a_session_belongs_to_the_key_that_sshd_says_has_signed() {
 }
 
 #[test]
-fn a_client_that_has_left_is_no_panic() {
+fn a_disconnected_client_causes_no_panic() {
     let host = host();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

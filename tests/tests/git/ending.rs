@@ -44,7 +44,7 @@ fn no_child_outlives_a_client_that_is_gone() {
 }
 
 #[test]
-fn every_session_is_one_line_of_the_log() {
+fn every_session_is_one_log_line() {
     let world = World::start();
     world.pushes();
     let _ = world.asks("git-upload-pack '../x'\u{1b}[2J answered=served");

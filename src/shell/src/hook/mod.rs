@@ -1,7 +1,7 @@
-//! The hooks that git starts before and after it stores a push. They are this program too, started with `--hook NAME` by
-//! the scripts in `hooks` of the settings.
+//! The hooks that git starts before and after it stores a push. They are this program, started with `--hook NAME` by
+//! the scripts in the settings' folder `hooks`.
 //!
-//! A repository's own hooks run after these, unless the operator's program takes their place.
+//! A repository's own hooks run after these, unless there is an operator's program for pushes.
 
 mod post_receive;
 mod pre_receive;
@@ -28,18 +28,18 @@ use crate::settings::{Settings, SettingsError};
 pub(crate) const OPTION: &str = "--hook";
 const PRE_RECEIVE: &str = "pre-receive";
 const POST_RECEIVE: &str = "post-receive";
-/// The hooks that a session with git needs.
+/// The hooks that every push needs.
 const NEEDED: [&str; 2] = [PRE_RECEIVE, POST_RECEIVE];
-/// Other hooks that git may start for a push. Since starting them costs time for each reference, git is told of them only
-/// where a repository has one.
+/// Other hooks that git may start for a push. Starting them costs time for each reference, so git gets them only
+/// if the repository has one.
 const OTHERS: [&str; 4] = ["update", "post-update", "reference-transaction", "proc-receive"];
-/// The folder, below that of the hooks, which has those too.
+/// The subfolder of `hooks` that has those, too.
 const ALL: &str = "all";
 
-/// The changes of one push, as git lists them. More references than that are beyond every limit.
+/// The longest list of changes of a push in bytes, far more than the limit of references allows.
 const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Why a hook cannot do its work, which is the host's fault.
+/// Why a hook cannot run: an error of the host.
 #[derive(Debug, Error)]
 enum HookError {
     #[error("`{OPTION} {0}`: there is no such hook")]
@@ -50,24 +50,24 @@ enum HookError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Input(#[from] ParseRefUpdateError),
-    #[error("a push changes more references than a hook reads")]
+    #[error("the push changes too many references for a hook")]
     TooMany,
     #[error("cannot run a hook")]
     Io(#[from] io::Error),
 }
 
-/// The folder of the hooks that git is to start for a push to the repository that is this process's folder.
+/// The folder of the hooks that git has to start for a push to the repository in the current folder.
 pub(crate) fn folder(settings: &Settings) -> PathBuf {
     let has_others = OTHERS.iter().any(|name| own_hook(name).is_some());
     if has_others && settings.deploy.is_none() { settings.hooks.join(ALL) } else { settings.hooks.clone() }
 }
 
-/// The programs of `folder` that a push needs.
+/// The programs in `folder` that every push needs.
 pub(crate) fn programs(folder: &Path) -> impl Iterator<Item = PathBuf> {
     NEEDED.iter().map(|name| folder.join(name))
 }
 
-/// Runs the hook `name`. Its status decides whether git stores the push.
+/// Runs the hook `name`. Its exit status decides whether git stores the push.
 pub(crate) fn run(name: &OsStr) -> ExitCode {
     match serve(&name.to_string_lossy()) {
         Ok(status) => status,
@@ -89,13 +89,13 @@ fn serve(name: &str) -> Result<ExitCode, HookError> {
     match name {
         PRE_RECEIVE => {
             if let Err(refusal) = pre_receive::check(&settings, &push, &updates) {
-                HookResult::Refused.tell()?;
+                HookResult::Refused.report()?;
                 post_receive::say(&format!("this push is refused: {refusal}"));
                 return Ok(ExitCode::FAILURE);
             }
         }
         POST_RECEIVE => {
-            HookResult::Stored.tell()?;
+            HookResult::Stored.report()?;
             post_receive::log(&push, &updates);
             post_receive::announce(&push, &updates)?;
             if let Some(deploy) = &settings.deploy {
@@ -117,7 +117,7 @@ fn read_input() -> Result<String, HookError> {
     if bytes as u64 > INPUT_BYTES_MAX { Err(HookError::TooMany) } else { Ok(text) }
 }
 
-/// The hook `name` in the repository that is this process's folder, if it can be run.
+/// The hook `name` of the repository in the current folder, if it is executable.
 fn own_hook(name: &str) -> Option<PathBuf> {
     let path = Path::new("hooks").join(name);
     let metadata = std::fs::metadata(&path).ok()?;

@@ -1,4 +1,4 @@
-//! After a push is stored: the log, the announcement of a new repository, and the operator's program.
+//! After a push is stored: logs it, announces a new repository, and runs the operator's program.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -15,9 +15,9 @@ use crate::record;
 use crate::repository;
 use crate::settings::{Deploy, DeployedBranch};
 
-/// References of one push that are logged by name.
+/// The maximum number of references of a push that are logged individually.
 const LOGGED_MAX: usize = 100;
-/// Branches that a message names.
+/// The maximum number of branches in a message.
 const NAMED_MAX: usize = 3;
 
 /// Logs each of `updates`.
@@ -38,11 +38,11 @@ pub(crate) fn log(push: &Push, updates: &[RefUpdate]) {
     }
 }
 
-/// Lets the repository in this process's folder exist for everybody, if this push is its first, and says so.
+/// Makes the repository in the current folder visible to readers if this is its first push, and prints its URL.
 pub(crate) fn announce(push: &Push, updates: &[RefUpdate]) -> io::Result<()> {
     if repository::is_provisional() {
         if let Some(branch) = first_branch(updates) {
-            // A clone that checks nothing out is still one.
+            // If this fails, a clone checks nothing out.
             let _ = initialize::point_head_to(branch);
         }
         if repository::confirm()? {
@@ -57,14 +57,14 @@ pub(crate) fn announce(push: &Push, updates: &[RefUpdate]) -> io::Result<()> {
     Ok(())
 }
 
-/// The branch that a clone is to check out: one that is called as most are, or else the first.
+/// The branch that a clone checks out: `main`, `master` or the first one.
 fn first_branch(updates: &[RefUpdate]) -> Option<&str> {
     let branches = || updates.iter().filter(|update| !update.is_deletion()).filter_map(RefUpdate::branch);
     let called = |name| branches().find(|branch| *branch == name);
     called("main").or_else(|| called("master")).or_else(|| branches().next())
 }
 
-/// Starts the operator's program for `updates` if it is to be told of them, and says how it went.
+/// Runs the operator's program for `updates` that it is configured for, and prints whether it failed.
 pub(crate) fn deploy(deploy: &Deploy, push: &Push, updates: &[RefUpdate]) -> io::Result<()> {
     let (deployed, others): (Vec<&RefUpdate>, Vec<&RefUpdate>) =
         updates.iter().partition(|update| deploy.branch.includes(update));
@@ -90,10 +90,10 @@ pub(crate) fn deploy(deploy: &Deploy, push: &Push, updates: &[RefUpdate]) -> io:
     if deploy.required {
         say("so this push counts as failed; to deploy again: git commit --allow-empty, and push");
     }
-    HookResult::DeployFailed.tell()
+    HookResult::DeployFailed.report()
 }
 
-/// A file in memory that begins with `bytes`.
+/// A file in memory with the contents `bytes`.
 pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -101,7 +101,7 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Tells the pusher.
+/// Prints `text` for the pusher.
 pub(crate) fn say(text: &str) {
     // The client may have disconnected, which is no error.
     let _ = writeln!(io::stderr(), "pushkeys: {text}");

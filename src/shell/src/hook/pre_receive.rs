@@ -1,4 +1,4 @@
-//! Before a push is stored: whether it is within the limits. Its objects are in git's quarantine until then.
+//! Before a push is stored: checks the limits. git keeps the objects in quarantine until then.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::settings::{Limits, Settings};
 /// Listing the references of a repository reads one file, or one per reference.
 const LISTING_LIMIT: Duration = Duration::from_secs(30);
 
-/// The part of a name that is shown, in bytes.
+/// The longest part of a name in a message, in bytes.
 const NAME_SHOWN_BYTES_MAX: usize = 100;
 
-/// Why a push is not stored.
+/// Why a push is refused.
 #[derive(Debug, Error)]
 pub(crate) enum PushRefusal {
-    #[error("the name of `{name}` is {length} bytes long, and this host accepts {max}")]
+    #[error("the name of `{name}` is {length} bytes long, and this host accepts at most {max}")]
     RefName { name: String, length: usize, max: u32 },
     #[error(
         "`{repository}` would have more than the {max} references that this host accepts\nhint: delete some, or push fewer"
@@ -34,7 +34,7 @@ pub(crate) enum PushRefusal {
     CannotCount { repository: String, source: ProgramError },
 }
 
-/// Checks `updates` and the repository in this process's folder against the limits of `settings`.
+/// Checks `updates` and the repository in the current folder against the limits of `settings`.
 pub(crate) fn check(settings: &Settings, push: &Push, updates: &[RefUpdate]) -> Result<(), PushRefusal> {
     check_names(&settings.limits, updates)?;
     check_number(&settings.limits, push, updates)?;
@@ -43,7 +43,7 @@ pub(crate) fn check(settings: &Settings, push: &Push, updates: &[RefUpdate]) -> 
 
 fn check_names(limits: &Limits, updates: &[RefUpdate]) -> Result<(), PushRefusal> {
     let Some(max) = limits.ref_name_bytes else { return Ok(()) };
-    // A name that is there already can still be deleted.
+    // An existing reference with a long name can still be deleted.
     let new = updates.iter().filter(|update| !update.is_deletion());
     match new.into_iter().find(|update| update.name.len() > max as usize) {
         None => Ok(()),
@@ -63,7 +63,7 @@ fn check_number(limits: &Limits, push: &Push, updates: &[RefUpdate]) -> Result<(
         return Ok(());
     }
     let repository = push.repository.to_string();
-    // One line, its newline alone, for each reference.
+    // The output is one newline for each reference.
     let mut git = Command::new("git");
     git.args(["for-each-ref", "--format=", &format!("--count={}", u64::from(max) + deleted as u64 + 1)]);
     let output_max = max as usize + deleted + 1;

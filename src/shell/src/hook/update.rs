@@ -1,4 +1,4 @@
-//! The changes that git tells its hooks of, one a line: `OLD NEW REF` (githooks(5)).
+//! Parses the changes that git passes to its hooks, one per line: `OLD NEW REF` (githooks(5)).
 
 use thiserror::Error;
 
@@ -14,9 +14,9 @@ pub(crate) struct RefUpdate {
     pub(crate) name: String,
 }
 
-/// A line that is no change of a reference.
+/// A line is not a change of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("git tells the hook of a change in an unknown form")]
+#[error("git passed a change to the hook in an unknown format")]
 pub(crate) struct ParseRefUpdateError;
 
 impl RefUpdate {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_read_as_git_writes_them() {
+    fn changes_from_git_are_parsed() {
         let (one, none) = ("1".repeat(40), "0".repeat(40));
         let text = format!("{none} {one} refs/heads/a\n{one} {none} refs/tags/b\n{one} {one} refs/heads/ü\n");
         let updates = RefUpdate::parse_all(&text).unwrap();

@@ -1,26 +1,26 @@
-//! The processes that descend from this one: how much they read and write, and their end.
+//! The descendants of this process: counts what they read and write, and ends them.
 //!
-//! A process that leaves its group, or outlives its parent, is still found: what is orphaned below this process becomes
-//! its child (prctl(2), `PR_SET_CHILD_SUBREAPER`).
+//! A process that leaves its group, or outlives its parent, is still found: orphans below this process become its
+//! children (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 
-/// More descendants than a session has. Those beyond are not counted.
+/// The maximum number of descendants that are counted, more than a session has.
 const DESCENDANTS_MAX: usize = 256;
-/// Between two looks at processes that were killed.
+/// The pause between two checks for killed processes.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Makes orphans below this process its children from now on.
+/// Makes orphans below this process its children.
 pub(crate) fn adopt() {
-    // Before Linux 3.4 there are no subreapers, and no pidfd either, without which nothing is started.
+    // Kernels before Linux 3.4 have no subreapers, and no pidfd either, so nothing is started on them.
     let _ = set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Bytes that all descendants have read and written so far, as the kernel counts them (proc(5), `io`). It does not grow
-/// while each of them waits. The number may fall when one of them ends.
+/// The bytes that all descendants have read and written so far, as the kernel counts them (proc(5), `io`). It does not
+/// change while all of them wait. It can decrease when one of them ends.
 pub(crate) fn bytes_moved() -> u64 {
     let mut pids = children_of(None);
     let mut bytes: u64 = 0;
@@ -48,7 +48,7 @@ pub(crate) fn end_all(limit: Duration) {
             return;
         }
         for child in children {
-            // What a child leaves is this process's own child in the next round.
+            // Orphans of this child become children of this process in the next round.
             let _ = kill_process(child, Signal::KILL);
             let _ = waitpid(Some(child), WaitOptions::NOHANG);
         }
@@ -56,7 +56,7 @@ pub(crate) fn end_all(limit: Duration) {
     }
 }
 
-/// The children of the process `pid`, or of this one. Empty where the kernel does not list them.
+/// The children of the process `pid`, or of this one. Empty if the kernel does not list them.
 fn children_of(pid: Option<Pid>) -> Vec<Pid> {
     let pid = pid.unwrap_or_else(rustix::process::getpid).as_raw_nonzero();
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Starting processes and seeing them end: programs that run within a limit, those of a hook, and git while its client
-//! is served.
+//! Starts processes and waits for them: programs with a time limit, those of a hook, and git while it serves a
+//! client.
 
 pub(crate) mod descendants;
 pub(crate) mod program;

@@ -1,4 +1,4 @@
-//! Programs that run within a time limit and whose output is bounded: the operator's, and short git commands.
+//! Runs programs with limits of time and output: the operator's, and short git commands.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -10,9 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
-/// The longest output on each stream, in bytes, unless said otherwise. A longer one is an error.
+/// The default limit of output on each stream, in bytes. A longer output is an error.
 const OUTPUT_BYTES_MAX: usize = 4096;
-/// Output is read in pieces of up to this size.
+/// The size of a read.
 const PIECE_BYTES: usize = 4096;
 
 /// Exit status and output of a program.
@@ -34,26 +34,26 @@ pub(crate) enum ProgramError {
     TooMuch { program: String, output_max: usize },
 }
 
-/// One of the two streams, and what was read of it.
+/// One of the two streams, and the bytes read from it.
 struct Stream<R> {
     reader: Option<R>,
     bytes: Vec<u8>,
     bytes_max: usize,
 }
 
-/// How reading a program's streams ended.
+/// The result of reading a program's streams.
 enum Collected {
     Whole,
     TimedOut,
     TooMuch,
 }
 
-/// Runs `command` without input. No process of its group is left afterwards.
+/// Runs `command` without input. All processes of its group are killed afterwards.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, ProgramError> {
     run_with_output(command, limit, OUTPUT_BYTES_MAX)
 }
 
-/// [`run`] for a program whose output has up to `output_max` bytes on each stream.
+/// Like [`run`], for a program with up to `output_max` bytes of output on each stream.
 pub(crate) fn run_with_output(
     command: &mut Command,
     limit: Duration,
@@ -65,7 +65,7 @@ pub(crate) fn run_with_output(
     let mut child = command.spawn().map_err(failed)?;
     let mut streams = Streams::of(&mut child, output_max);
     let collected = streams.collect(&child, Instant::now() + limit);
-    // The child is not waited for yet, so that the group's number is still its own.
+    // The child is not reaped yet, so its group's id is not reused.
     let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
     let status = child.wait().map_err(failed)?;
     match collected.map_err(failed)? {
@@ -90,7 +90,7 @@ impl Streams {
         }
     }
 
-    /// Reads until the program has ended, at most until `end`. Other processes that hold its streams are not waited for.
+    /// Reads until the program has ended, at most until `end`. Does not wait for other processes that hold its streams open.
     fn collect(&mut self, child: &Child, end: Instant) -> io::Result<Collected> {
         let exit = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
         loop {
@@ -102,7 +102,7 @@ impl Streams {
             polled.extend(self.stderr.poll());
             wait(&mut polled, rest)?;
             let has_ended = polled.first().is_some_and(|exit| !exit.revents().is_empty());
-            let read = (self.stdout.read_what_is_there()?, self.stderr.read_what_is_there()?);
+            let read = (self.stdout.read_available()?, self.stderr.read_available()?);
             match read {
                 (true, true) if has_ended => return Ok(Collected::Whole),
                 (true, true) => {}
@@ -121,8 +121,8 @@ impl<R: Read + AsFd> Stream<R> {
         self.reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN))
     }
 
-    /// Reads what is available without waiting, and returns whether it is within the bound.
-    fn read_what_is_there(&mut self) -> io::Result<bool> {
+    /// Reads what is available without waiting. Returns false if the limit is exceeded.
+    fn read_available(&mut self) -> io::Result<bool> {
         let mut buffer = [0; PIECE_BYTES];
         while let Some(reader) = &mut self.reader {
             if wait(&mut [PollFd::new(reader, PollFlags::IN)], Duration::ZERO)? == 0 {
@@ -140,9 +140,9 @@ impl<R: Read + AsFd> Stream<R> {
     }
 }
 
-/// poll(2) for at most `limit`; an interrupting signal counts as the end of the limit.
+/// poll(2) for at most `limit`; an interrupting signal ends the wait.
 pub(crate) fn wait(polled: &mut [PollFd<'_>], limit: Duration) -> io::Result<usize> {
-    // Limits are seconds, far from where this fails.
+    // Limits are seconds, so this cannot fail.
     let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
     match poll(polled, Some(&limit)) {
         Err(rustix::io::Errno::INTR) => Ok(0),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn output_and_status_are_the_programs() {
+    fn output_and_status_of_a_program_are_returned() {
         let finished = sh("echo yes; echo no >&2; cat; exit 3", LONG).unwrap();
         assert_eq!(
             (finished.status.code(), finished.stdout, finished.stderr),
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn background_processes_of_a_program_are_killed_and_not_waited_for() {
+    fn background_processes_of_a_program_are_killed_without_waiting() {
         let finished = sh("sleep 1000 & echo $!", LONG).unwrap();
         let pid = String::from_utf8(finished.stdout).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
-        // A killed process is gone or a zombie until init has reaped it.
+        // A killed process may be a zombie until init reaps it.
         let is_running = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
         let end = Instant::now() + LONG;
         while is_running() {

@@ -1,7 +1,7 @@
-//! Running a program of the operator's inside a hook: its output goes to the pusher as it comes, and the hook ends with
-//! it, whatever it leaves running.
+//! Runs an operator's program inside a hook: its output is copied to the pusher immediately, and the hook ends when the program
+//! does, even if background processes remain.
 //!
-//! A background process that holds the program's output open would otherwise keep git waiting, and the push with it.
+//! Otherwise a background process that holds the program's output open would block git, and with it the push.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
@@ -15,13 +15,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::program::wait;
 use super::signals::Signals;
 
-/// Output is copied in pieces of up to this size.
+/// The size of a read.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Nothing but an event ends the wait.
+/// The upper bound of one wait; it only ends by an event.
 const WAKE_EVERY: Duration = Duration::from_mins(1);
 
-/// Runs `command` with `input` as its standard input, and copies its output to this process's standard error. Its
-/// process group is asked to end when it has ended. Signals that ask this process to end are passed on to it.
+/// Runs `command` with `input` as its standard input, and copies its output to this process's standard error. When it has
+/// ended, its process group gets SIGTERM. Signals that ask this process to end are passed on to the group.
 pub(crate) fn run(command: &mut Command, input: File) -> io::Result<ExitStatus> {
     let signals = Signals::hold()?;
     let (mut output, writer) = io::pipe()?;
@@ -29,7 +29,7 @@ pub(crate) fn run(command: &mut Command, input: File) -> io::Result<ExitStatus> 
     let mut child = command.spawn()?;
     let group = Pid::from_child(&child);
     let copied = copy_until_exit(&child, group, &mut output, &signals);
-    // The child is not waited for yet, so that the group's number is still its own.
+    // The child is not reaped yet, so its group's id is not reused.
     let stray = if copied.is_ok() { Signal::TERM } else { Signal::KILL };
     let _ = kill_process_group(group, stray);
     copied?;
@@ -55,7 +55,7 @@ fn copy_until_exit(child: &Child, group: Pid, output: &mut PipeReader, signals: 
             is_open = copy_piece(output)?;
         }
         if has_ended {
-            // What was printed before the end is in the pipe by now.
+            // All output of the program is in the pipe by now.
             while is_open && wait(&mut [PollFd::new(&*output, PollFlags::IN)], Duration::ZERO)? > 0 {
                 is_open = copy_piece(output)?;
             }
@@ -64,7 +64,7 @@ fn copy_until_exit(child: &Child, group: Pid, output: &mut PipeReader, signals: 
     }
 }
 
-/// Copies what is available, and returns whether more may come.
+/// Copies what is available. Returns whether more may follow.
 fn copy_piece(output: &mut PipeReader) -> io::Result<bool> {
     let mut piece = [0; PIECE_BYTES];
     let count = output.read(&mut piece)?;

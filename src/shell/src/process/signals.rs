@@ -1,4 +1,4 @@
-//! Signals that ask this process to end, read from a descriptor, because its child must be ended first.
+//! Receives signals that ask this process to end through a file descriptor, since its child must be ended first.
 
 #![expect(
     unsafe_code,
@@ -11,7 +11,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use rustix::process::Signal;
 
-/// What a service manager, a terminal and an operator send.
+/// The signals of service managers, terminals and operators.
 const ASKED_TO_END: [Signal; 3] = [Signal::TERM, Signal::HUP, Signal::INT];
 /// The size of a record of signalfd(2), which begins with the signal's number.
 const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
@@ -21,7 +21,7 @@ const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks them from now on. Processes that are started later inherit this, and end by SIGKILL alone.
+    /// Blocks the signals. Processes that are started later inherit this, so only SIGKILL ends them.
     pub(crate) fn hold() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset(3) initialises the set that the other calls read; no pointer is kept by any of them. The
@@ -41,12 +41,12 @@ impl Signals {
         }
     }
 
-    /// The descriptor that is readable when a signal has come.
+    /// The descriptor, which is readable when a signal is pending.
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.0
     }
 
-    /// A signal that has come, if any has.
+    /// A pending signal, if there is one.
     pub(crate) fn next(&self) -> Option<Signal> {
         let mut record = [0; RECORD_BYTES];
         rustix::io::read(&self.0, &mut record).ok()?;

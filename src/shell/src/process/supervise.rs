@@ -1,6 +1,6 @@
-//! A running git, which has the session's own standard streams and ends with the session.
+//! Supervises git, which uses the session's own standard streams and ends with the session.
 //!
-//! This process stays git's parent and sleeps. It wakes when git ends, when a signal asks it to end, when the client has
+//! This process stays git's parent and sleeps. It wakes up when git ends, when a signal asks it to end, when the client has
 //! disconnected, and twice a second to check that the key is still valid.
 
 use std::io;
@@ -18,14 +18,14 @@ use super::signals::Signals;
 
 /// How often the key is looked up, so that a session ends within a second of the key's removal.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
-/// git notices by itself that its client has disconnected, at its next read or write. A hook may not.
+/// git notices at its next read or write that the client has disconnected. A hook may not.
 const AFTER_CLIENT: Duration = Duration::from_secs(3);
-/// How long a process that was asked to end has to remove its temporary files.
+/// How long a process that was asked to end may take to remove its temporary files.
 const AFTER_ASKING: Duration = Duration::from_secs(2);
 /// How long to wait after SIGKILL: a process that waits for a failed disk does not end.
 const AFTER_KILLING: Duration = Duration::from_secs(1);
 
-/// The longest time by which a child may outlive its client.
+/// The maximum time for which a child may outlive its client.
 pub(crate) const OUTLIVES_CLIENT_MAX: Duration = Duration::from_secs(10);
 const _: () = assert!(
     AFTER_CLIENT.as_millis() + AFTER_ASKING.as_millis() + AFTER_KILLING.as_millis()
@@ -36,15 +36,15 @@ const _: () = assert!(CHECK_EVERY.as_millis() * 2 <= 1000);
 /// How a process ended.
 #[derive(Debug)]
 pub(crate) struct Ending<R> {
-    /// `None` if it was still running some time after SIGKILL.
+    /// `None` if it was still running after SIGKILL.
     pub(crate) status: Option<ExitStatus>,
-    /// Why it was made to end, if it was.
-    pub(crate) cut: Option<Cut<R>>,
+    /// Why it was ended, if it was.
+    pub(crate) reason: Option<EndReason<R>>,
 }
 
-/// Why a process was made to end.
+/// Why a process was ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Cut<R> {
+pub(crate) enum EndReason<R> {
     /// The session may not go on, because its key is no longer valid or a limit is reached.
     Refused(R),
     /// The client has disconnected.
@@ -53,45 +53,45 @@ pub(crate) enum Cut<R> {
     Signal(Signal),
 }
 
-/// What is waited for.
+/// The stage of ending a process, with its time limit.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// The process, without a limit.
+    /// It runs, without a limit.
     Serving,
-    /// The process, whose client has disconnected.
+    /// The client has disconnected.
     Left(Instant),
-    /// The process, which was asked to end.
+    /// It was asked to end.
     Asked(Instant),
-    /// The process, which was killed.
+    /// It was killed.
     Killed(Instant),
 }
 
-/// Runs `command` with this process's own standard streams until it ends, or until `refused` gives a reason. No process
-/// that descends from it is left afterwards.
+/// Runs `command` with this process's own standard streams until it ends, or until `refused` returns a reason. All its
+/// descendants are ended afterwards.
 pub(crate) fn run<R>(command: &mut Command, refused: impl FnMut() -> Option<R>) -> io::Result<Ending<R>> {
     descendants::adopt();
     let mut child = command.process_group(0).spawn()?;
     let watched = Watched::new(&child);
-    let ended =
-        watched.and_then(|watched| Supervisor { watched, refused, cut: None, stage: Stage::Serving }.watch());
+    let ended = watched
+        .and_then(|watched| Supervisor { watched, refused, reason: None, stage: Stage::Serving }.watch());
     let group = Pid::from_child(&child);
-    // The child is not waited for yet, so that the group's number is still its own.
+    // The child is not reaped yet, so its group's id is not reused.
     let stray = if matches!(ended, Ok((None, _))) { Signal::TERM } else { Signal::KILL };
     let _ = kill_process_group(group, stray);
-    let (cut, has_ended) = ended?;
+    let (reason, has_ended) = ended?;
     let status = if has_ended { Some(child.wait()?) } else { None };
     descendants::end_all(AFTER_KILLING);
-    Ok(Ending { status, cut })
+    Ok(Ending { status, reason })
 }
 
-/// The descriptors that tell what happens.
+/// The descriptors to wait for.
 struct Watched {
     group: Pid,
     exit: OwnedFd,
     signals: Signals,
 }
 
-/// What happened.
+/// The events of one wait.
 #[derive(Default)]
 struct Events {
     has_ended: bool,
@@ -102,7 +102,7 @@ struct Events {
 struct Supervisor<R, F> {
     watched: Watched,
     refused: F,
-    cut: Option<Cut<R>>,
+    reason: Option<EndReason<R>>,
     stage: Stage,
 }
 
@@ -112,13 +112,13 @@ impl Watched {
         Ok(Self { group, exit: pidfd_open(group, PidfdFlags::empty())?, signals: Signals::hold()? })
     }
 
-    /// What happens within `limit`; whether the client has gone is asked only `with_client`, since it stays true.
+    /// Waits for events for at most `limit`; whether the client has gone is checked only `with_client`, since it stays true.
     fn next(&self, limit: Duration, with_client: bool) -> io::Result<Events> {
         let stdout = rustix::stdio::stdout();
         let mut polled =
             vec![PollFd::new(&self.exit, PollFlags::IN), PollFd::new(self.signals.fd(), PollFlags::IN)];
         if with_client {
-            // An error or a hang-up is reported without being asked for. A client that only ended its own input is neither.
+            // An error or a hang-up is always reported. A client that only closed its own input causes neither.
             polled.push(PollFd::from_borrowed_fd(stdout, PollFlags::empty()));
         }
         wait(&mut polled, limit)?;
@@ -131,39 +131,39 @@ impl Watched {
 }
 
 impl<R, F: FnMut() -> Option<R>> Supervisor<R, F> {
-    /// Waits for the process; why it was made to end, and whether it has ended.
-    fn watch(mut self) -> io::Result<(Option<Cut<R>>, bool)> {
+    /// Waits for the process. Returns why it was ended, and whether it has ended.
+    fn watch(mut self) -> io::Result<(Option<EndReason<R>>, bool)> {
         let mut next_check = Instant::now() + CHECK_EVERY;
         loop {
             let limit = self.stage.end().unwrap_or(next_check).saturating_duration_since(Instant::now());
             let events = self.watched.next(limit, matches!(self.stage, Stage::Serving))?;
             if events.has_ended {
-                return Ok((self.cut, true));
+                return Ok((self.reason, true));
             }
             if let Some(signal) = events.signal {
-                self.ask(Cut::Signal(signal), signal);
+                self.ask(EndReason::Signal(signal), signal);
             } else if events.has_no_client {
-                self.cut = Some(Cut::ClientLeft);
+                self.reason = Some(EndReason::ClientLeft);
                 self.stage = Stage::Left(Instant::now() + AFTER_CLIENT);
             } else if self.stage.end().is_some_and(|end| end <= Instant::now()) {
                 match self.stage {
                     Stage::Serving => {}
-                    Stage::Left(_) => self.ask(Cut::ClientLeft, Signal::TERM),
+                    Stage::Left(_) => self.ask(EndReason::ClientLeft, Signal::TERM),
                     Stage::Asked(_) => self.kill(),
-                    Stage::Killed(_) => return Ok((self.cut, false)),
+                    Stage::Killed(_) => return Ok((self.reason, false)),
                 }
             } else if matches!(self.stage, Stage::Serving) && next_check <= Instant::now() {
                 if let Some(reason) = (self.refused)() {
-                    self.ask(Cut::Refused(reason), Signal::TERM);
+                    self.ask(EndReason::Refused(reason), Signal::TERM);
                 }
                 next_check = Instant::now() + CHECK_EVERY;
             }
         }
     }
 
-    fn ask(&mut self, cut: Cut<R>, signal: Signal) {
+    fn ask(&mut self, reason: EndReason<R>, signal: Signal) {
         let _ = kill_process_group(self.watched.group, signal);
-        self.cut.get_or_insert(cut);
+        self.reason.get_or_insert(reason);
         if !matches!(self.stage, Stage::Asked(_) | Stage::Killed(_)) {
             self.stage = Stage::Asked(Instant::now() + AFTER_ASKING);
         }

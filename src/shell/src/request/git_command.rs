@@ -1,10 +1,10 @@
-//! What git clients ask for: a service, and the repository's path as its one argument.
+//! Parses the commands of git clients: a service, and the repository's path as its only argument.
 //!
 //! ```text
 //! command    = ( "git-" verb / "git" SP verb ) SP path         verb = "receive-pack" / "upload-pack" / "upload-archive"
 //! ```
 //!
-//! Each word may be quoted in any way that [`Words`] reads.
+//! Each word may be quoted in any way that [`Words`] accepts.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use thiserror::Error;
 use super::repository_name::{RepositoryName, RepositoryNameError};
 use super::words::{WordError, Words};
 
-/// The longest command in bytes. git's own clients send the path of a URL and nothing more.
+/// The longest command in bytes. git's own clients send only the path of a URL.
 const COMMAND_BYTES_MAX: usize = 4096;
 
-/// What git does on this side of a connection.
+/// The git service on the server's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
     /// `git push`.
@@ -27,21 +27,21 @@ pub(crate) enum Service {
     UploadArchive,
 }
 
-/// What a service does to a repository.
+/// The access to a repository that a service needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     Write,
 }
 
-/// What a git client asks for.
+/// The command of a git client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GitCommand {
     pub(crate) service: Service,
     pub(crate) repository: RepositoryName,
 }
 
-/// Why a command that names a service of git's, or of Git LFS, cannot be served.
+/// Why a command that names a service of git or Git LFS cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum ParseGitCommandError {
     #[error("the command is {0} bytes long, and at most {COMMAND_BYTES_MAX} are accepted")]
@@ -59,7 +59,7 @@ pub(crate) enum ParseGitCommandError {
 }
 
 impl GitCommand {
-    /// The git command in `bytes`, or `None` when they ask for something else.
+    /// The git command in `bytes`, or `None` if it is another command.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Result<Self, ParseGitCommandError>> {
         let mut words = Words::of(bytes);
         let service = match words.next()?.ok()?.as_str() {
@@ -87,7 +87,7 @@ impl Service {
         }
     }
 
-    /// What the service does to a repository.
+    /// The access that the service needs.
     pub(crate) fn access(self) -> Access {
         match self {
             Self::ReceivePack => Access::Write,
@@ -107,7 +107,7 @@ impl fmt::Display for Service {
 }
 
 impl Access {
-    /// The word for it, as the operator's program gets it.
+    /// The word for the operator's program.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -116,7 +116,7 @@ impl Access {
     }
 }
 
-/// The repository that the only word left names.
+/// The repository named by the only remaining word.
 fn path(mut words: Words<'_>) -> Result<RepositoryName, ParseGitCommandError> {
     let path = words.next().ok_or(ParseGitCommandError::Missing)??;
     match words.next() {
@@ -146,7 +146,7 @@ mod tests {
         check("git-receive-pack 'app.git'", "git-receive-pack app");
         check("git-upload-pack '/team/app.git'", "git-upload-pack team/app");
         check("git-upload-archive 'app'", "git-upload-archive app");
-        // dulwich, which quotes as Python does.
+        // dulwich, which quotes like Python.
         check("git-upload-pack app.git", "git-upload-pack app");
         check("git-upload-pack /app.git", "git-upload-pack app");
         // git by two words, as `git-upload-pack` is set to on some clients.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn other_commands_are_not_gits() {
+    fn other_commands_are_not_git_commands() {
         for command in [
             "",
             "git",
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_command_is_two_words_and_names_its_path(text in "[a-c./'\"!~ -]{0,12}|\\PC{0,40}") {
+        fn an_accepted_command_has_two_words_and_names_its_path(text in "[a-c./'\"!~ -]{0,12}|\\PC{0,40}") {
             if let Some(Ok(command)) = GitCommand::parse(format!("git-receive-pack {text}").as_bytes()) {
                 let words: Vec<String> = Words::of(text.as_bytes()).collect::<Result<_, _>>().unwrap();
                 prop_assert_eq!(words.len(), 1);

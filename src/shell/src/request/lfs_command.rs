@@ -1,4 +1,4 @@
-//! What clients of Git LFS ask for over ssh.
+//! Parses the commands of Git LFS clients over ssh.
 //!
 //! ```text
 //! command    = "git-lfs-authenticate" SP path SP operation [ SP object-id ]
@@ -6,7 +6,7 @@
 //! operation  = "upload" / "download"
 //! ```
 //!
-//! The first asks for a token and the address of a server that speaks HTTP, the second for that server's work over ssh.
+//! The first asks for a token and the URL of an HTTP server, the second for a transfer over this connection.
 
 use std::fmt;
 
@@ -17,23 +17,23 @@ use super::words::Words;
 /// The longest command in bytes.
 const COMMAND_BYTES_MAX: usize = 4096;
 
-/// How files of Git LFS are to be moved.
+/// How files of Git LFS are transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LfsProgram {
-    /// By a server that speaks HTTP, which the client is to be sent to.
+    /// By an HTTP server, whose URL the client asks for.
     Authenticate,
     /// Over this connection.
     Transfer,
 }
 
-/// What is to be done with files of Git LFS.
+/// The operation on files of Git LFS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LfsOperation {
     Upload,
     Download,
 }
 
-/// What a client of Git LFS asks for.
+/// The command of a Git LFS client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LfsCommand {
     pub(crate) program: LfsProgram,
@@ -42,7 +42,7 @@ pub(crate) struct LfsCommand {
 }
 
 impl LfsCommand {
-    /// The command of Git LFS in `bytes`, or `None` when they ask for something else.
+    /// The Git LFS command in `bytes`, or `None` if it is another command.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Result<Self, ParseGitCommandError>> {
         let mut words = Words::of(bytes);
         let program = match words.next()?.ok()?.as_str() {
@@ -67,7 +67,7 @@ impl LfsProgram {
 }
 
 impl LfsOperation {
-    /// The operation as clients name it.
+    /// The operation's name in the protocol.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Upload => "upload",
@@ -75,7 +75,7 @@ impl LfsOperation {
         }
     }
 
-    /// What the operation does to a repository.
+    /// The access that the operation needs.
     pub(crate) fn access(self) -> Access {
         match self {
             Self::Upload => Access::Write,
@@ -102,7 +102,7 @@ fn arguments(
 ) -> Result<(RepositoryName, LfsOperation), ParseGitCommandError> {
     let words: Vec<String> = words.collect::<Result<_, _>>()?;
     let (path, operation) = match (program, words.as_slice()) {
-        // Clients before version 1.5 name an object, which nobody needs to know.
+        // Clients before version 1.5 also send an object id, which is not needed.
         (_, [path, operation]) | (LfsProgram::Authenticate, [path, operation, _]) => (path, operation),
         (_, []) => return Err(ParseGitCommandError::Missing),
         (_, [_]) => return Err(ParseGitCommandError::NoOperation),

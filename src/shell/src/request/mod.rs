@@ -1,4 +1,4 @@
-//! What the client asks for. All of it is untrusted input.
+//! The client's request. All of it is untrusted input.
 
 mod git_command;
 mod lfs_command;
@@ -13,17 +13,17 @@ pub(crate) use git_command::{Access, GitCommand, ParseGitCommandError, Service};
 pub(crate) use lfs_command::{LfsCommand, LfsOperation, LfsProgram};
 pub(crate) use repository_name::RepositoryName;
 
-/// The part of a command that is shown and logged, in bytes; a client may send megabytes.
+/// The longest part of a command that is shown and logged, in bytes; a client may send megabytes.
 const COMMAND_SHOWN_BYTES_MAX: usize = 200;
 
-/// What a client asks for.
+/// The client's request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// A shell, which is answered with a greeting.
+    /// A shell. The answer is a greeting.
     Shell,
-    /// What git clients ask for.
+    /// A command of a git client.
     Git(GitCommand),
-    /// What clients of Git LFS ask for.
+    /// A command of a Git LFS client.
     Lfs(LfsCommand),
     /// A command of git or Git LFS that does not follow the grammar.
     Malformed(Command, ParseGitCommandError),
@@ -32,7 +32,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// The request by `SSH_ORIGINAL_COMMAND`, which sshd leaves unset when the client wants a shell.
+    /// The request in `SSH_ORIGINAL_COMMAND`, which sshd leaves unset when the client asks for a shell.
     pub(crate) fn of(original_command: Option<OsString>) -> Self {
         let Some(bytes) = original_command.filter(|bytes| !bytes.is_empty()) else { return Self::Shell };
         let git = || GitCommand::parse(bytes.as_bytes()).map(|parsed| parsed.map(Self::Git));
@@ -45,7 +45,7 @@ impl Request {
     }
 }
 
-/// The request for the log: the client's own text stands last, so that it can pass for nothing else.
+/// The request for the log. The client's own text comes last, so that it cannot look like another field.
 impl fmt::Display for Request {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +57,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// The client's exact bytes. Its text is shortened, and neither escaped nor fit for a terminal: see [`pushkeys_keys::escape`].
+/// The client's exact bytes. When displayed they are truncated, but not escaped: see [`pushkeys_keys::escape`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Command(OsString);
 
@@ -84,21 +84,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_command_is_a_request_for_a_shell() {
+    fn without_a_command_a_shell_is_requested() {
         assert_eq!(Request::of(None), Request::Shell);
         assert_eq!(Request::of(Some("".into())), Request::Shell);
         assert!(matches!(Request::of(Some(" ".into())), Request::Other(_)));
     }
 
     #[test]
-    fn git_is_told_apart_from_what_only_looks_like_it() {
+    fn commands_that_resemble_git_are_distinguished() {
         assert!(matches!(Request::of(Some("git-upload-pack 'app'".into())), Request::Git(_)));
         assert!(matches!(Request::of(Some("git-upload-pack 'app';id".into())), Request::Malformed(..)));
         assert!(matches!(Request::of(Some("git-shell 'app'".into())), Request::Other(_)));
     }
 
     #[test]
-    fn a_command_is_shown_as_far_as_it_is_short() {
+    fn a_long_command_is_truncated() {
         let check = |bytes: Vec<u8>, expected: &str| {
             assert_eq!(Command(OsString::from_vec(bytes)).to_string(), expected);
         };
@@ -110,10 +110,10 @@ mod tests {
     }
     proptest! {
         #[test]
-        fn any_bytes_of_a_client_are_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
+        fn a_request_is_shown_in_one_short_line(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
             let shown = pushkeys_keys::escape(&Command(OsString::from_vec(bytes)).to_string()).into_owned();
             prop_assert!(!shown.chars().any(char::is_control));
-            // Each byte becomes at most the six of `\u{7f}`, and the length comes after them.
+            // Each byte becomes at most six, as in `\u{7f}`, and the length follows.
             prop_assert!(shown.len() <= 6 * COMMAND_SHOWN_BYTES_MAX + 32, "{shown}");
         }
     }

@@ -1,11 +1,11 @@
-//! A repository's name, as the path of a client's URL gives it.
+//! A repository's name, parsed from the path of a client's URL.
 //!
 //! ```text
 //! path       = ["/"] ["~/"] segment *( "/" segment ) [".git"] ["/"]
 //! segment    = 1*100( ALPHA / DIGIT / "." / "_" / "-" ), beginning with neither "." nor "-"
 //! ```
 //!
-//! To git, `host:app.git` and `host:~/app.git` are one path, beneath the login's home. Here that home is the account's
+//! For git, `host:app.git` and `host:~/app.git` are the same path, below the login's home. Here, the home is the account's
 //! own set of repositories.
 
 use std::fmt;
@@ -16,14 +16,14 @@ use thiserror::Error;
 
 /// A repository is `app` or `group/app`.
 const SEGMENTS_MAX: usize = 2;
-/// The longest segment in bytes; with `.git` it is well within what every file system takes (255).
+/// The longest segment in bytes; with `.git` it stays within the 255 bytes that file systems allow.
 const SEGMENT_BYTES_MAX: usize = 100;
 
-/// A repository as a client names it: one or two segments, without `.git`, that are safe in any path.
+/// A repository's name: one or two segments, without `.git`, that are safe in any path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RepositoryName(Box<str>);
 
-/// Why a path names no repository.
+/// Why a path is not a repository's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum RepositoryNameError {
     #[error("the path is empty")]
@@ -62,7 +62,7 @@ impl fmt::Display for RepositoryName {
 impl FromStr for RepositoryName {
     type Err = RepositoryNameError;
 
-    /// The name in the path of a client's URL.
+    /// Parses the path of a client's URL.
     fn from_str(path: &str) -> Result<Self, RepositoryNameError> {
         if path.starts_with('-') {
             return Err(RepositoryNameError::Option);
@@ -98,7 +98,7 @@ fn check_segment(segment: &str) -> Result<(), RepositoryNameError> {
     if segment.len() > SEGMENT_BYTES_MAX {
         return Err(RepositoryNameError::SegmentTooLong(segment.len()));
     }
-    // `app.git/hooks` would lie inside the repository `app`.
+    // `app.git/hooks` would be inside the repository `app`.
     let extension = Path::new(segment).extension();
     let is_inside = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("git"));
     if is_inside { Err(RepositoryNameError::GitSuffix) } else { Ok(()) }
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_accepted_name_is_a_clean_relative_path(text in "[a-c./'!~-]{0,12}|\\PC{0,40}|[a-z]{90,110}") {
+        fn an_accepted_name_is_a_normalized_relative_path(text in "[a-c./'!~-]{0,12}|\\PC{0,40}|[a-z]{90,110}") {
             if let Ok(name) = text.parse::<RepositoryName>() {
                 let path = Path::new(name.as_str());
                 prop_assert!(path.components().all(|component| matches!(component, Component::Normal(_))));

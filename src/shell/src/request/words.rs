@@ -1,4 +1,4 @@
-//! The words of a command, as a POSIX shell would split it.
+//! Splits a command into words, like a POSIX shell.
 //!
 //! ```text
 //! command = word *( SP word )
@@ -9,16 +9,16 @@
 //! plain   = ALPHA / DIGIT / one of "%+,-./:=@_~"
 //! ```
 //!
-//! git and most clients put the path in single quotes (git's quote.c), Python's put it in quotes only where a character
-//! needs them (`shlex.quote`), and some quote with `"` or quote every word. All of these are the same words. Everything
-//! to which a shell would give a meaning of its own (`$`, `;`, `*`, a newline…) is an error, since no client sends it.
+//! git and most clients put the path in single quotes (git's quote.c), Python's quote it only if necessary
+//! (`shlex.quote`), and some use `"` or quote every word. All of these give the same words. Characters with a special
+//! meaning in a shell (`$`, `;`, `*`, a newline…) are an error, since no client sends them.
 
 use thiserror::Error;
 
-/// Characters that stand for themselves outside quotes. A `~` does too: nothing is expanded here.
+/// Characters that are literal outside quotes. A `~` is not expanded.
 const PLAIN: &[u8] = b"%+,-./:=@_~";
 
-/// Why a command has no words.
+/// Why a command cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum WordError {
     #[error("a quote is not closed")]
@@ -35,7 +35,7 @@ pub(crate) enum WordError {
     Blanks,
 }
 
-/// An iterator over the words of a command. After an error there is no further word.
+/// An iterator over the words of a command. It ends after an error.
 #[derive(Debug, Clone)]
 pub(crate) struct Words<'a> {
     rest: Option<&'a [u8]>,
@@ -52,7 +52,7 @@ impl Iterator for Words<'_> {
     type Item = Result<String, WordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A failed word ends the command.
+        // There is no word after an error.
         let rest = self.rest.take()?;
         Some(word(rest).map(|(word, rest)| {
             self.rest = rest;
@@ -61,7 +61,7 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// The first word of `bytes`, and what follows the blank after it.
+/// The first word of `bytes`, and the rest after the blank that follows it.
 fn word(bytes: &[u8]) -> Result<(String, Option<&[u8]>), WordError> {
     let (mut text, mut rest) = (Vec::new(), bytes);
     while let Some((&first, after)) = rest.split_first() {
@@ -84,11 +84,11 @@ fn word(bytes: &[u8]) -> Result<(String, Option<&[u8]>), WordError> {
             _ => return Err(refused(rest)),
         };
     }
-    // The command ends with a blank, or is empty.
+    // An empty `bytes` means that the command is empty or ends with a blank.
     if bytes.is_empty() { Err(WordError::Blanks) } else { Ok((utf8(text)?, None)) }
 }
 
-/// Appends what stands before the closing `quote` to `text`, and gives what follows it.
+/// Appends the text before the closing `quote` to `text`, and returns the rest after it.
 fn quoted<'a>(bytes: &'a [u8], quote: u8, text: &mut Vec<u8>) -> Result<&'a [u8], WordError> {
     let end = bytes.iter().position(|&byte| byte == quote).ok_or(WordError::Unterminated)?;
     let (inside, rest) = bytes.split_at(end);
@@ -132,12 +132,12 @@ mod tests {
         Words::of(command).collect()
     }
 
-    /// As git's quote.c.
+    /// Quotes like git's quote.c.
     fn quote_like_git(text: &str) -> String {
         format!("'{}'", text.replace('\'', "'\\''").replace('!', "'\\!'"))
     }
 
-    /// As Python's `shlex.quote`.
+    /// Quotes like Python's `shlex.quote`.
     fn quote_like_python(text: &str) -> String {
         let is_plain = !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_to_a_shell_is_an_error() {
+    fn special_characters_of_a_shell_are_refused() {
         let check = |command: &[u8], expected: WordError| {
             assert_eq!(words(command), Err(expected), "{}", String::from_utf8_lossy(command));
         };
@@ -194,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn what_clients_quote_is_unquoted(texts in prop::collection::vec("\\PC*", 1..4), is_git in any::<bool>()) {
+        fn quoting_of_clients_round_trips(texts in prop::collection::vec("\\PC*", 1..4), is_git in any::<bool>()) {
             let quote = if is_git { quote_like_git } else { quote_like_python };
             let command = texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(" ");
             prop_assert_eq!(words(command.as_bytes()), Ok(texts));
@@ -204,11 +204,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// A real shell is the oracle: what is accepted here means the same there.
+        /// A real shell is the oracle: accepted commands have the same words there.
         #[test]
-        fn accepted_words_are_those_of_a_shell(command in "[ab'\"\\\\ ./~$;*-]{1,12}") {
+        fn a_shell_splits_accepted_commands_alike(command in "[ab'\"\\\\ ./~$;*-]{1,12}") {
             if let Ok(words) = words(command.as_bytes()) {
-                // A tilde is expanded by a shell and stands for itself here.
+                // A shell expands a tilde.
                 prop_assume!(!words.iter().any(|word| word.starts_with('~')));
                 let script = format!("printf '%s\\0' {command}");
                 let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();

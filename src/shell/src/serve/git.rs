@@ -1,10 +1,10 @@
-//! Serving git: push, clone, fetch and archive.
+//! Serves git: push, clone, fetch and archive.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-use super::repository_request::{Place, RepositoryRequest, cannot_serve};
+use super::repository_request::{Location, RepositoryRequest, cannot_serve};
 use super::served::Served;
 use super::watch::IdleWatch;
 use crate::environment;
@@ -18,7 +18,7 @@ use crate::serve_error::ServeError;
 use crate::settings::Settings;
 use crate::trusted;
 
-/// A service of git's, by the protocol version that the client sent.
+/// A git service, with the protocol version that the client sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GitService<'a> {
     pub(crate) service: Service,
@@ -27,15 +27,15 @@ pub(crate) struct GitService<'a> {
 }
 
 impl GitService<'_> {
-    /// Serves git until it ends, or until `revoked` gives a reason.
+    /// Serves git until it ends, or until `revoked` returns a reason.
     pub(crate) fn serve(
         &self,
         request: &RepositoryRequest<'_>,
         mut revoked: impl FnMut() -> Option<Refusal>,
     ) -> Result<Served, Refusal> {
         let settings = request.settings;
-        let place = request.place()?;
-        let repository = request.open(&place)?;
+        let location = request.location()?;
+        let repository = request.open(&location)?;
         repository.enter().map_err(cannot_serve)?;
         let hooks = hook::folder(settings);
         if request.access == Access::Write {
@@ -43,10 +43,10 @@ impl GitService<'_> {
         }
         resources::limit(&settings.limits).map_err(cannot_run)?;
         let results = Results::new().map_err(cannot_run)?;
-        let mut git = self.command(request, &place, &hooks, &results)?;
+        let mut git = self.command(request, &location, &hooks, &results)?;
         let mut idle = IdleWatch::new(&settings.limits);
         let ending = supervise::run(&mut git, || revoked().or_else(|| idle.check())).map_err(cannot_run)?;
-        request.close(&place, &repository);
+        request.close(&location, &repository);
         let served = Served::of(ending);
         Ok(match request.access {
             Access::Write => served.of_push(&results.read(), settings),
@@ -54,15 +54,15 @@ impl GitService<'_> {
         })
     }
 
-    /// git, ready to be started in the repository that is this process's folder.
+    /// The command for git, to be run in the repository in the current folder.
     fn command(
         &self,
         request: &RepositoryRequest<'_>,
-        place: &Place,
+        location: &Location,
         hooks: &Path,
         results: &Results,
     ) -> Result<Command, Refusal> {
-        let push = request.push(place);
+        let push = request.push(location);
         let mut git = Command::new("git");
         git.arg(self.service.verb());
         if self.service == Service::UploadPack {
@@ -77,7 +77,7 @@ impl GitService<'_> {
     }
 }
 
-/// Checks what a push starts, so that none is stored and then not deployed.
+/// Checks the programs that a push needs before it is stored.
 fn check_programs(settings: &Settings, hooks: &Path) -> Result<(), Refusal> {
     let program = settings.deploy.iter().map(|deploy| deploy.program.clone());
     hook::programs(hooks)

@@ -1,4 +1,4 @@
-//! Serving files of Git LFS: a token for the server that keeps them, or the program that keeps them here.
+//! Serves Git LFS: a token for an HTTP server, or a program on this host.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,16 +19,16 @@ use crate::serve_error::ServeError;
 use crate::settings::{Create, LfsServer};
 use crate::trusted;
 
-/// What a client of Git LFS is answered.
+/// The answer to a client of Git LFS.
 #[derive(Debug)]
 pub(crate) enum LfsAnswer {
-    /// Where to go and what to show there, in JSON, still to be printed.
+    /// URL and token in JSON, which is to be printed.
     Token(String),
-    /// The program, which has ended.
+    /// The program has ended.
     Transferred(Served),
 }
 
-/// Answers `command` at `now`. A program is served until it ends, or until `revoked` gives a reason.
+/// Answers `command` at `now`. A program runs until it ends, or until `revoked` returns a reason.
 pub(crate) fn serve(
     command: &LfsCommand,
     request: &RepositoryRequest<'_>,
@@ -43,7 +43,7 @@ pub(crate) fn serve(
         (LfsProgram::Transfer, _, Some(program)) => {
             transfer(program, command.operation, request, revoked).map(LfsAnswer::Transferred)
         }
-        // A client that can do both asks for the other way next, or has done so before.
+        // A client that supports both tries the other one next, or has already tried it.
         (LfsProgram::Authenticate, None, _) => Err(Refusal::NoLfsServer),
         (LfsProgram::Transfer, _, None) => Err(Refusal::NoLfsTransfer),
     }
@@ -55,14 +55,14 @@ fn authenticate(
     request: &RepositoryRequest<'_>,
     now: Timestamp,
 ) -> Result<String, Refusal> {
-    let place = request.place()?;
-    // Clients upload files before they push the commits that name them, so the repository may not be there yet.
+    let location = request.location()?;
+    // Clients upload files before they push the commits that refer to them, so the repository may not exist yet.
     let may_be_missing = request.access == Access::Write && request.settings.create == Create::FirstPush;
     if !may_be_missing {
-        request.open(&place)?;
+        request.open(&location)?;
     }
     let key = LfsKey::read(&server.key_file).map_err(|error| cannot_serve(ServeError::LfsKey(error)))?;
-    let path = place.path.as_path().to_string_lossy();
+    let path = location.path.as_path().to_string_lossy();
     let (identity, lifetime_s) = (request.identity, server.lifetime_s);
     let grant = LfsGrant { identity, path: &path, operation, issued_at: now, lifetime_s };
     let expires_at = Timestamp::from_second(grant.expires_at_s()).unwrap_or(Timestamp::MAX).to_string();
@@ -83,13 +83,13 @@ fn transfer(
 ) -> Result<Served, Refusal> {
     let settings = request.settings;
     trusted::check_program(program).map_err(cannot_serve)?;
-    let place = request.place()?;
-    let repository = request.open(&place)?;
+    let location = request.location()?;
+    let repository = request.open(&location)?;
     repository.enter().map_err(cannot_serve)?;
     resources::limit(&settings.limits).map_err(|error| cannot_serve(ServeError::Run(error)))?;
     let mut command = Command::new(program);
     command.args([".", operation.word()]);
-    environment::set_for_program(&mut command, &request.push(&place))
+    environment::set_for_program(&mut command, &request.push(&location))
         .map_err(|error| cannot_serve(ServeError::Run(error)))?;
     let mut idle = IdleWatch::new(&settings.limits);
     let mut room = RoomWatch::new(settings, request.identity);
@@ -103,6 +103,6 @@ fn transfer(
     let ending =
         supervise::run(&mut command, || revoked().or_else(|| idle.check()).or_else(|| check_room(&mut room)))
             .map_err(|error| cannot_serve(ServeError::Run(error)))?;
-    request.close(&place, &repository);
+    request.close(&location, &repository);
     Ok(Served::of(ending))
 }

@@ -1,4 +1,4 @@
-//! Serving what a client asks of a repository: git, and files of Git LFS.
+//! Serves requests for a repository: git, and files of Git LFS.
 
 mod git;
 mod lfs;

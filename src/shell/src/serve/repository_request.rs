@@ -1,4 +1,4 @@
-//! A request about one repository: may the account have it, where is it, and is it there.
+//! A request for one repository: checks access, and opens or creates it.
 
 use pushkeys_keys::AccountId;
 use rustix::fs::Mode;
@@ -19,7 +19,7 @@ use crate::settings::{Create, Locate, Settings};
 /// New files are for the login and its group.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
 
-/// A request about a repository, after the session's key was checked.
+/// A request for a repository, after the session's key was checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RepositoryRequest<'a> {
     pub(crate) arguments: &'a Arguments,
@@ -30,42 +30,42 @@ pub(crate) struct RepositoryRequest<'a> {
     pub(crate) access: Access,
 }
 
-/// Where the repository of a request is that the account may make, and its place among the account's sessions.
+/// The location of the requested repository, which may not exist, and the session's slot.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) root: Root,
     pub(crate) path: RelativePath,
     _slot: Option<SessionSlot>,
 }
 
 impl RepositoryRequest<'_> {
-    /// Where the repository is, if this account may have it and may have another session.
-    pub(crate) fn place(&self) -> Result<Place, Refusal> {
+    /// Where the repository is, if the account has access and a free session.
+    pub(crate) fn location(&self) -> Result<Location, Refusal> {
         rustix::process::umask(UMASK);
         let path = self.path()?;
         let root = Root::open(&self.settings.root).map_err(cannot_serve)?;
         let slot = self.slot(&root)?;
-        Ok(Place { root, path, _slot: slot })
+        Ok(Location { root, path, _slot: slot })
     }
 
-    /// What programs that serve the request are told of it.
-    pub(crate) fn push(&self, place: &Place) -> Push {
+    /// The description of the request for the programs that serve it.
+    pub(crate) fn push(&self, location: &Location) -> Push {
         let Self { arguments, identity, remote, repository, .. } = *self;
         Push {
             identity: identity.clone(),
             repository: repository.clone(),
-            path: place.path.as_path().to_owned(),
+            path: location.path.as_path().to_owned(),
             url: remote.url(&identity.login, repository),
             config: arguments.settings.clone(),
             cache: arguments.cache.clone(),
         }
     }
 
-    /// Removes `repository` again if it was made for this session and nothing was stored in it.
-    pub(crate) fn close(&self, place: &Place, repository: &Repository) {
+    /// Removes `repository` if it was created for this session and nothing was stored in it.
+    pub(crate) fn close(&self, location: &Location, repository: &Repository) {
         if self.access == Access::Write {
-            // It can stay if it cannot be removed: to readers it does not exist.
-            let _ = place.root.discard(&place.path, repository, |_| initialize::is_empty());
+            // If this fails, it stays invisible to readers.
+            let _ = location.root.discard(&location.path, repository, |_| initialize::is_empty());
         }
     }
 
@@ -77,27 +77,29 @@ impl RepositoryRequest<'_> {
         }
     }
 
-    /// The repository. A session that writes gets one that is made for it, where that is set.
-    pub(crate) fn open(&self, place: &Place) -> Result<Repository, Refusal> {
+    /// Opens the repository. For a session that writes, it is created if the settings allow that.
+    pub(crate) fn open(&self, location: &Location) -> Result<Repository, Refusal> {
         let Self { settings, identity, repository, access, .. } = *self;
         let failed = |error| match error {
             ServeError::Repository(RepositoryError::Nested(_)) => Refusal::Nested(repository.clone()),
             ServeError::Repository(RepositoryError::Occupied(_)) => Refusal::Folder(repository.clone()),
             error => Refusal::CannotServe(error),
         };
-        if let Some(repository) = place.root.repository(&place.path).map_err(|error| failed(error.into()))? {
+        if let Some(repository) =
+            location.root.repository(&location.path).map_err(|error| failed(error.into()))?
+        {
             return Ok(repository);
         }
         let repository = repository.clone();
         if access == Access::Write && settings.create == Create::FirstPush {
             let account = identity.account();
             if let Some(max) = settings.limits.repositories
-                && repositories_of(&place.root, settings, &identity.account, max as usize).len()
+                && repositories_of(&location.root, settings, &identity.account, max as usize).len()
                     >= max as usize
             {
                 return Err(Refusal::TooManyRepositories { repository, account: account.to_owned(), max });
             }
-            return place.root.repository_to_write(&place.path, initialize::repository).map_err(failed);
+            return location.root.repository_to_write(&location.path, initialize::repository).map_err(failed);
         }
         let is_by_account =
             matches!(&settings.locate, Locate::Template(template) if template.is_by_account());
@@ -105,7 +107,7 @@ impl RepositoryRequest<'_> {
         Err(Refusal::NoRepository { repository, owner, access })
     }
 
-    /// Where the repository is, if this account may have it.
+    /// Where the repository is, if the account has access.
     fn path(&self) -> Result<RelativePath, Refusal> {
         let Self { settings, arguments, identity, repository, access, .. } = *self;
         let path = match &settings.locate {
@@ -128,7 +130,7 @@ impl RepositoryRequest<'_> {
     }
 }
 
-/// The repositories of `account` by name, up to `count_max`, if their paths say which they are.
+/// The names of the repositories of `account`, up to `count_max`, if the settings derive their paths from the account.
 pub(crate) fn repositories_of(
     root: &Root,
     settings: &Settings,
@@ -141,7 +143,7 @@ pub(crate) fn repositories_of(
     paths.iter().filter_map(|path| template.name_of(account, path)).collect()
 }
 
-/// The refusal that `error` is to a client.
+/// The refusal for a client when this host fails with `error`.
 pub(crate) fn cannot_serve<E: Into<ServeError>>(error: E) -> Refusal {
     Refusal::CannotServe(error.into())
 }

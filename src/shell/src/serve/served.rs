@@ -1,14 +1,14 @@
-//! How a session with git, or with another program, ended.
+//! How a session with git or another program ended.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use crate::process::supervise::{Cut, Ending};
+use crate::process::supervise::{EndReason, Ending};
 use crate::push::HookResult;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 
-/// What a shell gives for a program that a signal ended: this and the signal's number.
+/// The exit status of a shell for a program that a signal ended is this plus the signal's number.
 const SIGNALLED: i32 = 128;
 /// The word for the log when git ended by itself.
 const SERVED: &str = "served";
@@ -16,20 +16,20 @@ const SERVED: &str = "served";
 /// How a session ended.
 #[derive(Debug)]
 pub(crate) struct Served {
-    /// One word for the log.
+    /// The word for the log.
     pub(crate) word: &'static str,
-    /// This process's own exit status.
+    /// This process's exit status.
     pub(crate) status: u8,
-    /// What the client is told, if git does not say it.
+    /// The message for the client, if git does not print one.
     pub(crate) refusal: Option<Refusal>,
-    /// Whether the session was ended before its time by that.
-    pub(crate) is_cut: bool,
-    /// The bytes that git moved, if the kernel counts them.
+    /// Whether the session was ended early for that reason.
+    pub(crate) is_ended_early: bool,
+    /// The bytes that git transferred, if the kernel counts them.
     pub(crate) traffic: Option<Traffic>,
 }
 
-/// Bytes that git and all it started have read and written, as the kernel counts them (proc(5), `io`): those of the
-/// client, of the repository, and of pipes between processes. No byte passes through this process, which could count
+/// The bytes that git and its children have read and written, as the kernel counts them (proc(5), `io`): data of the
+/// client, of the repository, and of pipes between processes. No data passes through this process, so it cannot count
 /// the client's alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Traffic {
@@ -38,7 +38,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// What this process and all that it has waited for have moved.
+    /// The bytes of this process and all children that it has reaped.
     fn so_far() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/self/io").ok()?)
     }
@@ -56,21 +56,21 @@ impl Served {
     pub(crate) fn of(ending: Ending<Refusal>) -> Self {
         let traffic = Traffic::so_far();
         let status = ending.status.map_or(1, exit_status);
-        let ended = |word, status| Self { word, status, refusal: None, is_cut: false, traffic };
-        match ending.cut {
+        let ended = |word, status| Self { word, status, refusal: None, is_ended_early: false, traffic };
+        match ending.reason {
             None => ended(SERVED, status),
-            // git succeeded, whatever happened in the same moment.
+            // git succeeded before it could be ended.
             Some(_) if status == 0 => ended(SERVED, status),
-            Some(Cut::Refused(refusal)) => {
+            Some(EndReason::Refused(refusal)) => {
                 let word = refusal.word();
-                Self { refusal: Some(refusal), is_cut: true, ..ended(word, 1) }
+                Self { refusal: Some(refusal), is_ended_early: true, ..ended(word, 1) }
             }
-            Some(Cut::Signal(_)) => ended("ended-by-signal", status),
-            Some(Cut::ClientLeft) => ended("client-left", status),
+            Some(EndReason::Signal(_)) => ended("ended-by-signal", status),
+            Some(EndReason::ClientLeft) => ended("client-left", status),
         }
     }
 
-    /// The same for a push, in which git also succeeds when it stores nothing.
+    /// The result for a push, for which git also succeeds when it stores nothing.
     pub(crate) fn of_push(self, results: &[HookResult], settings: &Settings) -> Self {
         if self.word != SERVED || self.status != 0 {
             return self;
@@ -84,7 +84,7 @@ impl Served {
         } else if let Some(max) =
             settings.limits.push_bytes.filter(|&max| results.is_empty() && read_bytes >= max)
         {
-            // git has said that the pack is too large, and not what is accepted.
+            // git prints that the pack is too large, but not the limit.
             let refusal = Refusal::PushTooLarge { max_mib: max >> 20 };
             Self { word: refusal.word(), status: 1, refusal: Some(refusal), ..self }
         } else {
@@ -93,7 +93,7 @@ impl Served {
     }
 }
 
-/// The exit status that says the same as `status`.
+/// The exit status of this process for git's `status`.
 fn exit_status(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| Some(SIGNALLED + status.signal()?));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_git_moved_is_read_as_the_kernel_prints_it() {
+    fn the_kernels_byte_counters_are_parsed() {
         let traffic = Traffic::parse("rchar: 6976\nwchar: 12\nsyscr: 10\nread_bytes: 4096\n").unwrap();
         assert_eq!((traffic.read_bytes, traffic.written_bytes), (6976, 12));
         assert!(Traffic::parse("rchar: 6976\n").is_none());
@@ -114,21 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn a_session_says_how_git_ended() {
-        let check = |raw: Option<i32>, cut: Option<Cut<Refusal>>, expected: (&str, u8)| {
-            let served = Served::of(Ending { status: raw.map(ExitStatus::from_raw), cut });
+    fn the_outcome_of_a_session_names_how_git_ended() {
+        let check = |raw: Option<i32>, reason: Option<EndReason<Refusal>>, expected: (&str, u8)| {
+            let served = Served::of(Ending { status: raw.map(ExitStatus::from_raw), reason });
             assert_eq!((served.word, served.status), expected);
         };
         let (success, failure, killed) = (Some(0), Some(128 << 8), Some(9));
         check(success, None, ("served", 0));
         check(failure, None, ("served", 128));
         check(killed, None, ("served", 137));
-        check(success, Some(Cut::Refused(Refusal::Removed)), ("served", 0));
-        check(killed, Some(Cut::Refused(Refusal::Removed)), ("key-removed", 1));
-        check(None, Some(Cut::Refused(Refusal::Removed)), ("key-removed", 1));
-        check(success, Some(Cut::ClientLeft), ("served", 0));
-        check(killed, Some(Cut::ClientLeft), ("client-left", 137));
-        check(None, Some(Cut::ClientLeft), ("client-left", 1));
-        check(Some(15), Some(Cut::Signal(Signal::TERM)), ("ended-by-signal", 143));
+        check(success, Some(EndReason::Refused(Refusal::Removed)), ("served", 0));
+        check(killed, Some(EndReason::Refused(Refusal::Removed)), ("key-removed", 1));
+        check(None, Some(EndReason::Refused(Refusal::Removed)), ("key-removed", 1));
+        check(success, Some(EndReason::ClientLeft), ("served", 0));
+        check(killed, Some(EndReason::ClientLeft), ("client-left", 137));
+        check(None, Some(EndReason::ClientLeft), ("client-left", 1));
+        check(Some(15), Some(EndReason::Signal(Signal::TERM)), ("ended-by-signal", 143));
     }
 }

@@ -1,4 +1,4 @@
-//! What ends a session that runs, besides its key: silence, and a full disk.
+//! Ends a running session for reasons other than its key: it is idle, or uses too much disk space.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::refusal::Refusal;
 use crate::room;
 use crate::settings::{Limits, Settings};
 
-/// Between two looks at the room that a repository takes.
+/// The interval of checks of the disk space.
 const ROOM_EVERY: Duration = Duration::from_secs(5);
 
-/// Notices when no process of a session reads or writes anything.
+/// Detects that no process of a session reads or writes anything.
 #[derive(Debug)]
 pub(crate) struct IdleWatch {
     limit_s: Option<u32>,
@@ -24,7 +24,7 @@ impl IdleWatch {
         Self { limit_s: limits.idle_s, bytes: 0, since: Instant::now() }
     }
 
-    /// Why the session ends, if it was idle for too long.
+    /// The reason to end the session, if it was idle for too long.
     pub(crate) fn check(&mut self) -> Option<Refusal> {
         let limit_s = self.limit_s?;
         let bytes = descendants::bytes_moved();
@@ -36,7 +36,7 @@ impl IdleWatch {
     }
 }
 
-/// Notices when the repository in this process's folder, or its account, takes more room than it may.
+/// Detects that the repository in the current folder, or its account, exceeds its disk space.
 #[derive(Debug)]
 pub(crate) struct RoomWatch<'a> {
     settings: &'a Settings,
@@ -49,7 +49,7 @@ impl<'a> RoomWatch<'a> {
         Self { settings, identity, looked_at: None }
     }
 
-    /// Why the session ends, if there is no room for what it writes.
+    /// The reason to end the session, if the limit is exceeded.
     pub(crate) fn check(&mut self) -> Option<Refusal> {
         if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < ROOM_EVERY) {
             return None;

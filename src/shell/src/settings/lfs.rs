@@ -1,15 +1,15 @@
-//! Where files of Git LFS are kept.
+//! The settings of Git LFS.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// What stands for the repository's path below the root in the server's URL.
+/// The placeholder for the repository's path below the root in the server's URL.
 const PATH: &str = "{path}";
 const LIFETIME_S: u32 = 1_800;
 const LIFETIME_S_MAX: u32 = 24 * 3600;
 
-/// The table `[lfs]`: a server that speaks HTTP, a program that speaks ssh, or both.
+/// The table `[lfs]`: an HTTP server, a program for transfers over ssh, or both.
 #[derive(Debug)]
 pub(crate) struct Lfs {
     pub(crate) server: Option<LfsServer>,
@@ -17,17 +17,17 @@ pub(crate) struct Lfs {
     pub(crate) program: Option<PathBuf>,
 }
 
-/// A server of Git LFS that speaks HTTP.
+/// An HTTP server of Git LFS.
 #[derive(Debug)]
 pub(crate) struct LfsServer {
     url: String,
-    /// The file of the key that signs tokens, which the server knows too.
+    /// The file of the key that signs tokens, which the server shares.
     pub(crate) key_file: PathBuf,
-    /// How long a token is good for, in seconds.
+    /// The lifetime of a token in seconds.
     pub(crate) lifetime_s: u32,
 }
 
-/// The table as it is written.
+/// The table as it is parsed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenLfs {
@@ -74,7 +74,7 @@ impl LfsServer {
         }
     }
 
-    /// The address for the repository at `path` below the root.
+    /// The URL for the repository at `path` below the root.
     pub(crate) fn url(&self, path: &str) -> String {
         self.url.replace(PATH, path)
     }

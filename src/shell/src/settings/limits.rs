@@ -1,29 +1,29 @@
-//! How much one account, one push and one repository may take of this host.
+//! The limits of accounts, pushes and repositories.
 
 use serde::{Deserialize, Deserializer};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The table `[limits]`. Each limit has a default, and 0 takes it away.
+/// The table `[limits]`. Each limit has a default, and 0 removes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Sessions of one account at once.
+    /// Concurrent sessions of one account.
     #[serde(deserialize_with = "number")]
     pub(crate) sessions: Option<u32>,
     /// Seconds in which no process of a session reads or writes anything.
     #[serde(deserialize_with = "number")]
     pub(crate) idle_s: Option<u32>,
-    /// Memory of one process of git's.
+    /// Memory of one git process.
     #[serde(rename = "memory_mib", deserialize_with = "mebibytes")]
     pub(crate) memory_bytes: Option<u64>,
     /// Size of one push.
     #[serde(rename = "push_mib", deserialize_with = "mebibytes")]
     pub(crate) push_bytes: Option<u64>,
-    /// Size of one repository on the disk.
+    /// Size of one repository on disk.
     #[serde(rename = "repository_mib", deserialize_with = "mebibytes")]
     pub(crate) repository_bytes: Option<u64>,
-    /// Size of all repositories of one account on the disk.
+    /// Size of all repositories of one account on disk.
     #[serde(rename = "account_mib", deserialize_with = "mebibytes")]
     pub(crate) account_bytes: Option<u64>,
     /// Repositories of one account.
@@ -40,9 +40,9 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Machines of a team that share an account push at the same moment.
+            // Machines that share an account may push at the same moment.
             sessions: Some(64),
-            // A client says nothing while it compresses, and while its pre-push hook uploads files to an LFS server.
+            // A client is silent while it compresses, and while its pre-push hook uploads files to an LFS server.
             idle_s: Some(600),
             memory_bytes: Some(256 * MIB),
             push_bytes: Some(2 * 1024 * MIB),

@@ -1,6 +1,6 @@
-//! `/etc/pushkeys/shell.toml`: where repositories are, who decides about access, and what happens after a push.
+//! `/etc/pushkeys/shell.toml`: where repositories are, how access is decided, and what happens after a push.
 //!
-//! This file decides which repository is opened, so only root may be able to write it.
+//! It decides which repository is opened, so only root may have written it.
 
 mod lfs;
 mod limits;
@@ -21,28 +21,28 @@ use thiserror::Error;
 use crate::remote::RemoteHost;
 use crate::trusted::{self, Untrusted};
 
-/// Where a push host keeps its settings.
+/// The default file of settings.
 pub(crate) const SETTINGS_FILE: &str = "/etc/pushkeys/shell.toml";
-/// Where packages put the hooks that git starts before and after it stores a push.
+/// The hooks of the package, which git starts before and after it stores a push.
 const HOOKS_DIRECTORY: &str = "/usr/libexec/pushkeys/hooks";
-/// The settings are a few lines; a file of more bytes is a mistake.
+/// The longest file of settings in bytes; real ones have a few lines.
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 const AUTHORIZE_LIMIT_S: u64 = 5;
-/// The client is not watched while the operator's program runs, and no child may outlive it by ten seconds.
+/// The client is not watched while the operator's program runs, and no child may outlive the client by ten seconds.
 pub(crate) const AUTHORIZE_LIMIT_S_MAX: u64 = 5;
 
 /// The settings as resolved.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The folder that no repository leads out of.
+    /// The folder of all repositories.
     pub(crate) root: PathBuf,
     pub(crate) locate: Locate,
     pub(crate) create: Create,
-    /// Whether git checks every object that is pushed (`receive.fsckObjects`).
+    /// Whether git checks every pushed object (`receive.fsckObjects`).
     pub(crate) fsck: bool,
     /// Whether `git push --push-option` is accepted. Hooks and the operator's program get the options as variables.
     pub(crate) push_options: bool,
-    /// The name of this host, as users write it.
+    /// The name of this host for users.
     pub(crate) host: Option<RemoteHost>,
     /// The folder of the hooks that git starts before and after it stores a push.
     pub(crate) hooks: PathBuf,
@@ -51,12 +51,12 @@ pub(crate) struct Settings {
     pub(crate) deploy: Option<Deploy>,
 }
 
-/// How a repository is found, and access to it decided.
+/// How a repository is found, and how access is decided.
 #[derive(Debug)]
 pub(crate) enum Locate {
-    /// By a path below the root, made of the account and the repository's name.
+    /// By a path below the root that consists of the account and the repository's name.
     Template(PathTemplate),
-    /// By a program of the operator's.
+    /// By an operator's program.
     Program { path: PathBuf, limit: Duration },
 }
 
@@ -64,21 +64,21 @@ pub(crate) enum Locate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Create {
-    /// By the first push of an account that may push to it.
+    /// By the first push of an account with access.
     FirstPush,
     /// Only by the operator.
     Never,
 }
 
-/// The operator's program after a push.
+/// The operator's program that runs after a push.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deploy {
     pub(crate) program: PathBuf,
-    /// Which pushes it is started for.
+    /// The branch whose pushes start it.
     #[serde(default)]
     pub(crate) branch: DeployedBranch,
-    /// Whether a push fails when the program does. What was pushed is stored in any case.
+    /// Whether a push fails if the program fails. What was pushed is stored in any case.
     #[serde(default)]
     pub(crate) required: bool,
 }
@@ -87,13 +87,13 @@ pub(crate) struct Deploy {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum DeployedBranch {
-    /// Every change of any reference.
+    /// Changes of any reference.
     All,
     /// Changes of one branch.
     Named(String),
 }
 
-/// Why there are no settings to serve git by.
+/// Why the settings cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum SettingsError {
     #[error("git is not set up: there is no `{}`\nhint: install -D /usr/share/doc/pushkeys/examples/shell.toml {}", .0.display(), .0.display())]
@@ -110,7 +110,7 @@ pub(crate) enum SettingsError {
     Invalid { path: PathBuf, why: &'static str },
 }
 
-/// The settings as they are written.
+/// The settings as they are parsed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -155,7 +155,7 @@ impl TryFrom<String> for DeployedBranch {
 }
 
 impl Settings {
-    /// The settings in the file `path`.
+    /// Reads the settings in the file `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = read_text(path)?;
         let written: Written = toml::from_str(&text).map_err(|error| SettingsError::Parse {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_all_that_must_be_set() {
+    fn only_the_root_is_required() {
         let settings = read("root = \"/srv/git\"").unwrap();
         assert_eq!(settings.root, PathBuf::from("/srv/git"));
         assert_eq!((settings.create, settings.fsck), (Create::Never, false));
@@ -265,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn the_example_that_is_shipped_is_right() {
+    fn the_packaged_example_is_valid() {
         let settings = read(EXAMPLE).unwrap();
         assert_eq!(settings.create, Create::FirstPush);
-        // What is commented out must be valid without the `#` too. `authorize` and `path` exclude each other.
+        // The commented-out settings must be valid, too. `authorize` and `path` exclude each other.
         let is_setting =
             |text: &str| text.starts_with(|first: char| first == '[' || first.is_ascii_lowercase());
         let uncommented = EXAMPLE
@@ -281,11 +281,11 @@ mod tests {
         let server = server.unwrap();
         assert_eq!(server.url("acct_7/app.git"), "https://lfs.example.com/acct_7/app.git/info/lfs");
         assert!(server.lifetime_s == 1800 && program.is_some());
-        assert_eq!(settings.limits, Limits::default(), "the example says what the defaults are");
+        assert_eq!(settings.limits, Limits::default(), "the example states the defaults");
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn invalid_settings_are_reported_with_their_line() {
         let check = |text: &str, expected: &str| {
             let message = read(text).unwrap_err().to_string();
             assert!(message.contains(expected), "{text}: {message}");

@@ -1,4 +1,4 @@
-//! Where repositories are below the root, when their names say it.
+//! The template of repositories' paths below the root.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -28,18 +28,18 @@ impl PathTemplate {
         self.of_account(account).replace(REPOSITORY, repository.as_str()).into()
     }
 
-    /// Whether each account has repositories of its own.
+    /// Whether each account has its own repositories.
     pub(crate) fn is_by_account(&self) -> bool {
         self.0.contains(ACCOUNT)
     }
 
-    /// The folder below the root in which all repositories of `account` are, and nobody else's, if there is one.
+    /// The folder below the root that has all repositories of `account` and no others, if there is one.
     pub(crate) fn account_folder(&self, account: &AccountId) -> Option<PathBuf> {
         let folder = self.folder();
         folder.contains(ACCOUNT).then(|| folder.replace(ACCOUNT, account.as_str()).into())
     }
 
-    /// The repository of `account` whose path below the root is `path`, if it has one there.
+    /// The name of the repository of `account` whose path below the root is `path`, if it has that form.
     pub(crate) fn name_of(&self, account: &AccountId, path: &Path) -> Option<RepositoryName> {
         let text = self.of_account(account);
         let (before, after) = text.split_once(REPOSITORY)?;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_leads_to_a_repository_and_back() {
+    fn a_template_maps_names_to_paths_and_back() {
         let (account, repository) = ("acct_7".parse().unwrap(), "team/app".parse().unwrap());
         let check = |template: &str, path: &str, folder: Option<&str>| {
             let template = PathTemplate::try_from(template.to_owned()).unwrap();

@@ -1,4 +1,4 @@
-//! Repositories are created by pushes that bring something, and by nothing else.
+//! Repositories are created only by pushes that store something.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::world::{Host, fails, run, spawn, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
 
-/// Whether the account has a repository, seen from the disk and by a client.
+/// Whether the account has a repository, on disk and for a client.
 #[track_caller]
 fn has_repository(host: &Host, client: &Path) -> bool {
     let listed = run(host.git(client, &["ls-remote", URL]));
@@ -17,7 +17,7 @@ fn has_repository(host: &Host, client: &Path) -> bool {
 }
 
 #[test]
-fn a_first_push_creates_a_repository_and_says_so() {
+fn a_first_push_creates_a_repository_and_prints_its_url() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -68,7 +68,7 @@ fn a_first_push_that_is_refused_leaves_no_repository() {
 }
 
 #[test]
-fn a_session_that_says_nothing_neither_leaves_a_repository_nor_takes_one_from_others() {
+fn a_silent_session_leaves_no_repository_and_removes_no_other() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     let mut silent = spawn(host.shell("git-receive-pack 'app'"));
@@ -88,7 +88,7 @@ fn a_session_that_says_nothing_neither_leaves_a_repository_nor_takes_one_from_ot
     until("the repository is there", || host.path("root/acct_7/other.git").exists());
     silent.kill().unwrap();
     silent.wait().unwrap();
-    // Killed, it could not remove what it made. To readers it is not there, and a push takes it over.
+    // The killed session could not remove its repository. Readers do not see it, and the next push takes it over.
     let message = fails(host.git(copy.path(), &["ls-remote", "git@host:other.git"]));
     assert!(message.contains("ana has no repository `other`"), "{message}");
     succeeds(host.git(copy.path(), &["push", "git@host:other.git", "main"]));
@@ -96,7 +96,7 @@ fn a_session_that_says_nothing_neither_leaves_a_repository_nor_takes_one_from_ot
 }
 
 #[test]
-fn a_repository_that_the_operator_has_made_stays() {
+fn a_repository_created_by_the_operator_is_kept() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(&host.path("root"), &["init", "--quiet", "--bare", "acct_7/app.git"]));

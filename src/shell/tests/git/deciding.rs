@@ -1,4 +1,4 @@
-//! Whose repository it is, and who says so.
+//! Access to repositories.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use crate::world::{Host, fails, run, succeeds, text};
 const URL: &str = "git@host:app.git";
 
 #[test]
-fn every_account_has_repositories_of_its_own() {
+fn every_account_has_its_own_repositories() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -27,7 +27,7 @@ fn every_account_has_repositories_of_its_own() {
 }
 
 #[test]
-fn a_repository_is_created_only_where_that_is_configured_and_only_by_a_push() {
+fn a_repository_is_created_only_by_a_push_and_only_if_configured() {
     let host = Host::with_settings("");
     let copy = host.copy("copy", URL);
     let message = fails(host.git(copy.path(), &["push", "origin", "main"]));
@@ -90,7 +90,7 @@ fn the_operators_program_decides() {
 }
 
 #[test]
-fn without_an_answer_of_the_operators_program_a_push_is_refused() {
+fn a_push_is_refused_when_the_operators_program_fails() {
     let undecided =
         "pushkeys: this host cannot find out at the moment whether you may push to `app`\nyou are known";
     let unserved = "pushkeys: this host cannot serve git at the moment\nyou are known";
@@ -108,7 +108,7 @@ fn without_an_answer_of_the_operators_program_a_push_is_refused() {
 }
 
 #[test]
-fn objects_are_checked_where_that_is_configured() {
+fn objects_are_checked_if_configured() {
     let broken = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nno author\n";
     for (settings, is_accepted) in
         [("create = \"first-push\"", true), ("create = \"first-push\"\nfsck = true", false)]

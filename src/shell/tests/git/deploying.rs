@@ -1,4 +1,4 @@
-//! The operator's program after a push, and the example that is shipped.
+//! The operator's program after a push, and the example that ships with the package.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn host_that_deploys_with(program: &str, settings: &str) -> Host {
 }
 
 #[test]
-fn the_program_is_told_who_pushed_what_and_its_output_goes_to_the_pusher() {
+fn the_program_gets_identity_and_changes_and_the_pusher_gets_its_output() {
     let host =
         host_that_deploys_with("#!/bin/sh\nsed 's/^/got /'; pwd | sed 's,.*/root/,in ,'\n", "branch = \"*\"");
     let copy = host.copy("copy", URL);
@@ -39,7 +39,7 @@ fn the_program_is_told_who_pushed_what_and_its_output_goes_to_the_pusher() {
 }
 
 #[test]
-fn a_program_that_fails_is_told_and_the_push_is_kept() {
+fn a_failed_program_is_reported_and_the_push_is_kept() {
     let host = host_that_deploys("#!/bin/sh\necho no disk >&2; exit 3\n");
     let copy = host.copy("copy", URL);
     let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -50,7 +50,7 @@ fn a_program_that_fails_is_told_and_the_push_is_kept() {
 }
 
 #[test]
-fn a_program_that_is_not_there_refuses_the_push_instead_of_not_deploying() {
+fn a_push_is_refused_when_the_program_is_missing() {
     for missing in ["deploy", "hooks/post-receive"] {
         let host = host_that_deploys("#!/bin/sh\n");
         let copy = host.copy("copy", URL);
@@ -67,7 +67,7 @@ fn a_program_that_is_not_there_refuses_the_push_instead_of_not_deploying() {
 }
 
 #[test]
-fn a_failed_deployment_fails_the_push_where_that_is_configured() {
+fn a_failed_deployment_fails_the_push_if_configured() {
     for (required, is_success) in [("", true), ("required = true", false)] {
         let host = host_that_deploys_with("#!/bin/sh\necho no disk >&2; exit 3\n", required);
         let copy = host.copy("copy", URL);
@@ -84,7 +84,7 @@ fn a_failed_deployment_fails_the_push_where_that_is_configured() {
 }
 
 #[test]
-fn a_branch_that_is_not_deployed_is_said() {
+fn a_branch_that_is_not_deployed_is_reported() {
     let host = host_that_deploys_with("#!/bin/sh\nsed 's/^/got /'\n", "branch = \"live\"");
     let copy = host.copy("copy", URL);
     let said = succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -103,7 +103,7 @@ fn a_branch_that_is_not_deployed_is_said() {
     assert!(!said.contains("pushkeys"), "a tag is not expected to be deployed: {said}");
 }
 
-/// What was pushed looks like a repository whose configuration runs a program.
+/// The pushed files look like a repository whose configuration runs a program.
 #[test]
 fn git_that_is_started_in_pushed_files_does_not_read_their_configuration() {
     let script = "#!/bin/sh
@@ -136,7 +136,7 @@ fn git_that_is_started_in_pushed_files_does_not_read_their_configuration() {
         "{said}"
     );
 
-    // Without what protects it, the same program runs.
+    // Without the protection, the same program runs.
     succeeds({
         let mut git = host.git(&host.path("build"), &["status"]);
         git.env("GIT_DIR", ".");
@@ -146,7 +146,7 @@ fn git_that_is_started_in_pushed_files_does_not_read_their_configuration() {
 }
 
 #[test]
-fn what_a_program_leaves_running_holds_no_push_open() {
+fn background_processes_of_a_program_do_not_block_a_push() {
     let pid = "sh -c 'echo $$ >../../../pid; exec sleep 1000'";
     for background in [format!("{pid} &"), format!("setsid {pid} &"), format!("setsid -f {pid}")] {
         let wait = "while ! [ -s ../../../pid ]; do sleep 0.01; done; echo done; exit 0";
@@ -159,7 +159,7 @@ fn what_a_program_leaves_running_holds_no_push_open() {
 }
 
 #[test]
-fn the_limits_of_git_are_not_those_of_the_program() {
+fn the_limits_of_git_do_not_apply_to_the_program() {
     let host = host_that_deploys(
         "#!/bin/sh\nulimit -d; ulimit -f; env | grep -c -e ALLOC -e PUSHKEYS_RESULT -e PUSHKEYS_SHELL\n",
     );
@@ -172,7 +172,7 @@ fn the_limits_of_git_are_not_those_of_the_program() {
 }
 
 #[test]
-fn a_repositorys_own_hooks_run_where_nothing_is_deployed() {
+fn a_repositorys_own_hooks_run_if_nothing_is_deployed() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));

@@ -1,14 +1,14 @@
-//! How sessions end: when the key goes, when the client goes, when the host asks.
+//! How sessions end: when the key is removed, when the client disconnects, and when the host asks.
 
 use std::fs;
 use std::process::Child;
 
-use crate::world::{Copy, Host, is_running, revision, run, spawn, succeeds, text, until};
+use crate::world::{Host, WorkingCopy, is_running, revision, run, spawn, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
 
-/// A push that waits in a hook which writes its number to `pid`.
-fn push_that_waits(host: &Host, hook: &str, before: &str) -> (Copy, Child) {
+/// A push that waits in a hook, which writes its process id to `pid`.
+fn push_that_waits(host: &Host, hook: &str, before: &str) -> (WorkingCopy, Child) {
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
     copy.commits(host, "second", "2");
@@ -19,11 +19,11 @@ fn push_that_waits(host: &Host, hook: &str, before: &str) -> (Copy, Child) {
     (copy, push)
 }
 
-/// A session that has git's first word and says nothing.
+/// A session in which git has sent its first data and the client is silent.
 fn fetch_that_waits(host: &Host) -> Child {
     let fetch = spawn(host.shell("git-upload-pack 'app'"));
     until("git runs", || fs::read_to_string(children_of(&fetch)).is_ok_and(|children| !children.is_empty()));
-    // Between the start of git and this there is a moment in which signals act on the program itself.
+    // Shortly after git's start, signals still act on the program itself.
     let status = format!("/proc/{}/status", fetch.id());
     until("signals are held", || fs::read_to_string(&status).unwrap().contains("SigBlk:\t0000000000004003"));
     fetch
@@ -34,7 +34,7 @@ fn children_of(process: &Child) -> String {
 }
 
 #[test]
-fn a_push_is_cut_when_its_key_goes_and_changes_nothing() {
+fn a_push_ends_without_changes_when_its_key_is_removed() {
     let host = Host::start();
     let (copy, push) = push_that_waits(&host, "pre-receive", "");
     host.removes_key();
@@ -59,7 +59,7 @@ fn a_push_is_cut_when_its_key_goes_and_changes_nothing() {
 }
 
 #[test]
-fn a_hook_that_does_not_heed_sigterm_is_killed() {
+fn a_hook_that_ignores_sigterm_is_killed() {
     let host = Host::start();
     let (_, push) = push_that_waits(&host, "pre-receive", "trap '' TERM; ");
     host.removes_key();
@@ -68,7 +68,7 @@ fn a_hook_that_does_not_heed_sigterm_is_killed() {
 }
 
 #[test]
-fn a_session_that_only_waits_for_its_client_is_cut_as_well() {
+fn an_idle_session_ends_when_its_key_is_removed() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -87,7 +87,7 @@ fn an_outage_of_the_cache_ends_no_session() {
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
     copy.commits(&host, "second", "2");
-    // The cache is away for longer than it takes to ask it twice.
+    // The cache is unavailable for longer than two checks take.
     let (cache, away) = (host.path("cache"), host.path("away"));
     host.hook("pre-receive", &format!("mv {} {}; sleep 1.2", cache.display(), away.display()));
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -106,7 +106,7 @@ fn no_child_outlives_its_client() {
 }
 
 #[test]
-fn what_a_hook_leaves_in_the_background_ends_with_the_session() {
+fn background_processes_of_a_hook_end_with_the_session() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));

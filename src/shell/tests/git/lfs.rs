@@ -1,10 +1,10 @@
-//! Git LFS, with the real client: a token for a server, a program over ssh, or a sentence.
+//! Git LFS with the real client: a token for a server, a program over ssh, or a refusal.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
-use crate::world::{Copy, Host, fails, run, succeeds, text};
+use crate::world::{Host, WorkingCopy, fails, run, succeeds, text};
 
 const URL: &str = "ssh://git@host/app.git";
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -22,8 +22,8 @@ fn set(host: &Host, lfs: &str) {
     host.set(&format!("create = \"first-push\"\n{}", lfs.replace("KEY", key.to_str().unwrap())));
 }
 
-/// A working copy with a file that Git LFS keeps.
-fn copy_with_large_file(host: &Host) -> Copy {
+/// A working copy with a file in Git LFS.
+fn copy_with_large_file(host: &Host) -> WorkingCopy {
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["lfs", "install", "--local"]));
     succeeds(host.git(copy.path(), &["lfs", "track", "*.bin"]));
@@ -37,11 +37,11 @@ fn asks(host: &Host, command: &str) -> Output {
 }
 
 #[test]
-fn without_a_server_and_a_program_the_client_is_told_in_one_sentence() {
+fn without_a_server_and_a_program_lfs_is_refused_with_a_hint() {
     let host = host_with("");
     let copy = copy_with_large_file(&host);
     let message = fails(host.git(copy.path(), &["push", "origin", "main"]));
-    assert!(message.contains("pushkeys: this host keeps no files of Git LFS\n"), "{message}");
+    assert!(message.contains("pushkeys: this host stores no files of Git LFS\n"), "{message}");
     assert!(
         message.contains("you are known here as ana (acct_7)") && message.contains("hint: set `lfs.url`"),
         "{message}"
@@ -50,7 +50,7 @@ fn without_a_server_and_a_program_the_client_is_told_in_one_sentence() {
 }
 
 #[test]
-fn a_client_is_sent_to_the_server_with_a_token() {
+fn a_client_gets_the_servers_url_and_a_token() {
     let lfs = "[lfs]\nurl = \"https://lfs.example.com/{path}/info/lfs\"\nkey_file = \"KEY\"\nlifetime_s = 60";
     let host = host_with(lfs);
     let answer = asks(&host, "git-lfs-authenticate /app.git upload");
@@ -82,7 +82,7 @@ fn a_client_is_sent_to_the_server_with_a_token() {
 }
 
 #[test]
-fn the_operators_program_decides_about_files_too() {
+fn the_operators_program_decides_about_lfs_files() {
     let host = host_with("");
     host.write(
         "ask",
@@ -101,7 +101,7 @@ fn the_operators_program_decides_about_files_too() {
 }
 
 #[test]
-fn a_program_moves_files_over_this_connection() {
+fn a_program_transfers_lfs_files_over_ssh() {
     let host = host_with("");
     let program = host.write("transfer", "#!/bin/sh\necho \"$* in $PWD as $PUSHKEYS_ACCOUNT with $(env | wc -l)\"; mkdir -p lfs; cat >lfs/file\n");
     set(&host, &format!("[lfs]\nprogram = \"{}\"", program.display()));
@@ -112,7 +112,7 @@ fn a_program_moves_files_over_this_connection() {
         said.starts_with(&format!(". upload in {} as acct_7 with ", host.repository().display())),
         "{said}"
     );
-    // The files wait for the push that names them.
+    // The files wait for the push that refers to them.
     assert!(host.repository().join("lfs/file").exists());
     let refused = asks(&host, "git-lfs-transfer app download");
     assert!(text(&refused.stderr).contains("ana has no repository `app`"), "{refused:?}");
@@ -122,7 +122,7 @@ fn a_program_moves_files_over_this_connection() {
 }
 
 #[test]
-fn files_count_as_room_of_the_repository() {
+fn lfs_files_count_towards_the_repositorys_size() {
     let host = host_with("");
     let program =
         host.write("transfer", "#!/bin/sh\nmkdir lfs; head -c 3M /dev/zero >lfs/file; exec sleep 1000\n");

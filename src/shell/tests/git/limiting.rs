@@ -1,4 +1,4 @@
-//! What one account, one push and one repository may take.
+//! The limits of accounts, pushes and repositories.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,24 +6,24 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::world::{Copy, Host, fails, revision, run, spawn, succeeds, text, until};
+use crate::world::{Host, WorkingCopy, fails, revision, run, spawn, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
 
-fn host_with(limits: &str) -> (Host, Copy) {
+fn host_with(limits: &str) -> (Host, WorkingCopy) {
     let host = Host::with_settings(&format!("create = \"first-push\"\n[limits]\n{limits}"));
     let copy = host.copy("copy", URL);
     (host, copy)
 }
 
 #[track_caller]
-fn is_refused(host: &Host, copy: &Copy, refspec: &str, expected: &str) {
+fn is_refused(host: &Host, copy: &WorkingCopy, refspec: &str, expected: &str) {
     let message = fails(host.git(copy.path(), &["push", "origin", refspec]));
     assert!(message.contains(expected), "{message}");
 }
 
 #[test]
-fn sessions_of_one_account_at_once() {
+fn concurrent_sessions_of_an_account_are_limited() {
     let (host, copy) = host_with("sessions = 2");
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
     let sessions: Vec<Child> = (0..2).map(|_| spawn(host.shell("git-upload-pack 'app'"))).collect();
@@ -49,7 +49,7 @@ fn sessions_of_one_account_at_once() {
 }
 
 #[test]
-fn seconds_without_a_byte() {
+fn an_idle_session_is_ended() {
     let (host, copy) = host_with("idle_s = 1");
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
     for command in ["git-upload-pack 'app'", "git-receive-pack 'app'"] {
@@ -69,7 +69,7 @@ fn seconds_without_a_byte() {
         );
         drop(input);
     }
-    // git tells the client every five seconds that a hook still runs, so that is no silence. A busy one is none either.
+    // git reports every five seconds that a hook still runs, so the session is not idle. A busy hook is not idle either.
     host.hook("pre-receive", "end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do :; done");
     copy.commits(&host, "second", "2");
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -86,13 +86,13 @@ fn bytes_of_one_push() {
         &host,
         &copy,
         "main",
-        "pushkeys: nothing of this push is stored: it brings more than the 1 MiB that this host accepts at once",
+        "pushkeys: nothing of this push is stored: it is larger than the 1 MiB that this host accepts at once",
     );
     assert_eq!(revision(&host, &host.repository(), "main"), before);
 }
 
 #[test]
-fn bytes_of_one_repository_and_of_one_account() {
+fn the_sizes_of_repositories_and_accounts_are_limited() {
     let (host, copy) = host_with("repository_mib = 3");
     let grow = |name: &str| {
         fs::write(copy.path().join(name), noise(name.len(), 2 << 20)).unwrap();
@@ -119,7 +119,7 @@ fn bytes_of_one_repository_and_of_one_account() {
 }
 
 #[test]
-fn repositories_of_one_account() {
+fn the_number_of_an_accounts_repositories_is_limited() {
     let (host, copy) = host_with("repositories = 2");
     for name in ["app", "team/app"] {
         succeeds(host.git(copy.path(), &["push", &format!("git@host:{name}.git"), "main"]));
@@ -133,7 +133,7 @@ fn repositories_of_one_account() {
 }
 
 #[test]
-fn references_and_their_names() {
+fn references_and_their_names_are_limited() {
     let (host, copy) = host_with("refs = 3\nref_name_bytes = 30");
     let push = |refspecs: &[&str]| run(host.git(copy.path(), &[&["push", "origin"], refspecs].concat()));
     assert!(push(&["main", "main:a", "main:b"]).status.success());
@@ -145,18 +145,18 @@ fn references_and_their_names() {
         &host,
         &copy,
         "main:a-name-that-is-too-long",
-        "the name of `refs/heads/a-name-that-is-too-long` is 34 bytes long, and this host accepts 30",
+        "the name of `refs/heads/a-name-that-is-too-long` is 34 bytes long, and this host accepts at most 30",
     );
     is_refused(&host, &copy, "main:refs/replace/1", "deny updating a hidden ref");
     assert!(push(&["main:b"]).status.success());
 }
 
-/// A pack of some kilobytes, of which the server's git would make an object of more than a gibibyte.
+/// A pack of some kilobytes that unpacks to an object of more than a gibibyte.
 #[test]
 fn memory_of_git() {
     let (host, copy) = host_with("");
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
-    // What a client sends: the command that creates a branch, and a pack.
+    // The client's data: the command that creates a branch, and a pack.
     let bomb = run({
         let mut python = Command::new("python3");
         python.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/git/delta_bomb.py"), "1536"]);
@@ -175,7 +175,7 @@ fn memory_of_git() {
     assert_eq!(revision(&host, &host.repository(), "bomb"), "");
 }
 
-/// `count` bytes that git cannot compress, other ones for each `seed`.
+/// `count` incompressible bytes, which depend on `seed`.
 fn noise(seed: usize, count: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64 + seed as u64;
     let next = || {
@@ -196,7 +196,7 @@ fn mebibytes(folder: &Path) -> u64 {
     text(&listed.stdout).split('\t').next().unwrap().parse().unwrap()
 }
 
-/// The most memory that the processes below `parent` had together, until it ends.
+/// The peak memory of all processes below `parent`, until it ends.
 fn peak_memory_kib(parent: &mut Child) -> u64 {
     let mut peak = 0;
     while parent.try_wait().unwrap().is_none() {

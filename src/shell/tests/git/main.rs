@@ -1,4 +1,4 @@
-//! Real git against the real program, which stands where ssh and sshd would: git starts it by `GIT_SSH_COMMAND`.
+//! Tests of the real git with the real program, which git starts in place of ssh by `GIT_SSH_COMMAND`.
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 

@@ -1,17 +1,17 @@
-//! The example of a deploy program that is shipped, and what a pusher may try with it.
+//! The example of a deploy program that ships with the package, and attacks of a pusher on it.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::world::{Copy, Host, packaging, run, spawn, succeeds, text};
+use crate::world::{Host, WorkingCopy, packaging, run, spawn, succeeds, text};
 
 const URL: &str = "git@host:app.git";
-/// Longer than the script takes for anything that is within its bounds, on a machine that also compiles.
+/// Longer than the script takes for anything within its limits, on a machine that also compiles.
 const REFUSES_WITHIN_S: u64 = 60;
 
-/// A host that deploys by the example, changed by `change`.
+/// A host that deploys with the example, changed by `change`.
 fn host_changed(change: impl Fn(String) -> String) -> Host {
     let host = Host::start();
     let sites = host.path("sites");
@@ -27,11 +27,11 @@ fn host() -> Host {
 }
 
 #[track_caller]
-fn pushes(host: &Host, copy: &Copy, url: &str, refspec: &str) -> String {
+fn pushes(host: &Host, copy: &WorkingCopy, url: &str, refspec: &str) -> String {
     succeeds(host.git(copy.path(), &["push", "--force", url, refspec]))
 }
 
-/// All files that are published, with the site's name first.
+/// All published files, each beginning with its site's name.
 fn published(host: &Host) -> Vec<String> {
     let live = host.path("sites/live");
     let mut files = Vec::new();
@@ -51,15 +51,15 @@ fn published(host: &Host) -> Vec<String> {
     files
 }
 
-/// The id of an object that git would not make by itself.
-fn object(host: &Host, copy: &Copy, kind: &str, content: &[u8]) -> String {
+/// The id of an object that git would not create itself.
+fn object(host: &Host, copy: &WorkingCopy, kind: &str, content: &[u8]) -> String {
     let mut git = spawn(host.git(copy.path(), &["hash-object", "-t", kind, "-w", "--literally", "--stdin"]));
     git.stdin.take().unwrap().write_all(content).unwrap();
     text(&git.wait_with_output().unwrap().stdout)
 }
 
-/// A tree with `entries` of mode, name and id, whatever the names are.
-fn tree(host: &Host, copy: &Copy, entries: &[(&str, &[u8], &str)]) -> String {
+/// A tree with `entries` of mode, name and id. Names are not checked.
+fn tree(host: &Host, copy: &WorkingCopy, entries: &[(&str, &[u8], &str)]) -> String {
     let mut content = Vec::new();
     for (mode, name, id) in entries {
         content.extend([mode.as_bytes(), b" ", name, b"\0"].concat());
@@ -69,12 +69,12 @@ fn tree(host: &Host, copy: &Copy, entries: &[(&str, &[u8], &str)]) -> String {
     object(host, copy, "tree", &content)
 }
 
-fn commit(host: &Host, copy: &Copy, tree: &str) -> String {
+fn commit(host: &Host, copy: &WorkingCopy, tree: &str) -> String {
     text(&run(host.git(copy.path(), &["commit-tree", "-m", "x", tree])).stdout)
 }
 
 #[test]
-fn a_branch_is_published_as_it_is_and_at_once() {
+fn a_branch_is_published_unchanged_and_atomically() {
     let host = host();
     let copy = host.copy("copy", URL);
     fs::create_dir(copy.path().join("css")).unwrap();
@@ -151,15 +151,15 @@ fn a_site_belongs_to_its_repository_and_not_to_the_pusher() {
     succeeds(host.git_of("ben", copy.path(), &["push", URL, "main"]));
     assert_eq!(published(&host), ["shared@app/index.html"]);
     assert_eq!(fs::read_to_string(host.path("sites/live/shared@app/index.html")).unwrap(), "ben's");
-    // A path of the operator's with other characters could stand for two sites.
+    // Paths of the operator with other characters could collide.
     host.write("ask", "#!/bin/sh\necho \"shared/a@b.git\"\n");
     let said = pushes(&host, &copy, URL, "main");
     assert!(said.contains("deploy: the repository's path is no name for a site"), "{said}");
 }
 
-/// A line break in a name made a line of a list, which then named any file of the host.
+/// A line break in a name once became a line of a list, which could then name any file of the host.
 #[test]
-fn no_name_publishes_or_writes_a_file_of_the_host() {
+fn no_file_name_reads_or_writes_a_file_of_the_host() {
     let host = host();
     let copy = host.copy("copy", URL);
     let secret = host.path("secret");
@@ -213,7 +213,7 @@ fn links_submodules_and_hidden_files_are_left_out() {
     fs::create_dir_all(copy.path().join(".well-known")).unwrap();
     fs::write(copy.path().join(".well-known/x"), "x").unwrap();
     fs::write(copy.path().join(".htaccess"), "x").unwrap();
-    // A filter that the host's own configuration knows would be run.
+    // A filter of the host's own configuration would be run.
     fs::write(copy.path().join(".gitattributes"), "* filter=lfs\n").unwrap();
     copy.commits(&host, "page.html", "x");
     let id = copy.head(&host);
@@ -231,7 +231,7 @@ fn links_submodules_and_hidden_files_are_left_out() {
 }
 
 #[test]
-fn what_git_would_not_name_itself_is_refused() {
+fn names_that_git_would_not_create_are_refused() {
     let host = host();
     let copy = host.copy("copy", URL);
     pushes(&host, &copy, URL, "main");
@@ -257,7 +257,7 @@ fn what_git_would_not_name_itself_is_refused() {
         assert_eq!(published(&host), before, "{evil:?}");
         assert!(!host.path("root/file").exists() && !host.path("sites/file").exists(), "{evil:?}");
     }
-    // A file that would be written through a link.
+    // A file that would be written through a symbolic link.
     let evil = [("120000", &b"a"[..], &*link), ("40000", b"a", &*inner), index];
     let commit = commit(&host, &copy, &tree(&host, &copy, &evil));
     pushes(&host, &copy, URL, &format!("{commit}:refs/heads/main"));
@@ -266,7 +266,7 @@ fn what_git_would_not_name_itself_is_refused() {
 }
 
 #[test]
-fn files_bytes_depth_and_paths_are_bounded_before_anything_is_written() {
+fn files_bytes_depth_and_paths_are_limited_before_anything_is_written() {
     let host = host_changed(|example| {
         example.replace("ENTRIES_MAX=20000", "ENTRIES_MAX=200").replace("MIB_MAX=1024", "MIB_MAX=2")
     });
@@ -308,7 +308,7 @@ fn files_bytes_depth_and_paths_are_bounded_before_anything_is_written() {
 }
 
 #[test]
-fn of_two_pushes_at_once_the_later_one_stays() {
+fn of_two_concurrent_pushes_the_later_one_is_published() {
     let host = host_changed(|example| example.replace("\nnew=\"$(mktemp", "\nsleep 1\nnew=\"$(mktemp"));
     let copy = host.copy("copy", URL);
     pushes(&host, &copy, URL, "main");

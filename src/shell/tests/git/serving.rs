@@ -1,4 +1,4 @@
-//! push, clone, fetch and archive, as users type them.
+//! Push, clone, fetch and archive, as users run them.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,11 +7,11 @@ use std::process::Child;
 use crate::world::{Host, fails, revision, run, spawn, succeeds, text, until};
 
 const URL: &str = "git@host:app.git";
-/// What the machines of a busy team push at the same moment.
+/// The number of concurrent pushes of a busy team's machines.
 const PUSHES: usize = 50;
 
 #[test]
-fn what_is_pushed_is_cloned_and_fetched() {
+fn pushed_commits_are_cloned_and_fetched() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -27,7 +27,7 @@ fn what_is_pushed_is_cloned_and_fetched() {
 }
 
 #[test]
-fn every_url_that_users_have_names_the_same_repository() {
+fn every_form_of_url_names_the_same_repository() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -55,7 +55,7 @@ fn every_url_that_users_have_names_the_same_repository() {
 }
 
 #[test]
-fn a_clone_checks_out_what_was_pushed_first_whatever_its_name() {
+fn a_clone_checks_out_the_first_pushed_branch() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main:trunk"]));
@@ -71,7 +71,7 @@ fn a_clone_checks_out_what_was_pushed_first_whatever_its_name() {
 }
 
 #[test]
-fn shallow_and_partial_clones_leave_out_what_they_may() {
+fn shallow_and_partial_clones_omit_objects() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     copy.commits(&host, "second", "2");
@@ -91,9 +91,9 @@ fn shallow_and_partial_clones_leave_out_what_they_may() {
     assert_eq!(fs::read_to_string(partial.join("second")).unwrap(), "2");
 }
 
-/// A client that cannot send `GIT_PROTOCOL` speaks protocol 0, in which git refuses objects that are no tips unless told otherwise.
+/// A client that cannot send `GIT_PROTOCOL` uses protocol 0, in which git refuses objects that are not tips unless configured otherwise.
 #[test]
-fn a_partial_clone_checks_out_by_every_protocol() {
+fn a_partial_clone_checks_out_with_every_protocol() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     copy.commits(&host, "second", "2");
@@ -107,7 +107,7 @@ fn a_partial_clone_checks_out_by_every_protocol() {
 }
 
 #[test]
-fn push_options_are_accepted_where_that_is_configured() {
+fn push_options_are_accepted_if_configured() {
     for (settings, is_accepted) in
         [("create = \"first-push\"", false), ("create = \"first-push\"\npush_options = true", true)]
     {
@@ -123,7 +123,7 @@ fn push_options_are_accepted_where_that_is_configured() {
 }
 
 #[test]
-fn the_protocol_is_the_one_that_the_client_speaks() {
+fn the_clients_protocol_is_used() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -147,7 +147,7 @@ fn an_archive_is_made() {
 }
 
 #[test]
-fn fifty_pushes_at_once_create_one_repository() {
+fn fifty_concurrent_pushes_create_one_repository() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     let push = |number| spawn(host.git(copy.path(), &["push", "origin", &format!("main:branch-{number}")]));
@@ -163,7 +163,7 @@ fn fifty_pushes_at_once_create_one_repository() {
 }
 
 #[test]
-fn exit_statuses_are_gits() {
+fn the_exit_status_is_gits() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -179,7 +179,7 @@ fn exit_statuses_are_gits() {
 }
 
 #[test]
-fn a_repository_of_another_user_of_the_host_is_served() {
+fn a_repository_owned_by_another_user_is_served() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
@@ -188,7 +188,7 @@ fn a_repository_of_another_user_of_the_host_is_served() {
 }
 
 #[test]
-fn the_environment_of_git_is_built_from_nothing() {
+fn git_gets_a_minimal_environment() {
     let host = Host::start();
     let copy = host.copy("copy", URL);
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));

@@ -1,4 +1,4 @@
-//! A push host without sshd, and a user's working copies.
+//! A push host without sshd, and users' working copies.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,32 +10,32 @@ use jiff::Timestamp;
 use pushkeys_cache::{Change, Entry, Stamps, Writer};
 use pushkeys_keys::{Fingerprint, Name};
 
-/// Far more than anything here takes on a machine that also compiles.
+/// Far longer than anything here takes on a machine that also compiles.
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The settings of most tests.
 const SETTINGS: &str = "create = \"first-push\"\n";
 
-/// A cache with ana's key in it, settings, and a root for repositories.
+/// A cache with ana's key, settings, and a root for repositories.
 pub(crate) struct Host {
     folder: tempfile::TempDir,
 }
 
-/// A working copy of ana's.
-pub(crate) struct Copy {
+/// A working copy of ana.
+pub(crate) struct WorkingCopy {
     path: PathBuf,
 }
 
 impl Host {
-    /// A host on which repositories come into being at the first push.
+    /// A host on which the first push creates a repository.
     pub(crate) fn start() -> Self {
         Self::with_settings(SETTINGS)
     }
 
     /// A host with `settings` after the root's.
     pub(crate) fn with_settings(settings: &str) -> Self {
-        // Without a dot at the beginning, which would make hidden files of what tests publish.
+        // Without a leading dot, which would make published files hidden.
         let host = Self { folder: tempfile::Builder::new().prefix("pushkeys-").tempdir().unwrap() };
         fs::create_dir(host.path("root")).unwrap();
         for name in ["pre-receive", "post-receive"] {
@@ -58,7 +58,7 @@ impl Host {
         host
     }
 
-    /// Writes `settings` after those that every host has.
+    /// Writes `settings` after those of every host.
     pub(crate) fn set(&self, settings: &str) {
         let (root, hooks) = (self.path("root"), self.path("hooks"));
         let text = format!("root = \"{}\"\nhooks = \"{}\"\n{settings}", root.display(), hooks.display());
@@ -69,7 +69,7 @@ impl Host {
         self.folder.path().join(name)
     }
 
-    /// Writes a file that can be run.
+    /// Writes an executable file.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -78,17 +78,17 @@ impl Host {
         path
     }
 
-    /// The repository of ana's that clients call `app`.
+    /// Ana's repository `app`.
     pub(crate) fn repository(&self) -> PathBuf {
         self.path("root/acct_7/app.git")
     }
 
-    /// Puts a hook of the operator's into ana's repository.
+    /// Adds an operator's hook to ana's repository.
     pub(crate) fn hook(&self, name: &str, script: &str) {
         self.write(&format!("root/acct_7/app.git/hooks/{name}"), &format!("#!/bin/sh\n{script}\n"));
     }
 
-    /// Removes ana's key, as a change of the feed does.
+    /// Removes ana's key, like a change of the feed.
     pub(crate) fn removes_key(&self) {
         let mut writer = self.writer();
         let stamps = writer.head().unwrap().stamps;
@@ -99,7 +99,7 @@ impl Host {
         Writer::open(&self.path("cache"), &"api".parse().unwrap()).unwrap()
     }
 
-    /// What stands for ssh with `user`'s key: it takes the command from its last argument, as sshd does from the client.
+    /// Writes a script in place of ssh with `user`'s key: the command is its last argument, as for sshd.
     fn write_ssh(&self, user: &str, account: &str) {
         let shell = self.shell_line(user, account);
         let script = format!(
@@ -121,14 +121,14 @@ impl Host {
         )
     }
 
-    /// The program for ana, asked for `command`, as sshd would start it.
+    /// The program for ana with `command`, as sshd would start it.
     pub(crate) fn shell(&self, command: &str) -> Command {
         let mut shell = Command::new(self.path("ssh-ana"));
         shell.arg(command);
         shell
     }
 
-    /// git of ana's, in the folder `path`.
+    /// git for ana, in the folder `path`.
     pub(crate) fn git(&self, path: &Path, arguments: &[&str]) -> Command {
         self.git_of("ana", path, arguments)
     }
@@ -151,10 +151,10 @@ impl Host {
     }
 
     /// A new working copy with one commit, whose remote `origin` is `url`.
-    pub(crate) fn copy(&self, name: &str, url: &str) -> Copy {
+    pub(crate) fn copy(&self, name: &str, url: &str) -> WorkingCopy {
         let path = self.path(name);
         fs::create_dir(&path).unwrap();
-        let copy = Copy { path };
+        let copy = WorkingCopy { path };
         succeeds(self.git(copy.path(), &["init", "--quiet"]));
         succeeds(self.git(copy.path(), &["remote", "add", "origin", url]));
         copy.commits(self, "index.html", "<p>hello</p>\n");
@@ -162,7 +162,7 @@ impl Host {
     }
 }
 
-impl Copy {
+impl WorkingCopy {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -178,22 +178,22 @@ impl Copy {
     }
 }
 
-/// A file of the packages.
+/// The text of a packaged file.
 pub(crate) fn packaging(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(name)).unwrap()
 }
 
-/// The commit that `name` stands for in the repository at `path`, or nothing.
+/// The commit `name` in the repository at `path`, or an empty text.
 pub(crate) fn revision(host: &Host, path: &Path, name: &str) -> String {
     text(&run(host.git(path, &["rev-parse", "--quiet", "--verify", &format!("{name}^{{object}}")])).stdout)
 }
 
-/// Runs `command` to its end, without input.
+/// Runs `command` without input until it ends.
 pub(crate) fn run(mut command: Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-/// What a command that succeeds printed to both streams.
+/// The output on both streams of a command that succeeds.
 #[track_caller]
 pub(crate) fn succeeds(command: Command) -> String {
     let output = run(command);
@@ -202,7 +202,7 @@ pub(crate) fn succeeds(command: Command) -> String {
     said
 }
 
-/// What a command that fails printed to standard error.
+/// The standard error of a command that fails.
 #[track_caller]
 pub(crate) fn fails(command: Command) -> String {
     let output = run(command);
@@ -219,7 +219,7 @@ pub(crate) fn spawn(mut command: Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Returns once `condition` holds.
+/// Waits until `condition` holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -229,10 +229,10 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the process of the file `path`, in which it wrote its number, still runs.
+/// Whether the process whose id is in the file `path` is running.
 pub(crate) fn is_running(path: &Path) -> bool {
     let pid = fs::read_to_string(path).unwrap();
-    // A zombie is one that has ended, and whose parent does not look.
+    // A zombie has ended, but its parent has not reaped it.
     fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
