@@ -52,4 +52,4 @@ pub use session_log::{
 pub use shard::ShardId;
 pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};
-pub use writer::Writer;
+pub use writer::{LOCK_FILE, Writer};

@@ -32,7 +32,8 @@ const SPARE_KEPT_MAX: Duration = Duration::from_secs(30);
 /// A generation whose shards have grown to so many keys on average is made anew with more of them.
 const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
 
-const LOCK_FILE: &str = "LOCK";
+/// The file in a source's folder that its writer locks for as long as there is one.
+pub const LOCK_FILE: &str = "LOCK";
 
 /// The one writer of a source.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use crate::commands::list::ListFilter;
 use crate::commands::revoke::RevokeOptions;
 use crate::commands::session_log::LogOptions;
 use crate::commands::sshd::SshdCommand;
+use crate::commands::status::StatusOptions;
 
 const EXIT_STATUS: &str =
     "Exit status: 0 is yes, 1 is no (something is wrong, missing or refused), 2 is misuse.";
@@ -33,9 +34,12 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what is in force, since when, what is wrong and what to do about it
-    #[command(after_help = "Examples:\n  pushkeys status\n  pushkeys status --json | jq .problems\n\n\
-        Exits 0 when nothing is wrong.")]
-    Status,
+    #[command(
+        after_help = "Examples:\n  sudo pushkeys status\n  sudo pushkeys status --json | jq .problems\n\n\
+        Other users than root see what is in force, and not all that may be wrong; what could not be asked is named.\n\
+        Exits 0 when nothing is wrong."
+    )]
+    Status(StatusOptions),
 
     /// List the keys, one line each
     #[command(after_help = "Examples:\n  pushkeys list --account acct_7\n  \

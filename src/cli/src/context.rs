@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, ReadError, Source};
-use pushkeys_keys::{Hint, SourceName};
+use pushkeys_keys::{ErrorReport, Hint, SourceName};
 use thiserror::Error;
+
+use crate::output::distance;
 
 /// What every command is given.
 #[derive(Debug, Clone)]
@@ -40,6 +42,21 @@ impl Context {
             Err(ReadError::Missing(self.cache.join("<source>/HEAD")))
         } else {
             Ok((cache, names))
+        }
+    }
+}
+
+/// Says on stderr which of `sources` lookups refuse to answer from: what is shown of them opens nothing now.
+pub(crate) fn warn_of_stale(context: &Context, cache: &Cache, sources: &[SourceName]) {
+    for source in sources.iter().filter_map(|name| cache.source(name).ok()) {
+        let until = source.head().stamps.valid_until.filter(|_| !source.head().is_valid_at(context.now));
+        if let Some(until) = until {
+            let ago = distance(until, context.now);
+            let what = format!(
+                "source `{}` was valid until {until} ({ago}), so lookups refuse every key of it",
+                source.name()
+            );
+            anstream::eprintln!("warning: {}", ErrorReport::hinted(&what, "pushkeys status").lines());
         }
     }
 }

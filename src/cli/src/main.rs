@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<Outcome> {
     match command {
-        Command::Status => status::run(context, out),
+        Command::Status(options) => status::run(context, &options, out),
         Command::List(filter) => list::run(context, &filter, out),
         Command::Show { key } => show::run(context, key::fingerprint_of(&key)?, out),
         Command::Explain { login, key, log } => {

@@ -11,7 +11,7 @@ use pushkeys_cache::{Cache, Consultation, Consulted, Entry, Head, NoAnswer, Read
 use pushkeys_keys::{ErrorReport, Fingerprint, Login, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, warn_of_stale};
 use crate::hint;
 use crate::log::{Dropped, Event, Kind, dropped, last_lines, refused};
 use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_hint, write_json};
@@ -73,6 +73,9 @@ pub(crate) fn run(
     log: Option<&Path>,
     out: &mut dyn io::Write,
 ) -> Result<Outcome> {
+    if let Ok((cache, names)) = context.open() {
+        warn_of_stale(context, &cache, &names);
+    }
     let explanation = explain(context, login, &fingerprint, log);
     if context.json {
         write_json(out, &explanation)?;

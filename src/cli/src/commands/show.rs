@@ -8,7 +8,7 @@ use pushkeys_cache::{Cache, Entry, ReadError, Revocation};
 use pushkeys_keys::{ErrorReport, Fingerprint, Policy, SourceName, ValidKey};
 use serde::Serialize;
 
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, warn_of_stale};
 use crate::hint;
 use crate::output::{BAD, STRONG, write_hint, write_json};
 use crate::record::{self, KeyRecord};
@@ -40,6 +40,7 @@ struct ShownSource<'a> {
 /// Writes what every source has for `fingerprint`.
 pub(crate) fn run(context: &Context, fingerprint: Fingerprint, out: &mut dyn io::Write) -> Result<Outcome> {
     let (cache, names) = context.open()?;
+    warn_of_stale(context, &cache, &names);
     let answers: Vec<_> = names.iter().map(|name| (name, find(&cache, name, &fingerprint))).collect();
     if context.json {
         let sources = answers.iter().map(|(name, answer)| shown(name, answer)).collect();

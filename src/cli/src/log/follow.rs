@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use jiff::{SignedDuration, Timestamp};
 use pushkeys_keys::Hint;
 use thiserror::Error;
 
-use super::line::TAGS;
-use crate::program::run;
+use super::line::{TAGS, time_of};
+use crate::program::{is_root, run};
 
 /// The files of syslog, in the order in which they are tried after the journal.
 const FILES: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
@@ -45,7 +46,8 @@ pub(crate) enum LogError {
 
 impl LogError {
     fn journal(said: &str) -> Self {
-        Self::Journal { said: said.to_owned(), hint: Hint::new("run it with sudo") }
+        let hint = if is_root() { "systemctl status systemd-journald" } else { "run it with sudo" };
+        Self::Journal { said: said.to_owned(), hint: Hint::new(hint) }
     }
 }
 
@@ -101,6 +103,43 @@ pub(crate) fn last_lines(asked_for: Option<&Path>) -> Result<(String, Vec<String
         Place::File(path) => tail(path).map_err(|source| LogError::Read { path: path.clone(), source })?,
     };
     Ok((place.name(), text.lines().map(str::to_owned).collect()))
+}
+
+/// The lines of the log of the last `period` before `now`, oldest first. A line whose time cannot be read counts as one of them.
+pub(crate) fn lines_since(
+    asked_for: Option<&Path>,
+    now: Timestamp,
+    period: SignedDuration,
+) -> Result<Vec<String>, LogError> {
+    let since = now.saturating_sub(period).unwrap_or(now);
+    match Place::find(asked_for)? {
+        Place::Journal => {
+            if !is_journal_readable() {
+                return Err(LogError::journal("it has no file that this user may read"));
+            }
+            let since = format!("@{}", since.as_second());
+            let finished = run(journalctl().args(["--since", &since, "--lines", JOURNAL_LINES_MAX]))
+                .map_err(|error| LogError::journal(&error.to_string()))?;
+            if !finished.status.success() {
+                return Err(LogError::journal(finished.stderr.trim()));
+            }
+            Ok(finished.stdout.lines().map(str::to_owned).collect())
+        }
+        Place::File(path) => {
+            let text = tail(&path).map_err(|source| LogError::Read { path, source })?;
+            let is_recent = |line: &&str| time_of(line, now).is_none_or(|at| at >= since);
+            Ok(text.lines().filter(is_recent).map(str::to_owned).collect())
+        }
+    }
+}
+
+/// Whether this process may read the system's journal. journalctl says nothing to users who may not, as if there were no lines.
+fn is_journal_readable() -> bool {
+    JOURNALS.iter().any(|folder| {
+        let pattern = format!("{folder}/*/system.journal");
+        let files = glob::glob(&pattern).into_iter().flatten().filter_map(Result::ok);
+        files.into_iter().any(|path| File::open(path).is_ok())
+    })
 }
 
 fn tail(path: &Path) -> io::Result<String> {

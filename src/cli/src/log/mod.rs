@@ -10,7 +10,7 @@ mod line;
 use serde::Serialize;
 
 pub(crate) use addresses::{Dropped, accepted, dropped, refused};
-pub(crate) use follow::{Followed, last_lines};
+pub(crate) use follow::{Followed, last_lines, lines_since};
 
 /// What has happened, in one line that is safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

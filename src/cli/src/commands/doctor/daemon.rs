@@ -16,7 +16,7 @@ use super::finding::{Finding, Severity};
 use super::helper::Sample;
 use super::options::DoctorOptions;
 use crate::accounts::{User, group_name};
-use crate::commands::status;
+use crate::commands::status::{self, Lookups};
 use crate::context::Context;
 use crate::output::count;
 use crate::program::{as_user, run};
@@ -32,8 +32,8 @@ const SHARDS_SAMPLED_MAX: u32 = 16;
 const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is wrong with the cache, as `pushkeys status` shows it.
-pub(super) fn check_status(context: &Context) -> Vec<Finding> {
-    match status::problems(context) {
+pub(super) fn check_status(context: &Context, options: &DoctorOptions) -> Vec<Finding> {
+    match status::problems(context, Lookups::Asked(options.log.as_deref())) {
         Ok(problems) => problems.into_iter().map(of_problem).collect(),
         Err(error) => {
             let why = "the helper cannot answer without it, and every login fails";

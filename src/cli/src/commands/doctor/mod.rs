@@ -96,7 +96,7 @@ fn examine(context: &Context, options: &DoctorOptions, version: Option<Version>)
         }
     };
     findings.extend(examine_files(options));
-    findings.extend(daemon::check_status(context));
+    findings.extend(daemon::check_status(context, options));
     findings.extend(daemon::check_clock(context));
     findings.extend(daemon::check_room(context));
     findings.extend(of_daemon);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use pushkeys_cache::{Entry, ReadError, Revocations, Source};
 use pushkeys_keys::{ErrorReport, SourceName};
 
-use crate::context::{Context, Outcome, check_replaced};
+use crate::context::{Context, Outcome, check_replaced, warn_of_stale};
 use crate::hint;
 use crate::output::{count, write_json_line};
 use crate::record::{self, KeyRecord};
@@ -32,6 +32,7 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
         // If there is no such source, opening it says so.
         names = vec![wanted.clone()];
     }
+    warn_of_stale(context, &cache, &names);
     let revocations = cache.revocations()?;
     let display = Display { json: context.json, now: context.now, revocations: &revocations };
     let query = Query::new(filter, context.now);

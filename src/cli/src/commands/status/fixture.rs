@@ -3,6 +3,7 @@
 use pushkeys_cache::status::{Skipped, SourceStatus, State, Status};
 use pushkeys_cache::{Head, Stamps};
 
+use super::outside::{Process, Room};
 use super::overview::{Overview, SourceView};
 
 pub(super) const NOW: &str = "2026-11-23T16:55:00Z";
@@ -27,14 +28,18 @@ pub(super) fn overview() -> Overview {
         name: "api".parse().unwrap(),
         head: Ok(head()),
         held: Ok(None),
+        written: Ok(true),
         status: Some(source_status()),
     };
     Overview {
         now: NOW.parse().unwrap(),
+        folder: "/var/lib/pushkeys/cache".into(),
         sources: vec![source],
         revocations: Ok(pushkeys_cache::Revocations::default()),
         syncd: Ok(status),
-        is_syncd_running: true,
+        process: Process::Runs,
+        room: Ok(Room { bytes: 1 << 30, files: Some(1000) }),
+        lookups: Some(Ok(None)),
     }
 }
 

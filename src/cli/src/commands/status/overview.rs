@@ -1,27 +1,39 @@
 //! What `pushkeys status` shows: each HEAD, what is revoked, and syncd's status.json.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pushkeys_cache::status::{SourceStatus, Status, StatusError};
 use pushkeys_cache::{Cache, Head, Held, ReadError, Revocations};
-use pushkeys_keys::SourceName;
+use pushkeys_keys::{ErrorReport, SourceName};
 
+use super::outside::{FailedLookups, Process, Room, failed_lookups, is_written};
 use crate::context::Context;
-
-/// The name under which the kernel lists the daemon, which it cuts after 15 characters.
-const DAEMON: &str = "pushkeys-syncd";
 
 /// Everything that `pushkeys status` shows.
 #[derive(Debug)]
 pub(super) struct Overview {
     pub(super) now: Timestamp,
+    /// The cache's folder.
+    pub(super) folder: PathBuf,
     pub(super) sources: Vec<SourceView>,
     /// What is revoked on this host.
     pub(super) revocations: Result<Revocations, ReadError>,
     pub(super) syncd: Result<Status, StatusError>,
-    pub(super) is_syncd_running: bool,
+    pub(super) process: Process,
+    pub(super) room: io::Result<Room>,
+    /// What lookups could not answer lately; absent if nothing asked for it.
+    pub(super) lookups: Option<Result<Option<FailedLookups>, ErrorReport>>,
+}
+
+/// Whether what lookups answered is looked up in the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lookups<'a> {
+    /// In this file, or where the system's log is.
+    Asked(Option<&'a Path>),
+    NotAsked,
 }
 
 /// One source, whether in force or only configured.
@@ -30,11 +42,13 @@ pub(super) struct SourceView {
     pub(super) name: SourceName,
     pub(super) head: Result<Head, ReadError>,
     pub(super) held: Result<Option<Held>, ReadError>,
+    /// Whether some process writes it.
+    pub(super) written: io::Result<bool>,
     pub(super) status: Option<SourceStatus>,
 }
 
 impl Overview {
-    pub(super) fn gather(context: &Context) -> Result<Self, ReadError> {
+    pub(super) fn gather(context: &Context, lookups: Lookups<'_>) -> Result<Self, ReadError> {
         let cache = Cache::open(&context.cache)?;
         let syncd = Status::read(&context.cache);
         let mut by_name: BTreeMap<SourceName, Option<SourceStatus>> =
@@ -49,13 +63,26 @@ impl Overview {
             .map(|(name, status)| SourceView {
                 head: cache.source(&name).map(|source| source.head().clone()),
                 held: pushkeys_cache::held(&context.cache, &name),
+                written: is_written(&context.cache, &name),
                 name,
                 status,
             })
             .collect();
-        let is_syncd_running = syncd.as_ref().is_ok_and(|status| is_running(status.pid));
-        let revocations = cache.revocations();
-        Ok(Self { now: context.now, sources, revocations, syncd, is_syncd_running })
+        let process = syncd.as_ref().map_or(Process::Gone, |status| Process::of(status.pid));
+        let lookups = match lookups {
+            Lookups::Asked(log) => Some(failed_lookups(log, context.now)),
+            Lookups::NotAsked => None,
+        };
+        Ok(Self {
+            now: context.now,
+            folder: context.cache.clone(),
+            sources,
+            revocations: cache.revocations(),
+            syncd,
+            process,
+            room: Room::of(&context.cache),
+            lookups,
+        })
     }
 }
 
@@ -66,9 +93,4 @@ impl SourceView {
         let sequence: u64 = cursor.rsplit_once('-')?.1.parse().ok()?;
         Some(self.status.as_ref()?.sequence_at_source?.saturating_sub(sequence))
     }
-}
-
-/// Whether the process `pid` is a syncd; a process id alone may be another program's by now.
-fn is_running(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == DAEMON)
 }

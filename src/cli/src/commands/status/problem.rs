@@ -1,10 +1,14 @@
 //! What is wrong, and what to do about it.
 
+use std::io;
+
+use jiff::{SignedDuration, Timestamp};
 use pushkeys_cache::ReadError;
 use pushkeys_cache::status::{SourceStatus, State, Status, StatusError};
-use pushkeys_keys::ErrorReport;
+use pushkeys_keys::{ErrorReport, shell_word};
 use serde::Serialize;
 
+use super::outside::{FailedLookups, LOOKUPS_PERIOD, Process, Room};
 use super::overview::{Overview, SourceView};
 use crate::hint;
 use crate::output::{count, distance};
@@ -18,6 +22,13 @@ pub(crate) struct Problem {
 }
 
 const LOG: &str = "journalctl -u pushkeys-syncd";
+const NAME_LOG: &str = "run it with sudo, and name the log with --log FILE";
+/// With less room nothing of use can be written: a shard and the files beside it are smaller than that.
+const BYTES_MIN: u64 = 1024 * 1024;
+const FILES_MIN: u64 = 16;
+const BYTES_PER_KIB: u64 = 1024;
+/// Changes are on their way for a moment; after this time they do not arrive.
+const BEHIND_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 /// Everything that is wrong, the daemon's own problems first.
 pub(super) fn all(overview: &Overview) -> Vec<Problem> {
@@ -43,14 +54,66 @@ pub(super) fn all(overview: &Overview) -> Vec<Problem> {
             ));
         }
     }
+    problems.extend(overview.room.as_ref().ok().and_then(|room| of_room(room, overview)));
+    if let Some(Ok(Some(failed))) = &overview.lookups {
+        problems.push(of_lookups(failed));
+    }
     problems.extend(overview.sources.iter().flat_map(|source| of_source(source, overview)));
     problems
 }
 
+/// What could not be asked, so that it is not known whether it is right.
+pub(super) fn unknown(overview: &Overview) -> Vec<ErrorReport> {
+    let failed = |what: String, error: &io::Error| {
+        let hint = if error.kind() == io::ErrorKind::PermissionDenied { "run it with sudo" } else { "dmesg" };
+        ErrorReport::hinted(&format!("{what}: {error}"), hint)
+    };
+    let mut unknown = Vec::new();
+    if let Err(error) = &overview.room {
+        unknown.push(failed("how much room the disk has".to_owned(), error));
+    }
+    // One source's lock is like another's.
+    let unwritten = overview.sources.iter().filter(|source| source.head.is_ok());
+    let mut errors = unwritten.filter_map(|source| Some((&source.name, source.written.as_ref().err()?)));
+    if let Some((name, error)) = errors.find(|(_, error)| error.kind() != io::ErrorKind::NotFound) {
+        unknown.push(failed(format!("whether syncd writes source `{name}`"), error));
+    }
+    if let Some(Err(report)) = &overview.lookups {
+        let what = format!("what lookups answered: {}", report.text());
+        unknown.push(ErrorReport::hinted(&what, report.hint.as_deref().unwrap_or(NAME_LOG)));
+    }
+    unknown
+}
+
+fn of_room(room: &Room, overview: &Overview) -> Option<Problem> {
+    let Room { bytes, files } = *room;
+    if bytes >= BYTES_MIN && files.is_none_or(|files| files >= FILES_MIN) {
+        return None;
+    }
+    let folder = overview.folder.display();
+    let files = files.map(|files| format!(" and {}", count(files, "file", "files"))).unwrap_or_default();
+    let what = format!(
+        "the disk of `{folder}` is full: there is room for {}{files}, so changes, above all removals, do not reach this host",
+        count(bytes / BYTES_PER_KIB, "KiB", "KiB")
+    );
+    let word = shell_word(&overview.folder.to_string_lossy());
+    Some(general(what, format!("make room: df -h {word}; df -i {word}")))
+}
+
+fn of_lookups(failed: &FailedLookups) -> Problem {
+    let FailedLookups { count: number, last_at, last } = failed;
+    let what = format!(
+        "{} could not answer in the last {} min; at {last_at} {last}",
+        count(*number, "lookup", "lookups"),
+        LOOKUPS_PERIOD.as_mins()
+    );
+    general(what, "sudo pushkeys doctor; journalctl -t pushkeys-lookup")
+}
+
 fn of_syncd(overview: &Overview) -> Vec<Problem> {
     match &overview.syncd {
-        Ok(status) => of_status(status, overview.is_syncd_running),
-        Err(StatusError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Ok(status) => of_status(status, overview.process),
+        Err(StatusError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             vec![general("syncd has not run with this cache", "systemctl enable --now pushkeys-syncd")]
         }
         Err(error) => {
@@ -62,11 +125,21 @@ fn of_syncd(overview: &Overview) -> Vec<Problem> {
     }
 }
 
-fn of_status(status: &Status, is_running: bool) -> Vec<Problem> {
+fn of_status(status: &Status, process: Process) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if !is_running {
-        let what = format!("syncd is not running: its last report is of {}", safe(&status.written_at));
-        problems.push(general(what, "systemctl start pushkeys-syncd"));
+    match process {
+        Process::Gone => {
+            let what = format!("syncd is not running: its last report is of {}", safe(&status.written_at));
+            problems.push(general(what, "systemctl start pushkeys-syncd"));
+        }
+        Process::Stopped => {
+            let pid = status.pid;
+            let what =
+                format!("syncd (process {pid}) is stopped by a signal, so no change reaches this host");
+            problems.push(general(what, format!("kill -CONT {pid}, or systemctl restart pushkeys-syncd")));
+        }
+        // Only for a moment, unless HEAD is not refreshed, which is told of its source.
+        Process::WaitsForDisk | Process::Runs => {}
     }
     if let Some(error) = &status.config_error {
         let what = format!(
@@ -121,10 +194,43 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
         Ok(None) | Err(ReadError::Missing(_)) => {}
         Err(error) => add_error(error, &mut add),
     }
-    if let Some((what, hint)) = source.status.as_ref().and_then(of_state) {
+    let Some(status) = &source.status else { return problems };
+    if let Some((what, hint)) = of_state(status) {
         add(what, hint);
+    } else if is_abandoned(source, overview) {
+        let what = "syncd runs and does not write it, so no change reaches it";
+        add(what.to_owned(), format!("{LOG}; systemctl restart pushkeys-syncd"));
+    }
+    if let Some(since) = behind_since(status, overview.now) {
+        let changes = source.lag().map(|lag| format!(" by {}", count(lag, "change", "changes")));
+        let changes = changes.unwrap_or_default();
+        add(format!("it has been behind its source{changes} since {since}"), LOG.to_owned());
+    }
+    if status.skipped.count > 0 {
+        let what = count(status.skipped.count, "entry is left out", "entries are left out");
+        let last = status.skipped.recent.last();
+        let last = last.map(|last| format!("; the last one: {}", safe(last))).unwrap_or_default();
+        add(
+            format!("{what}, so what they register opens nothing{last}"),
+            "fix them at the source".to_owned(),
+        );
     }
     problems
+}
+
+/// Whether a daemon that runs has left the source without a writer.
+fn is_abandoned(source: &SourceView, overview: &Overview) -> bool {
+    let is_written = match &source.written {
+        Ok(is_written) => *is_written,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    overview.process != Process::Gone && source.head.is_ok() && !is_written
+}
+
+/// Since when the source has been known to have changes that do not arrive, if that is long.
+fn behind_since(status: &SourceStatus, now: Timestamp) -> Option<Timestamp> {
+    let since: Timestamp = status.since.parse().ok()?;
+    (status.state == State::Behind && now.duration_since(since) > BEHIND_MAX).then_some(since)
 }
 
 fn add_error(error: &ReadError, add: &mut impl FnMut(String, String)) {
@@ -183,7 +289,7 @@ mod tests {
     #[test]
     fn a_daemon_that_does_not_run_is_wrong() {
         check(
-            |overview| overview.is_syncd_running = false,
+            |overview| overview.process = Process::Gone,
             &[(
                 "syncd is not running: its last report is of 2026-11-23T16:54:59Z",
                 "systemctl start pushkeys-syncd",
@@ -192,6 +298,97 @@ mod tests {
         check(
             |overview| overview.syncd = Status::read(std::path::Path::new("/nonexistent")),
             &[("syncd has not run with this cache", "systemctl enable --now pushkeys-syncd")],
+        );
+    }
+
+    #[test]
+    fn a_daemon_that_does_nothing_is_wrong() {
+        check(
+            |overview| overview.process = Process::Stopped,
+            &[(
+                "syncd (process 7) is stopped by a signal, so no change reaches this host",
+                "kill -CONT 7, or systemctl restart pushkeys-syncd",
+            )],
+        );
+        let abandoned = (
+            "syncd runs and does not write it, so no change reaches it",
+            "journalctl -u pushkeys-syncd; systemctl restart pushkeys-syncd",
+        );
+        check(|overview| overview.sources[0].written = Ok(false), &[abandoned]);
+        check(|overview| overview.sources[0].written = Err(io::ErrorKind::NotFound.into()), &[abandoned]);
+    }
+
+    #[test]
+    fn a_full_disk_is_wrong() {
+        let check = |bytes, files, expected: &[(&str, &str)]| {
+            check(|overview| overview.room = Ok(Room { bytes, files }), expected);
+        };
+        let hint = "make room: df -h /var/lib/pushkeys/cache; df -i /var/lib/pushkeys/cache";
+        let begin = "the disk of `/var/lib/pushkeys/cache` is full: there is room for";
+        let end = "so changes, above all removals, do not reach this host";
+        check(BYTES_MIN, Some(FILES_MIN), &[]);
+        check(BYTES_MIN, None, &[]);
+        check(BYTES_MIN - 1, None, &[(&format!("{begin} 1,023 KiB, {end}"), hint)]);
+        check(BYTES_MIN, Some(0), &[(&format!("{begin} 1,024 KiB and 0 files, {end}"), hint)]);
+    }
+
+    #[test]
+    fn lookups_that_could_not_answer_are_wrong() {
+        let failed =
+            FailedLookups { count: 3, last_at: "Nov 23 16:54:59".into(), last: "the helper hid".into() };
+        check(
+            |overview| overview.lookups = Some(Ok(Some(failed))),
+            &[(
+                "3 lookups could not answer in the last 5 min; at Nov 23 16:54:59 the helper hid",
+                "sudo pushkeys doctor; journalctl -t pushkeys-lookup",
+            )],
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_not_right() {
+        let mut overview = overview();
+        assert_eq!(unknown(&overview), []);
+        overview.room = Err(io::ErrorKind::PermissionDenied.into());
+        overview.sources[0].written = Err(io::ErrorKind::PermissionDenied.into());
+        overview.lookups = Some(Err(ErrorReport::hinted("cannot read the log", "run it with sudo")));
+        assert_eq!(all(&overview), []);
+        let unknown = unknown(&overview);
+        let found: Vec<_> = unknown.iter().map(|report| (report.text(), report.hint.as_deref())).collect();
+        let expected = [
+            "how much room the disk has: permission denied",
+            "whether syncd writes source `api`: permission denied",
+            "what lookups answered: cannot read the log",
+        ];
+        assert_eq!(found, expected.map(|what| (what.to_owned(), Some("run it with sudo"))));
+    }
+
+    #[test]
+    fn a_source_that_stays_behind_is_wrong() {
+        let behind = |since: &'static str| {
+            move |overview: &mut Overview| {
+                let status = overview.sources[0].status.as_mut().unwrap();
+                (status.state, status.since) = (State::Behind, since.to_owned());
+            }
+        };
+        check(behind("2026-11-23T16:54:00Z"), &[]);
+        check(
+            behind("2026-11-23T16:53:59Z"),
+            &[("it has been behind its source by 2 changes since 2026-11-23T16:53:59Z", LOG)],
+        );
+    }
+
+    #[test]
+    fn entries_that_are_left_out_are_wrong() {
+        check(
+            |overview| {
+                let skipped = &mut overview.sources[0].status.as_mut().unwrap().skipped;
+                (skipped.count, skipped.recent) = (2, vec!["key_9: a private key\u{1b}".to_owned()]);
+            },
+            &[(
+                "2 entries are left out, so what they register opens nothing; the last one: key_9: a private key\\u{1b}",
+                "fix them at the source",
+            )],
         );
     }
 
@@ -279,7 +476,6 @@ mod tests {
             (State::Starting, false),
             (State::Syncing, false),
             (State::InStep, false),
-            (State::Behind, false),
             (State::Unreachable, true),
             (State::Refused, true),
             (State::Failed, true),

@@ -7,12 +7,13 @@ use pushkeys_cache::status::Status;
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
+use super::outside::Process;
 use super::overview::{Overview, SourceView};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use crate::commands::accept::HeldRecord;
 use crate::context::Context;
 use crate::hint;
-use crate::output::{BAD, FAINT, GOOD, count, distance, with_commas, write_hint, write_json};
+use crate::output::{BAD, FAINT, GOOD, WARN, count, distance, with_commas, write_hint, write_json};
 use crate::table::Table;
 
 /// An `ETag` may be longer than a terminal is wide; JSON has all of it.
@@ -46,15 +47,21 @@ pub(super) fn write_as_text(
     }
     for source in &overview.sources {
         write_last_change(out, source, overview.now)?;
-        write_skipped(out, source)?;
     }
     for Problem { source, what, hint } in problems {
         let of = source.as_ref().map(|source| format!("source `{source}`: ")).unwrap_or_default();
         writeln!(out, "{BAD}wrong:{BAD:#} {of}{what}")?;
         write_hint(out, Some(hint))?;
     }
+    overview.sources.iter().try_for_each(|source| write_skipped(out, source))?;
+    let unknown = problem::unknown(overview);
+    for report in &unknown {
+        writeln!(out, "{WARN}not known:{WARN:#} {}", report.text())?;
+        write_hint(out, report.hint.as_deref())?;
+    }
     if problems.is_empty() {
-        writeln!(out, "{GOOD}nothing is wrong{GOOD:#}")?;
+        let what = if unknown.is_empty() { "nothing is wrong" } else { "nothing else is wrong" };
+        writeln!(out, "{GOOD}{what}{GOOD:#}")?;
     }
     Ok(())
 }
@@ -99,18 +106,13 @@ fn write_last_change(out: &mut dyn io::Write, source: &SourceView, now: Timestam
     writeln!(out, "{FAINT}source `{}`: last change {at}{what}{FAINT:#}", source.name)
 }
 
-/// Entries that are left out are wrong at the source, not on this host: a note, not a problem.
+/// The entries that were left out last, of which the number is a problem.
 fn write_skipped(out: &mut dyn io::Write, source: &SourceView) -> io::Result<()> {
     let Some(skipped) = source.status.as_ref().map(|status| &status.skipped) else { return Ok(()) };
-    if skipped.count == 0 {
+    if skipped.recent.len() < 2 {
         return Ok(());
     }
-    writeln!(
-        out,
-        "note: source `{}`: {} left out",
-        source.name,
-        count(skipped.count, "entry was", "entries were")
-    )?;
+    writeln!(out, "source `{}`: left out last:", source.name)?;
     skipped.recent.iter().try_for_each(|reason| writeln!(out, "  {}", pushkeys_keys::escape(reason)))
 }
 
@@ -119,6 +121,8 @@ struct OverviewRecord<'a> {
     ok: bool,
     cache: String,
     problems: &'a [Problem],
+    /// What could not be asked.
+    unknown: Vec<ErrorReport>,
     sources: Vec<SourceRecord<'a>>,
     syncd_running: bool,
     syncd: Option<&'a Status>,
@@ -152,8 +156,9 @@ pub(super) fn write_as_json(
         ok: problems.is_empty(),
         cache: context.cache.display().to_string(),
         problems,
+        unknown: problem::unknown(overview),
         sources: overview.sources.iter().map(|source| record_of(source, overview.now)).collect(),
-        syncd_running: overview.is_syncd_running,
+        syncd_running: overview.process == Process::Runs || overview.process == Process::WaitsForDisk,
         syncd: overview.syncd.as_ref().ok(),
         syncd_error: overview.syncd.as_ref().err().map(|error| hint::report(error)),
     };
