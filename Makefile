@@ -1,17 +1,17 @@
-# `make demo` shows it, `make test` proves it, `make install` puts it where packages put it.
-# The work is done by cargo and by scripts/: this file only knows the order.
+# `make demo` shows it, `make test` tests it, `make install` installs it like the packages.
+# cargo and scripts/ do the work; this file has the order.
 
 PREFIX ?= /usr
 DESTDIR ?=
-# `dist` is what packages ship; `dev` takes the binaries that the tests are about.
+# `dist` is the profile of packages; `dev` takes the binaries of the tests.
 PROFILE ?= dist
 
 CARGO := cargo
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
-# What sshd starts is static and at a fixed address: linking and relocating at start-up would cost it 40 % and 7 %
-# of its time. With --target, build scripts and macros of the same run keep their normal flags.
-# Shipped, it is small rather than fast: its time goes into the pages that it touches, not into what it computes.
-# Their bytes do not depend on where they are built.
+# The programs that sshd starts are static and at a fixed address: linking and relocation at start-up would cost 40 % and 7 %
+# of their time. With --target, build scripts and macros of the same run keep their normal flags.
+# In packages they are optimised for size: most of their time are page faults, not computation.
+# Their bytes do not depend on the folder of the build.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/pushkeys --remap-path-prefix=$(CARGO_HOME)=/usr/src/cargo
 STATIC := RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static -C relocation-model=static $(REMAP)" \
@@ -22,19 +22,19 @@ DYNAMIC := --bin pushkeys --bin pushkeys-server --bin pushkeys-syncd
 
 .PHONY: help
 help:
-	@echo "make demo             a key's whole way, on this machine, until Ctrl-C (ONCE=1: ends by itself)"
-	@echo "make test             every test; as root, since real sshd takes part"
-	@echo "make releases         a table of what works on which release of Debian, made by trying it"
-	@echo "make lint             format, clippy, shellcheck, and the list of what sshd starts is linked from"
-	@echo "make architecture     each crate's modules, their lines and what they use of each other; fails on a circle"
+	@echo "make demo             a service, a push host and a key on this machine, until Ctrl-C (ONCE=1: exits by itself)"
+	@echo "make test             all tests; as root, since they run a real sshd"
+	@echo "make releases         a table of what works on which release of Debian, from tests on each"
+	@echo "make lint             format, clippy, shellcheck, and the crates that sshd's programs link"
+	@echo "make architecture     each crate's modules, their lines and dependencies; fails on a cycle"
 	@echo "make install          DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)"
 	@echo "make packages         deb and rpm, in target/packages (PROFILE=dev, VERSION=0.0.1 for tests)"
 	@echo "make supply-chain     licences, sources and advisories of dependencies; make sbom, make reproducible"
 	@echo "make confined         a host under enforcing AppArmor, then under SELinux, in an emulator; minutes each"
 	@echo "make bench-lookup     and bench-first-sync, bench-propagation, bench-login, bench-ls-remote, bench-burst, bench-api,"
 	@echo "                      bench-hosts, bench-inspect"
-	@echo "make chaos            SEED=1 MINUTES=5: a fleet through a bad year, drawn from the seed; ARGS=--list names all faults"
-	@echo "make fuzz             FUZZ_SECONDS=60 for each of the parsers, and for reader against writer"
+	@echo "make chaos            SEED=1 MINUTES=5: a fleet under random faults from the seed; ARGS=--list lists all faults"
+	@echo "make fuzz             FUZZ_SECONDS=60 for each parser, and for the reader against the writer"
 	@echo "make clean            removes target/"
 
 .PHONY: demo
@@ -82,7 +82,7 @@ dist:
 	$(CARGO) build --locked --profile $(PROFILE) $(DYNAMIC)
 	$(STATIC) --profile $(PROFILE)
 
-# What each package holds is said here and nowhere else: packages are made of the folders that these two fill.
+# The contents of each package are defined here and nowhere else: packages are made from the folders that these two fill.
 .PHONY: install install-host install-service
 install: install-host install-service
 
@@ -161,7 +161,7 @@ bench-lookup bench-first-sync bench-propagation bench-login bench-ls-remote benc
 	@scripts/setup $@
 	@target/release/bench $* $(ARGS)
 
-# A failing seed is run again by its number. ARGS: --plan, --list, --world, --faults NAME,NAME:VARIANT, --keep-going.
+# The number of a failed seed repeats its run. ARGS: --plan, --list, --world, --faults NAME,NAME:VARIANT, --keep-going.
 SEED ?= 1
 MINUTES ?= 5
 .PHONY: chaos
@@ -169,7 +169,7 @@ chaos: build
 	@scripts/setup test
 	@target/debug/chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
-# cargo-fuzz asks for a nightly compiler only because of the flags that it passes on.
+# cargo-fuzz needs a nightly compiler only for the flags that it passes on.
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz:
