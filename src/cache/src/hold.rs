@@ -14,7 +14,7 @@ use crate::head::to_second;
 use crate::writer::Writer;
 
 const HELD_FILE: &str = "HELD";
-const ACCEPT_FILE: &str = "ACCEPT";
+pub(crate) const ACCEPT_FILE: &str = "ACCEPT";
 const BYTES_MAX: usize = 1024;
 
 /// A person's word is good for this long: it was said of a snapshot of that hour.

@@ -168,6 +168,12 @@ impl Source {
         Err(ReadError::Raced(self.directory.path().to_owned()))
     }
 
+    /// Whether the generation has `fingerprint`. For the writer, whose generations nobody else replaces.
+    pub fn has(&self, fingerprint: &Fingerprint) -> Result<bool, ReadError> {
+        let found = find_in(&self.generation, &self.shard_of(fingerprint), fingerprint);
+        Ok(found.map_err(ReadError::in_force)?.is_some())
+    }
+
     /// How many shards the generation has.
     #[must_use]
     pub fn shard_count(&self) -> u32 {

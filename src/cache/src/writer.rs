@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pushkeys_files::is_temporary;
+use pushkeys_files::{is_temporary, temporary_name};
 use pushkeys_keys::SourceName;
 use rustix::fs::FlockOperation;
 
@@ -18,6 +18,7 @@ use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
 use crate::head::{CURSOR_BYTES_MAX, Head, NOTES_BYTES_MAX, Stamps, is_cursor, is_notes, to_second};
+use crate::hold::ACCEPT_FILE;
 use crate::merge::Applied;
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
@@ -299,7 +300,8 @@ impl Writer {
             let Some(name) = name.to_str() else { continue };
             if let Some(generation) = generation_number(name) {
                 self.generation_last = self.generation_last.max(generation);
-            } else if is_temporary(name) {
+            // The operator's confirmation may be on its way at this moment.
+            } else if is_temporary(name) && temporary_name(ACCEPT_FILE) != name {
                 self.directory.remove(name)?;
             }
         }

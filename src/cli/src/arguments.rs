@@ -141,7 +141,7 @@ pub(crate) enum Command {
     )]
     Revoke(RevokeOptions),
 
-    /// Accept a snapshot that is held back because it removes many keys
+    /// Accept removals that are held back because they are many
     #[command(after_help = "Examples:\n  pushkeys accept api\n  pushkeys accept api --yes --json\n\n\
         Exits 0 when the snapshot was accepted.")]
     Accept {

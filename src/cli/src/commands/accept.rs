@@ -1,4 +1,4 @@
-//! `pushkeys accept`: confirms that a held-back snapshot may be applied.
+//! `pushkeys accept`: confirms that removals that are held back may take effect.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
 
@@ -43,7 +43,7 @@ impl From<&Held> for HeldRecord {
     }
 }
 
-/// Accepts the snapshot of `source` that is held back; asks first unless `yes` is given.
+/// Accepts the removals of `source` that are held back; asks first unless `yes` is given.
 pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut dyn Write) -> Result<Outcome> {
     let Some(held) = pushkeys_cache::held(&context.cache, source)? else {
         if context.json {
@@ -68,10 +68,7 @@ pub(crate) fn run(context: &Context, source: &SourceName, yes: bool, out: &mut d
     } else {
         let Acceptance { removed_max, until } = acceptance;
         let removed = count(removed_max, "key", "keys");
-        writeln!(
-            out,
-            "accepted until {until}: syncd applies a snapshot that removes no more than {removed}"
-        )?;
+        writeln!(out, "accepted until {until}: syncd removes no more than {removed}")?;
     }
     Ok(Outcome::Yes)
 }
@@ -80,8 +77,8 @@ fn describe(context: &Context, source: &SourceName, held: &Held) -> String {
     let since = distance(held.since, context.now);
     let keys = |number| count(number, "key", "keys");
     format!(
-        "A snapshot of source `{source}` has been held back since {} ({since}).\n  \
-         in force now     {}\n  in the snapshot  {}\n  it removes       {}\n  it adds          {}\n",
+        "What source `{source}` removes has been held back since {} ({since}).\n  \
+         in force now     {}\n  at the source    {}\n  it removes       {}\n  it adds          {}\n",
         held.since,
         keys(held.keys_in_force),
         keys(held.keys_offered),

@@ -23,14 +23,14 @@ fn what_is_held_back_is_accepted_with_yes() {
     let answer = host.pushkeys(&["accept", "api", "--yes"]);
     assert_eq!(answer.status, Some(0));
     assert!(answer.stdout.starts_with("accepted until 2"), "{}", answer.stdout);
-    assert!(answer.stdout.ends_with("Z: syncd applies a snapshot that removes no more than 900 keys\n"));
+    assert!(answer.stdout.ends_with("Z: syncd removes no more than 900 keys\n"));
     assert!(
         answer
             .stderr
-            .starts_with("A snapshot of source `api` has been held back since 2026-11-23T16:54:00Z (")
+            .starts_with("What source `api` removes has been held back since 2026-11-23T16:54:00Z (")
     );
     assert!(answer.stderr.ends_with(
-        "\n  in force now     1,000 keys\n  in the snapshot  101 keys\n  it removes       900 keys\n  it adds          1 key\n"
+        "\n  in force now     1,000 keys\n  at the source    101 keys\n  it removes       900 keys\n  it adds          1 key\n"
     ));
     let acceptance = host.writer("api").acceptance(jiff::Timestamp::now()).unwrap().unwrap();
     assert_eq!(acceptance.removed_max, 900);

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use pushkeys_cache::{Change, WriteError, Writer};
+use pushkeys_cache::{WriteError, Writer};
 use pushkeys_feed::Cursor;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::error::ApplyError;
 use super::new_state::{NewState, PARTS_MAX};
-use super::queue::{Batch, CHANGES_KIB_MAX, QUEUE_MAX, Work, room_kib};
+use super::queue::{Batch, CHANGES_KIB_MAX, QUEUE_MAX, Told, Work, room_kib};
 use super::source_cache::SourceCache;
 use super::worker::Worker;
 
@@ -53,13 +53,13 @@ impl Applier {
         Ok(Self { work, room: Arc::new(Semaphore::new(CHANGES_KIB_MAX)), thread, resume_position })
     }
 
-    /// Hands over changes, with the source's cursor after the last of them. Waits while too many wait.
-    pub(crate) async fn apply(&self, changes: Vec<Change>, cursor: Cursor) -> Result<(), ApplyError> {
+    /// Hands over what the source has told, with its cursor after the last of it. Waits while too many wait.
+    pub(crate) async fn apply(&self, told: Vec<Told>, cursor: Cursor) -> Result<(), ApplyError> {
         let room = tokio::select! {
-            room = Arc::clone(&self.room).acquire_many_owned(room_kib(&changes)) => room.map_err(|_| ApplyError::Stopped)?,
+            room = Arc::clone(&self.room).acquire_many_owned(room_kib(&told)) => room.map_err(|_| ApplyError::Stopped)?,
             () = self.stopped() => return Err(ApplyError::Stopped),
         };
-        self.send(Work::Changes(Batch { changes, cursor, room })).await
+        self.send(Work::Changes(Batch { told, cursor, room })).await
     }
 
     /// Notes that the source was heard, and has nothing that the cache lacks.

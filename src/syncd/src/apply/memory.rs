@@ -1,5 +1,6 @@
 //! What is remembered of a source over restarts, in the notes of HEAD.
 
+use super::guard::Removals;
 use crate::history::History;
 
 /// What the applier remembers of its source.
@@ -8,6 +9,8 @@ pub(super) struct Memory {
     /// Tells apart where the source's answers come from: another service has another history.
     origin: String,
     pub(super) history: History,
+    /// Wherever the answers come from.
+    pub(super) removals: Removals,
 }
 
 impl Memory {
@@ -15,13 +18,14 @@ impl Memory {
     pub(super) fn of_notes(notes: &str, origin: &str) -> Self {
         let is_same = notes.split(' ').any(|word| word.strip_prefix("origin=") == Some(origin));
         let history = if is_same { History::of_notes(notes) } else { History::default() };
-        Self { origin: origin.to_owned(), history }
+        Self { origin: origin.to_owned(), history, removals: Removals::of_notes(notes) }
     }
 
     /// As HEAD is to keep it.
     pub(super) fn to_notes(&self) -> String {
         let mut notes = format!("origin={}", self.origin);
         self.history.append_to(&mut notes);
+        self.removals.append_to(&mut notes);
         notes
     }
 }

@@ -2,9 +2,10 @@
 
 pub(crate) mod applier;
 pub(crate) mod error;
+mod guard;
 mod liveness;
 mod memory;
 pub(crate) mod new_state;
-mod queue;
+pub(crate) mod queue;
 pub(crate) mod source_cache;
 mod worker;

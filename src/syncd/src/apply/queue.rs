@@ -1,7 +1,8 @@
 //! What waits for the applier of a source.
 
-use pushkeys_cache::Change;
+use pushkeys_cache::{Change, Entry};
 use pushkeys_feed::Cursor;
+use pushkeys_keys::Fingerprint;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::new_state::{Outcome, StatePart};
@@ -31,9 +32,33 @@ pub(super) enum Work {
 /// Where a new state's outcome is waited for.
 pub(super) type Reply = oneshot::Sender<Result<Outcome, HistoryError>>;
 
-/// Changes in their order.
+/// What a source says of one key.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// It is registered, or its registration has changed.
+    Put(Entry),
+    /// It is gone.
+    Removed(Fingerprint),
+    /// It is gone, since it may be in the wrong hands.
+    Compromised(Fingerprint),
+    /// It is registered in a way that cannot be used.
+    Unusable(Fingerprint),
+}
+
+impl Told {
+    pub(super) fn into_change(self) -> Change {
+        match self {
+            Self::Put(entry) => Change::Put(entry),
+            Self::Removed(fingerprint) | Self::Compromised(fingerprint) | Self::Unusable(fingerprint) => {
+                Change::Remove(fingerprint)
+            }
+        }
+    }
+}
+
+/// What was told, in its order.
 pub(super) struct Batch {
-    pub(super) changes: Vec<Change>,
+    pub(super) told: Vec<Told>,
     /// Where in the source's history the last of them is.
     pub(super) cursor: Cursor,
     /// The memory that they count for until they are applied.
@@ -46,7 +71,7 @@ impl Batch {
         while self.room.num_permits() < BATCH_KIB_MAX {
             match queue.try_recv() {
                 Ok(Work::Changes(more)) => {
-                    self.changes.extend(more.changes);
+                    self.told.extend(more.told);
                     self.cursor = more.cursor;
                     self.room.merge(more.room);
                 }
@@ -60,16 +85,16 @@ impl Batch {
     }
 }
 
-/// What `changes` count for, in KiB: their memory, small allocations included, but no more than a batch may have.
-pub(super) fn room_kib(changes: &[Change]) -> u32 {
-    let bytes: usize = changes.iter().map(weight).sum();
+/// What `told` counts for, in KiB: its memory, small allocations included, but no more than a batch may have.
+pub(super) fn room_kib(told: &[Told]) -> u32 {
+    let bytes: usize = told.iter().map(weight).sum();
     u32::try_from((bytes / 1024 + 1).min(BATCH_KIB_MAX)).unwrap_or(u32::MAX)
 }
 
-fn weight(change: &Change) -> usize {
-    let in_heap = match change {
-        Change::Put(entry) => ENTRY_HEAP_BYTES + entry.line.as_str().len(),
-        Change::Remove(_) => 0,
+fn weight(told: &Told) -> usize {
+    let in_heap = match told {
+        Told::Put(entry) => ENTRY_HEAP_BYTES + entry.line.as_str().len(),
+        Told::Removed(_) | Told::Compromised(_) | Told::Unusable(_) => 0,
     };
-    2 * size_of::<Change>() + in_heap
+    2 * size_of::<Told>() + in_heap
 }

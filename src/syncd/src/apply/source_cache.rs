@@ -42,6 +42,8 @@ pub(crate) struct SourceCache {
 pub(crate) struct InForce {
     /// In the source's own words; `None` when a full sync is due.
     pub(crate) cursor: Option<String>,
+    /// Whether something is held back, and waits for confirmation.
+    pub(crate) is_held: bool,
     /// The source's history until then.
     pub(crate) history: History,
 }
@@ -81,6 +83,11 @@ impl SourceCache {
     /// What is in force, as often as HEAD is written; `None` as long as nothing is.
     pub(crate) fn in_force(&self) -> watch::Receiver<Option<InForce>> {
         self.in_force.subscribe()
+    }
+
+    /// Whether something is held back, and waits for confirmation.
+    pub(crate) fn is_held(&self) -> bool {
+        self.in_force.borrow().as_ref().is_some_and(|in_force| in_force.is_held)
     }
 
     /// Whether a snapshot of the state after `offered` may take the place of what is in force.

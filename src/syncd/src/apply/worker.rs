@@ -1,7 +1,8 @@
 //! The applier's thread: applies batches of changes, and new states as a whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
@@ -10,9 +11,10 @@ use pushkeys_feed::Cursor;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::sync::mpsc;
 
+use super::guard::{Newcomers, Singles};
 use super::memory::Memory;
 use super::new_state::{Outcome, Place, StatePart};
-use super::queue::{Batch, Reply, Work};
+use super::queue::{Batch, Reply, Told, Work};
 use super::source_cache::{InForce, SourceCache};
 use crate::history::History;
 use crate::status::conflicts::Touched;
@@ -22,20 +24,41 @@ use crate::validate::Skips;
 const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
+/// So many keys of a batch are looked up one by one to see whether they are in force.
+const LOOKED_UP_MAX: usize = 1024;
+/// So many removals that wait are told apart.
+const WAITING_MAX: usize = 1_000_000;
+
 /// Owns the writer, and does what waits in the queue.
 pub(super) struct Worker {
     cache: Arc<SourceCache>,
     writer: Writer,
     memory: Memory,
-    /// While a snapshot is held back, nothing refreshes HEAD and no cursor is kept.
+    /// While anything is held back, nothing refreshes HEAD and no cursor is kept.
     held: Option<Held>,
+    /// Whether it is a snapshot.
+    is_snapshot_held: bool,
+    /// The keys in force whose removal waits for confirmation, up to [`WAITING_MAX`]. Once it is confirmed, a snapshot says
+    /// what the source still wants.
+    waiting: BTreeSet<Fingerprint>,
+    singles: Singles,
+    newcomers: Newcomers,
 }
 
 impl Worker {
     pub(super) fn new(cache: Arc<SourceCache>, writer: Writer) -> Self {
         let notes = writer.head().and_then(|head| head.notes.as_deref()).unwrap_or_default();
         let memory = Memory::of_notes(notes, &cache.origin);
-        let mut worker = Self { cache, writer, memory, held: None };
+        let mut worker = Self {
+            cache,
+            writer,
+            memory,
+            held: None,
+            is_snapshot_held: false,
+            waiting: BTreeSet::new(),
+            singles: Singles::new(),
+            newcomers: Newcomers::default(),
+        };
         // A version that kept no notes has left its place alone.
         if worker.memory.history == History::default()
             && let Some(seen) = worker.resume_position().and_then(|position| position.parse().ok())
@@ -65,12 +88,13 @@ impl Worker {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), WriteError> {
+        let Batch { told, room, cursor: last } = batch;
+        let changes = self.guard_changes(told)?;
         let Some(head) = self.writer.head() else { return Ok(()) };
         let (cursor, stamps) = match self.held {
             Some(_) => (None, head.stamps),
-            None => (Some(self.cache.tagged(&batch.cursor.to_string())), self.cache.stamps()),
+            None => (Some(self.cache.tagged(&last.to_string())), self.cache.stamps()),
         };
-        let Batch { changes, room, cursor: last } = batch;
         self.enter(last)?;
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
         drop(room);
@@ -82,6 +106,110 @@ impl Worker {
         let touched = Touched::Keys(changes.iter().map(fingerprint).collect());
         self.cache.conflicts.touched(&self.cache.name, touched);
         self.publish();
+        Ok(())
+    }
+
+    /// The changes that `told` asks for, without the removals that wait for confirmation.
+    fn guard_changes(&mut self, told: Vec<Told>) -> Result<Vec<Change>, WriteError> {
+        let Some(limit) = self.cache.removal_limit else {
+            return Ok(told.into_iter().map(Told::into_change).collect());
+        };
+        let now = Timestamp::now();
+        let keys = self.writer.head().map_or(0, |head| head.keys);
+        let mut room = limit.room(keys, self.memory.removals.within_hour(now));
+        let Wanted { removals, compromised } = self.wanted(&told, room)?;
+        let is_alone = !removals.is_empty() && self.singles.is_alone(removals.len(), Instant::now());
+        let mut waits = BTreeSet::new();
+        for (fingerprint, is_unusable) in &removals {
+            if room > 0 {
+                room -= 1;
+            } else if *is_unusable || !is_alone || !self.singles.take(Instant::now()) {
+                waits.insert(*fingerprint);
+                continue;
+            }
+            self.waiting.remove(fingerprint);
+        }
+        self.memory.removals.add((removals.len() - waits.len() + compromised.len()) as u64, now);
+        self.hold_removals(&waits, keys)?;
+        let is_obeyed = |one: &Told| match one {
+            Told::Removed(fingerprint) | Told::Unusable(fingerprint) => !waits.contains(fingerprint),
+            Told::Put(_) | Told::Compromised(_) => true,
+        };
+        Ok(told.into_iter().filter(is_obeyed).map(Told::into_change).collect())
+    }
+
+    /// Which keys in force `told` takes away; of a key, the last word counts. A word that does not take a key away cancels a
+    /// removal of it that waits. Of more than [`LOOKED_UP_MAX`] it is not asked whether they are in force if there is `room`
+    /// for all of them.
+    fn wanted(&mut self, told: &[Told], room: u64) -> Result<Wanted, WriteError> {
+        let Wanted { mut removals, mut compromised } = Wanted::default();
+        let now = Instant::now();
+        let in_force = if told.len() <= LOOKED_UP_MAX { self.writer.in_force()? } else { None };
+        for one in told {
+            match one {
+                Told::Put(entry) => {
+                    if let Some(in_force) = &in_force
+                        && !in_force.has(&entry.fingerprint)?
+                    {
+                        self.newcomers.add(entry.fingerprint, now);
+                    }
+                    self.waiting.remove(&entry.fingerprint);
+                    removals.remove(&entry.fingerprint);
+                    compromised.remove(&entry.fingerprint);
+                }
+                Told::Compromised(fingerprint) => {
+                    self.waiting.remove(fingerprint);
+                    removals.remove(fingerprint);
+                    compromised.insert(*fingerprint);
+                }
+                Told::Removed(fingerprint) | Told::Unusable(fingerprint) => {
+                    if self.newcomers.take(fingerprint, now) {
+                        removals.remove(fingerprint);
+                        continue;
+                    }
+                    if !compromised.contains(fingerprint) {
+                        removals.insert(*fingerprint, matches!(one, Told::Unusable(_)));
+                    }
+                }
+            }
+        }
+        let is_many = removals.len() > LOOKED_UP_MAX && removals.len() as u64 <= room;
+        if !removals.is_empty() && !is_many {
+            let in_force = in_force.map_or_else(|| self.writer.in_force(), |in_force| Ok(Some(in_force)))?;
+            for (fingerprint, is_unusable) in std::mem::take(&mut removals) {
+                if in_force.as_ref().map_or(Ok(false), |in_force| in_force.has(&fingerprint))? {
+                    removals.insert(fingerprint, is_unusable);
+                }
+            }
+        }
+        Ok(Wanted { removals, compromised })
+    }
+
+    /// Holds the removal of `waits` back, of `keys` in force, and releases what waited if nothing does any more.
+    fn hold_removals(&mut self, waits: &BTreeSet<Fingerprint>, keys: u64) -> Result<(), WriteError> {
+        let room = WAITING_MAX.saturating_sub(self.waiting.len());
+        self.waiting.extend(waits.iter().take(room));
+        let removed = self.waiting.len() as u64;
+        if self.is_snapshot_held || self.held.map_or(0, |held| held.removed) == removed {
+            return Ok(());
+        }
+        if removed == 0 {
+            self.held = None;
+            self.cache.status.held(None);
+            return self.writer.release();
+        }
+        let keys_offered = keys.saturating_sub(removed);
+        let held = Held { since: Timestamp::now(), keys_in_force: keys, keys_offered, removed, added: 0 };
+        self.writer.hold(&held)?;
+        self.writer.forget_cursor()?;
+        let is_new = self.held.replace(held).is_none();
+        self.cache.status.held(Some(held));
+        if is_new {
+            let name = &self.cache.name;
+            let what = format!("`{name}`: removals beyond `shrink_max` within an hour are held back");
+            let report = ErrorReport::hinted(&what, &format!("pushkeys accept {name}"));
+            tracing::error!(source = %name, keys_in_force = keys, removed, "{report}");
+        }
         Ok(())
     }
 
@@ -159,6 +287,8 @@ impl Worker {
         place: Place,
     ) -> Result<(), WriteError> {
         self.held = None;
+        self.is_snapshot_held = false;
+        self.waiting.clear();
         if let Some(last) = place.last {
             self.memory.history.enter(last);
         }
@@ -185,8 +315,17 @@ impl Worker {
         let now = Timestamp::now();
         let accepted = self.writer.acceptance(now)?.map(|acceptance| acceptance.removed_max);
         let keys_in_force = difference.removed + difference.changed + difference.kept;
-        let limit = self.cache.removal_limit;
-        if !limit.is_some_and(|limit| limit.is_exceeded(keys_in_force, difference.removed, accepted)) {
+        let before = self.memory.removals.within_hour(now);
+        let is_exceeded = |confirmed| {
+            let limit = self.cache.removal_limit;
+            limit.is_some_and(|limit| limit.is_exceeded(keys_in_force, difference.removed, before, confirmed))
+        };
+        if !is_exceeded(accepted) {
+            if is_exceeded(None) {
+                self.memory.removals.clear();
+            } else {
+                self.memory.removals.add(difference.removed, now);
+            }
             return Ok(None);
         }
         let held = Held {
@@ -202,6 +341,7 @@ impl Worker {
         self.writer.forget_cursor()?;
         let is_new = self.held.is_none_or(|before| before.removed != held.removed);
         self.held = Some(held);
+        self.is_snapshot_held = true;
         if is_new {
             let name = &self.cache.name;
             let what = format!(
@@ -243,7 +383,8 @@ impl Worker {
         let cursor = head.cursor.as_deref().map(|tagged| SourceCache::untagged(tagged).to_owned());
         self.cache.status.head(head, cursor.clone());
         let history = self.memory.history.clone();
-        self.cache.in_force.send_replace(Some(InForce { cursor, history }));
+        let is_held = self.held.is_some();
+        self.cache.in_force.send_replace(Some(InForce { cursor, is_held, history }));
     }
 
     /// The cursor after which the source's changes continue what is in force.
@@ -254,6 +395,15 @@ impl Worker {
         let tagged = self.writer.head()?.cursor.as_deref()?;
         self.cache.resumable(tagged).map(str::to_owned)
     }
+}
+
+/// The keys in force that a batch takes away.
+#[derive(Default)]
+struct Wanted {
+    /// Those of which too many wait, each with whether it is still registered, in a way that cannot be used.
+    removals: BTreeMap<Fingerprint, bool>,
+    /// Those that are to go at once.
+    compromised: BTreeSet<Fingerprint>,
 }
 
 /// What a change does.

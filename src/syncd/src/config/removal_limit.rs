@@ -1,14 +1,14 @@
-//! How much a snapshot may remove: a service that lost its data must not lock everybody out.
+//! How much a source may remove within an hour: a service that lost its data must not lock everybody out.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// This number of removals is never held back, since people leave, unless nothing at all would stay.
+/// This number of removals in an hour is never held back, since people leave, unless a snapshot leaves nothing at all.
 const REMOVALS_FREE: u64 = 5;
 
-/// The share of the keys in force that a snapshot may remove, in percent: 0 to 100.
+/// The share of the keys in force that a source may remove within an hour, in percent: 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RemovalLimit(u8);
 
@@ -22,14 +22,25 @@ impl RemovalLimit {
     pub(super) const DEFAULT: Self = Self(20);
 
     /// Whether a snapshot that would remove `removed` of `in_force` keys waits for confirmation, of which up to
-    /// `confirmed` are confirmed.
-    pub(crate) fn is_exceeded(self, in_force: u64, removed: u64, confirmed: Option<u64>) -> bool {
+    /// `confirmed` are confirmed, after `before` others were removed within the hour.
+    pub(crate) fn is_exceeded(
+        self,
+        in_force: u64,
+        removed: u64,
+        before: u64,
+        confirmed: Option<u64>,
+    ) -> bool {
         if removed == 0 || confirmed.is_some_and(|confirmed| removed <= confirmed) {
             return false;
         }
-        let leaves_nothing = removed >= in_force;
-        let is_over_share = u128::from(removed) * 100 > u128::from(in_force) * u128::from(self.0);
-        leaves_nothing || (removed > REMOVALS_FREE && is_over_share)
+        removed >= in_force || removed > self.room(in_force, before)
+    }
+
+    /// How many more of `in_force` keys may be removed after `before` were within the hour.
+    pub(crate) fn room(self, in_force: u64, before: u64) -> u64 {
+        let keys = u128::from(in_force) + u128::from(before);
+        let share = u64::try_from(keys * u128::from(self.0) / 100).unwrap_or(u64::MAX);
+        share.max(REMOVALS_FREE).saturating_sub(before)
     }
 }
 
@@ -59,7 +70,7 @@ mod tests {
     fn a_snapshot_that_removes_too_much_waits_for_confirmation() {
         let check = |in_force, removed, confirmed, expected| {
             assert_eq!(
-                RemovalLimit::DEFAULT.is_exceeded(in_force, removed, confirmed),
+                RemovalLimit::DEFAULT.is_exceeded(in_force, removed, 0, confirmed),
                 expected,
                 "{removed} of {in_force}, confirmed {confirmed:?}"
             );
@@ -81,10 +92,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_removed_within_the_hour_counts() {
+        let check = |in_force, before, expected| {
+            assert_eq!(RemovalLimit::DEFAULT.room(in_force, before), expected, "{before} before {in_force}");
+        };
+        check(100, 0, 20);
+        check(90, 10, 10);
+        check(80, 20, 0);
+        check(70, 30, 0);
+        check(10, 0, 5);
+        check(7, 3, 2);
+        check(0, 0, 5);
+        check(u64::MAX, u64::MAX, 0);
+        assert!(RemovalLimit::DEFAULT.is_exceeded(90, 11, 10, None));
+        assert!(!RemovalLimit::DEFAULT.is_exceeded(90, 10, 10, None));
+    }
+
+    #[test]
     fn the_share_may_be_nothing_or_everything() {
         let limit = |text: &str| text.parse::<RemovalLimit>().unwrap();
-        assert!(limit("0%").is_exceeded(100, 6, None));
-        assert!(!limit("100%").is_exceeded(100, 99, None));
+        assert!(limit("0%").is_exceeded(100, 6, 0, None));
+        assert!(!limit("100%").is_exceeded(100, 99, 0, None));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pushkeys_cache::Change;
 use pushkeys_cache::status::State;
 use pushkeys_feed::{Cursor, Event, EventError, EventReader, Received};
 use pushkeys_keys::ErrorReport;
@@ -13,6 +12,7 @@ use super::requests::feed_changes;
 use super::task::SourceTask;
 use crate::apply::applier::Applier;
 use crate::apply::error::ApplyError;
+use crate::apply::queue::Told;
 use crate::backoff::SourceBackoff;
 use crate::config::Remote;
 use crate::history::{HistoryError, check_next};
@@ -44,8 +44,6 @@ pub(super) struct ChangeStream<'a> {
     reader: EventReader,
     /// The last change that was read.
     cursor: Cursor,
-    /// Whether a snapshot waits for confirmation meanwhile.
-    is_held: bool,
     has_moved: bool,
     heartbeats_behind: u32,
     /// Whether a heartbeat has said that this is all there is, since the applier was told.
@@ -56,7 +54,7 @@ pub(super) struct ChangeStream<'a> {
 /// What an event asks for.
 enum Step {
     /// A change to apply.
-    Change(Change),
+    Change(Told),
     /// Nothing.
     None,
     /// A snapshot.
@@ -70,7 +68,6 @@ impl<'a> ChangeStream<'a> {
         applier: &'a Applier,
         remote: &'a Remote,
         cursor: Cursor,
-        is_held: bool,
     ) -> Result<Self, SyncError> {
         task.uses_new_credentials();
         let body = feed_changes(remote, &cursor).send(None).await?;
@@ -82,7 +79,6 @@ impl<'a> ChangeStream<'a> {
             body,
             reader,
             cursor,
-            is_held,
             has_moved: false,
             heartbeats_behind: 0,
             is_confirmed: false,
@@ -106,7 +102,7 @@ impl<'a> ChangeStream<'a> {
             let chunk = tokio::select! {
                 chunk = self.body.chunk() => chunk?,
                 () = self.applier.stopped() => return Err(ApplyError::Stopped.into()),
-                () = self.task.until_confirmed(self.is_held) => return Ok(StreamEnd::Confirmed),
+                () = self.task.until_confirmed() => return Ok(StreamEnd::Confirmed),
                 () = self.task.until_credentials_change() => {
                     if self.can_reconnect() {
                         return Ok(StreamEnd::CredentialsChanged);
@@ -198,11 +194,10 @@ impl<'a> ChangeStream<'a> {
     /// snapshot brings the cache in sync again.
     fn change(&self, event: Result<Event, EventError>) -> Step {
         let skip = match event {
-            Ok(Event::Remove(fingerprint) | Event::Compromised(fingerprint)) => {
-                return Step::Change(Change::Remove(fingerprint));
-            }
+            Ok(Event::Remove(fingerprint)) => return Step::Change(Told::Removed(fingerprint)),
+            Ok(Event::Compromised(fingerprint)) => return Step::Change(Told::Compromised(fingerprint)),
             Ok(Event::Put(entry)) => match self.task.validator.validate(entry) {
-                Ok(entry) => return Step::Change(Change::Put(entry)),
+                Ok(entry) => return Step::Change(Told::Put(entry)),
                 Err(skip) => skip,
             },
             Ok(Event::Heartbeat { .. } | Event::Checkpoint { .. } | Event::Reset) => return Step::Reset,
@@ -213,7 +208,7 @@ impl<'a> ChangeStream<'a> {
         };
         self.task.status.skipped(&skip);
         // The key's last registration is no longer what the source says.
-        skip.fingerprint.map_or(Step::Reset, |fingerprint| Step::Change(Change::Remove(fingerprint)))
+        skip.fingerprint.map_or(Step::Reset, |fingerprint| Step::Change(Told::Unusable(fingerprint)))
     }
 
     fn heartbeat(&mut self, there: u64) -> Result<(), SyncError> {
@@ -228,7 +223,7 @@ impl<'a> ChangeStream<'a> {
             return Ok(());
         }
         self.heartbeats_behind += 1;
-        if !self.is_held {
+        if !self.task.cache.is_held() {
             self.task.status.state(State::Behind);
         }
         if self.heartbeats_behind < HEARTBEATS_BEHIND_MAX {

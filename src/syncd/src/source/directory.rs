@@ -27,21 +27,21 @@ pub(super) async fn follow(
         // A folder that was removed and made again is another one, so watching begins again each time; and it begins
         // before the folder is read, so that no change falls between the two.
         let mut watch = Watch::on([path]);
-        let (is_held, wait) = match sync(task, applier, path).await {
-            Ok(outcome) => {
+        let wait = match sync(task, applier, path).await {
+            Ok(_) => {
                 backoff.reset();
-                (matches!(outcome, Outcome::Held(_)), SCAN_INTERVAL)
+                SCAN_INTERVAL
             }
             Err(_) if applier.has_stopped() => return Err(ApplyError::Stopped.into()),
             Err(error) => {
                 task.failed(&error);
-                (false, backoff.wait(error.is_outage()))
+                backoff.wait(error.is_outage())
             }
         };
         tokio::select! {
             () = watch.changed() => {}
             () = task.pause(wait) => {}
-            () = task.until_confirmed(is_held) => {}
+            () = task.until_confirmed() => {}
             () = applier.stopped() => return Err(ApplyError::Stopped.into()),
         }
     }

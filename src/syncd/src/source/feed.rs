@@ -23,7 +23,6 @@ pub(super) async fn follow(
     backoff: &mut SourceBackoff,
 ) -> Result<(), SyncError> {
     let mut is_fresh = false;
-    let mut is_held = false;
     let mut is_confirmed = false;
     let mut cursor = resume_position.as_deref().and_then(|cursor| cursor.parse::<Cursor>().ok());
     loop {
@@ -35,7 +34,7 @@ pub(super) async fn follow(
             if !std::mem::take(&mut is_confirmed) {
                 task.until_snapshot_turn().await;
             }
-            let (snapshot, outcome) = match sync(task, applier, remote).await {
+            let (snapshot, _) = match sync(task, applier, remote).await {
                 Ok(taken) => taken,
                 Err(error) => {
                     // Another replica may go on from where this host is.
@@ -44,20 +43,19 @@ pub(super) async fn follow(
                 }
             };
             is_fresh = true;
-            is_held = matches!(outcome, Outcome::Held(_));
             snapshot.cursor
         };
         // A cursor that HEAD does not have must not outlive this connection.
-        *resume_position = (!is_held).then(|| at.to_string());
-        let mut changes = ChangeStream::open(task, applier, remote, at, is_held).await?;
+        *resume_position = (!task.cache.is_held()).then(|| at.to_string());
+        let mut changes = ChangeStream::open(task, applier, remote, at).await?;
         let end = changes.follow(backoff).await;
-        *resume_position = (!is_held).then(|| changes.cursor().to_string());
+        *resume_position = (!task.cache.is_held()).then(|| changes.cursor().to_string());
         match end? {
             StreamEnd::Reset if is_fresh && !changes.has_moved() => {
                 *resume_position = None;
                 return Err(SyncError::ResetAgain);
             }
-            StreamEnd::Reset if is_held => {}
+            StreamEnd::Reset if task.cache.is_held() => {}
             StreamEnd::Reset => task.status.state(State::Behind),
             StreamEnd::Confirmed => {
                 *resume_position = None;

@@ -32,23 +32,21 @@ pub(super) async fn follow(
     backoff: &mut SourceBackoff,
 ) -> Result<(), SyncError> {
     let mut etag = resume_position.take();
-    let mut is_held = false;
     loop {
         match polled_snapshot(remote, etag.clone()).send_if_changed(SNAPSHOT_BOUNDS).await? {
             None => applier.contact().await?,
             Some(mut body) => {
                 task.status.state(State::Syncing);
-                let (found, outcome) = take(task, applier, &mut body).await?;
-                is_held = matches!(outcome, Outcome::Held(_));
+                let (found, _) = take(task, applier, &mut body).await?;
                 etag = found;
             }
         }
         backoff.reset();
-        *resume_position = etag.clone().filter(|_| !is_held);
+        *resume_position = etag.clone().filter(|_| !task.cache.is_held());
         tokio::select! {
             () = task.pause(interval) => {}
             // What was held back must come again to be taken.
-            () = task.until_confirmed(is_held) => etag = None,
+            () = task.until_confirmed() => etag = None,
             () = applier.stopped() => return Err(ApplyError::Stopped.into()),
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::error::SyncError;
 use super::snapshot_turns::SnapshotTurns;
-use crate::apply::source_cache::SourceCache;
+use crate::apply::source_cache::{InForce, SourceCache};
 use crate::config::SourceSettings;
 use crate::status::conflicts::ConflictWatch;
 use crate::status::store::StatusWriter;
@@ -130,13 +130,18 @@ impl SourceTask {
         }
     }
 
-    /// Waits until the snapshot that is held back is confirmed, or for ever if none is.
-    pub(super) async fn until_confirmed(&self, is_held: bool) {
-        if !is_held {
-            return std::future::pending().await;
-        }
+    /// Waits until something is held back and confirmed.
+    pub(super) async fn until_confirmed(&self) {
         let path = self.cache.folder.join(self.settings.name.as_str()).join(CONFIRMATION_FILE);
-        while !path.exists() {
+        let mut in_force = self.cache.in_force();
+        loop {
+            let is_held = |in_force: &Option<InForce>| in_force.as_ref().is_some_and(|it| it.is_held);
+            if in_force.wait_for(is_held).await.is_err() {
+                return std::future::pending().await;
+            }
+            if path.exists() {
+                return;
+            }
             tokio::time::sleep(CONFIRMATION_INTERVAL).await;
         }
     }

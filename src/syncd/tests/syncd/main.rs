@@ -5,6 +5,7 @@
 mod commands;
 mod directory;
 mod feed;
+mod guard;
 mod history;
 mod hostile;
 

@@ -183,7 +183,7 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
     match &source.held {
         Ok(Some(held)) => add(
             format!(
-                "since {} a snapshot is held back that removes {} of {}",
+                "since {} the removal of {} of {} is held back",
                 held.since,
                 held.removed,
                 count(held.keys_in_force, "key", "keys")
@@ -454,7 +454,7 @@ mod tests {
         check(
             |overview| overview.sources[0].held = Ok(Some(held)),
             &[(
-                "since 2026-11-23T16:00:00Z a snapshot is held back that removes 900 of 1,000 keys",
+                "since 2026-11-23T16:00:00Z the removal of 900 of 1,000 keys is held back",
                 "pushkeys accept api",
             )],
         );

@@ -36,6 +36,15 @@ struct State {
     cut: u64,
 }
 
+impl State {
+    fn add(&mut self, event: &Event) {
+        let mut bytes = Vec::new();
+        let id = cursor(self.changes.len() as u64 + 1);
+        pushkeys_feed::encode(event, Some(&id), &mut bytes);
+        self.changes.push(bytes);
+    }
+}
+
 /// The service. It stops with the test's process.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -124,10 +133,15 @@ impl Service {
 
     /// Makes a change, which is sent at once on open connections.
     pub(crate) fn change(&self, event: &Event) {
-        let mut bytes = Vec::new();
+        self.change_all(std::slice::from_ref(event));
+    }
+
+    /// Makes changes that are sent together.
+    pub(crate) fn change_all(&self, events: &[Event]) {
         let mut state = self.state.lock().unwrap();
-        pushkeys_feed::encode(event, Some(&cursor(state.changes.len() as u64 + 1)), &mut bytes);
-        state.changes.push(bytes);
+        for event in events {
+            state.add(event);
+        }
     }
 
     /// Makes a change of raw bytes.
