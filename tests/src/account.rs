@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{Client, Key, Reply};
 
-/// An account with a token of its own, and what its user does through the API.
+/// An account with its own token, and its user's requests to the API.
 #[derive(Debug, Clone)]
 pub struct Account {
     name: String,
@@ -19,14 +19,14 @@ impl Account {
         Self { name: name.to_owned(), id: id.to_owned(), token: token.to_owned(), client }
     }
 
-    /// The account's user from now on asks the service at `base`.
+    /// The same account, whose user sends requests to the service at `base`.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {
         let client = Client::new(base, Some(format!("Bearer {}", self.token)));
         Self::new(client, &self.name, &self.id, &self.token)
     }
 
-    /// The name that the account goes by, and is greeted by.
+    /// The account's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -51,7 +51,7 @@ impl Account {
         assert_eq!(reply.status, 200, "{reply:?}");
     }
 
-    /// Registers `text` as a key named `name`: what the service says, or why it says nothing.
+    /// Registers `text` as a key named `name`. Returns the response, or why there is none.
     pub fn tries_to_add(&self, text: &str, name: &str) -> Result<Reply, reqwest::Error> {
         let body = Value::from(text).to_string();
         self.client.send(Method::PUT, &["v2", "self", "keys", name], Some(body))
@@ -64,12 +64,12 @@ impl Account {
         assert_eq!(reply.status, 200, "{reply:?}");
     }
 
-    /// Deletes the key named `name`: what the service says, or why it says nothing.
+    /// Deletes the key named `name`. Returns the response, or why there is none.
     pub fn tries_to_remove(&self, name: &str) -> Result<Reply, reqwest::Error> {
         self.client.send(Method::DELETE, &["v2", "self", "keys", name], None)
     }
 
-    /// What the service says to a request for `path` in the account's name.
+    /// The response to a request for `path` with the account's token.
     #[track_caller]
     #[must_use]
     pub fn asks(&self, method: Method, path: &[&str]) -> Reply {
@@ -84,7 +84,7 @@ impl Account {
         self.listed().iter().map(|key| (text(key, "name"), text(key, "fingerprint"))).collect()
     }
 
-    /// All that the service says of the account's keys.
+    /// The account's keys as the API lists them.
     #[track_caller]
     #[must_use]
     pub fn listed(&self) -> Vec<Value> {
@@ -95,19 +95,19 @@ impl Account {
     }
 }
 
-/// A key that an account has registered, as hosts and their caches know it.
+/// A key that is registered by an account, as in the feed and the cache.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Registration {
     /// The key.
     pub fingerprint: String,
-    /// Whose it is.
+    /// The account's id.
     pub account: String,
-    /// Which registration of it.
+    /// The id of the registration.
     pub key_id: String,
 }
 
 impl Registration {
-    /// What an entry of the feed, or a line of `pushkeys list --json`, tells.
+    /// The registration in an entry of the feed, or in a line of `pushkeys list --json`.
     #[track_caller]
     #[must_use]
     pub fn of(entry: &Value) -> Self {

@@ -1,4 +1,4 @@
-//! An ssh-agent whose answers a test chooses (draft-ietf-sshm-ssh-agent, the two requests that ssh makes).
+//! An ssh-agent whose answers a test defines (draft-ietf-sshm-ssh-agent, the two requests that ssh makes).
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,19 +14,19 @@ const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 
-/// ssh's own bound (`MAX_AGENT_REPLY_LEN`).
+/// ssh's own limit (`MAX_AGENT_REPLY_LEN`).
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// What an agent answers.
-pub trait Keeper: Send + 'static {
-    /// The public keys to offer, as blobs. ssh asks when its key exchange is done and before its first offer.
+/// The answers of an agent.
+pub trait AgentKeys: Send + 'static {
+    /// The public keys to offer, as blobs. ssh asks after the key exchange, before its first offer.
     fn identities(&mut self) -> Vec<Vec<u8>>;
 
-    /// A signature of `message` by the key `blob`, as a blob. ssh asks when sshd has accepted the offer of that key.
+    /// A signature of `message` by the key `blob`, as a blob. ssh asks when sshd has accepted the offer of the key.
     fn sign(&mut self, blob: &[u8], message: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// A running agent. Its thread ends with the process: it holds nothing but a socket.
+/// A running agent. Its thread ends with the process; its only resource is a socket.
 #[derive(Debug)]
 pub struct Agent {
     socket: PathBuf,
@@ -34,17 +34,17 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts an agent that answers as `keeper` says.
+    /// Starts an agent with the answers of `keys`.
     #[must_use]
-    pub fn start(keeper: impl Keeper) -> Self {
+    pub fn start(keeper: impl AgentKeys) -> Self {
         let room = Room::temporary();
         let agent = Self::start_at(&room.join("agent"), keeper);
         Self { _room: Some(room), ..agent }
     }
 
-    /// An agent with its socket at `socket`, in a directory of the caller's.
+    /// Starts an agent with its socket at `socket`, in the caller's folder.
     #[must_use]
-    pub fn start_at(socket: &Path, keeper: impl Keeper) -> Self {
+    pub fn start_at(socket: &Path, keeper: impl AgentKeys) -> Self {
         let listener = UnixListener::bind(socket).expect("a socket in an own directory");
         let keeper = Arc::new(Mutex::new(keeper));
         thread::spawn(move || {
@@ -63,8 +63,8 @@ impl Agent {
     }
 }
 
-fn serve(mut stream: UnixStream, keeper: &Mutex<impl Keeper>) {
-    // An error is ssh going away.
+fn serve(mut stream: UnixStream, keeper: &Mutex<impl AgentKeys>) {
+    // An error means that ssh disconnected.
     while let Ok(request) = read_message(&mut stream) {
         let reply = answer(&request, &mut *keeper.lock().unwrap_or_else(PoisonError::into_inner));
         if stream.write_all(&string(&reply)).is_err() {
@@ -73,7 +73,7 @@ fn serve(mut stream: UnixStream, keeper: &Mutex<impl Keeper>) {
     }
 }
 
-fn answer(request: &[u8], keeper: &mut impl Keeper) -> Vec<u8> {
+fn answer(request: &[u8], keeper: &mut impl AgentKeys) -> Vec<u8> {
     match request.split_first() {
         Some((&REQUEST_IDENTITIES, _)) => {
             let blobs = keeper.identities();
@@ -94,8 +94,8 @@ fn answer(request: &[u8], keeper: &mut impl Keeper) -> Vec<u8> {
     }
 }
 
-/// A request holds the key's blob, the message, and flags, which only concern RSA.
-fn sign(request: &[u8], keeper: &mut impl Keeper) -> Option<Vec<u8>> {
+/// A request has the key's blob, the message, and flags, which only concern RSA.
+fn sign(request: &[u8], keeper: &mut impl AgentKeys) -> Option<Vec<u8>> {
     let blob = first_string(request)?;
     let message = first_string(request.get(string(blob).len()..)?)?;
     keeper.sign(blob, message)

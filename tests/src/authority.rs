@@ -1,4 +1,4 @@
-//! An authority for certificates, and what it signs.
+//! A CA, and the certificates that it signs.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use rcgen::{
     date_time_ymd,
 };
 
-/// An authority that signs whatever a test wants.
+/// A CA that signs any certificate that a test needs.
 #[derive(Debug)]
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -21,7 +21,7 @@ pub struct Certified {
 }
 
 impl Authority {
-    /// An authority that nobody knows yet, called `name`.
+    /// A new CA called `name`.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut parameters = parameters(name, &[]);
@@ -30,31 +30,31 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
     }
 
-    /// Its own certificate, in PEM.
+    /// The CA certificate, in PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for a server of these names or addresses.
+    /// A certificate for a server with these names or addresses.
     #[must_use]
     pub fn signs_for_server(&self, names: &[&str]) -> Certified {
         self.signs(&parameters("server", names))
     }
 
-    /// A certificate for a client that is called `name`.
+    /// A certificate for a client called `name`.
     #[must_use]
     pub fn signs_for_client(&self, name: &str) -> Certified {
         self.signs(&parameters(name, &[]))
     }
 
-    /// A certificate for a push host of these names.
+    /// A certificate for a push host with these names.
     #[must_use]
     pub fn signs_for_host(&self, names: &[&str]) -> Certified {
         self.signs_with(names, |_| {})
     }
 
-    /// The same, and it has expired.
+    /// An expired certificate for a push host.
     #[must_use]
     pub fn signed_long_ago(&self, names: &[&str]) -> Certified {
         self.signs_with(names, |parameters| {
@@ -63,7 +63,7 @@ impl Authority {
         })
     }
 
-    /// The same, and it begins to be valid an hour from now.
+    /// A certificate for a push host that becomes valid in an hour.
     #[must_use]
     pub fn signs_for_later(&self, names: &[&str]) -> Certified {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
@@ -72,7 +72,7 @@ impl Authority {
         })
     }
 
-    /// The same, for servers alone.
+    /// A certificate with the names of a push host that is valid for servers only.
     #[must_use]
     pub fn signs_for_servers_alone(&self, names: &[&str]) -> Certified {
         self.signs_with(names, |parameters| {
@@ -93,7 +93,7 @@ impl Authority {
     }
 }
 
-/// OpenSSL takes a certificate that bears its authority's name for one that signed itself.
+/// The parameters of a certificate. OpenSSL treats a certificate with its CA's name as self-signed.
 fn parameters(common_name: &str, names: &[&str]) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
     let mut parameters = CertificateParams::new(names).expect("names");

@@ -1,4 +1,4 @@
-//! A TCP forwarder with a network that can fail: a load balancer before several replicas, or the way to a database.
+//! A TCP forwarder with simulated network failures: a load balancer for replicas, or the network to a database.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Connections that have ended are forgotten when so many are known.
+/// Closed connections are removed from the list when it is this long.
 const KNOWN_MAX: usize = 256;
 
-/// A TCP load balancer: each connection goes to the next target that takes it.
+/// A TCP load balancer: each connection goes to the next target that accepts it.
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
@@ -19,18 +19,18 @@ pub struct Balancer {
     network: Arc<Network>,
 }
 
-/// What the network between a client and its target does.
+/// The state of the simulated network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
-    /// Everything passes.
+pub enum NetworkState {
+    /// All data passes.
     Clear,
-    /// Nothing passes, and neither side is told: what waits passes later, as where packets are retransmitted.
+    /// No data passes, but connections stay open: held data passes later, as with retransmissions.
     Held,
-    /// What is open or opened now swallows everything, also later: the other machine vanished without a word.
+    /// Open and new connections silently lose all data, also later: the peer has vanished.
     Lost,
-    /// Connections are closed, those that are open and those that come.
+    /// Open connections are closed, and new ones as well.
     Refused,
-    /// Everything passes, each piece so much later.
+    /// All data passes with this delay.
     Slow(Duration),
 }
 
@@ -42,23 +42,23 @@ struct Network {
 
 #[derive(Debug)]
 struct State {
-    weather: Weather,
+    condition: NetworkState,
     targets: Vec<String>,
-    /// Where the next connection is tried first.
+    /// The target that the next connection tries first.
     next: usize,
-    /// How often connections were lost so far: one that began before the last time is lost.
+    /// The number of times that all connections were lost. A connection from before the last time is lost.
     losses: u64,
     open: Vec<TcpStream>,
 }
 
 impl Balancer {
-    /// Starts one before `targets`, each a host and a port.
+    /// Starts a balancer for `targets`, each a host and a port.
     #[must_use]
     pub fn start(targets: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let is_over = Arc::new(AtomicBool::new(false));
-        let state = State { weather: Weather::Clear, targets, next: 0, losses: 0, open: Vec::new() };
+        let state = State { condition: NetworkState::Clear, targets, next: 0, losses: 0, open: Vec::new() };
         let network = Arc::new(Network { state: Mutex::new(state), changed: Condvar::new() });
         let (over, between) = (Arc::clone(&is_over), Arc::clone(&network));
         thread::spawn(move || {
@@ -66,46 +66,45 @@ impl Balancer {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                // Where no target takes it, the client finds its connection closed.
+                // If no target accepts it, the client's connection is closed.
                 let _ = between.admit(client);
             }
         });
         Self { address, is_over, network }
     }
 
-    /// Lets nothing through from now on. Connections stay, and new ones are taken: as where packets are dropped, neither
-    /// side is told.
-    pub fn cut(&self) {
-        self.turns(Weather::Held);
+    /// Holds all data. Connections stay open, and new ones are accepted, as when packets are dropped.
+    pub fn hold(&self) {
+        self.set_network(NetworkState::Held);
     }
 
-    /// Lets everything through again, and what waited.
-    pub fn mend(&self) {
-        self.turns(Weather::Clear);
+    /// Lets all data pass again, including held data.
+    pub fn restore(&self) {
+        self.set_network(NetworkState::Clear);
     }
 
-    /// The network is like this from now on.
-    pub fn turns(&self, weather: Weather) {
+    /// Changes the state of the network.
+    pub fn set_network(&self, network_state: NetworkState) {
         let mut state = self.network.state();
-        state.weather = weather;
-        if weather == Weather::Lost {
+        state.condition = network_state;
+        if network_state == NetworkState::Lost {
             state.losses += 1;
         }
         self.network.changed.notify_all();
         drop(state);
-        if weather == Weather::Refused {
+        if network_state == NetworkState::Refused {
             self.closes_connections();
         }
     }
 
-    /// Closes all connections that are open now.
+    /// Closes all open connections.
     pub fn closes_connections(&self) {
         for stream in self.network.state().open.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Connections lead to `targets` from now on; those that are open stay where they are.
+    /// Sends new connections to `targets`; open ones are not affected.
     pub fn leads_to(&self, targets: Vec<String>) {
         self.network.state().targets = targets;
     }
@@ -126,7 +125,7 @@ impl Balancer {
 impl Drop for Balancer {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        self.mend();
+        self.restore();
         // The listener is waiting for a connection.
         let _ = TcpStream::connect(self.address);
     }
@@ -137,9 +136,9 @@ impl Network {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects `client` with the next target that takes it.
+    /// Connects `client` to the next target that accepts it.
     fn admit(self: &Arc<Self>, client: TcpStream) -> io::Result<()> {
-        let (weather, targets, losses) = {
+        let (network_state, targets, losses) = {
             let mut state = self.state();
             state.next = state.next.wrapping_add(1);
             let mut targets = state.targets.clone();
@@ -147,18 +146,18 @@ impl Network {
                 let first = state.next % targets.len();
                 targets.rotate_left(first);
             }
-            (state.weather, targets, state.losses)
+            (state.condition, targets, state.losses)
         };
-        match weather {
-            Weather::Refused => Ok(()),
-            Weather::Lost => {
+        match network_state {
+            NetworkState::Refused => Ok(()),
+            NetworkState::Lost => {
                 thread::spawn(move || swallow(client));
                 Ok(())
             }
-            Weather::Clear | Weather::Held | Weather::Slow(_) => {
+            NetworkState::Clear | NetworkState::Held | NetworkState::Slow(_) => {
                 let target = targets.iter().find_map(|target| TcpStream::connect(target).ok());
                 let Some(target) = target else { return Ok(()) };
-                // Small requests and answers that wait for each other are what passes here.
+                // The traffic consists of small requests and responses.
                 let _ = (client.set_nodelay(true), target.set_nodelay(true));
                 self.remember(&client, &target)?;
                 for (from, to) in [(client.try_clone()?, target.try_clone()?), (target, client)] {
@@ -180,7 +179,7 @@ impl Network {
         Ok(())
     }
 
-    /// Carries what `from` sends to `to`, for a connection that began after `losses`.
+    /// Forwards data of `from` to `to`, for a connection that began after `losses`.
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, losses: u64) {
         let mut bytes = [0; CHUNK_BYTES];
         while let Ok(length @ 1..) = from.read(&mut bytes) {
@@ -197,20 +196,20 @@ impl Network {
         }
     }
 
-    /// Waits until the network lets something through; `false`: the connection is lost.
+    /// Waits until data can pass. Returns false if the connection is lost.
     fn passes(&self, losses: u64) -> bool {
-        let is_held = |state: &mut State| state.weather == Weather::Held && state.losses == losses;
+        let is_held = |state: &mut State| state.condition == NetworkState::Held && state.losses == losses;
         let state = self.changed.wait_while(self.state(), is_held).unwrap_or_else(PoisonError::into_inner);
-        let (is_lost, weather) = (state.losses != losses, state.weather);
+        let (is_lost, network_state) = (state.losses != losses, state.condition);
         drop(state);
-        if let Weather::Slow(delay) = weather {
+        if let NetworkState::Slow(delay) = network_state {
             thread::sleep(delay);
         }
         !is_lost
     }
 }
 
-/// Reads until the peer gives up, and answers nothing.
+/// Reads until the peer closes the connection, and sends nothing.
 fn swallow(mut from: TcpStream) {
     let mut bytes = [0; CHUNK_BYTES];
     while matches!(from.read(&mut bytes), Ok(1..)) {}

@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a screen, driven through chromedriver by `WebDriver` (W3C).
+//! A real browser: headless Chromium, controlled through chromedriver by `WebDriver` (W3C).
 
 #![expect(clippy::indexing_slicing, reason = "of JSON, which gives null for what is not there")]
 
@@ -15,17 +15,17 @@ use crate::process::Process;
 use crate::wait::{eventually, until};
 use crate::{Room, as_user};
 
-/// A browser starts in seconds, and in more of them on a machine that is busy.
+/// A browser starts in seconds, or more on a busy machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
-/// How `WebDriver` calls the id of an element in JSON.
+/// The key of an element's id in `WebDriver`'s JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// What a browser is like.
+/// The settings of a browser.
 #[derive(Debug, Clone, Copy)]
 pub struct BrowserSettings {
-    /// The languages it asks pages for, such as `fr`.
+    /// The preferred language of pages, such as `fr`.
     pub language: &'static str,
-    /// Whether it runs the scripts of pages.
+    /// Whether it runs scripts of pages.
     pub has_script: bool,
     /// Width and height of its window, in pixels.
     pub size: (u32, u32),
@@ -44,12 +44,12 @@ pub struct Browser {
     session: String,
     http: reqwest::Client,
     runtime: Runtime,
-    /// Ends the driver when it is dropped.
+    /// Stops the driver when it is dropped.
     _process: Process,
     room: Room,
 }
 
-/// A place in the page that is shown.
+/// An element of the current page.
 #[derive(Debug)]
 pub struct Element<'b> {
     browser: &'b Browser,
@@ -57,13 +57,13 @@ pub struct Element<'b> {
 }
 
 impl Browser {
-    /// Starts a browser, and waits until it takes orders.
+    /// Starts a browser, and waits until it accepts commands.
     #[must_use]
     pub fn start(settings: BrowserSettings) -> Self {
         let room = Room::temporary();
         for _ in 0..ATTEMPTS_MAX {
             let port = free_port();
-            // Chromium refuses to be sandboxed for root, and whatever it keeps is to go with the room.
+            // Chromium refuses its sandbox as root, and all its files belong in the room.
             let mut command = as_user("root", "chromedriver");
             command.arg(format!("--port={port}")).env("HOME", room.path()).env("TMPDIR", room.path());
             let mut process = Process::spawn("chromedriver", command, &room.join("chromedriver.log"));
@@ -112,7 +112,7 @@ impl Browser {
         let opened = self.send(&Method::POST, "/session", &json!({ "capabilities": capabilities }));
         let id = opened["sessionId"].as_str().expect("a session");
         self.session = format!("/session/{id}");
-        // A window cannot be as narrow as a phone, what is shown in it can.
+        // A window cannot be as narrow as a phone, but its viewport can.
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
             &json!({
@@ -124,19 +124,19 @@ impl Browser {
         }
     }
 
-    /// Tells the browser what `WebDriver` has no words for.
+    /// Sends a command that `WebDriver` does not have.
     pub fn devtools(&self, command: &str, parameters: &Value) {
         let path = format!("{}/goog/cdp/execute", self.session);
         let _ = self.send(&Method::POST, &path, &json!({ "cmd": command, "params": parameters }));
     }
 
-    /// Shows the page at `url`.
+    /// Opens the page at `url`.
     #[track_caller]
     pub fn goes_to(&self, url: &str) {
         let _ = self.ask("/url", &json!({ "url": url }));
     }
 
-    /// The address of the page that is shown.
+    /// The URL of the current page.
     #[track_caller]
     #[must_use]
     pub fn url(&self) -> String {
@@ -152,14 +152,14 @@ impl Browser {
         title.as_str().expect("a title").to_owned()
     }
 
-    /// The first element that the CSS selector finds, once there is one.
+    /// The first element that matches the CSS selector; waits until there is one.
     #[track_caller]
     #[must_use]
     pub fn find(&self, selector: &str) -> Element<'_> {
         eventually(&format!("`{selector}` is on the page"), || self.all(selector).into_iter().next())
     }
 
-    /// All elements that the CSS selector finds.
+    /// All elements that match the CSS selector.
     #[track_caller]
     #[must_use]
     pub fn all(&self, selector: &str) -> Vec<Element<'_>> {
@@ -172,7 +172,7 @@ impl Browser {
         .collect()
     }
 
-    /// Waits until the page shows `text`, and gives all that it shows.
+    /// Waits until the page shows `text`, and returns all its visible text.
     #[track_caller]
     pub fn shows(&self, text: &str) -> String {
         let mut shown = String::new();
@@ -184,14 +184,14 @@ impl Browser {
         shown
     }
 
-    /// What `script` returns on the page.
+    /// The result of `script` on the page.
     #[track_caller]
     #[must_use]
     pub fn evaluates(&self, script: &str) -> Value {
         self.ask("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Writes a picture of the whole page to `path`.
+    /// Writes a screenshot of the whole page to `path`.
     pub fn takes_picture(&self, path: &Path) {
         let parameters = json!({ "format": "png", "captureBeyondViewport": true });
         let request = json!({ "cmd": "Page.captureScreenshot", "params": parameters });
@@ -227,25 +227,25 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium is no child of chromedriver's process group, and ends by this.
+        // Chromium is not in chromedriver's process group; this ends it.
         let _ = self.try_send(&Method::DELETE, &self.session, &Value::Null);
     }
 }
 
 impl Element<'_> {
-    /// Clicks it.
+    /// Clicks the element.
     #[track_caller]
     pub fn click(&self) {
         let _ = self.browser.send(&Method::POST, &format!("{}/click", self.path), &json!({}));
     }
 
-    /// Types `text` into it, after what is there.
+    /// Types `text` after the present value.
     #[track_caller]
     pub fn types(&self, text: &str) {
         let _ = self.browser.send(&Method::POST, &format!("{}/value", self.path), &json!({ "text": text }));
     }
 
-    /// What of it is seen.
+    /// The visible text.
     #[track_caller]
     #[must_use]
     pub fn text(&self) -> String {
@@ -257,7 +257,7 @@ impl Element<'_> {
         text.as_str().map(str::to_owned)
     }
 
-    /// The value of a field, or any other property.
+    /// The value of a property.
     #[track_caller]
     #[must_use]
     pub fn property(&self, name: &str) -> Value {

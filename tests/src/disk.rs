@@ -1,4 +1,4 @@
-//! Small disks, which a test can fill.
+//! Small file systems that a test can fill.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::process::run;
 
 const BLOCK_BYTES: usize = 4096;
-/// What fills the disk. No source's name begins with a dot.
+/// The file that fills the disk. No source's name begins with a dot.
 const BALLAST: &str = ".ballast";
 
 static MOUNTED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A disk of its own size, in memory, unmounted when dropped.
+/// A tmpfs of a given size, unmounted when dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
     at: PathBuf,
@@ -22,7 +22,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts an empty disk of `mib` MiB over the directory `at`, which belongs to `owner` (`USER:GROUP`) from now on.
+    /// Mounts an empty tmpfs of `mib` MiB at `at`, owned by `owner` (`USER:GROUP`).
     #[track_caller]
     #[must_use]
     pub fn mount(at: &Path, mib: usize, owner: &str) -> Self {
@@ -39,7 +39,7 @@ impl SmallDisk {
         Self { at: at.to_owned(), mib }
     }
 
-    /// Takes all that is left of it.
+    /// Fills the remaining space.
     pub fn fill(&self) {
         let mut file =
             File::options().append(true).create(true).open(self.at.join(BALLAST)).expect("root may");
@@ -48,7 +48,7 @@ impl SmallDisk {
         assert!(is_full, "a disk of {} MiB is full by now", self.mib);
     }
 
-    /// Gives back what [`SmallDisk::fill`] took.
+    /// Frees the space that [`SmallDisk::fill`] took.
     pub fn make_room(&self) {
         let _ = fs::remove_file(self.at.join(BALLAST));
     }
@@ -61,7 +61,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Unmounts every small disk of this process, which is about to end without dropping them.
+/// Unmounts all small disks of this process, which is about to exit without dropping them.
 pub(crate) fn unmount_all() {
     for path in MOUNTED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         unmount(&path);

@@ -1,4 +1,4 @@
-//! A key service of somebody else's, which answers every request with the same bytes.
+//! A test double of a key service, which answers every request with the same bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use pushkeys_keys::Fingerprint;
 use sha2::{Digest as _, Sha256};
 
-/// A client that says nothing for so long is gone.
+/// A connection is closed after this time without data.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -21,7 +21,7 @@ pub struct Double {
 }
 
 impl Double {
-    /// Starts a server that answers with `answer`, a whole HTTP response.
+    /// Starts a server that always sends `answer`, a whole HTTP response.
     #[must_use]
     pub fn start(answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -43,7 +43,7 @@ impl Double {
         format!("http://{}/keys", self.address)
     }
 
-    /// Answers with `answer` from now on.
+    /// Changes the answer.
     pub fn answers(&self, answer: Vec<u8>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
@@ -59,7 +59,7 @@ fn respond(mut stream: TcpStream, answer: &[u8]) {
             _ => return,
         }
     }
-    // A client that refuses the answer half-way is what some tests are about.
+    // In some tests the client disconnects during the response.
     let _ = stream.write_all(answer);
 }
 
@@ -73,7 +73,7 @@ pub fn response(status: &str, media_type: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A snapshot as the key service would write it, of `entries`, each the JSON object of one key.
+/// A snapshot in the key service's format with `entries`, each the JSON object of one key.
 #[must_use]
 pub fn snapshot(entries: &[(Fingerprint, serde_json::Value)]) -> String {
     let mut entries: Vec<_> = entries.iter().collect();

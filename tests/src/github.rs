@@ -1,5 +1,5 @@
-//! A GitHub of one app, as far as linking and listing keys go, that behaves as its documentation says and, when told
-//! to, as it may one day.
+//! A test double of GitHub for one app: links and lists of keys, as documented, and with errors on
+//! request.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,25 +12,25 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::web::{Asked, Told, Web};
+use crate::web::{WebRequest, WebResponse, WebServer};
 
-/// What the app is called.
+/// The app's client id.
 const GITHUB_CLIENT_ID: &str = "Iv1.pushkeys";
-/// Its secret.
+/// The app's secret.
 pub const GITHUB_CLIENT_SECRET: &str = "githubs-secret-of-the-app";
-/// The most keys in one answer.
+/// The maximum number of keys on one page.
 const PAGE_MAX: usize = 100;
 
-/// What can be wrong with a list of keys.
+/// An error in the response to a request for keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// 429 with `Retry-After: 7`.
     TooManyRequests,
     /// 403 with no requests left.
     NoneRemaining,
-    /// The answer comes after so many seconds.
+    /// The response is delayed by this number of seconds.
     Slow(u64),
-    /// More bytes than keys can have.
+    /// A response that is larger than any list of keys.
     Huge,
     /// A redirect to this URL.
     Redirect(String),
@@ -44,20 +44,20 @@ pub enum Trouble {
 
 #[derive(Default)]
 struct World {
-    /// The person before the browser: its login, or nobody who says yes.
+    /// The login of the user in the browser; `None` denies access.
     person: Option<String>,
     /// Id, title, text.
     keys: HashMap<String, Vec<(i64, String, String)>>,
-    /// Login, challenge and where to come back to, by code.
+    /// Login, challenge and redirect URL, by code.
     codes: HashMap<String, (String, String, String)>,
     /// Login, by token.
     tokens: HashMap<String, String>,
-    /// Login, by the token that gets the next pair, where the app is a GitHub App.
+    /// Login, by refresh token, if the app is a GitHub App.
     renewals: HashMap<String, String>,
-    /// For how many seconds a GitHub App's tokens are good.
+    /// The lifetime of a GitHub App's tokens in seconds.
     lifetime_s: Option<u64>,
     renewed: usize,
-    /// How often somebody came with a token that had got its pair before.
+    /// The number of requests with a refresh token that was used before.
     renewed_twice: usize,
     renewal_trouble: Option<&'static str>,
     scope: String,
@@ -69,12 +69,12 @@ struct World {
 
 /// The server.
 pub struct GitHub {
-    web: Web,
+    web: WebServer,
     world: Arc<Mutex<World>>,
 }
 
 impl GitHub {
-    /// Starts one, before whose browser `login` sits.
+    /// Starts a server with `login` as the user in the browser.
     #[must_use]
     pub fn start(login: &str) -> Self {
         let world = World {
@@ -85,11 +85,11 @@ impl GitHub {
         };
         let world = Arc::new(Mutex::new(world));
         let answering = Arc::clone(&world);
-        let web = Web::start(move |asked| answer(&answering, asked));
+        let web = WebServer::start(move |asked| answer(&answering, asked));
         Self { web, world }
     }
 
-    /// The server's `[github]` for it; the app's secret is in the file at `secret_file`.
+    /// The `[github]` table of the service for it; the app's secret is in the file at `secret_file`.
     #[must_use]
     pub fn settings(&self, secret_file: &str) -> String {
         let url = self.web.url();
@@ -99,18 +99,18 @@ impl GitHub {
         )
     }
 
-    /// Where browsers are sent.
+    /// The URL for browsers.
     #[must_use]
     pub fn url(&self) -> String {
         self.web.url()
     }
 
-    /// `login` sits before the browser from now on; `None`: somebody who says no.
+    /// Makes `login` the user in the browser; `None` denies access.
     pub fn is_used_by(&self, login: Option<&str>) {
         self.lock().person = login.map(str::to_owned);
     }
 
-    /// The person before the browser has these keys, each with its title.
+    /// Sets the user's keys, each with its title.
     pub fn lists(&self, keys: &[(&str, &str)]) {
         let mut world = self.lock();
         let Some(person) = world.person.clone() else { return };
@@ -119,54 +119,54 @@ impl GitHub {
         world.keys.insert(person, keys.collect());
     }
 
-    /// The scope that is granted whatever is asked for.
+    /// Sets the scope that is granted, regardless of the request.
     pub fn grants(&self, scope: &str) {
         scope.clone_into(&mut self.lock().scope);
     }
 
-    /// The app is a GitHub App from now on, whose tokens are good for so many seconds, and whose scopes are empty.
+    /// Makes the app a GitHub App, whose tokens have this lifetime in seconds and no scopes.
     pub fn is_asked_by_an_app(&self, lifetime_s: u64) {
         let mut world = self.lock();
         world.lifetime_s = Some(lifetime_s);
         world.scope.clear();
     }
 
-    /// All tokens have ended; they can be renewed where the app is a GitHub App.
+    /// Expires all tokens. Those of a GitHub App can be renewed.
     pub fn ends_all_tokens(&self) {
         self.lock().tokens.clear();
     }
 
-    /// Renewing a token is answered with this error from now on.
+    /// Sets the error that answers requests to renew a token.
     pub fn renews(&self, error: Option<&'static str>) {
         self.lock().renewal_trouble = error;
     }
 
-    /// How many tokens were renewed, and how often one was to be renewed a second time.
+    /// The number of renewed tokens, and of repeated attempts to renew one.
     #[must_use]
     pub fn renewed(&self) -> (usize, usize) {
         let world = self.lock();
         (world.renewed, world.renewed_twice)
     }
 
-    /// Lists of keys go wrong in this way from now on.
+    /// Sets the error of responses with keys.
     pub fn has_trouble(&self, trouble: Option<Trouble>) {
         self.lock().trouble = trouble;
     }
 
-    /// The person takes the permission back.
+    /// Revokes the user's authorization.
     pub fn revokes_all(&self) {
         let mut world = self.lock();
         world.tokens.clear();
         world.renewals.clear();
     }
 
-    /// How many tokens are good.
+    /// The number of valid tokens.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.lock().tokens.len()
     }
 
-    /// How many pages of keys were told, and how often it was enough to say that nothing has changed.
+    /// The number of pages of keys that were sent, and of responses that nothing had changed.
     #[must_use]
     pub fn asked(&self) -> (usize, usize) {
         let world = self.lock();
@@ -178,7 +178,7 @@ impl GitHub {
     }
 }
 
-fn answer(world: &Mutex<World>, asked: &Asked) -> Told {
+fn answer(world: &Mutex<World>, asked: &WebRequest) -> WebResponse {
     let trouble = world.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone();
     if let (Some(Trouble::Slow(seconds)), "/api/v3/user/keys") = (&trouble, asked.path.as_str()) {
         thread::sleep(Duration::from_secs(*seconds));
@@ -188,7 +188,7 @@ fn answer(world: &Mutex<World>, asked: &Asked) -> Told {
         ("GET", "/login/oauth/authorize") => world.authorize(asked),
         ("POST", "/login/oauth/access_token") => world.exchange(asked),
         ("GET", "/api/v3/user") => world.with_token(asked, |_, login| {
-            Told::json(200, &json!({"login": login, "id": id_of(login), "name": null}))
+            WebResponse::json(200, &json!({"login": login, "id": id_of(login), "name": null}))
         }),
         ("GET", "/api/v3/user/keys") => match trouble {
             Some(trouble) => world.go_wrong(asked, &trouble),
@@ -197,7 +197,7 @@ fn answer(world: &Mutex<World>, asked: &Asked) -> Told {
         ("DELETE", path) if path == format!("/api/v3/applications/{GITHUB_CLIENT_ID}/token") => {
             world.revoke(asked)
         }
-        _ => Told::json(404, &json!({"message": "Not Found"})),
+        _ => WebResponse::json(404, &json!({"message": "Not Found"})),
     }
 }
 
@@ -206,8 +206,8 @@ fn id_of(login: &str) -> i64 {
 }
 
 impl World {
-    /// The person has said yes before, or says no.
-    fn authorize(&mut self, asked: &Asked) -> Told {
+    /// The user has authorized the app before, or denies access.
+    fn authorize(&mut self, asked: &WebRequest) -> WebResponse {
         let field = |name: &str| asked.fields.get(name).cloned().unwrap_or_default();
         assert_eq!(field("client_id"), GITHUB_CLIENT_ID);
         assert_eq!(field("code_challenge_method"), "S256");
@@ -222,14 +222,17 @@ impl World {
             back.query_pairs_mut().append_pair("error", "access_denied");
         }
         back.query_pairs_mut().append_pair("state", &field("state"));
-        Told::see(&back)
+        WebResponse::see(&back)
     }
 
-    /// GitHub refuses with status 200.
-    fn exchange(&mut self, asked: &Asked) -> Told {
+    /// GitHub sends errors with status 200.
+    fn exchange(&mut self, asked: &WebRequest) -> WebResponse {
         let field = |name: &str| asked.fields.get(name).map_or("", String::as_str);
         let refused = |error: &str| {
-            Told::json(200, &json!({"error": error, "error_description": format!("told: {error}")}))
+            WebResponse::json(
+                200,
+                &json!({"error": error, "error_description": format!("configured: {error}")}),
+            )
         };
         if field("client_id") != GITHUB_CLIENT_ID || field("client_secret") != GITHUB_CLIENT_SECRET {
             return refused("incorrect_client_credentials");
@@ -244,7 +247,7 @@ impl World {
             };
             self.renewed += 1;
             self.issued += 1;
-            // The former one ends with it.
+            // The previous token is revoked.
             self.tokens.retain(|_, known| *known != login);
             return self.grant(login);
         }
@@ -258,11 +261,11 @@ impl World {
         self.grant(login)
     }
 
-    fn grant(&mut self, login: String) -> Told {
+    fn grant(&mut self, login: String) -> WebResponse {
         let Some(lifetime_s) = self.lifetime_s else {
             let token = format!("gho_{}", self.issued);
             self.tokens.insert(token.clone(), login);
-            return Told::json(
+            return WebResponse::json(
                 200,
                 &json!({"access_token": token, "token_type": "bearer", "scope": self.scope}),
             );
@@ -274,20 +277,24 @@ impl World {
             "access_token": token, "expires_in": lifetime_s, "refresh_token": renewal,
             "refresh_token_expires_in": 15_897_600, "scope": "", "token_type": "bearer",
         });
-        Told::json(200, &answer)
+        WebResponse::json(200, &answer)
     }
 
-    fn with_token(&mut self, asked: &Asked, tell: impl FnOnce(&mut Self, &str) -> Told) -> Told {
+    fn with_token(
+        &mut self,
+        asked: &WebRequest,
+        respond: impl FnOnce(&mut Self, &str) -> WebResponse,
+    ) -> WebResponse {
         let token = asked.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
         match token.and_then(|token| self.tokens.get(token).cloned()) {
-            Some(login) => tell(self, &login),
-            None => Told::json(401, &json!({"message": "Bad credentials"})),
+            Some(login) => respond(self, &login),
+            None => WebResponse::json(401, &json!({"message": "Bad credentials"})),
         }
     }
 
-    fn page(&mut self, asked: &Asked, login: &str) -> Told {
+    fn page(&mut self, asked: &WebRequest, login: &str) -> WebResponse {
         if self.lifetime_s.is_none() && !self.scope.contains("public_key") {
-            return Told::json(404, &json!({"message": "Not Found"}));
+            return WebResponse::json(404, &json!({"message": "Not Found"}));
         }
         let number = |name: &str| asked.fields.get(name).and_then(|text| text.parse::<usize>().ok());
         let (size, page) = (number("per_page").unwrap_or(30).min(PAGE_MAX), number("page").unwrap_or(1));
@@ -300,13 +307,13 @@ impl World {
         let etag = format!("W/\"{:x}\"", Sha256::digest(body.to_string()));
         if asked.headers.get("if-none-match") == Some(&etag) {
             self.unchanged += 1;
-            return Told { status: 304, headers: vec![("ETag", etag)], body: String::new() };
+            return WebResponse { status: 304, headers: vec![("ETag", etag)], body: String::new() };
         }
         let mut links = String::new();
         if page * size < keys.len() {
             let host = asked.headers.get("host").map_or("", String::as_str);
             let url = |page: usize| format!("http://{host}/api/v3/user/keys?per_page={size}&page={page}");
-            // Writing to a text cannot fail.
+            // Writing to a String cannot fail.
             let _ = write!(
                 links,
                 "<{}>; rel=\"next\", <{}>; rel=\"last\"",
@@ -315,38 +322,40 @@ impl World {
             );
         }
         self.listings += 1;
-        let told = Told::json(200, &body).with("ETag", etag);
-        if links.is_empty() { told } else { told.with("Link", links) }
+        let response = WebResponse::json(200, &body).with("ETag", etag);
+        if links.is_empty() { response } else { response.with("Link", links) }
     }
 
-    fn go_wrong(&mut self, asked: &Asked, trouble: &Trouble) -> Told {
+    fn go_wrong(&mut self, asked: &WebRequest, trouble: &Trouble) -> WebResponse {
         let limited = json!({"message": "API rate limit exceeded"});
         match trouble {
-            Trouble::TooManyRequests => Told::json(429, &limited).with("Retry-After", "7"),
-            Trouble::NoneRemaining => {
-                Told::json(403, &limited).with("X-RateLimit-Remaining", "0").with("X-RateLimit-Reset", "0")
-            }
+            Trouble::TooManyRequests => WebResponse::json(429, &limited).with("Retry-After", "7"),
+            Trouble::NoneRemaining => WebResponse::json(403, &limited)
+                .with("X-RateLimit-Remaining", "0")
+                .with("X-RateLimit-Reset", "0"),
             Trouble::Slow(_) => self.with_token(asked, |world, login| world.page(asked, login)),
-            Trouble::Huge => Told { status: 200, headers: Vec::new(), body: " ".repeat(8 * 1024 * 1024) },
-            Trouble::Redirect(url) => Told::see(&Url::parse(url).expect("a URL")),
-            Trouble::NextPage(url) => {
-                Told::json(200, &json!([])).with("Link", format!("<{url}>; rel=\"next\""))
+            Trouble::Huge => {
+                WebResponse { status: 200, headers: Vec::new(), body: " ".repeat(8 * 1024 * 1024) }
             }
-            Trouble::Garbage => Told { status: 200, headers: Vec::new(), body: "<html>".to_owned() },
-            Trouble::Broken => Told::json(500, &json!({"message": "oops"})),
+            Trouble::Redirect(url) => WebResponse::see(&Url::parse(url).expect("a URL")),
+            Trouble::NextPage(url) => {
+                WebResponse::json(200, &json!([])).with("Link", format!("<{url}>; rel=\"next\""))
+            }
+            Trouble::Garbage => WebResponse { status: 200, headers: Vec::new(), body: "<html>".to_owned() },
+            Trouble::Broken => WebResponse::json(500, &json!({"message": "oops"})),
         }
     }
 
-    fn revoke(&mut self, asked: &Asked) -> Told {
+    fn revoke(&mut self, asked: &WebRequest) -> WebResponse {
         let expected = BASE64.encode(format!("{GITHUB_CLIENT_ID}:{GITHUB_CLIENT_SECRET}").as_bytes());
         if asked.headers.get("authorization") != Some(&format!("Basic {expected}")) {
-            return Told::json(401, &json!({"message": "Requires authentication"}));
+            return WebResponse::json(401, &json!({"message": "Requires authentication"}));
         }
         let body: Value = serde_json::from_str(&asked.body).unwrap_or_default();
         let token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
         match self.tokens.remove(token) {
-            Some(_) => Told { status: 204, headers: Vec::new(), body: String::new() },
-            None => Told::json(404, &json!({"message": "Not Found"})),
+            Some(_) => WebResponse { status: 204, headers: Vec::new(), body: String::new() },
+            None => WebResponse::json(404, &json!({"message": "Not Found"})),
         }
     }
 }

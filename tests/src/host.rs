@@ -14,7 +14,7 @@ use crate::{
     as_user, program, until,
 };
 
-/// The hooks as they are shipped.
+/// The hooks of the package.
 const HOOKS: [(&str, &str); 2] = [
     ("pre-receive", include_str!("../../packaging/hooks/pre-receive")),
     ("post-receive", include_str!("../../packaging/hooks/post-receive")),
@@ -23,17 +23,17 @@ const HOOKS: [(&str, &str); 2] = [
 /// The files of [`HostFiles::source_with_certificate`].
 const CERTIFICATE_AND_KEY: [&str; 2] = ["host.pem", "host.key"];
 
-/// A push host on this machine: its sshd asks pushkeys-lookup, and its pushkeys-syncd keeps the cache.
+/// A push host on this machine: its sshd runs pushkeys-lookup, and its pushkeys-syncd maintains the cache.
 #[derive(Debug)]
 pub struct PushHost {
-    /// The daemon that keeps the cache.
+    /// The daemon that maintains the cache.
     pub syncd: Syncd,
     /// The ssh server.
     pub sshd: Sshd,
     files: HostFiles,
 }
 
-/// What a package puts on a push host, and the cache.
+/// The installed files of a push host, and the cache.
 #[derive(Debug)]
 pub struct HostFiles {
     room: Room,
@@ -41,25 +41,25 @@ pub struct HostFiles {
     cache: PathBuf,
 }
 
-/// What the helper answered.
+/// The result of the helper.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Its exit code; nothing when a signal ended it.
+pub struct LookupOutput {
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What sshd would read.
+    /// Its standard output, which sshd reads.
     pub stdout: String,
-    /// What would reach sshd's own standard error.
+    /// Its standard error, which would be sshd's.
     pub stderr: String,
 }
 
 impl PushHost {
-    /// A host of `service`, its daemon in step and its sshd listening.
+    /// A host of `service` whose daemon is in sync and whose sshd is listening.
     #[must_use]
     pub fn start(service: &Service) -> Self {
         Self::start_with(service, |_| {})
     }
 
-    /// A host of `service` that reaches it at the base URL `url`, such as a [`Balancer`](crate::Balancer)'s.
+    /// A host of `service` that connects to the base URL `url`, such as a [`Balancer`](crate::Balancer)'s.
     #[must_use]
     pub fn start_at(service: &Service, url: &str) -> Self {
         let files = HostFiles::install();
@@ -67,7 +67,7 @@ impl PushHost {
         Self::assemble(files, &source, |_| {})
     }
 
-    /// A host of `service` whose sshd settings are changed.
+    /// A host of `service` with changed sshd settings.
     #[must_use]
     pub fn start_with(service: &Service, change: impl FnOnce(&mut SshdSettings)) -> Self {
         let files = HostFiles::install();
@@ -81,7 +81,7 @@ impl PushHost {
         Self::start_with(service, |sshd| sshd.prelude = Some(syslog.prelude()))
     }
 
-    /// A host that polls `double` all the time.
+    /// A host that polls `double` at the shortest interval.
     #[must_use]
     pub fn start_polling(double: &Double) -> Self {
         let url = double.url();
@@ -114,14 +114,14 @@ impl PushHost {
         Login::new(&self.sshd, login)
     }
 
-    /// What the helper answers, asked as sshd asks it.
+    /// Runs the helper as sshd does.
     #[track_caller]
     #[must_use]
-    pub fn lookup(&self, login: &str, fingerprint: &Fingerprint) -> Answer {
-        Answer::from(run(self.helper().arg(login).arg(fingerprint.to_string())))
+    pub fn lookup(&self, login: &str, fingerprint: &Fingerprint) -> LookupOutput {
+        LookupOutput::from(run(self.helper().arg(login).arg(fingerprint.to_string())))
     }
 
-    /// The helper's command as sshd starts it, but for login and fingerprint.
+    /// The helper's command as sshd starts it, without login and fingerprint.
     #[must_use]
     pub fn helper(&self) -> Command {
         let mut command = as_user("pushkeys-lookup", self.files.programs.join("pushkeys-lookup"));
@@ -148,7 +148,7 @@ impl PushHost {
         run(as_user("root", program(Program::Cli)).arg("--cache").arg(self.cache()).args(arguments))
     }
 
-    /// All that is registered, as its cache says.
+    /// All registrations in its cache.
     #[track_caller]
     #[must_use]
     pub fn registrations(&self) -> BTreeSet<Registration> {
@@ -156,13 +156,13 @@ impl PushHost {
         lines.lines().map(|line| Registration::of(&serde_json::from_str(line).expect("JSON lines"))).collect()
     }
 
-    /// The cache's directory.
+    /// The folder of the cache.
     #[must_use]
     pub fn cache(&self) -> &Path {
         &self.files.cache
     }
 
-    /// What is installed on the host.
+    /// The installed files.
     #[must_use]
     pub fn files(&self) -> &HostFiles {
         &self.files
@@ -170,7 +170,7 @@ impl PushHost {
 }
 
 impl HostFiles {
-    /// Installs helper and forced command where root alone can write, and makes an empty cache.
+    /// Installs helper and forced command in a folder that only root can write to, and creates an empty cache.
     #[must_use]
     pub fn install() -> Self {
         let (room, programs) = (Room::temporary(), Room::root_owned());
@@ -185,31 +185,31 @@ impl HostFiles {
         Self { room, programs, cache }
     }
 
-    /// The directory of the host's own files, which root alone can write to.
+    /// The folder of the host's own files, which only root can write to.
     #[must_use]
     pub fn room(&self) -> &Room {
         &self.room
     }
 
-    /// The directory of helper and forced command.
+    /// The folder of helper and forced command.
     #[must_use]
     pub fn programs(&self) -> &Room {
         &self.programs
     }
 
-    /// The cache's directory.
+    /// The folder of the cache.
     #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
     }
 
-    /// The helper and its options, as they stand before `%u %f`.
+    /// The helper and its options, as before `%u %f`.
     #[must_use]
     pub fn helper(&self) -> String {
         format!("{} --cache {}", self.programs.join("pushkeys-lookup").display(), self.cache.display())
     }
 
-    /// The configuration of a source `api` that follows `service`, with a token of its own.
+    /// The configuration of a source `api` for `service`, with a new token.
     #[must_use]
     pub fn source(&self, service: &Service) -> String {
         let token_file = self.room.write("token", &service.host_token(&self.name()));
@@ -217,7 +217,7 @@ impl HostFiles {
         format!("{}token_file = \"{}\"\n", self.source_without_token(service), token_file.display())
     }
 
-    /// The same without a token: the host shows `identity`, which [`HostFiles::shows`] can replace.
+    /// The same without a token: the host uses the certificate `identity`, which [`HostFiles::shows`] can replace.
     #[must_use]
     pub fn source_with_certificate(&self, service: &Service, identity: &Certified) -> String {
         self.shows(identity);
@@ -230,10 +230,10 @@ impl HostFiles {
         )
     }
 
-    /// From now on the host shows `identity`.
+    /// Replaces the host's certificate by `identity`.
     pub fn shows(&self, identity: &Certified) {
         for (name, text) in CERTIFICATE_AND_KEY.into_iter().zip([&identity.certificate, &identity.key]) {
-            // Nobody reads half of a file that is renamed into its place.
+            // Renamed, so that no process reads a half-written file.
             let new = self.room.write(&format!("{name}.new"), text);
             give_to_syncd(&new, 0o400);
             fs::rename(new, self.room.join(name)).expect("own file");
@@ -253,8 +253,8 @@ impl HostFiles {
         self.room.join("repositories")
     }
 
-    /// The same source, to whose accounts the host serves git: each has its own repositories, which come into being when
-    /// they are first pushed to. `settings` stand at the end of the host's `shell.toml`.
+    /// The same source on a host that also serves git: each account has its own repositories, which are created by the first
+    /// push. `settings` are appended to the host's `shell.toml`.
     #[must_use]
     pub fn source_with_git(&self, service: &Service, settings: &str) -> String {
         let root = self.repositories();
@@ -281,21 +281,21 @@ impl HostFiles {
         )
     }
 
-    /// Installs `program`, which is started after a push that changes any reference; gives the settings that say so.
+    /// Installs `program`, which runs after a push that changes any reference; returns the settings for it.
     #[must_use]
     pub fn deploying(&self, program: &str) -> String {
         let program = self.room.write_with_mode("deploy", program, 0o755);
         format!("[deploy]\nprogram = \"{}\"\nbranch = \"*\"\n", program.display())
     }
 
-    /// The host's name at the key service: the last part of its directory's.
+    /// The host's name at the key service: the last part of its folder's.
     #[must_use]
     pub fn name(&self) -> String {
         let directory = self.room.path().file_name().expect("a room has a name");
         directory.to_string_lossy().into_owned()
     }
 
-    /// The daemon's configuration, with `sources` at its end.
+    /// The daemon's configuration, which ends with `sources`.
     #[must_use]
     pub fn syncd_configuration(&self, sources: &str) -> String {
         let (cache, shell) = (self.cache.display(), self.programs.join("pushkeys-shell"));
@@ -308,21 +308,21 @@ impl HostFiles {
     }
 }
 
-impl Answer {
-    /// Whether this is the answer to an unknown key: silence, and success.
+impl LookupOutput {
+    /// Whether this is the answer for an unknown key: no output, and success.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.code == Some(0) && self.stdout.is_empty() && self.stderr.is_empty()
     }
 }
 
-impl From<Finished> for Answer {
+impl From<Finished> for LookupOutput {
     fn from(finished: Finished) -> Self {
         Self { code: finished.status.code(), stdout: finished.stdout, stderr: finished.stderr }
     }
 }
 
-/// Hands `path` to the user that the daemon runs as.
+/// Gives `path` to the daemon's user.
 pub fn give_to_syncd(path: &Path, mode: u32) {
     let _ = run(Command::new("chown").arg("pushkeys:pushkeys").arg(path)).output();
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("own file");

@@ -1,4 +1,4 @@
-//! An HTTP client that waits for its answer.
+//! A blocking HTTP client.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,10 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::process::run;
 
-/// The key service answers in milliseconds, and in seconds while it is being killed and a disk is slow.
+/// The key service answers in milliseconds, or in seconds while it is killed or a disk is slow.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A client of one key service with one credential, and a connection for every request.
+/// A client of one key service with one credential. Each request has its own connection.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: Url,
@@ -25,30 +25,30 @@ pub struct Client {
     limit: Duration,
 }
 
-/// An answer of the key service.
+/// A response of the key service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// The media type with its parameters, or nothing.
+    /// The media type with its parameters, or an empty text.
     pub content_type: String,
     /// The body as text.
     pub body: String,
 }
 
 impl Client {
-    /// A client of the service at `base`, such as `http://127.0.0.1:8080`, that sends `authorization` as it is.
+    /// A client of the service at `base`, such as `http://127.0.0.1:8080`, which sends the header `authorization`.
     #[must_use]
     pub fn new(base: &str, authorization: Option<String>) -> Self {
         Self::trusting(base, authorization, None)
     }
 
-    /// The same, of a service that `authority`, in PEM, vouches for and nobody else need.
+    /// The same, which trusts only the CA certificate `authority`, in PEM.
     #[must_use]
     pub fn trusting(base: &str, authorization: Option<String>, authority: Option<&str>) -> Self {
         let mut http = reqwest::Client::builder()
             .no_proxy()
-            // A connection from before a restart of the service looks usable until it is used.
+            // A pooled connection from before a restart of the service would fail when used.
             .pool_max_idle_per_host(0);
         if let Some(authority) = authority {
             let authority = reqwest::Certificate::from_pem(authority.as_bytes()).expect("a certificate");
@@ -60,14 +60,14 @@ impl Client {
         Self { base, authorization, http, runtime: Arc::new(runtime), limit: ANSWER_TIME_MAX }
     }
 
-    /// The same client, which waits no longer than `limit` for an answer.
+    /// The same client with the time limit `limit`.
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
 
-    /// The answer to a request for `path`, of whose segments every byte that could mean anything is percent-encoded, or
-    /// why there is none.
+    /// The response to a request for `path`, or why there is none. In the segments of `path` every special byte is
+    /// percent-encoded.
     pub fn send(&self, method: Method, path: &[&str], json: Option<String>) -> Result<Reply, reqwest::Error> {
         let mut url = self.base.clone();
         url.set_path(&path.iter().map(|segment| percent_encoded(segment)).collect::<Vec<_>>().join("/"));
@@ -88,14 +88,14 @@ impl Client {
 }
 
 impl Reply {
-    /// The body as JSON; panics where it is none.
+    /// The body as JSON; panics if it is not JSON.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The number that says what happened (`id` of the API's answers), in an answer that has one.
+    /// The number of the error or success in the API (`id`), if the response has one.
     #[must_use]
     pub fn id(&self) -> Option<u64> {
         self.json().get("id").and_then(serde_json::Value::as_u64)
@@ -119,7 +119,7 @@ fn content_type(headers: &HeaderMap) -> String {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-/// What a daemon tells Prometheus at its socket.
+/// The metrics of a daemon at its socket.
 #[track_caller]
 #[must_use]
 pub fn scrape(socket: &Path) -> String {

@@ -1,4 +1,4 @@
-//! A key pair of a user.
+//! A user's key pair.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use pushkeys_keys::Fingerprint;
 
 use crate::{Room, run};
 
-/// A key pair that ssh-keygen made, in a directory of its own.
+/// A key pair from ssh-keygen, in its own folder.
 #[derive(Debug)]
 pub struct Key {
     path: PathBuf,
@@ -23,7 +23,7 @@ impl Key {
         Self::generate(&["-t", "ed25519", "-C", "me@laptop"])
     }
 
-    /// A new key of ssh-keygen's type and options `arguments`, without a passphrase.
+    /// A new key without a passphrase, from ssh-keygen with `arguments`.
     #[must_use]
     pub fn generate(arguments: &[&str]) -> Self {
         let room = Room::temporary();
@@ -38,13 +38,13 @@ impl Key {
         Self { path, text: text.trim_end().to_owned(), fingerprint, _room: room }
     }
 
-    /// The private key's file.
+    /// The file of the private key.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The public key as it stands in the `.pub` file, without the newline.
+    /// The public key as in the `.pub` file, without the newline.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -56,7 +56,7 @@ impl Key {
         self.text.split(' ').take(2).collect::<Vec<_>>().join(" ")
     }
 
-    /// The fingerprint, as ssh-keygen tells it.
+    /// The fingerprint, as ssh-keygen prints it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

@@ -1,4 +1,4 @@
-//! Ending a program (the demo, a benchmark) that uses this crate outside of a test runner.
+//! Cleans up when a program that uses this crate outside of a test runner (the demo, a benchmark) ends.
 
 use std::{panic, process, thread};
 
@@ -7,10 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{disk, process as processes, room};
 
-/// What shells call a program that SIGINT ended.
+/// The exit status of shells for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
-/// From now on, whatever ends this program takes all that it started with it: Ctrl-C, SIGTERM, or a panic, which
+/// From now on, all child processes and files are removed when this program ends by Ctrl-C, SIGTERM, or a panic, which
 /// aborts without dropping anything in this workspace's profiles.
 pub fn leave_nothing_behind() {
     let print = panic::take_hook();

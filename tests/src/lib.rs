@@ -1,8 +1,8 @@
-//! A key service, push hosts and their users, for tests that read as a sysadmin would tell them.
+//! A key service, push hosts and their users, for tests that read like a sysadmin's description.
 //!
-//! Everything is the real thing: the programs of this workspace, stock sshd and ssh, on loopback ports
-//! and in directories of their own. This crate starts them, waits for conditions (never for a time), shows
-//! their logs when a test fails, and leaves nothing running. It must not know how they work inside.
+//! Everything is real: the programs of this workspace, stock sshd and ssh, on loopback ports and in their own
+//! folders. This crate starts them, waits for conditions (never for a fixed time), shows their logs when a test fails,
+//! and leaves no process behind. It must not depend on their internals.
 //!
 //! ```no_run
 //! use pushkeys_tests::{Key, PushHost, Service};
@@ -33,7 +33,7 @@ pub mod architecture;
 mod authority;
 mod balancer;
 mod browser;
-mod dice;
+
 mod disk;
 mod double;
 mod github;
@@ -50,6 +50,7 @@ mod process;
 mod programs;
 mod room;
 mod security_key;
+mod seeded_rng;
 mod service;
 mod smtp;
 mod sshd;
@@ -61,15 +62,15 @@ mod wait;
 mod web;
 
 pub use account::{Account, Registration};
-pub use agent::{Agent, Keeper, string};
+pub use agent::{Agent, AgentKeys, string};
 pub use authority::{Authority, Certified};
-pub use balancer::{Balancer, Weather};
+pub use balancer::{Balancer, NetworkState};
 pub use browser::{Browser, BrowserSettings, Element};
-pub use dice::Dice;
+
 pub use disk::SmallDisk;
 pub use double::{Double, response, snapshot};
 pub use github::{GITHUB_CLIENT_SECRET, GitHub, Trouble};
-pub use host::{Answer, HostFiles, PushHost, give_to_syncd};
+pub use host::{HostFiles, LookupOutput, PushHost, give_to_syncd};
 pub use http::{Client, Reply, scrape};
 pub use key::Key;
 pub use leave::leave_nothing_behind;
@@ -81,12 +82,13 @@ pub use process::{Finished, Process, run, run_within, try_run_within};
 pub use programs::{Clock, Program, as_user, program};
 pub use room::Room;
 pub use security_key::SecurityKey;
+pub use seeded_rng::SeededRng;
 pub use service::Service;
 pub use smtp::{Mail, MailServer, Smtp};
 pub use sshd::{Sshd, SshdSettings};
 pub use syncd::Syncd;
 pub use synthetic::{SyntheticKey, SyntheticKeys};
 pub use syslog::Syslog;
-pub use visitor::{Seen, Visitor};
+pub use visitor::{Page, Visitor};
 pub use wait::{PATIENCE, eventually, until};
-pub use web::{Asked, Told, Web};
+pub use web::{WebRequest, WebResponse, WebServer};

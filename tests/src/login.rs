@@ -1,4 +1,4 @@
-//! Logging in with stock ssh.
+//! Logins with stock ssh.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,35 +6,35 @@ use std::process::Command;
 use crate::sshd::HOST_KEY_ALIAS;
 use crate::{Account, Key, Process, Sshd, as_user, run};
 
-/// ssh's own failure, as opposed to the exit code of what ran on the host.
+/// ssh's exit code for its own failures, in contrast to that of the remote command.
 const SSH_FAILED: i32 = 255;
 
-/// An attempt to log in. Each of the verbs makes it once.
+/// A login attempt. Each of the verbs makes it once.
 #[derive(Debug)]
 pub struct Login {
     command: Command,
     log: PathBuf,
 }
 
-/// How an attempt went.
+/// The result of an attempt.
 #[derive(Debug)]
 pub struct Session {
     /// ssh's exit code: that of the forced command, or 255.
     pub code: Option<i32>,
-    /// What the host printed.
+    /// The remote command's standard output.
     pub stdout: String,
-    /// What the host printed to standard error, and what ssh has to say.
+    /// The remote command's standard error, and ssh's messages.
     pub stderr: String,
 }
 
 impl Login {
-    /// An attempt as `login` at `sshd`, with no key yet.
+    /// An attempt as `login` at `sshd`, without a key.
     #[must_use]
     pub fn new(sshd: &Sshd, login: &str) -> Self {
         Self::through(sshd, login, sshd.port())
     }
 
-    /// An attempt that reaches `sshd` through somebody who listens on `port`.
+    /// An attempt that reaches `sshd` through a forwarder on `port`.
     #[must_use]
     pub fn through(sshd: &Sshd, login: &str, port: u16) -> Self {
         let mut command = as_user("root", "ssh");
@@ -44,7 +44,7 @@ impl Login {
         Self { command, log: sshd.room().join("ssh.log") }
     }
 
-    /// Offers `key`, after those already given.
+    /// Offers `key`, after those added before.
     #[must_use]
     pub fn with_key(self, key: &Key) -> Self {
         self.with_identity(key.path())
@@ -57,21 +57,21 @@ impl Login {
         self
     }
 
-    /// Gives ssh further arguments, such as `-v` or `-o`, `…`.
+    /// Adds arguments of ssh, such as `-v` or `-o`, `…`.
     #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
         self
     }
 
-    /// Asks for nothing, as `ssh git@host` does.
+    /// Sends no command, like `ssh git@host`.
     #[track_caller]
     #[must_use]
     pub fn opens(self) -> Session {
         self.runs(&[])
     }
 
-    /// Asks for `words` to be run.
+    /// Sends the command `words`.
     #[track_caller]
     #[must_use]
     pub fn runs(self, words: &[&str]) -> Session {
@@ -85,25 +85,25 @@ impl Login {
         self.completed()
     }
 
-    /// What git is to start in place of ssh; it gives the host itself.
+    /// The command for git to start in place of ssh; git appends the host.
     #[must_use]
     pub fn into_git_ssh_command(self) -> String {
         let command = self.completed();
-        // The words before `--` are those of the program that starts ssh as a user, the last two are `-- HOST`.
+        // The words before `--` belong to the program that starts ssh as a user; the last two are `-- HOST`.
         let words: Vec<&str> = command.get_args().filter_map(|word| word.to_str()).collect();
         let ssh = words.iter().skip_while(|word| **word != "--").skip(1);
         let count = ssh.clone().count().saturating_sub(2);
         ssh.take(count).copied().collect::<Vec<_>>().join(" ")
     }
 
-    /// Asks for nothing, and stays connected until the process is dropped.
+    /// Sends no command, and stays connected until the process is dropped.
     #[must_use]
     pub fn stays(self) -> Process {
         let log = self.log.clone();
         Process::spawn("ssh", self.completed(), &log)
     }
 
-    /// Panics unless the session is let in and greets `account` by its name.
+    /// Panics unless the session greets `account` by its name.
     #[track_caller]
     pub fn succeeds_as(self, account: &Account) {
         let session = self.opens();
@@ -119,8 +119,8 @@ impl Login {
         assert!(session.is_refused(), "{session:?}");
     }
 
-    /// ssh's command line up to its host. The first value of an option wins, so these come after a test's own; nothing
-    /// of the person who runs the test takes part.
+    /// ssh's command line up to its host. The first value of an option wins, so these come after a test's own. The
+    /// configuration of the user who runs the test is not used.
     fn completed(mut self) -> Command {
         for option in [
             "BatchMode=yes",
@@ -139,13 +139,13 @@ impl Login {
 }
 
 impl Session {
-    /// Whether sshd let nobody in.
+    /// Whether sshd refused the login.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.code == Some(SSH_FAILED) && self.stdout.is_empty() && self.stderr.contains("Permission denied (")
     }
 
-    /// The name of the account that the session is greeted as.
+    /// The name of the account in the greeting.
     #[must_use]
     pub fn greeted(&self) -> Option<&str> {
         let (_, greeting) = self.stdout.split_once("Hello ")?;

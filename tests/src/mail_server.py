@@ -12,13 +12,13 @@ begins, certificate, key, password = sys.argv[1:]
 
 class Mails:
     async def handle_DATA(self, server, session, envelope):
-        told = {
+        mail = {
             "recipient": envelope.rcpt_tos[0],
             "text": envelope.content.decode("ascii").replace("\r\n", "\n"),
             "sender": session.auth_data and session.auth_data.login.decode(),
             "protocol": server.transport.get_extra_info("ssl_object").version(),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(mail), flush=True)
         return "250 taken"
 
 

@@ -1,4 +1,4 @@
-//! What tests take from npm: Clever Cloud's own command line, and the rules of accessible pages.
+//! Packages from npm: Clever Cloud's command line, and axe-core's accessibility rules.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::process::run_within;
 use crate::programs::build_directory;
 
-/// The longest that npm may take to download and unpack a version.
+/// The time limit of npm for downloading and unpacking a version.
 const INSTALL_TIME_MAX: Duration = Duration::from_mins(5);
 
-/// A package, and the one file of it that is asked for.
+/// A package, and the one file of it that is used.
 struct Package<'a> {
     name: &'static str,
     version: &'a str,
@@ -31,17 +31,17 @@ impl Package<'_> {
         Some(self.directory().join(self.file)).filter(|file| file.exists())
     }
 
-    /// The file, installed once for all runs of the tests.
+    /// The path of the file, which is installed once for all test runs.
     fn installed(&self) -> PathBuf {
         let (directory, Self { name, version, .. }) = (self.directory(), self);
         fs::create_dir_all(self.home()).expect("own directory");
-        // Of tests that start together, the first installs it.
+        // Of concurrent tests, the first installs it.
         let lock = File::create(self.home().join("lock")).expect("own file");
         lock.lock().expect("own file");
         if let Some(file) = self.if_installed() {
             return file;
         }
-        // Moved into place once it is whole: npm may be stopped at any moment.
+        // Renamed when it is complete, since npm may be stopped at any moment.
         let draft = directory.with_extension("new");
         fs::create_dir_all(&draft).expect("own directory");
         fs::write(draft.join("package.json"), "{\"private\":true}").expect("own file");
@@ -63,7 +63,7 @@ fn clever(version: &str) -> Package<'_> {
     Package { name: "clever-tools", version, file: "node_modules/.bin/clever" }
 }
 
-/// Clever Cloud's command line in `version`, where it was installed before.
+/// Clever Cloud's command line in `version`, if it was installed before.
 #[must_use]
 pub fn clever_tools_if_installed(version: &str) -> Option<PathBuf> {
     clever(version).if_installed()
@@ -75,7 +75,7 @@ pub fn clever_tools(version: &str) -> PathBuf {
     clever(version).installed()
 }
 
-/// The script of axe-core, which says what of a page people with a screen reader, a keyboard or weak eyes cannot use.
+/// The script of axe-core, which reports accessibility problems of a page.
 #[must_use]
 pub fn axe_core() -> String {
     let package = Package { name: "axe-core", version: "4.14.1", file: "node_modules/axe-core/axe.min.js" };

@@ -1,4 +1,4 @@
-//! An OpenID provider with real signed tokens, and with those that an attacker, or a fault, would make.
+//! A test double of an OpenID provider, with correctly signed ID tokens and with forged or faulty ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,50 +12,50 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::web::{Asked, Told, Web};
+use crate::web::{WebRequest, WebResponse, WebServer};
 
-/// The service's name at the provider.
+/// The service's client id at the provider.
 const OPENID_CLIENT_ID: &str = "pushkeys";
-/// Its secret there.
+/// The service's client secret.
 pub const OPENID_CLIENT_SECRET: &str = "providers-secret-of-the-client";
 
-/// What can be wrong with an ID token.
+/// A fault of an ID token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// For another client.
+    /// Issued for another client.
     Audience,
-    /// By another issuer.
+    /// Issued by another issuer.
     Issuer,
-    /// Of yesterday.
+    /// Expired since yesterday.
     Expired,
-    /// With the nonce of the attempt before.
+    /// With the nonce of the previous attempt.
     ReplayedNonce,
     /// `alg: none`.
     Unsigned,
     /// Signed with the client's secret, HMAC.
     Shared,
-    /// Signed by a key that is not published, under the name of one that is.
+    /// Signed by an unpublished key under the name of a published one.
     OtherKey,
     /// No token at all.
     Missing,
-    /// Of a session of before, although it was asked to let the person sign in anew.
+    /// From an old session, although a new sign-in was requested.
     OldSession,
-    /// Without a word about when the person signed in.
+    /// Without the time of the sign-in.
     NoAuthTime,
 }
 
-/// What a code stands for.
+/// The grant of a code.
 struct Granted {
     nonce: String,
     challenge: String,
-    /// When the person signed in, in seconds since 1970.
+    /// The time of the sign-in, in seconds since 1970.
     auth_time: u64,
 }
 
 struct World {
-    /// Subject, and what else the token says; `None`: nobody who says yes.
+    /// The user's claims; `None` denies access.
     person: Option<Value>,
-    /// For how many seconds the provider has known the person.
+    /// The time since the user signed in at the provider, in seconds.
     known_for_s: u64,
     codes: HashMap<String, Granted>,
     nonces: Vec<String>,
@@ -67,12 +67,12 @@ struct World {
 
 /// The provider.
 pub struct OpenId {
-    web: Web,
+    web: WebServer,
     world: Arc<Mutex<World>>,
 }
 
 impl OpenId {
-    /// Starts one, before whose browser the person of these claims sits.
+    /// Starts a provider with the user of these claims in the browser.
     #[must_use]
     pub fn start(person: Value) -> Self {
         let world = World {
@@ -87,12 +87,13 @@ impl OpenId {
         };
         let world = Arc::new(Mutex::new(world));
         let answering = Arc::clone(&world);
-        let web =
-            Web::start(move |asked| answering.lock().unwrap_or_else(PoisonError::into_inner).answer(asked));
+        let web = WebServer::start(move |asked| {
+            answering.lock().unwrap_or_else(PoisonError::into_inner).answer(asked)
+        });
         Self { web, world }
     }
 
-    /// The server's `[oidc]` for it; the client's secret is in the file at `secret_file`.
+    /// The `[oidc]` table of the service for it; the client's secret is in the file at `secret_file`.
     #[must_use]
     pub fn settings(&self, secret_file: &str, creates_accounts: bool) -> String {
         format!(
@@ -102,22 +103,22 @@ impl OpenId {
         )
     }
 
-    /// The person of these claims sits before the browser from now on; `None`: somebody who says no.
+    /// Makes the user of these claims the one in the browser; `None` denies access.
     pub fn is_used_by(&self, person: Option<Value>) {
         self.lock().person = person;
     }
 
-    /// The person signed in there so many seconds ago, and is not asked again unless a client says so.
+    /// The user signed in this number of seconds ago, and is not asked again unless a client requires it.
     pub fn has_known_the_person_for(&self, seconds: u64) {
         self.lock().known_for_s = seconds;
     }
 
-    /// Tokens are wrong in this way from now on.
+    /// Sets the fault of ID tokens.
     pub fn forges(&self, forgery: Option<Forgery>) {
         self.lock().forgery = forgery;
     }
 
-    /// Tokens are signed by a new key from now on, which is published.
+    /// Replaces the signing key by a new published one.
     pub fn rotates_its_key(&self) {
         let mut world = self.lock();
         world.key = new_key();
@@ -135,11 +136,11 @@ fn new_key() -> EncodingKey {
 }
 
 impl World {
-    fn answer(&mut self, asked: &Asked) -> Told {
+    fn answer(&mut self, asked: &WebRequest) -> WebResponse {
         let host = asked.headers.get("host").map_or("", String::as_str);
         let issuer = format!("http://{host}");
         match asked.path.as_str() {
-            "/.well-known/openid-configuration" => Told::json(
+            "/.well-known/openid-configuration" => WebResponse::json(
                 200,
                 &json!({
                     "issuer": issuer,
@@ -153,16 +154,16 @@ impl World {
             "/keys" => {
                 let mut key = Jwk::from_encoding_key(&self.key, Algorithm::ES256).expect("a public key");
                 key.common.key_id = Some(self.key_id.clone());
-                // A key of a kind that nobody knows stands beside it.
-                Told::json(200, &json!({"keys": [{"kty": "future", "kid": "key-0"}, key]}))
+                // A key of an unknown type is published, too.
+                WebResponse::json(200, &json!({"keys": [{"kty": "future", "kid": "key-0"}, key]}))
             }
             "/authorize" => self.authorize(asked),
             "/token" => self.exchange(asked, &issuer),
-            _ => Told::json(404, &json!({})),
+            _ => WebResponse::json(404, &json!({})),
         }
     }
 
-    fn authorize(&mut self, asked: &Asked) -> Told {
+    fn authorize(&mut self, asked: &WebRequest) -> WebResponse {
         let field = |name: &str| asked.fields.get(name).cloned().unwrap_or_default();
         assert_eq!(field("code_challenge_method"), "S256");
         assert!(field("scope").split(' ').any(|scope| scope == "openid"));
@@ -170,7 +171,7 @@ impl World {
         if self.person.is_some() {
             self.issued += 1;
             let code = format!("code-{}", self.issued);
-            // Whoever wants to know that it is so also has to ask for the time.
+            // Clients that need a recent sign-in also have to require the time.
             let is_anew = field("prompt") == "login"
                 && field("max_age").parse::<u64>().is_ok_and(|seconds| seconds <= 60)
                 && self.forgery != Some(Forgery::OldSession);
@@ -187,14 +188,14 @@ impl World {
             back.query_pairs_mut().append_pair("error", "access_denied");
         }
         back.query_pairs_mut().append_pair("state", &field("state"));
-        Told::see(&back)
+        WebResponse::see(&back)
     }
 
-    fn exchange(&mut self, asked: &Asked, issuer: &str) -> Told {
+    fn exchange(&mut self, asked: &WebRequest, issuer: &str) -> WebResponse {
         let field = |name: &str| asked.fields.get(name).map_or("", String::as_str);
         let basic = BASE64.encode(format!("{OPENID_CLIENT_ID}:{OPENID_CLIENT_SECRET}").as_bytes());
         if asked.headers.get("authorization") != Some(&format!("Basic {basic}")) {
-            return Told::json(401, &json!({"error": "invalid_client"}));
+            return WebResponse::json(401, &json!({"error": "invalid_client"}));
         }
         let verifier = BASE64URL_NOPAD.encode(&Sha256::digest(field("code_verifier")));
         match self.codes.remove(field("code")) {
@@ -204,9 +205,9 @@ impl World {
                     let token = self.id_token(issuer, &granted);
                     body.as_object_mut().expect("an object").insert("id_token".to_owned(), token.into());
                 }
-                Told::json(200, &body)
+                WebResponse::json(200, &body)
             }
-            _ => Told::json(400, &json!({"error": "invalid_grant"})),
+            _ => WebResponse::json(400, &json!({"error": "invalid_grant"})),
         }
     }
 

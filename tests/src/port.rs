@@ -1,21 +1,21 @@
-//! Loopback ports that stay one's own over a restart.
+//! Loopback ports that a server keeps over a restart.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below the range from which Linux takes the ports of outgoing connections (`ip_local_port_range`): a client that
-/// connects again and again to a stopped server could be given that server's port, and even reach itself there.
+/// Below Linux's range of ports for outgoing connections (`ip_local_port_range`): a client that reconnects repeatedly
+/// to a stopped server could otherwise get that server's port, and even connect to itself.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
-/// Far enough apart that tests which start at the same moment seldom try the same port.
+/// Tests that start at the same moment seldom try the same port.
 const STRIDE: u32 = 7;
 
-/// Another process may bind a port between [`free_port`] and the server that it is meant for.
+/// Another process may bind a port between [`free_port`] and the start of its server.
 pub(crate) const ATTEMPTS_MAX: usize = 10;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A port of 127.0.0.1 that nobody listens on at this moment.
+/// A port of 127.0.0.1 that is free at this moment.
 pub(crate) fn free_port() -> u16 {
     for _ in 0..COUNT {
         let number =

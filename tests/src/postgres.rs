@@ -1,7 +1,7 @@
-//! PostgreSQL servers of a test's own, and one that tests share, each with a database of its own.
+//! PostgreSQL servers: a test's own, and one that tests share, each test with its own database.
 //!
-//! The shared server is started by whoever needs it first. Who uses it holds a lock on a file as long as it lives, also
-//! when it is killed; a shell waits for that lock, ends the server some seconds after its last user and removes it.
+//! The first test that needs the shared server starts it. Each user process holds a lock on a file until it ends, even if it
+//! is killed; a shell waits for that lock, stops the server some seconds after its last user and removes it.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -18,27 +18,27 @@ use crate::process::{Process, run};
 use crate::programs::target_name;
 use crate::{Finished, Room, as_user, eventually, until};
 
-/// Where Debian puts what only the server's owner runs.
+/// Debian's folder of the server's programs.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// Enough for many replicas of many tests at once.
+/// Enough for many replicas in many concurrent tests.
 const CONNECTIONS_MAX: u32 = 1_000;
-/// Where a server without a port of its own puts its socket: PostgreSQL's usual one, as a part of a file's name.
+/// The default port, which is part of the socket's file name.
 const USUAL_PORT: u16 = 5432;
-/// Seconds that the shared server waits for the next test.
+/// The time in seconds that the shared server waits for the next test.
 const LINGER_S: u32 = 5;
 
-/// Nothing has to survive the machine's crash, though what was confirmed is to survive the server's; and Unix sockets
+/// Data need not survive a crash of the machine, but committed data has to survive a crash of the server; and Unix sockets
 /// need no port.
 const SETTINGS: [&str; 4] = ["fsync=off", "full_page_writes=off", "listen_addresses=", "max_wal_size=256MB"];
-/// Who may reach a server that has a standby, beside whoever may reach any.
+/// Additional access rules of a server that has a standby.
 const REPLICATION_RULES: &str = "local replication all trust\nhost all,replication all 127.0.0.1/32 trust\n";
-/// A standby that was cut off comes back at once, and finds what it missed.
+/// A disconnected standby reconnects at once, and finds all that it missed.
 const REPLICATION_SETTINGS: [&str; 2] = ["wal_keep_size=64MB", "wal_retrieve_retry_interval=200ms"];
-/// What a server that is also reached by TCP has besides.
+/// Additional settings of a server with a TCP port.
 const NETWORK_SETTINGS: [&str; 3] =
     ["listen_addresses=127.0.0.1", "hba_file={room}/hba.conf", "log_connections=on"];
 
-/// $1: the server's directory, $2: where its programs are, $3: how long to wait for the next user.
+/// $1: the server's folder, $2: the folder of its programs, $3: how long to wait for the next user.
 const END_AFTER_THE_LAST_USER: &str = r#"
 cd "$1" || exit 1
 exec 8>>users 9>>door
@@ -60,7 +60,7 @@ done
 static SHARED: OnceLock<Shared> = OnceLock::new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A server of a test's own, on a Unix socket.
+/// A test's own server, on a Unix socket.
 #[derive(Debug)]
 pub struct PostgresServer {
     room: Room,
@@ -69,7 +69,7 @@ pub struct PostgresServer {
     process: Option<Process>,
 }
 
-/// An empty database, which is dropped with whatever is connected to it.
+/// An empty database, which is dropped together with its connections.
 #[derive(Debug)]
 pub struct PostgresDatabase {
     socket: PathBuf,
@@ -84,8 +84,8 @@ impl PostgresServer {
         Self::start_in(Room::temporary(), USUAL_PORT, Vec::new())
     }
 
-    /// The same, reached also by TCP at a port of this machine. `rules` say who gets in there, as `pg_hba.conf` does;
-    /// in `settings`, `{room}` stands for the directory that gets `files`, each with its name and text.
+    /// The same with a TCP port on this machine. `rules` are its lines in `pg_hba.conf`;
+    /// in `settings`, `{room}` is the folder of `files`, each with its name and text.
     #[must_use]
     pub fn start_at_port(rules: &str, settings: &[&str], files: &[(&str, &str)]) -> Self {
         let room = Room::temporary();
@@ -100,13 +100,13 @@ impl PostgresServer {
         Self::start_in(room, free_port(), settings)
     }
 
-    /// Starts an empty server that can have standbys and is reached at a port of this machine.
+    /// Starts an empty server that can have standbys and has a TCP port on this machine.
     #[must_use]
     pub fn start_primary() -> Self {
         Self::start_at_port(REPLICATION_RULES, &REPLICATION_SETTINGS, &[])
     }
 
-    /// Starts a standby of the server that is reached at `port` of this machine, and follows it there.
+    /// Starts a standby of the server at `port` of this machine.
     #[must_use]
     pub fn start_standby_of(port: u16) -> Self {
         let room = Room::temporary();
@@ -123,7 +123,7 @@ impl PostgresServer {
         server
     }
 
-    /// Becomes a standby of the server that is reached at `port`, whatever it was before.
+    /// Becomes a standby of the server at `port`.
     pub fn follow(&mut self, port: u16) {
         self.kill();
         let data = self.room.join("data");
@@ -140,7 +140,7 @@ impl PostgresServer {
         self.restart();
     }
 
-    /// A standby takes over: it is a primary when this returns.
+    /// Promotes a standby; it is a primary when this returns.
     #[track_caller]
     pub fn promote(&self) {
         let promoted = self.sql("postgres", "SELECT pg_promote(true, 60)").output();
@@ -153,13 +153,13 @@ impl PostgresServer {
         psql(&mut self.client("psql"), database, statements)
     }
 
-    /// `program`, one of PostgreSQL's clients, which is told how to reach the server.
+    /// `program`, one of PostgreSQL's clients, with the connection parameters of the server.
     #[must_use]
     pub fn client(&self, program: &str) -> Command {
         client(program, self.room.path(), self.port)
     }
 
-    /// The directory of its files.
+    /// The folder of its files.
     #[must_use]
     pub fn room(&self) -> &Room {
         &self.room
@@ -178,13 +178,13 @@ impl PostgresServer {
         self.port
     }
 
-    /// All that it has logged.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.room.join("postgres.log")).expect("own file")
     }
 
-    /// Starts it again, stopped or killed before.
+    /// Starts it again after it was stopped or killed.
     pub fn restart(&mut self) {
         let start = || {
             let mut command = server(self.room.path(), as_user("postgres", programs().join("postgres")));
@@ -197,7 +197,7 @@ impl PostgresServer {
         let mut process = start();
         until("PostgreSQL answers", || {
             if process.ended().is_some() {
-                // Those who served clients of a server that was killed take a moment to notice.
+                // The children of a killed server take a moment to end.
                 process = start();
             }
             answers(self.room.path(), self.port)
@@ -205,14 +205,14 @@ impl PostgresServer {
         self.process = Some(process);
     }
 
-    /// `kill -9`, for the server and all that it does for clients.
+    /// Kills the server and its children with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Ends it and all that it does for clients at once, without a last checkpoint.
+    /// Stops the server and its children immediately, without a last checkpoint.
     pub fn stop_at_once(&mut self) {
         if let Some(process) = &mut self.process {
             process.signal(Signal::QUIT);
@@ -221,13 +221,13 @@ impl PostgresServer {
         self.process = None;
     }
 
-    /// The process id of the server itself, while it runs.
+    /// The process id of the server, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// A new database in it.
+    /// A new database on it.
     #[must_use]
     pub fn database(&self) -> PostgresDatabase {
         PostgresDatabase::create(self.room.path(), self.port)
@@ -235,7 +235,7 @@ impl PostgresServer {
 }
 
 impl PostgresDatabase {
-    /// A new database in the server that all tests of this build share.
+    /// A new database on the server that all tests of this build share.
     #[must_use]
     pub fn shared() -> Self {
         Self::create(&SHARED.get_or_init(Shared::enter).directory, USUAL_PORT)
@@ -254,7 +254,7 @@ impl PostgresDatabase {
         &self.name
     }
 
-    /// How the service is told of it.
+    /// The URL for the service.
     #[must_use]
     pub fn url(&self) -> String {
         let socket = self.socket.display().to_string().replace('/', "%2F");
@@ -267,14 +267,14 @@ impl PostgresDatabase {
         &self.socket
     }
 
-    /// Runs `statements`; gives their rows, one a line.
+    /// Runs `statements`; returns their rows, one per line.
     #[track_caller]
     #[must_use]
     pub fn query(&self, statements: &str) -> String {
         self.psql(&self.name, statements).output()
     }
 
-    /// Runs `statements` where this database need not be.
+    /// Runs `statements` outside of this database.
     fn manage(&self, statements: &str) -> Finished {
         self.psql("postgres", statements)
     }
@@ -287,7 +287,7 @@ impl PostgresDatabase {
         client(program, &self.socket, self.port)
     }
 
-    /// Runs what [`PostgresDatabase::dump`] of another database gave.
+    /// Runs the output of [`PostgresDatabase::dump`] of another database.
     #[track_caller]
     pub fn restore(&self, dump: &str) {
         let room = Room::temporary();
@@ -297,7 +297,7 @@ impl PostgresDatabase {
         let _ = run(command.arg("--file").arg(file).arg(&self.name)).output();
     }
 
-    /// All that is in it, as `pg_dump` writes it.
+    /// The output of `pg_dump`.
     #[must_use]
     pub fn dump(&self) -> String {
         run(self.client("pg_dump").arg(&self.name)).output()
@@ -311,7 +311,7 @@ impl Drop for PostgresDatabase {
     }
 }
 
-/// This process's part in the shared server.
+/// This process's use of the shared server.
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
@@ -325,7 +325,7 @@ impl Shared {
         loop {
             fs::create_dir_all(&directory).expect("a directory for PostgreSQL");
             let open = |name: &str| File::options().append(true).create(true).open(directory.join(name));
-            // The directory may be removed at any moment before the door is locked.
+            // The folder may be removed at any moment until the lock is held.
             let (Ok(door), Ok(users)) = (open("door"), open("users")) else { continue };
             door.lock().expect("own file");
             let inode = |metadata: io::Result<Metadata>| metadata.map(|metadata| metadata.ino()).ok();
@@ -359,7 +359,7 @@ fn start_shared(directory: &Path) {
     until("PostgreSQL answers", || answers(directory, USUAL_PORT));
 }
 
-/// Starts `command` so that it outlives this process and what ends it.
+/// Starts `command` so that it survives the end of this process.
 fn detach(command: &Command, log: &File) {
     let mut detached = Command::new("setsid");
     detached.arg("--fork").arg(command.get_program()).args(command.get_args());
@@ -368,7 +368,7 @@ fn detach(command: &Command, log: &File) {
     assert!(detached.status().expect("setsid of util-linux").success());
 }
 
-/// Makes `data` in `directory`, for the user `postgres`: PostgreSQL refuses to run as root.
+/// Runs `initdb` for `data` in `directory`, as the user `postgres`: PostgreSQL refuses to run as root.
 fn initialise(directory: &Path) {
     let data = directory.join("data");
     fs::create_dir(&data).expect("a directory of our own");
@@ -380,7 +380,7 @@ fn initialise(directory: &Path) {
         "--auth=trust",
         "--username=postgres",
         "--encoding=UTF8",
-        // What an order of ours depends on is not to come from the locale: this one is unlike bytes.
+        // Our sort orders must not depend on the locale: this one differs from bytewise order.
         "--locale=C.UTF-8",
         "--no-sync",
     ]);
@@ -393,7 +393,7 @@ fn owner() -> (u32, u32) {
     (id("-u").expect("a number"), id("-g").expect("a number"))
 }
 
-/// `command`, a server's, with its arguments.
+/// The server's `command` with its arguments.
 fn server(directory: &Path, mut command: Command) -> Command {
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory);
     for setting in SETTINGS {
@@ -403,7 +403,7 @@ fn server(directory: &Path, mut command: Command) -> Command {
     command
 }
 
-/// `program`, which is told how to reach the server of the socket in `socket`.
+/// `program` with the connection parameters of the server whose socket is in `socket`.
 fn client(program: &str, socket: &Path, port: u16) -> Command {
     let mut command = Command::new(program);
     command.arg("--host").arg(socket).arg("--port").arg(port.to_string());
@@ -422,7 +422,7 @@ fn answers(socket: &Path, port: u16) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The directory of `initdb` and `postgres`: Debian's newest, or that of everything else.
+/// The folder of `initdb` and `postgres`: Debian's newest, or that in PATH.
 fn programs() -> PathBuf {
     let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let newest = versions.filter(|path| path.join("initdb").exists()).max();

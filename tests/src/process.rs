@@ -1,4 +1,4 @@
-//! Programs that run beside a test, and programs that run to their end.
+//! Background processes, and programs that run to completion.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -13,13 +13,13 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::wait::{PATIENCE, eventually};
 
-/// Programs that run to their end take some milliseconds.
+/// Most programs take some milliseconds.
 const PAUSE: Duration = Duration::from_millis(1);
 
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// A running program with its output in a file. [`as_user`](crate::as_user) makes commands that die with the test,
-/// whatever ends the test.
+/// A running program with its output in a file. [`as_user`](crate::as_user) makes commands that die with the test in any
+/// case.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -28,7 +28,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, its output appended to `log`, in a process group of its own.
+    /// Starts `command` in its own process group, and appends its output to `log`.
     #[must_use]
     pub fn spawn(name: &str, command: Command, log: &Path) -> Self {
         Self::spawn_with_input(name, command, Stdio::null(), log)
@@ -51,30 +51,30 @@ impl Process {
         self.child.id()
     }
 
-    /// All that it, and its predecessors with the same log file, have printed.
+    /// The output of this process and its predecessors with the same log file.
     #[must_use]
     pub fn log(&self) -> String {
         text_of(&self.log)
     }
 
-    /// How it ended, when it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("own child")
     }
 
-    /// Sends it `signal`, and no other process.
+    /// Sends `signal` to this process only.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process(pid_of(&self.child), signal);
     }
 
-    /// Asks it to end, as a service manager does, and waits until it has.
+    /// Sends SIGTERM, like a service manager, and waits until the process has ended.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         let what = format!("{} ends after SIGTERM", self.name);
         eventually(&what, || self.ended())
     }
 
-    /// `kill -9`, for it and all of its children.
+    /// Kills the process and its children with SIGKILL.
     pub fn kill(&mut self) {
         let pid = pid_of(&self.child);
         running().retain(|running| *running != pid);
@@ -92,7 +92,7 @@ impl Drop for Process {
     }
 }
 
-/// A daemon of a name, running or not, whose starts all log to one file.
+/// A daemon, running or not, whose runs all log to one file.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     name: &'static str,
@@ -101,7 +101,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// One that is not yet running.
+    /// A daemon that is not running yet.
     pub(crate) fn new(name: &'static str, log: PathBuf) -> Self {
         Self { name, log, process: None }
     }
@@ -111,12 +111,12 @@ impl Daemon {
         self.process.insert(Process::spawn(self.name, command, &self.log))
     }
 
-    /// How it ended, when it has.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut()?.ended()
     }
 
-    /// Ends it as a service manager does.
+    /// Stops it like a service manager.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -132,17 +132,17 @@ impl Daemon {
         }
     }
 
-    /// Stops it where it stands, as a machine that hangs does, until [`Daemon::thaw`].
+    /// Suspends it, like a machine that hangs, until [`Daemon::thaw`].
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Asks it to end, and does not wait.
+    /// Sends SIGTERM without waiting.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -159,7 +159,7 @@ impl Daemon {
         self.process.as_ref().unwrap_or_else(|| panic!("{} is running", self.name)).pid()
     }
 
-    /// All that it has logged, over restarts.
+    /// Its log, including earlier runs.
     pub(crate) fn log(&self) -> String {
         text_of(&self.log)
     }
@@ -170,17 +170,17 @@ fn running() -> MutexGuard<'static, Vec<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills every process of this one, which is about to end without dropping them.
+/// Kills all processes of this one, which is about to exit without dropping them.
 pub(crate) fn kill_all() {
     for pid in running().drain(..) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
 }
 
-/// What a program that ended left behind.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: String,
@@ -189,7 +189,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Panics unless the program succeeded; gives its standard output.
+    /// Panics unless the program succeeded; returns its standard output.
     #[track_caller]
     #[must_use]
     pub fn output(self) -> String {
@@ -198,23 +198,23 @@ impl Finished {
     }
 }
 
-/// Runs `command` to its end, within [`PATIENCE`].
+/// Runs `command` to completion, within [`PATIENCE`].
 #[track_caller]
 pub fn run(command: &mut Command) -> Finished {
     run_within(command, PATIENCE)
 }
 
-/// Runs `command` to its end; panics when that takes longer than `limit`.
+/// Runs `command` to completion; panics after `limit`.
 #[track_caller]
 pub fn run_within(command: &mut Command, limit: Duration) -> Finished {
     try_run_within(command, limit).unwrap_or_else(|late| panic!("{late}"))
 }
 
-/// Runs `command` to its end; says what it had printed when it took longer than `limit`, and was killed.
+/// Runs `command` to completion; kills it after `limit`, and returns its output as the error.
 #[track_caller]
 pub fn try_run_within(command: &mut Command, limit: Duration) -> Result<Finished, String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // Files take any amount of output without anybody reading it meanwhile.
+    // Files take any amount of output without a reader.
     let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
     command.stdin(Stdio::null());
     command.stdout(stdout.try_clone().expect("a descriptor"));
@@ -247,7 +247,7 @@ fn text(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The text in the file `log`, which may not be there yet.
+/// The text of the file `log`, which may not exist yet.
 fn text_of(log: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Where this build's programs are, and how to run them as somebody else.
+//! The programs of this build, and how to run them as another user.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -34,19 +34,19 @@ impl Program {
         }
     }
 
-    /// What sshd starts is built apart, static, for an explicit target.
+    /// The programs that sshd starts are built separately, statically, for an explicit target.
     fn is_static(self) -> bool {
         matches!(self, Self::Lookup | Self::Shell)
     }
 }
 
-/// The file of `program`, built with the profile of the running executable.
+/// The path of `program`, built with the profile of the running executable.
 #[must_use]
 pub fn program(program: Program) -> PathBuf {
     let profile = profile_directory();
     let path = if program.is_static() {
         let name = profile.file_name().expect("target/PROFILE");
-        // Benchmarks measure what sshd starts as packages ship it.
+        // Benchmarks measure the programs as packages ship them.
         let name = if name == "release" { OsStr::new("dist") } else { name };
         target_directory(&profile).join(name).join(program.name())
     } else {
@@ -56,7 +56,7 @@ pub fn program(program: Program) -> PathBuf {
     path
 }
 
-/// `target/debug` of `target/debug/deps/contract-0123` and of `target/debug/demo`.
+/// `target/debug` for `target/debug/deps/contract-0123` and for `target/debug/demo`.
 fn profile_directory() -> PathBuf {
     let executable = std::env::current_exe().expect("the running executable");
     let directory = executable.parent().expect("a file is in a directory");
@@ -65,7 +65,7 @@ fn profile_directory() -> PathBuf {
     profile.to_owned()
 }
 
-/// A short name of this build's directory, unlike that of another clone.
+/// A short name of this build's folder, which differs from that of another clone.
 pub(crate) fn target_name() -> String {
     let digest = Sha256::digest(profile_directory().as_os_str().as_encoded_bytes());
     digest.iter().take(4).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
@@ -80,8 +80,8 @@ fn target_directory(profile: &Path) -> PathBuf {
     profile.parent().expect("target/PROFILE").join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
 }
 
-/// A command that runs as `user` with the groups that user has, as a service manager or sshd would start it, and with
-/// an environment of nothing but PATH. It dies with the thread that starts it.
+/// A command that runs as `user` with that user's groups, as a service manager or sshd would start it, and with only PATH
+/// in its environment. It dies with the thread that starts it.
 #[must_use]
 pub fn as_user(user: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
@@ -92,18 +92,18 @@ pub fn as_user(user: &str, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The clock of a program, against that of everybody else. Debian's libfaketime makes it.
+/// The clock of a program. Debian's libfaketime changes it.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock<'a> {
-    /// Off by so much, such as `-25h`.
+    /// An offset such as `-25h`.
     Off(&'a str),
-    /// Off by what the file says at each moment; `+0d` is right.
+    /// The offset in a file, which is read each time; `+0d` is none.
     AsIn(&'a Path),
 }
 
-/// What `env` is told for a program with such a clock.
+/// The arguments of `env` for a program with such a clock.
 pub(crate) fn environment_of(clock: Clock<'_>) -> Vec<String> {
-    // The loader puts the architecture's folder in the place of `$LIB`.
+    // The loader replaces `$LIB` by the architecture's folder.
     let library = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1".to_owned();
     let mut environment = vec![library, "DONT_FAKE_MONOTONIC=1".to_owned()];
     match clock {

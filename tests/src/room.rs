@@ -1,4 +1,4 @@
-//! Directories of a test's own.
+//! Temporary folders.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
-/// Where root-owned programs go: sshd runs the helper only if root owns it and every directory above it, and
-/// nobody else may write there, which a clone under a home or `/tmp` does not fulfil.
+/// The parent of rooms with root's programs: sshd runs the helper only if root owns it and every folder above it, and
+/// only root may write there, which is not true for a clone below a home or `/tmp`.
 const ROOT_OWNED: &str = "/usr/local/lib";
 
-/// A room's name: this, the process that made it, and a number.
+/// The prefix of a room's name, before the process id and a number.
 const PREFIX: &str = "pushkeys-test-";
 
 static SWEPT: Once = Once::new();
 static ROOMS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A directory that everybody may enter and only root may write to, removed with its contents when dropped.
+/// A temporary folder that all users may enter and only root may write to, removed with its contents when dropped.
 #[derive(Debug)]
 pub struct Room(PathBuf);
 
 impl Room {
-    /// A room in the directory for temporary files.
+    /// A room in the folder for temporary files.
     #[must_use]
     pub fn temporary() -> Self {
         Self::within(&std::env::temp_dir())
     }
 
-    /// A room whose parents belong to root alone.
+    /// A room whose parents belong to root.
     #[must_use]
     pub fn root_owned() -> Self {
         Self::within(Path::new(ROOT_OWNED))
@@ -56,7 +56,7 @@ impl Room {
         self.0.join(name)
     }
 
-    /// Writes a file that only its owner, root, can read.
+    /// Writes a file that only root can read.
     #[must_use]
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         self.write_with_mode(name, text, 0o600)
@@ -79,7 +79,7 @@ impl Drop for Room {
     }
 }
 
-/// Removes the rooms of processes that were killed.
+/// Removes the rooms of killed processes.
 fn sweep() {
     for parent in [&std::env::temp_dir(), Path::new(ROOT_OWNED)] {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -92,7 +92,7 @@ fn sweep() {
     }
 }
 
-/// Removes every room of this process, which is about to end without dropping them.
+/// Removes all rooms of this process, which is about to exit without dropping them.
 pub(crate) fn remove_all() {
     for path in ROOMS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = fs::remove_dir_all(path);

@@ -1,4 +1,4 @@
-//! A security key in software: ssh and sshd see what a FIDO token would answer, and it needs no touch.
+//! A security key in software: ssh and sshd see the same as with a FIDO token, but it needs no touch.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
@@ -6,16 +6,16 @@ use data_encoding::BASE64;
 use pushkeys_keys::Fingerprint;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Keeper, string};
+use crate::{AgentKeys, string};
 
-/// What ssh-keygen makes a key for unless it is told otherwise.
+/// ssh-keygen's default application.
 const APPLICATION: &[u8] = b"ssh:";
-/// The flag that says that the user touched the token.
+/// The flag that the user touched the token.
 const USER_PRESENT: u8 = 1;
 const ED25519: &str = "sk-ssh-ed25519@openssh.com";
 const ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
-/// The key pair, and the number of signatures it has made.
+/// The key pair, and the number of its signatures.
 #[derive(Debug)]
 pub struct SecurityKey {
     pair: Pair,
@@ -29,20 +29,20 @@ enum Pair {
 }
 
 impl SecurityKey {
-    /// As `ssh-keygen -t ed25519-sk` makes one.
+    /// Like a key of `ssh-keygen -t ed25519-sk`.
     #[must_use]
     pub fn ed25519() -> Self {
         Self { pair: Pair::Ed25519(Ed25519KeyPair::generate().expect("randomness")), count: 0 }
     }
 
-    /// As `ssh-keygen -t ecdsa-sk` makes one.
+    /// Like a key of `ssh-keygen -t ecdsa-sk`.
     #[must_use]
     pub fn ecdsa() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("randomness");
         Self { pair: Pair::Ecdsa(pair), count: 0 }
     }
 
-    /// The public key as it stands in a `.pub` file, without a comment.
+    /// The public key as in a `.pub` file, without a comment.
     #[must_use]
     pub fn text(&self) -> String {
         format!("{} {}", self.name(), BASE64.encode(&self.blob()))
@@ -71,7 +71,7 @@ impl SecurityKey {
         }
     }
 
-    /// As PROTOCOL.u2f of openssh-portable has it: the token signs the application, its own flags and counter, and the message.
+    /// As in openssh-portable's PROTOCOL.u2f: the token signs the application, its own flags and counter, and the message.
     fn signature(&mut self, message: &[u8]) -> Vec<u8> {
         self.count += 1;
         let state = [&[USER_PRESENT], self.count.to_be_bytes().as_slice()].concat();
@@ -89,7 +89,7 @@ impl SecurityKey {
     }
 }
 
-impl Keeper for SecurityKey {
+impl AgentKeys for SecurityKey {
     fn identities(&mut self) -> Vec<Vec<u8>> {
         vec![self.blob()]
     }
@@ -99,7 +99,7 @@ impl Keeper for SecurityKey {
     }
 }
 
-/// A positive number as RFC 4251 writes it: without leading zeros, except one where the first bit would be a sign.
+/// A positive number in the format of RFC 4251: without leading zeros, except one if the first bit is set.
 fn positive(bytes: &[u8]) -> Vec<u8> {
     let digits: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
     let is_signed = digits.first().is_some_and(|first| *first >= 0x80);

@@ -17,7 +17,7 @@ use crate::{
     eventually, program,
 };
 
-/// A pushkeys-server, on SQLite unless it is said otherwise, on a loopback port that stays its own over restarts.
+/// A pushkeys-server, on SQLite by default, on a loopback port that it keeps over restarts.
 #[derive(Debug)]
 pub struct Service {
     room: Room,
@@ -25,13 +25,13 @@ pub struct Service {
     secret: PathBuf,
     address: String,
     daemon: Daemon,
-    /// A database that goes with it.
+    /// Its database, if it belongs to this service.
     _own: Option<PostgresDatabase>,
-    /// Tables of the configuration besides what every service has.
+    /// Additional tables of the configuration.
     settings: String,
-    /// Who signed its certificate, in PEM, where it speaks TLS.
+    /// The CA certificate of its certificate, in PEM, if it serves TLS.
     authority: Option<String>,
-    /// The token by which a test itself reads the feed.
+    /// The token by which the test itself reads the feed.
     observer: OnceLock<String>,
 }
 
@@ -42,7 +42,7 @@ impl Service {
         Self::start_with("", &[])
     }
 
-    /// The same with more tables of configuration, in which `{room}` stands for the directory that gets `files`, each
+    /// The same with additional tables of configuration, in which `{room}` is the folder of `files`, each
     /// with its name and text.
     #[must_use]
     pub fn start_with(settings: &str, files: &[(&str, &str)]) -> Self {
@@ -51,7 +51,7 @@ impl Service {
         Self::start_in(room, database, settings, files, None)
     }
 
-    /// A service that speaks TLS with a certificate of `authority`, and knows hosts by those of `clients`.
+    /// A service with TLS and a certificate of `authority`, which accepts hosts' certificates of `clients`.
     #[must_use]
     pub fn start_with_tls(authority: &Authority, clients: &Authority) -> Self {
         let (room, own) = (Room::temporary(), authority.signs_for_server(&["127.0.0.1"]));
@@ -62,7 +62,7 @@ impl Service {
         Self::start_in(room, database, settings, &files, Some(authority.pem()))
     }
 
-    /// The same on a PostgreSQL database of its own, in the server that tests share.
+    /// The same on its own PostgreSQL database, on the server that tests share.
     #[must_use]
     pub fn start_on_postgres_with(settings: &str, files: &[(&str, &str)]) -> Self {
         let database = PostgresDatabase::shared();
@@ -76,7 +76,7 @@ impl Service {
         Self::start_on_database(url, "")
     }
 
-    /// A service on the database at `url`, of either kind, with more settings.
+    /// A service on the database at `url`, of either kind, with additional settings.
     #[must_use]
     pub fn start_on_database(url: String, settings: &str) -> Self {
         Self::start_in(Room::temporary(), url, settings, &[], None)
@@ -125,20 +125,20 @@ impl Service {
         panic!("no port of {ATTEMPTS_MAX} stayed free: {}", service.log());
     }
 
-    /// Starts it again, stopped or killed before, at the address that hosts know.
+    /// Starts it again, at the same address, after it was stopped or killed.
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.try_restart(), "pushkeys-server does not start: {}", self.log());
     }
 
-    /// Starts it again, and does not wait until it answers.
+    /// Starts it again without waiting until it answers.
     pub fn launch(&mut self) {
         let mut command = self.command();
         command.arg("serve");
         let _ = self.daemon.start(command);
     }
 
-    /// The same with a clock of its own.
+    /// The same with a changed clock.
     pub fn launch_with_clock(&mut self, clock: Clock<'_>) {
         let mut command = as_user("root", "env");
         command.args(environment_of(clock));
@@ -146,7 +146,7 @@ impl Service {
         let _ = self.daemon.start(command);
     }
 
-    /// Whether the service came up; it gives up when its port is taken.
+    /// Whether the service started; it fails if its port is taken.
     fn try_restart(&mut self) -> bool {
         let mut command = self.command();
         command.arg("serve");
@@ -168,14 +168,14 @@ impl Service {
         let _ = self.room.write("server.toml", &text);
     }
 
-    /// Adds `settings` to the end of its configuration, for when it is next started.
+    /// Appends `settings` to its configuration, for the next start.
     pub fn takes_settings(&self, settings: &str) {
         let path = self.room.join("server.toml");
         let text = std::fs::read_to_string(&path).expect("own file");
         let _ = self.room.write("server.toml", &format!("{text}{settings}"));
     }
 
-    /// Replaces the file `name` in the directory that its configuration calls `{room}`.
+    /// Replaces the file `name` in the folder that its configuration calls `{room}`.
     pub fn is_given(&self, name: &str, text: &str) {
         let _ = self.room.write(name, text);
     }
@@ -187,26 +187,26 @@ impl Service {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Who signed its certificate, in PEM, where it speaks TLS.
+    /// The CA certificate of its certificate, in PEM, if it serves TLS.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
         self.authority.as_deref()
     }
 
-    /// A client of it with the bearer token `token`.
+    /// A client with the bearer token `token`.
     #[must_use]
     pub fn client(&self, token: Option<&str>) -> Client {
         let authorization = token.map(|token| format!("Bearer {token}"));
         Client::trusting(&self.url(), authorization, self.authority())
     }
 
-    /// The directory of its files.
+    /// The folder of its files.
     #[must_use]
     pub fn room(&self) -> &Room {
         &self.room
     }
 
-    /// Moves it to the database at `url` from its next start on.
+    /// Moves it to the database at `url` at its next start.
     pub fn move_to(&mut self, url: String) {
         self.database = url;
         self.configure();
@@ -224,13 +224,13 @@ impl Service {
         self.room.join("pushkeys.db")
     }
 
-    /// The socket at which it tells its metrics.
+    /// The socket of its metrics.
     #[must_use]
     pub fn metrics(&self) -> PathBuf {
         self.room.join("metrics.sock")
     }
 
-    /// Ends it as a service manager does.
+    /// Stops it like a service manager.
     #[track_caller]
     pub fn stop(&mut self) {
         self.daemon.stop();
@@ -241,22 +241,22 @@ impl Service {
         self.daemon.kill();
     }
 
-    /// Asks it to end, and does not wait.
+    /// Sends SIGTERM without waiting.
     pub fn terminate(&self) {
         self.daemon.terminate();
     }
 
-    /// How it ended, when it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.daemon.ended()
     }
 
-    /// Stops it where it stands, until [`Service::thaw`].
+    /// Suspends it, until [`Service::thaw`].
     pub fn freeze(&self) {
         self.daemon.freeze();
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self) {
         self.daemon.thaw();
     }
@@ -268,7 +268,7 @@ impl Service {
         self.daemon.pid()
     }
 
-    /// All that it has logged, over restarts.
+    /// Its log, including earlier runs.
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()
@@ -281,7 +281,7 @@ impl Service {
         self.administers_within(arguments, PATIENCE)
     }
 
-    /// Runs the service's command line with `arguments`, which may take as long as `limit`.
+    /// Runs the service's command line with `arguments` and the time limit `limit`.
     #[track_caller]
     #[must_use]
     pub fn administers_within(&self, arguments: &[&str], limit: Duration) -> Finished {
@@ -295,7 +295,7 @@ impl Service {
         self.add_account(name, &[])
     }
 
-    /// The same with an address that mails go to.
+    /// The same with an e-mail address.
     #[track_caller]
     #[must_use]
     pub fn account_at(&self, name: &str, email: &str) -> Account {
@@ -309,7 +309,7 @@ impl Service {
         self.account_of(name, text(&account, "id"), text(&token, "bearer"))
     }
 
-    /// Sets the password by which the owner of the account `name` signs in to the console.
+    /// Sets the password of the account `name` for the console.
     #[track_caller]
     pub fn set_password(&self, name: &str, password: &str) {
         let input = self.room.write("password", password);
@@ -319,7 +319,7 @@ impl Service {
         let _ = run_within(command.args(["account", "password", name]), PATIENCE).output();
     }
 
-    /// An account that the test has written into the database, as two commands for each of hundreds take minutes.
+    /// An account that the test has written to the database directly, since two commands for each of hundreds take minutes.
     #[must_use]
     pub fn account_of(&self, name: &str, id: &str, token: &str) -> Account {
         Account::new(self.client(Some(token)), name, id, token)
@@ -332,14 +332,14 @@ impl Service {
         text(&self.json(&["host", "add", name, "--json"]), "token").to_owned()
     }
 
-    /// All that is registered, as hosts are told.
+    /// All registrations, as in the feed.
     #[track_caller]
     #[must_use]
     pub fn registrations(&self) -> BTreeSet<Registration> {
         self.snapshot().iter().map(Registration::of).collect()
     }
 
-    /// The snapshot that a host gets at this moment: its entries, without header and trailer.
+    /// The entries of the current snapshot, without header and trailer.
     #[track_caller]
     #[must_use]
     pub fn snapshot(&self) -> Vec<Value> {

@@ -1,4 +1,4 @@
-//! Mail servers: a real one that speaks TLS and asks for a password, and one of our own that refuses what it is told to.
+//! Mail servers: a real one with TLS and a password, and a simple one that can refuse recipients.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,20 +11,20 @@ use serde_json::Value;
 use crate::port::free_port;
 use crate::{Certified, Process, Room, as_user, eventually};
 
-/// A client that says nothing for so long is gone.
+/// A connection is closed after this time without data.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// A mail as it came.
+/// A received mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// Of the envelope.
+    /// The recipient in the envelope.
     pub recipient: String,
-    /// Headers and body, as they were sent, with lines that end in `\n`.
+    /// Headers and body, with lines that end in `\n`.
     pub text: String,
 }
 
 impl Mail {
-    /// The value of a header that stands in one line.
+    /// The value of a header on one line.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let head = self.text.split("\n\n").next().unwrap_or_default();
@@ -35,14 +35,14 @@ impl Mail {
 #[derive(Debug, Default)]
 struct World {
     mails: Vec<Mail>,
-    /// What `RCPT TO` is answered with.
+    /// The response to `RCPT TO`.
     refusal: Option<String>,
     refused: usize,
-    /// What clients said, without what is in mails.
-    heard: Vec<String>,
+    /// The clients' commands, without the mails.
+    commands: Vec<String>,
 }
 
-/// A server of our own, in plain text.
+/// A simple server, in plain text.
 #[derive(Debug)]
 pub struct Smtp {
     port: u16,
@@ -50,7 +50,7 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    /// Starts a server that takes everything.
+    /// Starts a server that accepts everything.
     #[must_use]
     pub fn start() -> Self {
         let smtp = Self::absent();
@@ -58,13 +58,13 @@ impl Smtp {
         smtp
     }
 
-    /// A server that nobody reaches until it [comes](Self::comes).
+    /// A server that does not listen until [`Self::comes`].
     #[must_use]
     pub fn absent() -> Self {
         Self { port: free_port(), world: Arc::default() }
     }
 
-    /// Serves from now on.
+    /// Begins to listen.
     pub fn comes(&self) {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("a free port");
         let serving = Arc::clone(&self.world);
@@ -76,33 +76,33 @@ impl Smtp {
         });
     }
 
-    /// The server's `[smtp]` for it.
+    /// The `[smtp]` table of the service for it.
     #[must_use]
     pub fn settings(&self) -> String {
         self.settings_with("tls = \"none\"\n")
     }
 
-    /// The same with `settings` about TLS and credentials.
+    /// The same with `settings` of TLS and credentials.
     #[must_use]
     pub fn settings_with(&self, settings: &str) -> String {
         table("127.0.0.1", self.port, settings)
     }
 
-    /// Recipients are answered with this line from now on; `None`: they are taken.
+    /// Sets the response that refuses recipients; `None` accepts them.
     pub fn refuses(&self, answer: Option<&str>) {
         self.lock().refusal = answer.map(str::to_owned);
     }
 
-    /// All that came.
+    /// All received mails.
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         self.lock().mails.clone()
     }
 
-    /// What clients said, command by command.
+    /// The commands of all clients.
     #[must_use]
-    pub fn heard(&self) -> Vec<String> {
-        self.lock().heard.clone()
+    pub fn commands(&self) -> Vec<String> {
+        self.lock().commands.clone()
     }
 
     /// How many recipients were refused.
@@ -116,7 +116,7 @@ impl Smtp {
     }
 }
 
-/// A real mail server, aiosmtpd, which takes mail over TLS from the user `keys`.
+/// A real mail server, aiosmtpd, which accepts mail over TLS from the user `keys`.
 #[derive(Debug)]
 pub struct MailServer {
     process: Process,
@@ -125,7 +125,7 @@ pub struct MailServer {
 }
 
 impl MailServer {
-    /// Starts a server in whose conversations TLS begins as `begins` says, in the words of `smtp.tls`.
+    /// Starts a server that uses TLS as in the setting `smtp.tls`, `begins`.
     #[must_use]
     pub fn start(begins: &str, certified: &Certified, password: &str) -> Self {
         let room = Room::temporary();
@@ -135,26 +135,26 @@ impl MailServer {
         command.args(["-c", include_str!("mail_server.py"), begins]).arg(certificate).arg(key).arg(password);
         let process = Process::spawn("aiosmtpd", command, &room.join("mail.log"));
         let port = eventually("the mail server names its port", || {
-            told(&process, "port").next()?.get("port")?.as_u64()
+            written_lines(&process, "port").next()?.get("port")?.as_u64()
         });
         Self { process, port: u16::try_from(port).expect("a port"), _room: room }
     }
 
-    /// The server's `[smtp]` for it, by the name `host`, with more `settings` about TLS and credentials.
+    /// The `[smtp]` table of the service for it, by the name `host`, with additional `settings` of TLS and credentials.
     #[must_use]
     pub fn settings_at(&self, host: &str, settings: &str) -> String {
         table(host, self.port, settings)
     }
 
-    /// What it took: `recipient`, `text`, who was the `sender`, and by which `protocol` of TLS it came.
+    /// The received mails: `recipient`, `text`, `sender`, and TLS's `protocol`.
     #[must_use]
     pub fn mails(&self) -> Vec<Value> {
-        told(&self.process, "recipient").collect()
+        written_lines(&self.process, "recipient").collect()
     }
 }
 
-/// What the server's script has written, of those lines that have `member`.
-fn told(process: &Process, member: &'static str) -> impl Iterator<Item = Value> {
+/// The lines that the server's script has written with `member`.
+fn written_lines(process: &Process, member: &'static str) -> impl Iterator<Item = Value> {
     let log = process.log();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     lines.into_iter().filter(move |line| line.get(member).is_some())
@@ -174,15 +174,15 @@ fn converse(stream: &TcpStream, world: &Mutex<World>) {
     let mut say = |line: &str| stream.write_all(format!("{line}\r\n").as_bytes()).is_ok();
     let mut recipient = String::new();
     let mut line = String::new();
-    let mut is_heard = say("220 mail.example.com");
-    while is_heard {
+    let mut is_open = say("220 mail.example.com");
+    while is_open {
         line.clear();
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
             return;
         }
         let command = line.trim_end().to_ascii_uppercase();
-        world.lock().unwrap_or_else(PoisonError::into_inner).heard.push(command.clone());
-        is_heard = if command.starts_with("RCPT TO:") {
+        world.lock().unwrap_or_else(PoisonError::into_inner).commands.push(command.clone());
+        is_open = if command.starts_with("RCPT TO:") {
             let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
             line.trim_end()
                 .trim_start_matches("RCPT TO:")
@@ -212,7 +212,7 @@ fn converse(stream: &TcpStream, world: &Mutex<World>) {
     }
 }
 
-/// Lines until a single dot; a dot that was doubled is one again.
+/// Lines until a single dot, with dot-stuffing removed.
 fn read_mail(reader: &mut BufReader<&TcpStream>) -> Option<String> {
     let mut text = String::new();
     let mut line = String::new();

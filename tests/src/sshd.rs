@@ -1,4 +1,4 @@
-//! A stock sshd with the drop-in that packages ship.
+//! A stock sshd with the packages' drop-in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use crate::port::{ATTEMPTS_MAX, free_port};
 use crate::process::Process;
 use crate::{Room, as_user, eventually, run};
 
-/// The drop-in as it is shipped.
+/// The drop-in of the package.
 const DROP_IN: &str = include_str!("../../packaging/sshd_config.d/50-pushkeys.conf");
-/// The helper's path in it, which a test replaces by its own.
+/// The helper's path in it, which tests replace.
 const SHIPPED_HELPER: &str = "/usr/libexec/pushkeys/pushkeys-lookup";
 
 const SHIPPED_FILE: &str = "AuthorizedKeysFile none";
 
-/// The host key's file in the room.
+/// The file of the host key in the room.
 const HOST_KEY: &str = "host_key";
 
-/// The host's name in the file of known hosts, whatever port it is reached by.
+/// The host's name in the file of known hosts, for any port.
 pub(crate) const HOST_KEY_ALIAS: &str = "push";
 
 /// What differs from a push host as packages set it up.
@@ -26,13 +26,13 @@ pub(crate) const HOST_KEY_ALIAS: &str = "push";
 pub struct SshdSettings {
     /// The helper's path and its options, before `%u %f`.
     pub helper: String,
-    /// The value of `AuthorizedKeysFile` in the drop-in: `none`, or a file that is read before the helper is asked.
+    /// The value of `AuthorizedKeysFile` in the drop-in: `none`, or a file that is read before the helper runs.
     pub authorized_keys_file: String,
-    /// Whether the drop-in is there at all.
+    /// Whether the drop-in is installed.
     pub drop_in: bool,
-    /// Global lines, after the drop-in, as a distribution or an operator may have them.
+    /// Global lines after the drop-in, as of a distribution or an operator.
     pub global: String,
-    /// A shell command that runs first, in a mount namespace of sshd's own.
+    /// A shell command that runs first, in sshd's own mount namespace.
     pub prelude: Option<String>,
 }
 
@@ -99,13 +99,13 @@ impl Sshd {
         &self.room
     }
 
-    /// What sshd has logged, at level VERBOSE.
+    /// sshd's log, at level VERBOSE.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Writes what an sshd of `settings` would be started with, and gives the main file.
+    /// Writes the configuration of an sshd with `settings`, and returns the main file.
     #[must_use]
     pub fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
         let host_key = room.join(HOST_KEY);
@@ -114,7 +114,7 @@ impl Sshd {
         configure(room, settings)
     }
 
-    /// The settings in force for `login`, one `keyword value` a line, as `sshd -T` tells them.
+    /// The settings in force for `login`, one `keyword value` per line, as `sshd -T` prints them.
     #[must_use]
     pub fn settings_for(&self, login: &str) -> String {
         let connection = format!("user={login},host=client.example.com,addr=192.0.2.1");
@@ -127,7 +127,7 @@ impl Sshd {
     }
 }
 
-/// As Debian's own `sshd_config`: the drop-ins first, then settings more generous than a push host's.
+/// Like Debian's `sshd_config`: the drop-ins first, then settings that are more permissive than a push host's.
 fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
     let shipped = if settings.drop_in { DROP_IN } else { "" };
     for value in [SHIPPED_HELPER, SHIPPED_FILE] {

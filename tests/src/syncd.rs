@@ -1,4 +1,4 @@
-//! pushkeys-syncd on a push host, as the user that its unit names.
+//! pushkeys-syncd on a push host, as the user of its unit.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -7,7 +7,7 @@ use crate::process::Daemon;
 use crate::programs::environment_of;
 use crate::{Clock, Program, Room, as_user, program};
 
-/// The user who owns the cache.
+/// The owner of the cache.
 const USER: &str = "pushkeys";
 
 /// A daemon with its configuration, running or not.
@@ -18,7 +18,7 @@ pub struct Syncd {
 }
 
 impl Syncd {
-    /// A daemon that is not yet running, configured by `text`.
+    /// A daemon that is not running yet, configured by `text`.
     #[must_use]
     pub fn configure(room: &Room, text: &str) -> Self {
         let configuration = room.write_with_mode("syncd.toml", text, 0o644);
@@ -30,21 +30,21 @@ impl Syncd {
         self.start_as(&[]);
     }
 
-    /// Starts it to sync once and to end by itself.
+    /// Starts it to sync once and exit.
     pub fn start_once(&mut self) {
         self.start_as(&["sync-once"]);
     }
 
-    /// Starts it with a clock of its own.
+    /// Starts it with a changed clock.
     pub fn start_with_clock(&mut self, clock: Clock<'_>) {
-        // What becomes another user first would leave behind what that user cannot open.
+        // The user is changed first, so that all files belong to that user.
         let mut command = as_user(USER, "env");
         command.args(environment_of(clock));
         command.arg(program(Program::Syncd)).arg("--config").arg(&self.configuration);
         self.daemon.start(command);
     }
 
-    /// Starts it as a service manager does that wants to hear from it at `socket` at least every 30 s.
+    /// Starts it with a watchdog of 30 s and notifications to `socket`, like a service manager.
     pub fn start_watched(&mut self, socket: &Path) {
         let mut command = as_user(USER, "env");
         command.arg(format!("NOTIFY_SOCKET={}", socket.display())).arg("WATCHDOG_USEC=30000000");
@@ -58,12 +58,12 @@ impl Syncd {
         self.daemon.start(command);
     }
 
-    /// How it ended, when it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.daemon.ended()
     }
 
-    /// Ends it as a service manager does.
+    /// Stops it like a service manager.
     #[track_caller]
     pub fn stop(&mut self) {
         self.daemon.stop();
@@ -74,12 +74,12 @@ impl Syncd {
         self.daemon.kill();
     }
 
-    /// Stops it where it stands, until [`Syncd::thaw`].
+    /// Suspends it, until [`Syncd::thaw`].
     pub fn freeze(&self) {
         self.daemon.freeze();
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self) {
         self.daemon.thaw();
     }
@@ -91,7 +91,7 @@ impl Syncd {
         self.daemon.pid()
     }
 
-    /// All that it has logged, over restarts.
+    /// Its log, including earlier runs.
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()

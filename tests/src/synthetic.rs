@@ -1,4 +1,4 @@
-//! Public keys in any number, without anybody who holds their private halves.
+//! Any number of public keys without known private keys.
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::EdwardsPoint;
@@ -6,7 +6,7 @@ use curve25519_dalek::scalar::Scalar;
 use data_encoding::BASE64;
 use pushkeys_keys::Fingerprint;
 
-/// The wire form of an Ed25519 key up to its point (RFC 8709 section 4).
+/// The encoding of an Ed25519 key up to its point (RFC 8709 section 4).
 const PREFIX: &[u8] = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20";
 
 /// A valid Ed25519 public key.
@@ -18,15 +18,15 @@ pub struct SyntheticKey {
     pub fingerprint: Fingerprint,
 }
 
-/// Valid Ed25519 public keys without end, the same ones for the same seed: consecutive multiples of the base point.
+/// An endless sequence of valid Ed25519 public keys, determined by its seed: consecutive multiples of the base point.
 #[derive(Debug, Clone)]
 pub struct SyntheticKeys(EdwardsPoint);
 
 impl SyntheticKeys {
-    /// The keys of `seed`. Two seeds share no key among the first 2^64.
+    /// The keys of `seed`. Two seeds have no common key among the first 2^64.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // Far from the other seeds and from the small multiples, which people use as examples.
+        // Far from other seeds and from the small multiples, which are used in examples.
         let start = (u128::from(seed) + 1) << 64;
         Self(EdwardsPoint::mul_base(&Scalar::from(start)))
     }

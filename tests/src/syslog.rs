@@ -1,4 +1,4 @@
-//! A system log of a push host's own.
+//! A push host's own system log.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -8,15 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::Room;
 
-/// Longer than any line that the host's programs write.
+/// Longer than any log line of the host's programs.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// More lines than any test makes; a reader that finds so many has found a loop.
+/// More lines than any test causes; a reader that gets more has found a loop.
 const LINES_MAX: usize = 100_000;
 
-/// The devices that programs may expect besides the log.
+/// The devices that programs may need besides the log.
 const DEVICES: &str = "null zero full random urandom tty";
 
-/// What programs in the host's mount namespace write to `/dev/log`.
+/// The lines that programs in the host's mount namespace write to `/dev/log`.
 #[derive(Debug)]
 pub struct Syslog {
     socket: UnixDatagram,
@@ -25,7 +25,7 @@ pub struct Syslog {
 }
 
 impl Syslog {
-    /// A log that nobody writes to yet.
+    /// An empty log.
     #[must_use]
     pub fn start() -> Self {
         let room = Room::temporary();
@@ -38,7 +38,7 @@ impl Syslog {
         Self { socket, lines: Mutex::new(Vec::new()), room }
     }
 
-    /// Shell commands that put the log at `/dev/log`, in a mount namespace of the caller's own.
+    /// Shell commands that mount the log at `/dev/log`, in the caller's own mount namespace.
     #[must_use]
     pub fn prelude(&self) -> String {
         let dev = self.room.join("dev");
@@ -50,7 +50,7 @@ impl Syslog {
         )
     }
 
-    /// Every line so far, priority and tag included.
+    /// All lines so far, with priority and tag.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = vec![0; LINE_BYTES_MAX];

@@ -1,4 +1,4 @@
-//! Somebody with a browser that knows no JavaScript: cookies, redirects, forms.
+//! A browser without JavaScript: cookies, redirects, forms.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tokio::runtime::{Builder, Runtime};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 const REDIRECTS_MAX: usize = 10;
 
-/// The page that a visitor is on.
+/// The current page.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct Page {
     /// The status code.
     pub status: u16,
-    /// Where redirects led to.
+    /// The URL after redirects.
     pub url: Url,
     /// The whole text of the page.
     pub body: String,
 }
 
-impl Seen {
-    /// Where the page goes on by itself.
+impl Page {
+    /// The URL that the page redirects to by itself.
     #[track_caller]
     #[must_use]
     pub fn leads_to(&self) -> String {
@@ -32,7 +32,7 @@ impl Seen {
     }
 }
 
-/// A browser that began at one service, and follows wherever it is sent.
+/// A browser that starts at one service and follows redirects to other sites.
 #[derive(Debug)]
 pub struct Visitor {
     base: Url,
@@ -59,28 +59,28 @@ impl Visitor {
         Self { base, http, runtime, cookies: HashMap::new(), csrf: String::new(), language: "en".to_owned() }
     }
 
-    /// The browser's `Accept-Language` from now on.
+    /// Sets the browser's `Accept-Language`.
     pub fn reads(&mut self, language: &str) {
         language.clone_into(&mut self.language);
     }
 
     /// Signs in by password.
     #[track_caller]
-    pub fn signs_in(&mut self, account: &str, password: &str) -> Seen {
+    pub fn signs_in(&mut self, account: &str, password: &str) -> Page {
         let _ = self.opens("/sign-in");
         self.submits("/sign-in", &[("account", account), ("password", password)])
     }
 
-    /// Opens the page at `path`, or at a whole URL.
+    /// Opens the page at `path`, or at an absolute URL.
     #[track_caller]
-    pub fn opens(&mut self, path: &str) -> Seen {
+    pub fn opens(&mut self, path: &str) -> Page {
         let url = self.base.join(path).expect("a path");
         self.follows(self.http.get(url.clone()), url)
     }
 
-    /// Sends a form to `path` with what the last page gave along.
+    /// Submits a form to `path`, with the hidden fields of the last page.
     #[track_caller]
-    pub fn submits(&mut self, path: &str, fields: &[(&str, &str)]) -> Seen {
+    pub fn submits(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let url = self.base.join(path).expect("a path");
         let mut form = vec![("csrf", self.csrf.clone())];
         form.extend(fields.iter().map(|(name, value)| (*name, (*value).to_owned())));
@@ -88,7 +88,7 @@ impl Visitor {
         self.follows(self.http.post(url.clone()).header(ORIGIN, origin).form(&form), url)
     }
 
-    /// Where the answer to a form or, without fields, to a page leads, without going there.
+    /// The target of the redirect that answers a form or, without fields, a page; it is not followed.
     #[track_caller]
     pub fn is_sent_to(&mut self, path: &str, fields: Option<&[(&str, &str)]>) -> Url {
         let url = self.base.join(path).expect("a path");
@@ -113,13 +113,13 @@ impl Visitor {
         self.cookies.get(name).map(String::as_str)
     }
 
-    /// Takes over a cookie of somebody else's browser.
+    /// Sets a cookie, such as one of another browser.
     pub fn has_cookie(&mut self, name: &str, value: &str) {
         self.cookies.insert(name.to_owned(), value.to_owned());
     }
 
     #[track_caller]
-    fn follows(&mut self, request: RequestBuilder, url: Url) -> Seen {
+    fn follows(&mut self, request: RequestBuilder, url: Url) -> Page {
         let (mut request, mut url) = (request, url);
         for _ in 0..REDIRECTS_MAX {
             let (status, headers, body) = self.send(request);
@@ -131,7 +131,7 @@ impl Visitor {
             if let Some(csrf) = hidden_field(&body, "csrf") {
                 self.csrf = csrf;
             }
-            return Seen { status, url, body };
+            return Page { status, url, body };
         }
         panic!("{url} redirects without end")
     }

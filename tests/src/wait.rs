@@ -1,16 +1,16 @@
-//! Waiting for a condition, with a bound.
+//! Waits for a condition, with a time limit.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take on a machine that also compiles: far more than it ever takes, since
-/// a test that waited this long fails.
+/// The time limit of a condition, far longer than needed even on a machine that also compiles, since
+/// a test that reaches it fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Short enough that no test is slow by it, long enough to leave the processor to what is waited for.
+/// Short enough not to slow down tests, long enough not to use much of the processor.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The first value that `probe` gives; panics with `what` when [`PATIENCE`] runs out.
+/// The first value that `probe` returns; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -23,7 +23,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Returns once `condition` holds; panics with `what` when [`PATIENCE`] runs out.
+/// Waits until `condition` holds; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     eventually(what, || condition().then_some(()));

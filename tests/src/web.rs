@@ -1,4 +1,4 @@
-//! A web server of somebody else's, that answers as a test says: it reads whole requests, one for each connection.
+//! A web server whose responses a test defines. It reads whole requests, one for each connection.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,39 +10,39 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-/// A client that says nothing for so long is gone.
+/// A connection is closed after this time without data.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 100;
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A request, whole.
+/// A whole request.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct WebRequest {
     /// `GET`.
     pub method: String,
-    /// Without query.
+    /// The path without the query.
     pub path: String,
-    /// Of the query, or of a form.
+    /// The fields of the query or of a form.
     pub fields: HashMap<String, String>,
-    /// By their names in small letters.
+    /// The headers by lower-case name.
     pub headers: HashMap<String, String>,
-    /// As it came.
+    /// The body.
     pub body: String,
 }
 
-/// What a server answers.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct WebResponse {
     /// The status code.
     pub status: u16,
-    /// Besides length and type.
+    /// Headers besides length and type.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON, as a rule.
+    /// The body, usually JSON.
     pub body: String,
 }
 
-impl Told {
-    /// An answer of JSON.
+impl WebResponse {
+    /// A JSON response.
     #[must_use]
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self { status, headers: Vec::new(), body: body.to_string() }
@@ -54,7 +54,7 @@ impl Told {
         Self { status: 302, headers: vec![("Location", url.to_string())], body: String::new() }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
@@ -62,16 +62,16 @@ impl Told {
     }
 }
 
-/// The server; it serves as long as the test runs.
+/// A server that runs until the test ends.
 #[derive(Debug)]
-pub struct Web {
+pub struct WebServer {
     address: SocketAddr,
 }
 
-impl Web {
-    /// Starts a server that answers with what `answer` says.
+impl WebServer {
+    /// Starts a server with the responses of `answer`.
     #[must_use]
-    pub fn start(answer: impl Fn(&Asked) -> Told + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(&WebRequest) -> WebResponse + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let answer = Arc::new(answer);
@@ -84,28 +84,28 @@ impl Web {
         Self { address }
     }
 
-    /// Where it is, without a slash at the end.
+    /// The base URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
-fn serve(stream: &TcpStream, answer: &(impl Fn(&Asked) -> Told + ?Sized)) {
+fn serve(stream: &TcpStream, answer: &(impl Fn(&WebRequest) -> WebResponse + ?Sized)) {
     let _ = stream.set_read_timeout(Some(SILENCE_MAX));
     let Some(asked) = read(stream) else { return };
-    let Told { status, headers, body } = answer(&asked);
+    let WebResponse { status, headers, body } = answer(&asked);
     let mut head = format!("HTTP/1.1 {status} .\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     for (name, value) in [("Content-Type", "application/json".to_owned())].iter().chain(&headers) {
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let mut stream = stream;
-    // A client that refuses the answer half-way is what some tests are about.
+    // In some tests the client disconnects during the response.
     let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &TcpStream) -> Option<WebRequest> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -127,5 +127,5 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let form = Url::parse(&format!("http://here/?{body}")).ok()?;
         fields.extend(form.query_pairs().into_owned());
     }
-    Some(Asked { method, path: url.path().to_owned(), fields, headers, body })
+    Some(WebRequest { method, path: url.path().to_owned(), fields, headers, body })
 }

@@ -1,7 +1,7 @@
-//! Every page of the console for people with weak eyes, with a screen reader, with a small screen, and at night.
+//! Accessibility of every page of the console: contrast, screen readers, small screens, and dark mode.
 //!
-//! What a program can tell of WCAG 2.2 AA is told by axe-core; the rest is for eyes: `PUSHKEYS_PICTURES` names a
-//! folder for pictures.
+//! axe-core checks what can be checked automatically of WCAG 2.2 AA. For a visual review, `PUSHKEYS_PICTURES` names a
+//! folder for screenshots.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
@@ -14,10 +14,10 @@ use pushkeys_tests::{
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse battery";
-/// What people meet on every page, and what a page without them would hide.
+/// The rules that are checked on every page.
 const RULES: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
-/// A browser that is shown page after page.
+/// A browser that opens the pages.
 struct Reader {
     browser: Browser,
     axe: String,
@@ -25,14 +25,14 @@ struct Reader {
 }
 
 impl Reader {
-    /// The page that is shown now: nothing on it is wrong, in light and in dark, and it does not scroll sideways.
+    /// Checks the current page, in light and in dark mode: no violations, and no horizontal scrolling.
     #[track_caller]
     fn reads(&self, page: &str) {
         let Self { browser, name, .. } = self;
         let excess = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         assert_eq!(browser.evaluates(excess), 0, "{page} scrolls sideways");
         for scheme in ["light", "dark"] {
-            // Without motion, so that no colour is seen half-way to another.
+            // Without animations, so that no colour is measured during a transition.
             let features = json!([
                 { "name": "prefers-color-scheme", "value": scheme },
                 { "name": "prefers-reduced-motion", "value": "reduce" },
@@ -48,7 +48,7 @@ impl Reader {
         }
     }
 
-    /// What axe-core finds wrong with the page: rule, and what it says of the place.
+    /// axe-core's violations on the page: the rule and the elements.
     fn violations(&self) -> Vec<String> {
         let Self { browser, axe, .. } = self;
         let _ = browser.evaluates(axe);
@@ -67,7 +67,7 @@ impl Reader {
     }
 }
 
-/// A service at which everything is there that a page can show.
+/// A service with data for everything that a page can show.
 struct World {
     service: Service,
     _github: GitHub,
@@ -84,7 +84,7 @@ impl World {
         let settings = [
             github.settings("{room}/github.secret"),
             openid.settings("{room}/oidc.secret", false),
-            // A recent sign-in is asked for each time, so that its page is seen.
+            // A recent sign-in is always required, so that its page is checked, too.
             "[console]\nconfirm_after = \"0s\"\npush_host = \"push.example.com\"\n".to_owned(),
         ];
         let files = [("github.secret", GITHUB_CLIENT_SECRET), ("oidc.secret", OPENID_CLIENT_SECRET)];
@@ -163,12 +163,12 @@ fn check_every_page(settings: BrowserSettings, name: &'static str) {
 }
 
 #[test]
-fn every_page_is_accessible_on_a_desktop_in_english_by_day_and_night() {
+fn every_page_is_accessible_on_a_desktop_in_english() {
     check_every_page(BrowserSettings::default(), "desktop-en");
 }
 
 #[test]
-fn every_page_is_accessible_on_a_phone_in_french_by_day_and_night() {
+fn every_page_is_accessible_on_a_phone_in_french() {
     let settings = BrowserSettings { language: "fr-FR,fr", size: (390, 844), ..BrowserSettings::default() };
     check_every_page(settings, "phone-fr");
 }

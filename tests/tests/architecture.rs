@@ -1,9 +1,9 @@
-//! The rules about which module uses which, for every crate: `make architecture` prints what they are held against.
+//! The rules for dependencies between modules, for every crate; `make architecture` prints the dependencies.
 
 use pushkeys_tests::architecture::{SERVER_STACK, crates};
 
 #[test]
-fn no_crate_has_a_circle() {
+fn no_crate_has_a_cycle() {
     let crates = crates();
     assert!(crates.len() >= 12, "{} crates", crates.len());
     for (name, imports) in crates {

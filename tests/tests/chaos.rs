@@ -1,7 +1,7 @@
-//! A fleet through some of its bad days, in minutes: short runs of `make chaos`.
+//! Short runs of `make chaos`.
 //!
-//! Each run is a list of faults that the programs get through today. When they get through all of them, the lists become
-//! seeds. What is not here yet, since it does not hold: see the table in `tests/src/bin/chaos/faults/mod.rs` against these lists.
+//! Each run is a list of faults that the programs handle today. When they handle all faults, the lists become seeds.
+//! Faults that are missing here are not handled yet: compare the table in `tests/src/bin/chaos/faults/mod.rs` with these lists.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use pushkeys_tests::run_within;
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
-/// On a machine that runs other tests beside it, with every fault followed by its half a minute.
+/// On a machine that runs other tests at the same time, with half a minute after each fault.
 const TIME_MAX: Duration = Duration::from_mins(6);
 
-/// Runs `faults` in the fleet `world`, with what `seed` draws for them.
+/// Runs `faults` in the fleet `world`, with the random choices of `seed`.
 #[track_caller]
 fn check(world: &str, seed: u64, faults: &str) {
     let mut command = Command::new(CHAOS);
@@ -23,7 +23,7 @@ fn check(world: &str, seed: u64, faults: &str) {
 }
 
 #[test]
-fn a_service_on_sqlite_and_its_hosts_get_through_kills_and_cuts() {
+fn a_service_on_sqlite_and_its_hosts_survive_kills_and_network_failures() {
     check(
         "sqlite",
         1,
@@ -32,17 +32,17 @@ fn a_service_on_sqlite_and_its_hosts_get_through_kills_and_cuts() {
 }
 
 #[test]
-fn replicas_on_postgresql_get_through_the_loss_of_their_database() {
+fn replicas_on_postgresql_survive_the_loss_of_their_database() {
     check("postgres", 2, "pg-restart,pg-promotion:orderly,restart-replica,pg-cut:refused,pg-terminate");
 }
 
 #[test]
-fn hosts_get_through_bad_answers_and_wrong_clocks() {
+fn hosts_survive_bad_responses_and_wrong_clocks() {
     check("sqlite", 3, "hostile-answers:cut,hostile-answers:garbage,clock-jump-syncd,new-epoch,slow-feed");
 }
 
 #[test]
-fn what_is_drawn_is_told_by_the_seed() {
+fn the_seed_determines_the_plan() {
     let plan = |seed: &str| {
         let mut command = Command::new(CHAOS);
         run_within(command.args(["--plan", "--minutes", "30", "--seed", seed]), TIME_MAX).output()

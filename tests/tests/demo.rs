@@ -1,4 +1,4 @@
-//! The demo holds what it shows, and leaves nothing behind.
+//! The demo works, and leaves nothing behind.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
-/// Whatever the process `pid` made on the file system, or started with such a path in its command line.
+/// Files that the process `pid` created, and processes with such a path in their command line.
 fn left_behind(pid: u32) -> Vec<String> {
     let mark = format!("pushkeys-test-{pid}-");
     let rooms = [std::env::temp_dir().as_path(), Path::new("/usr/local/lib")].map(|parent| {
@@ -28,7 +28,7 @@ fn left_behind(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn the_demo_holds_from_the_first_step_to_the_last() {
+fn every_step_of_the_demo_succeeds() {
     let finished = run(Command::new(DEMO).arg("--once"));
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
     for step in [
@@ -43,7 +43,7 @@ fn the_demo_holds_from_the_first_step_to_the_last() {
     }
 }
 
-/// Ends a demo that stays up, whatever becomes of the test.
+/// Kills a running demo in any case.
 struct Staying(Child);
 
 impl Drop for Staying {

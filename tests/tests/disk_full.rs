@@ -1,11 +1,11 @@
-//! A full disk costs no key that is in force, and mends itself when there is room again.
+//! A full disk affects no key that is in force, and sync continues when there is space again.
 
 use pushkeys_tests::{HostFiles, Key, PushHost, Service, SmallDisk, until};
 
 #[test]
-fn the_old_shard_serves_while_the_disk_is_full_and_sync_goes_on_afterwards() {
+fn the_old_shard_serves_while_the_disk_is_full_and_sync_continues_afterwards() {
     let (service, files) = (Service::start(), HostFiles::install());
-    // Small enough to be filled at once, large enough for a cache of a few keys.
+    // Small enough to be filled quickly, large enough for a cache of a few keys.
     let disk = SmallDisk::mount(files.cache(), 1, "pushkeys:pushkeys");
     let source = files.source(&service);
     let host = PushHost::assemble(files, &source, |_| {});
@@ -18,7 +18,7 @@ fn the_old_shard_serves_while_the_disk_is_full_and_sync_goes_on_afterwards() {
     disk.fill();
     assert!(!has_room(), "the doctor foresees that a full sync fails");
     ana.adds(&meanwhile, "meanwhile");
-    until("the daemon tells of the full disk", || host.syncd.log().contains("No space left on device"));
+    until("the daemon logs the full disk", || host.syncd.log().contains("No space left on device"));
     host.login("git", &before).succeeds_as(&ana);
     host.login("git", &meanwhile).is_refused();
     assert!(host.lookup("git", &meanwhile.fingerprint()).is_unknown(), "the cache is whole, and old");

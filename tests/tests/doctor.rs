@@ -1,5 +1,5 @@
-//! `pushkeys doctor` on real hosts: every fault is found where it is, nothing is found where it is not, and the command
-//! that is named cures it.
+//! `pushkeys doctor` on real hosts: every fault is found, nothing else is reported, and the command
+//! in the hint fixes it.
 
 #![expect(
     clippy::expect_used,
@@ -18,7 +18,7 @@ use pushkeys_tests::{
 };
 use serde_json::Value;
 
-/// A push host with a key, and the files that sshd would be started with where root alone can write.
+/// A push host with a key, and sshd's files in a folder that only root can write to.
 struct Patient {
     host: PushHost,
     service: Service,
@@ -60,7 +60,7 @@ impl Patient {
         self.host.files().programs().join("pushkeys-lookup")
     }
 
-    /// The findings that are more than notes: severity, check, cure.
+    /// The findings except notes: severity, check, fix.
     fn findings(&self) -> Vec<(String, String, Option<String>)> {
         let finished = self.doctor(&[]);
         let report: Value = serde_json::from_str(&finished.stdout)
@@ -92,7 +92,7 @@ impl Patient {
         found
     }
 
-    /// Checks that `change` is found as `expected` and nothing else is, and that the command that is named cures it.
+    /// Checks that `change` causes exactly the finding `expected`, and that the command in its hint fixes it.
     #[track_caller]
     fn check(&self, what: &str, change: impl FnOnce(&Self), expected: (&str, &str)) {
         let before = Files::of(&[&self.config, &self.drop_in()]);
@@ -114,7 +114,7 @@ impl Patient {
     }
 }
 
-/// Files as they were.
+/// The original contents of files.
 struct Files(Vec<(PathBuf, String)>);
 
 impl Files {
@@ -139,7 +139,7 @@ fn sh(command: &str) {
 }
 
 #[test]
-fn every_setting_that_lets_somebody_else_in_is_found_and_cured() {
+fn settings_that_allow_other_logins_are_found_and_fixed() {
     let patient = Patient::healthy();
     assert_eq!(patient.findings(), []);
     for (from, to, severity) in [
@@ -174,14 +174,14 @@ fn every_setting_that_lets_somebody_else_in_is_found_and_cured() {
         ("error", "sshd-setting"),
     );
     patient.check(
-        "a block of somebody else's that comes first",
+        "another block that comes first",
         |patient| patient.edit("Match User git", "Match User git\n    PermitTunnel yes\nMatch User git"),
         ("error", "sshd-setting"),
     );
 }
 
 #[test]
-fn what_a_client_may_set_and_who_may_come_is_found_and_cured() {
+fn settings_of_client_environment_and_allowed_users_are_found_and_fixed() {
     let patient = Patient::healthy();
     let accept = |value: &'static str| move |patient: &Patient| patient.edit("AcceptEnv GIT_PROTOCOL", value);
     patient.check("too much", accept("AcceptEnv GIT_PROTOCOL LANG"), ("warning", "accept-env"));
@@ -199,7 +199,7 @@ fn what_a_client_may_set_and_who_may_come_is_found_and_cured() {
 }
 
 #[test]
-fn what_keeps_users_out_whose_keys_are_known_is_found_and_cured() {
+fn settings_that_lock_out_known_keys_are_found_and_fixed() {
     let patient = Patient::healthy();
     edit(&patient.config, "LogLevel VERBOSE", "LogLevel VERBOSE\nAllowGroups root");
     patient.edit(
@@ -218,7 +218,7 @@ fn what_keeps_users_out_whose_keys_are_known_is_found_and_cured() {
 }
 
 #[test]
-fn a_list_of_revoked_keys_that_is_missing_is_found_and_never_given_up() {
+fn a_missing_list_of_revoked_keys_is_found_and_never_removed() {
     let patient = Patient::healthy();
     let list = patient.room.write("revoked", "");
     let revoked = format!("LogLevel VERBOSE\nRevokedKeys {}", list.display());
@@ -229,7 +229,7 @@ fn a_list_of_revoked_keys_that_is_missing_is_found_and_never_given_up() {
 }
 
 #[test]
-fn a_helper_that_sshd_cannot_run_is_found_and_cured() {
+fn a_helper_that_sshd_cannot_run_is_found_and_fixed() {
     let patient = Patient::healthy();
     let tokens = |value: &'static str| move |patient: &Patient| patient.edit("%u %f\n", value);
     let found = |patient: &Patient| -> Vec<String> {
@@ -253,7 +253,7 @@ fn a_helper_that_sshd_cannot_run_is_found_and_cured() {
     assert!(found(&patient).contains(&"shell-path".to_owned()), "the folder is the forced command's too");
     sh(&format!("chmod 0755 {folder}"));
     sh(&format!("chmod o+w {folder}/pushkeys-shell"));
-    // The daemon refuses a configuration that names it, too.
+    // The daemon refuses a configuration with it, too.
     assert_eq!(found(&patient), ["shell-path", "source"]);
     sh(&format!("chmod go-w {folder}/pushkeys-shell"));
 
@@ -289,7 +289,7 @@ fn a_helper_that_sshd_cannot_run_is_found_and_cured() {
 }
 
 #[test]
-fn an_sshd_without_the_drop_in_gets_it_by_the_cure() {
+fn an_sshd_without_the_drop_in_gets_it_by_the_hint() {
     let patient = Patient::healthy();
     let shipped = patient.doctor(&["--drop-in"]);
     assert!(shipped.stdout.contains("\nMatch User git\n"), "{}", shipped.stdout);
@@ -307,7 +307,7 @@ fn an_sshd_without_the_drop_in_gets_it_by_the_cure() {
 }
 
 #[test]
-fn a_host_that_cannot_follow_its_service_is_found() {
+fn a_host_that_cannot_reach_its_service_is_found() {
     let mut patient = Patient::healthy();
     let checks = |patient: &Patient| -> Vec<String> {
         patient.findings().into_iter().map(|(_, check, _)| check).collect()
@@ -322,14 +322,14 @@ fn a_host_that_cannot_follow_its_service_is_found() {
     assert!(checks(&patient).contains(&"source".to_owned()), "a token that the service refuses");
     fs::write(&token, right).unwrap();
 
-    // One more account takes over the key's place while the daemon does not hear of it.
+    // Another account registers the key while the daemon is stopped.
     patient.host.syncd.kill();
     let before = checks(&patient);
     assert!(before.contains(&"cache".to_owned()), "the daemon is not running: {before:?}");
     assert!(!before.contains(&"agreement".to_owned()), "{before:?}");
     let ben = patient.service.account("ben");
     for number in 0..8 {
-        // Of nine keys, most runs put another one first in the snapshot.
+        // With nine keys, another one is usually first in the snapshot.
         ben.adds(&Key::ed25519(), &format!("key{number}"));
     }
     let first = first_of_service(&patient);
@@ -346,13 +346,13 @@ fn a_host_that_cannot_follow_its_service_is_found() {
     assert!(differing.1.ends_with("api: 9 keys compared, 0 left out: 8 differences\n"), "{}", differing.1);
     patient.host.syncd.start();
     pushkeys_tests::until("cache and service are the same", || against_source(&patient).0 == Some(0));
-    pushkeys_tests::until("the host is in step", || patient.findings().is_empty());
+    pushkeys_tests::until("the host is in sync", || patient.findings().is_empty());
 
     patient.service.kill();
     assert!(checks(&patient).contains(&"source".to_owned()), "the service is away");
 }
 
-/// What `pushkeys verify --against-source` answers.
+/// The result of `pushkeys verify --against-source`.
 fn against_source(patient: &Patient) -> (Option<i32>, String) {
     let mut command = as_user("root", program(Program::Cli));
     command.arg("--cache").arg(patient.host.cache()).args(["verify", "--against-source", "--syncd"]);
@@ -361,7 +361,7 @@ fn against_source(patient: &Patient) -> (Option<i32>, String) {
     (finished.status.code(), finished.stdout + &finished.stderr)
 }
 
-/// The fingerprint of the first key that the service's snapshot has.
+/// The fingerprint of the first key in the service's snapshot.
 fn first_of_service(patient: &Patient) -> String {
     let mut command = as_user("pushkeys", program(Program::Syncd));
     command.arg("--config").arg(patient.host.syncd.configuration()).args(["check", "--contact", "--json"]);
@@ -371,7 +371,7 @@ fn first_of_service(patient: &Patient) -> String {
 }
 
 #[test]
-fn a_host_without_anything_is_told_what_is_missing() {
+fn a_host_without_configuration_gets_the_missing_steps() {
     let files = HostFiles::install();
     let room = Room::root_owned();
     let config =

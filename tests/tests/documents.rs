@@ -1,4 +1,4 @@
-//! The documents say nothing that is not there.
+//! The documents are true: commands, settings, paths, links and names of tests exist.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -10,9 +10,9 @@ use std::process::Command;
 use pushkeys_tests::{Double, Program, PushHost, Room, give_to_syncd, program, response, run, until};
 use sha2::{Digest as _, Sha256};
 
-/// Those with commands and settings.
+/// The documents with commands and settings.
 const GUIDES: [&str; 3] = ["README.md", "docs/operating.md", "docs/own-key-api.md"];
-/// Every document but the manual pages, which have tests of their own.
+/// All documents except the manual pages, which have their own tests.
 const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -45,7 +45,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// What stands between backticks in `text`.
+/// The texts between backticks in `text`.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -57,7 +57,7 @@ fn blocks(document: &str) -> Vec<(String, String)> {
     fenced.map(|(language, text)| (language.to_owned(), text.to_owned())).collect()
 }
 
-/// Panics unless every word in the tables of `document` that looks like a test's name is a function's; gives their number.
+/// Panics unless every name of a test in the tables of `document` is a function; returns their number.
 #[track_caller]
 fn tests_named_in(document: &str) -> usize {
     let mut names = BTreeSet::new();
@@ -77,12 +77,12 @@ fn tests_named_in(document: &str) -> usize {
 }
 
 #[test]
-fn every_test_that_the_security_page_names_is_there() {
+fn every_test_in_the_security_page_exists() {
     assert!(tests_named_in("SECURITY.md") > 15);
 }
 
 #[test]
-fn every_outage_of_the_guide_has_its_test() {
+fn every_outage_in_the_guide_has_its_test() {
     let guide = read("docs/operating.md");
     let (_, table) = guide.split_once("| what fails |").expect("a table of outages");
     let rows: Vec<Vec<&str>> = table
@@ -95,18 +95,18 @@ fn every_outage_of_the_guide_has_its_test() {
     assert!(rows.len() > 8 && tests_named_in("docs/operating.md") == rows.len(), "{rows:?}");
 }
 
-/// `sh`: run on a machine by the tests of packages, in this program where a document says what it is about, or, in the case of
-/// `make`, below. `sh tls`: by `tests/tests/tls.rs`, all of them. `sshd_config`: given to each sshd that knows it, by the tests of
+/// `sh`: run on a machine by the tests of packages, in this file for documents of a certain subject, or, for
+/// `make`, below. `sh tls`: all run by `tests/tests/tls.rs`. `sshd_config`: given to each sshd that supports it by the tests of
 /// packages. `toml` and `ndjson`: below.
 #[test]
-fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
+fn every_code_block_has_a_language_that_is_tested() {
     for document in DOCUMENTS {
         let is_guide = GUIDES.contains(&document);
         for (language, text) in blocks(document) {
             match language.as_str() {
                 "sh" | "toml" | "ndjson" => assert!(is_guide, "{document}: {text}"),
                 "sh tls" | "sshd_config" => assert_eq!(document, "docs/operating.md", "{text}"),
-                // Drawings, and what a file holds.
+                // Drawings, and contents of files.
                 "" => {
                     let words =
                         text.lines().filter_map(|line| line.trim_start_matches("$ ").split(' ').next());
@@ -123,7 +123,7 @@ fn no_block_of_a_document_is_in_a_language_that_nothing_runs() {
 }
 
 #[test]
-fn what_the_readme_has_made_is_made_by_a_test() {
+fn the_make_commands_of_the_readme_are_tested() {
     let (pipeline, mut sources) = (read(".ci/run"), String::new());
     for name in ["packages/made.rs", "demo.rs"] {
         sources.push_str(&read(&format!("tests/tests/{name}")));
@@ -140,12 +140,12 @@ fn what_the_readme_has_made_is_made_by_a_test() {
     }
 }
 
-/// What stands between backticks and begins with a program of ours: its subcommands and options are there.
+/// Texts between backticks that begin with one of our programs: their subcommands and options exist.
 #[test]
-fn every_command_in_a_sentence_is_one() {
+fn every_command_in_a_sentence_exists() {
     let mut count = 0;
     for document in DOCUMENTS {
-        // A block ends in as many backticks as it begins with, so what is left is even.
+        // A block ends with the same number of backticks as it begins with, so an even number is left.
         let text = read(document).replace("```", "");
         for command in quoted(&text).map(|command| command.replace('\n', " ")) {
             let mut words = command.split(' ').map(|word| word.trim_end_matches(',')).peekable();
@@ -173,9 +173,9 @@ fn every_command_in_a_sentence_is_one() {
     assert!(count > 20, "{count} commands were found");
 }
 
-/// Each fragment, put behind the file that is shipped, is read by the program that it is for.
+/// Each fragment, appended to the packaged file, is accepted by its program.
 #[test]
-fn the_settings_that_the_guides_show_are_ones() {
+fn the_settings_in_the_guides_are_valid() {
     let mut count = 0;
     for (document, fragment) in GUIDES.iter().flat_map(|guide| {
         let blocks = blocks(guide).into_iter().filter(|(language, _)| language == "toml");
@@ -192,7 +192,7 @@ fn the_settings_that_the_guides_show_are_ones() {
         }
         for file in text.split('"').filter(|value| value.starts_with(&room.path().display().to_string())) {
             let file = room.write(file.rsplit('/').next().expect("a name"), "secret\n");
-            // As systemd hands it over.
+            // Like a credential of systemd.
             if is_host {
                 give_to_syncd(&file, 0o600);
             }
@@ -202,7 +202,7 @@ fn the_settings_that_the_guides_show_are_ones() {
         let mut command = Command::new(program);
         command.arg("--config").arg(file).args(["check", "--json"]);
         let finished = run(&mut command);
-        // What the settings lead to, such as a database of somebody else's, is not there.
+        // Other parts of the settings, such as a database, do not exist here.
         let is_read = if is_host {
             finished.status.success()
         } else {
@@ -215,7 +215,7 @@ fn the_settings_that_the_guides_show_are_ones() {
 }
 
 #[test]
-fn every_make_target_that_a_document_names_is_there() {
+fn every_make_target_in_a_document_exists() {
     let makefile = read("Makefile");
     let targets: BTreeSet<&str> = makefile
         .lines()
@@ -234,7 +234,7 @@ fn every_make_target_that_a_document_names_is_there() {
 }
 
 #[test]
-fn every_path_that_a_document_names_is_there() {
+fn every_path_in_a_document_exists() {
     let mut count = 0;
     for document in DOCUMENTS {
         let text = read(document).replace("```", "");
@@ -253,7 +253,7 @@ fn every_path_that_a_document_names_is_there() {
 }
 
 #[test]
-fn every_file_that_a_document_links_to_is_there() {
+fn every_link_in_a_document_has_a_target() {
     for document in DOCUMENTS {
         let text = read(document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -264,7 +264,7 @@ fn every_file_that_a_document_links_to_is_there() {
 }
 
 #[test]
-fn every_place_on_the_map_is_there_and_every_crate_is_on_it() {
+fn the_map_of_the_architecture_is_complete() {
     let map = read("ARCHITECTURE.md");
     let crates =
         fs::read_dir(root().join("src")).expect("crates").map(|entry| entry.expect("a name").file_name());
@@ -281,7 +281,7 @@ fn every_place_on_the_map_is_there_and_every_crate_is_on_it() {
 }
 
 #[test]
-fn the_list_that_the_guide_for_own_key_services_shows_is_one() {
+fn the_list_in_the_guide_for_own_key_services_is_valid() {
     let guide = read("docs/own-key-api.md");
     let shown = guide.split("```ndjson\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a list");
     let (signed, _) = shown.split_once("{\"end\"").expect("a last line");

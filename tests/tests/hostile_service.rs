@@ -1,4 +1,4 @@
-//! No answer of a key service empties or corrupts a cache, and each is named where a sysadmin looks.
+//! No response of a key service empties or corrupts a cache, and each error is shown where a sysadmin looks.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -21,7 +21,7 @@ fn entry(key: &Key, id: &str) -> (Fingerprint, Value) {
     (fingerprint, json)
 }
 
-/// A host whose cache holds `keys`, and the service that it polls.
+/// A host whose cache has `keys`, and the service that it polls.
 fn in_step(keys: &[Key]) -> (Double, PushHost, String) {
     let entries: Vec<_> = keys.iter().enumerate().map(|(n, key)| entry(key, &format!("key_{n}"))).collect();
     let good = snapshot(&entries);
@@ -33,7 +33,7 @@ fn in_step(keys: &[Key]) -> (Double, PushHost, String) {
     (double, host, good)
 }
 
-/// Every file of the source but HEAD, whose times move on.
+/// Every file of the source except HEAD, whose times change.
 fn shards(cache: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for generation in fs::read_dir(cache.join("api")).expect("the source").flatten() {
@@ -47,12 +47,12 @@ fn is_in_step(host: &PushHost) -> bool {
     host.pushkeys(&["status"]).status.success()
 }
 
-/// Gives a host in step the answer that `spoil` makes of the good one: nothing changes but status and log, which say `named`.
+/// Gives a host in sync the response that `spoil` makes of the good one: nothing changes except status and log, which contain `named`.
 #[track_caller]
 fn check(named: &str, spoil: impl FnOnce(&str) -> Vec<u8>) {
     let keys = [Key::ed25519(), Key::ed25519(), Key::ed25519()];
     let (double, host, good) = in_step(&keys);
-    until("the host is in step", || is_in_step(&host));
+    until("the host is in sync", || is_in_step(&host));
     let before = shards(host.cache());
 
     double.answers(spoil(&good));
@@ -66,7 +66,7 @@ fn check(named: &str, spoil: impl FnOnce(&str) -> Vec<u8>) {
     }
 
     double.answers(response("200 OK", NDJSON, &good));
-    until("the host is in step again", || is_in_step(&host));
+    until("the host is in sync again", || is_in_step(&host));
 }
 
 fn ok(body: &str) -> Vec<u8> {
@@ -74,7 +74,7 @@ fn ok(body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn an_empty_answer_deletes_no_key() {
+fn an_empty_response_deletes_no_key() {
     check("does not begin with the header of a snapshot", |_| ok(""));
 }
 
@@ -84,7 +84,7 @@ fn a_snapshot_without_keys_deletes_no_key() {
 }
 
 #[test]
-fn an_answer_cut_short_deletes_no_key() {
+fn a_truncated_response_deletes_no_key() {
     check("ended after 3 entries without a trailer", |good| {
         let (entries, _trailer) = good.trim_end().rsplit_once('\n').expect("lines");
         ok(&format!("{entries}\n"))
@@ -92,7 +92,7 @@ fn an_answer_cut_short_deletes_no_key() {
 }
 
 #[test]
-fn a_connection_cut_short_deletes_no_key() {
+fn a_closed_connection_deletes_no_key() {
     check("broke off", |good| {
         let whole = ok(good);
         let half = whole.len() - good.len() / 2;
@@ -132,7 +132,7 @@ fn a_failing_service_deletes_no_key() {
 }
 
 #[test]
-fn one_malformed_record_never_hurts_its_neighbours() {
+fn a_malformed_record_does_not_affect_other_records() {
     let keys = [Key::ed25519(), Key::ed25519(), Key::ed25519()];
     let mut entries: Vec<_> =
         keys.iter().enumerate().map(|(n, key)| entry(key, &format!("key_{n}"))).collect();

@@ -1,5 +1,5 @@
 //! `kill -9` of daemon and service at random moments during thousands of changes: no reader ever sees a torn answer,
-//! what was confirmed stays, and in the end the cache is what the database is.
+//! confirmed changes stay, and in the end cache and database are equal.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -12,15 +12,17 @@ use std::time::SystemTime;
 
 use pushkeys_cache::{Cache, Verdict};
 use pushkeys_keys::Login;
-use pushkeys_tests::{Account, Answer, Dice, PushHost, Service, SyntheticKey, SyntheticKeys, run, until};
+use pushkeys_tests::{
+    Account, LookupOutput, PushHost, SeededRng, Service, SyntheticKey, SyntheticKeys, run, until,
+};
 
 const ACCOUNTS: u64 = 4;
 const KEYS_PER_ACCOUNT: usize = 200;
 const CHANGES: u64 = 4_000;
-/// A kill comes after 1 to this many further changes, so that it falls into every phase of one.
+/// The maximum number of changes between two kills, which so hit every phase of a change.
 const CHANGES_BETWEEN_KILLS_MAX: u64 = 120;
 
-/// What everybody looks at while the changes go on.
+/// The progress of the changes.
 #[derive(Debug, Default)]
 struct Progress {
     changes: AtomicU64,
@@ -28,19 +30,19 @@ struct Progress {
     is_over: AtomicBool,
 }
 
-/// An account with the only keys that it ever registers, and nobody else.
+/// An account, and the only keys that it registers.
 #[derive(Debug, Clone)]
 struct User {
     account: Account,
     keys: Vec<SyntheticKey>,
 }
 
-/// What the service confirmed of a key, by the key's name, unless a later request was never answered.
+/// Whether a key is registered, by its name; `None` if a later request was not answered.
 type Confirmed = BTreeMap<String, Option<bool>>;
 
 #[test]
 fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
-    let mut dice = Dice::from_environment();
+    let mut rng = SeededRng::from_environment();
     let mut service = Service::start();
     let mut host = PushHost::start(&service);
     let users: Vec<User> = (0..ACCOUNTS).map(|number| user(&service, number)).collect();
@@ -50,11 +52,11 @@ fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let writers: Vec<_> = users.iter().zip(1..).map(|(user, seed)| change(user, seed, &progress)).collect();
     let mut kills = 0;
     while !writers.iter().all(JoinHandle::is_finished) {
-        let enough = progress.changes.load(Ordering::Relaxed) + 1 + dice.below(CHANGES_BETWEEN_KILLS_MAX);
+        let enough = progress.changes.load(Ordering::Relaxed) + 1 + rng.below(CHANGES_BETWEEN_KILLS_MAX);
         until("changes go on", || {
             progress.changes.load(Ordering::Relaxed) >= enough || writers.iter().all(JoinHandle::is_finished)
         });
-        kill_somebody(&mut dice, &mut service, &mut host);
+        kill_somebody(&mut rng, &mut service, &mut host);
         kills += 1;
     }
     let confirmed: Vec<Confirmed> =
@@ -78,8 +80,8 @@ fn user(service: &Service, number: u64) -> User {
     User { account, keys: SyntheticKeys::new(number).take(KEYS_PER_ACCOUNT).collect() }
 }
 
-fn kill_somebody(dice: &mut Dice, service: &mut Service, host: &mut PushHost) {
-    let victims = dice.below(3);
+fn kill_somebody(rng: &mut SeededRng, service: &mut Service, host: &mut PushHost) {
+    let victims = rng.below(3);
     if victims != 0 {
         service.kill();
     }
@@ -92,13 +94,13 @@ fn kill_somebody(dice: &mut Dice, service: &mut Service, host: &mut PushHost) {
     }
 }
 
-/// Adds and removes keys of `user` at random, each key under a name of its own, until the changes are enough.
+/// Adds and removes keys of `user` at random, each under its own name, until there are enough changes.
 fn change(user: &User, seed: u64, progress: &Arc<Progress>) -> JoinHandle<Confirmed> {
-    let (user, progress, mut dice) = (user.clone(), Arc::clone(progress), Dice::new(seed));
+    let (user, progress, mut rng) = (user.clone(), Arc::clone(progress), SeededRng::new(seed));
     thread::spawn(move || {
         let mut confirmed = Confirmed::new();
         while progress.changes.load(Ordering::Relaxed) < CHANGES {
-            let key = dice.pick(&user.keys);
+            let key = rng.pick(&user.keys);
             let name = key.fingerprint.to_string().split_off("SHA256:".len()).replace(['/', '+'], "-");
             let is_added = confirmed.get(&name).copied().flatten().unwrap_or(false);
             let reply = if is_added {
@@ -111,12 +113,12 @@ fn change(user: &User, seed: u64, progress: &Arc<Progress>) -> JoinHandle<Confir
                     confirmed.insert(name, Some(!is_added));
                     progress.changes.fetch_add(1, Ordering::Relaxed);
                 }
-                // A removal that was never answered had happened: the key is gone, which the next addition finds.
+                // An earlier unanswered removal succeeded.
                 Ok(reply) if reply.status == 404 => {
                     confirmed.insert(name, Some(false));
                 }
                 Ok(reply) if reply.status < 500 => panic!("{name}: {reply:?}"),
-                // Nobody knows whether the change happened.
+                // The change may have been applied or not.
                 Ok(_) | Err(_) => {
                     confirmed.insert(name, None);
                 }
@@ -126,7 +128,7 @@ fn change(user: &User, seed: u64, progress: &Arc<Progress>) -> JoinHandle<Confir
     })
 }
 
-/// Whoever holds a key, by its fingerprint.
+/// The owner of each key, by fingerprint.
 fn owners(users: &[User]) -> Vec<(SyntheticKey, String)> {
     let of = |user: &User| {
         user.keys.iter().map(|key| (key.clone(), user.account.id().to_owned())).collect::<Vec<_>>()
@@ -134,7 +136,7 @@ fn owners(users: &[User]) -> Vec<(SyntheticKey, String)> {
     users.iter().flat_map(of).collect()
 }
 
-/// Panics unless `line` is nothing, or the whole line of `owner`'s key.
+/// Panics unless `line` is empty, or the whole line of `owner`'s key.
 #[track_caller]
 fn assert_whole(line: &str, key: &SyntheticKey, owner: &str) {
     let is_whole = line.starts_with("restrict,command=\"/")
@@ -145,10 +147,10 @@ fn assert_whole(line: &str, key: &SyntheticKey, owner: &str) {
 
 fn read_by_crate(users: &[User], cache: &Path, progress: &Arc<Progress>) -> JoinHandle<()> {
     let (owners, cache, progress) = (owners(users), cache.to_owned(), Arc::clone(progress));
-    let (login, mut dice): (Login, _) = ("git".parse().expect("a login"), Dice::new(u64::MAX));
+    let (login, mut rng): (Login, _) = ("git".parse().expect("a login"), SeededRng::new(u64::MAX));
     thread::spawn(move || {
         while !progress.is_over.load(Ordering::Relaxed) {
-            let (key, owner) = dice.pick(&owners);
+            let (key, owner) = rng.pick(&owners);
             let now = jiff::Timestamp::try_from(SystemTime::now()).expect("the clock is right");
             let consulted = Cache::open(&cache).and_then(|cache| cache.consult(&key.fingerprint));
             match Verdict::of(consulted.expect("the cache can be read"), &login, now) {
@@ -162,14 +164,15 @@ fn read_by_crate(users: &[User], cache: &Path, progress: &Arc<Progress>) -> Join
 }
 
 fn read_by_helper(users: &[User], host: &PushHost, progress: &Arc<Progress>) -> JoinHandle<()> {
-    let (owners, progress, mut dice) = (owners(users), Arc::clone(progress), Dice::new(u64::MAX / 3));
+    let (owners, progress, mut rng) = (owners(users), Arc::clone(progress), SeededRng::new(u64::MAX / 3));
     let helper = host.files().helper();
     thread::spawn(move || {
         while !progress.is_over.load(Ordering::Relaxed) {
-            let (key, owner) = dice.pick(&owners);
+            let (key, owner) = rng.pick(&owners);
             let mut words = helper.split(' ');
             let mut command = pushkeys_tests::as_user("pushkeys-lookup", words.next().expect("a program"));
-            let answer = Answer::from(run(command.args(words).arg("git").arg(key.fingerprint.to_string())));
+            let answer =
+                LookupOutput::from(run(command.args(words).arg("git").arg(key.fingerprint.to_string())));
             assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
             assert_whole(answer.stdout.trim_end_matches('\n'), key, owner);
             progress.answers.fetch_add(1, Ordering::Relaxed);

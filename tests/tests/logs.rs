@@ -1,4 +1,4 @@
-//! What stands in the logs when every name, key, command and answer is as hostile as it can be: one line for each event,
+//! The logs with hostile names, keys, commands and responses: one line for each event,
 //! without control characters and without secrets.
 
 #![expect(clippy::indexing_slicing, reason = "a helper that cannot go on fails its test")]
@@ -11,24 +11,24 @@ use pushkeys_tests::{
 use reqwest::Method;
 use serde_json::json;
 
-/// A new line that looks like another program's, a terminal's title, a clear screen, a bell, and text from right to left.
+/// A new line that imitates another program, a terminal's title, a clear screen, a bell, and text from right to left.
 const HOSTILE: &str = "x\nNov 24 12:00:00 push-1 sshd[1]: Accepted\r\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}\u{2028}\u{0}\"'`$(id)%s{}\\";
 const PRIVATE_HALF: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ";
 const WRONG_TOKEN: &str = "pkt_NobodyHasThisTokenButItCouldBeSomebodys0";
 
-/// Whether a terminal, or whoever reads line by line, could take `character` for more than text.
+/// Whether a terminal or a line-based reader could interpret `character`.
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Checks every line of a program's log, of which there must be some.
+/// Checks every line of a program's log, which must not be empty.
 #[track_caller]
 fn check(program: &str, log: &str, secrets: &[&str]) {
     assert!(!log.trim().is_empty(), "{program} has logged something");
     for line in log.lines() {
         assert!(!line.chars().any(is_control), "{program}: {line:?}");
-        // What looks like another's line may only stand inside one of its own.
+        // An imitated line must be inside a real one.
         assert!(!line.starts_with("Nov 24 12:00:00"), "{program}: {line:?}");
     }
     for secret in secrets {
@@ -36,7 +36,7 @@ fn check(program: &str, log: &str, secrets: &[&str]) {
     }
 }
 
-/// Everything that an account and a stranger can send.
+/// Sends everything that an account and a stranger can send.
 fn attack_service(service: &Service, ana: &Account) {
     let private =
         format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{PRIVATE_HALF}\n-----END OPENSSH PRIVATE KEY-----\n");
@@ -47,7 +47,7 @@ fn attack_service(service: &Service, ana: &Account) {
         (HOSTILE, HOSTILE),
         ("", ""),
     ] {
-        // Whatever comes of it, the log is what this is about.
+        // The result does not matter; the log is checked later.
         let _ = ana.tries_to_add(text, name);
         let _ = ana.tries_to_remove(name);
     }
@@ -65,7 +65,7 @@ fn attack_service(service: &Service, ana: &Account) {
     }
 }
 
-/// What a key service could answer to make a host's log lie.
+/// Responses of a key service that could forge a host's log.
 fn hostile_answers() -> [Vec<u8>; 5] {
     let key = Key::ed25519();
     let fingerprint = key.fingerprint();
@@ -117,7 +117,7 @@ fn no_log_holds_a_control_character_or_a_secret() {
     }
     let _ = host.login("no\u{1b}[2Jbody", &laptop).opens();
     let _ = host.lookup("git\u{1b}[2J\n../x", &laptop.fingerprint());
-    // A cache that is damaged makes the helper speak.
+    // With a damaged cache the helper logs errors.
     for shard in fs::read_dir(host.cache().join("api/g1")).expect("a generation").flatten() {
         fs::write(shard.path(), HOSTILE).expect("root may");
     }

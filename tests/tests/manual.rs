@@ -1,4 +1,4 @@
-//! `--help`, manual pages, completions and example configurations say the same.
+//! `--help`, manual pages, completions and example configurations agree.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use pushkeys_tests::{Finished, Program, Room, as_user, program, run};
 
-/// Commands below commands below a program.
+/// The maximum depth of nested commands.
 const DEPTH_MAX: usize = 3;
 
 /// The long options in `text`.
@@ -20,7 +20,7 @@ fn flags(text: &str) -> BTreeSet<String> {
     words.filter(|word| word.len() > 3).map(str::to_owned).collect()
 }
 
-/// `page` without the marks of its typesetter.
+/// `page` without its markup.
 fn plain(page: &str) -> String {
     page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace('\\', "")
 }
@@ -31,11 +31,11 @@ fn part<'a>(help: &'a str, title: &str) -> &'a str {
         .map_or("", |(_, rest)| rest.split("\n\n").next().expect("a first part"))
 }
 
-/// Compares what `program` says of the command `words` with its page, and goes on to the commands below.
+/// Compares the help of the command `words` of `program` with its page, and those of its subcommands.
 fn check(program: Program, section: &str, words: &[&str], prefix: &Path, depth: usize) -> usize {
     assert!(depth < DEPTH_MAX, "{words:?} is too deep");
     let mut command = as_user("root", crate::program(program));
-    // One line for each option, however long: what wraps looks like an option otherwise.
+    // One line for each option; a wrapped line could look like an option.
     let help = run(command.args(words).arg("-h").env("COLUMNS", "1000")).output();
     let name = [&[program.name()], words].concat().join("-");
     let page = fs::read_to_string(prefix.join(format!("share/man/man{section}/{name}.{section}")))
@@ -49,7 +49,7 @@ fn check(program: Program, section: &str, words: &[&str], prefix: &Path, depth: 
         flags(part(&help, "Options")).difference(&flags(&bash.expect("completions"))).cloned().collect();
     assert!(missing.is_empty(), "not completed: {missing:?}");
 
-    // What is indented further goes on with the line before.
+    // Lines with more indentation continue the previous one.
     let below = part(&help, "Commands").lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let below: Vec<&str> = below.filter(|command| !command.is_empty() && *command != "help").collect();
     let pages = below.iter().map(|inner| {
@@ -94,7 +94,7 @@ fn manual_pages_of_what_sshd_starts_name_every_option_and_status() {
     }
 }
 
-/// The settings that `program` offers when it meets one that it does not know, in its complaint's own words.
+/// The settings that `program` lists when it finds an unknown one.
 fn offered(finished: &Finished) -> BTreeSet<String> {
     let said = format!("{}{}", finished.stdout, finished.stderr);
     let (_, list) = said.split_once("expected one of ").unwrap_or_else(|| panic!("no list in: {said}"));

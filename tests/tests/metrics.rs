@@ -1,4 +1,4 @@
-//! What Prometheus reads of both daemons, and what the dashboard and the alert rules ask of it.
+//! The metrics of both daemons, and their use in the dashboard and the alert rules.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
@@ -14,14 +14,14 @@ fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/metrics").join(name)
 }
 
-/// The value of `series`, with its labels as they are told.
+/// The value of `series`, with its labels as they are printed.
 #[track_caller]
 fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("`{series}` is in {text}")).parse().expect("a number")
 }
 
-/// Names of metrics of ours in `text`.
+/// The names of our metrics in `text`.
 fn names(text: &str) -> BTreeSet<&str> {
     let is_in_name =
         |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
@@ -32,14 +32,14 @@ fn names(text: &str) -> BTreeSet<&str> {
 
 fn host_with_metrics(service: &Service) -> (PushHost, PathBuf) {
     let files = HostFiles::install();
-    // The daemon's user can make files in its cache, and nowhere else.
+    // The daemon's user can create files only in its cache.
     let socket = files.cache().join("metrics.sock");
     let sources = format!("metrics = \"{}\"\n{}", socket.display(), files.source(service));
     (PushHost::assemble(files, &sources, |_| {}), socket)
 }
 
 #[test]
-fn what_happens_is_counted_on_both_sides() {
+fn events_are_counted_in_both_daemons() {
     let service = Service::start();
     let (host, socket) = host_with_metrics(&service);
     let (ana, laptop) = (service.account("ana"), Key::ed25519());
@@ -68,7 +68,7 @@ fn what_happens_is_counted_on_both_sides() {
     assert!((value(&server, "pushkeys_server_streams") - 1.0).abs() < 0.5);
     assert!(!server.contains("weak") && !server.contains("laptop") && !server.contains("ana"), "{server}");
 
-    let syncd = eventually("the daemon tells of its key", || {
+    let syncd = eventually("the daemon counts its key", || {
         let text = scrape(&socket);
         text.contains("pushkeys_syncd_source_keys{source=\"api\"} 1\n").then_some(text)
     });
@@ -85,18 +85,18 @@ fn what_happens_is_counted_on_both_sides() {
 }
 
 #[test]
-fn every_metric_that_dashboard_and_rules_name_is_told() {
+fn every_metric_of_dashboard_and_rules_exists() {
     let service = Service::start();
     let (host, socket) = host_with_metrics(&service);
     let (ana, laptop) = (service.account("ana"), Key::ed25519());
     ana.adds(&laptop, "laptop");
     host.learns(&laptop);
     ana.tries_to_add("ssh-rsa AAAA", "weak").expect("an answer");
-    let told = eventually("the lag is known", || {
+    let existing = eventually("the lag is known", || {
         let text = scrape(&service.metrics()) + &scrape(&socket);
         text.contains("pushkeys_syncd_source_lag{").then_some(text)
     });
-    let told: BTreeSet<&str> = told
+    let existing: BTreeSet<&str> = existing
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| names(line).into_iter().next())
@@ -105,8 +105,8 @@ fn every_metric_that_dashboard_and_rules_name_is_told() {
         let text = fs::read_to_string(packaging(file)).expect("a file that is shipped");
         let asked = names(&text);
         assert!(asked.len() > 2, "{file} asks for something");
-        let missing: Vec<_> = asked.difference(&told).collect();
-        assert!(missing.is_empty(), "{file} asks for {missing:?}; there are {told:?}");
+        let missing: Vec<_> = asked.difference(&existing).collect();
+        assert!(missing.is_empty(), "{file} uses {missing:?}; there are {existing:?}");
     }
 }
 
@@ -121,7 +121,7 @@ fn promtool_accepts_the_rules_and_they_fire_when_they_should() {
 }
 
 #[test]
-fn the_dashboard_is_one() {
+fn the_dashboard_is_valid() {
     let text = fs::read_to_string(packaging("grafana-dashboard.json")).expect("a file that is shipped");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");

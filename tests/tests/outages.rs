@@ -1,4 +1,4 @@
-//! What happens when something is away or wrong: rows of the table in docs/operating.md that no other test proves.
+//! Outages: rows of the table in docs/operating.md that no other test covers.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -9,7 +9,7 @@ use pushkeys_tests::{
     Account, Balancer, Clock, HostFiles, Key, PostgresServer, PushHost, Service, give_to_syncd, until,
 };
 
-/// Waits until `pushkeys status` on the host tells that something is wrong, and what.
+/// Waits until `pushkeys status` on the host reports the problem `of`.
 fn complains(host: &PushHost, of: &str) {
     until(&format!("the host complains of `{of}`"), || {
         let finished = host.pushkeys(&["status"]);
@@ -26,7 +26,7 @@ fn ana_with_a_key(service: &Service, host: &PushHost) -> (Account, Key) {
 }
 
 #[test]
-fn while_the_database_is_away_logins_go_on_and_changes_are_refused() {
+fn logins_succeed_and_changes_are_refused_without_the_database() {
     let mut postgres = PostgresServer::start();
     let database = postgres.database();
     let service = Service::start_on_postgres(database.url());
@@ -49,10 +49,10 @@ fn while_the_database_is_away_logins_go_on_and_changes_are_refused() {
 }
 
 #[test]
-fn while_the_network_is_away_a_host_keeps_what_it_had_and_catches_up() {
+fn a_host_without_network_keeps_its_keys_and_catches_up() {
     let (service, files) = (Service::start(), HostFiles::install());
     let network = Balancer::start(vec![service.address().to_owned()]);
-    // The service says every second that nothing is new.
+    // The service sends a heartbeat every second.
     let source = files.source(&service).replace(&service.url(), &network.url()) + "silence_max = \"3s\"\n";
     let host = PushHost::assemble(files, &source, |_| {});
     let (ana, laptop) = ana_with_a_key(&service, &host);
@@ -60,7 +60,7 @@ fn while_the_network_is_away_a_host_keeps_what_it_had_and_catches_up() {
     ana.adds(&gone, "gone");
     host.learns(&gone);
 
-    network.cut();
+    network.hold();
     ana.removes("gone");
     ana.adds(&tower, "tower");
     complains(&host, "api");
@@ -70,7 +70,7 @@ fn while_the_network_is_away_a_host_keeps_what_it_had_and_catches_up() {
     let _ = host.pushkeys(&["revoke", &gone.fingerprint().to_string()]).output();
     host.login("git", &gone).is_refused();
 
-    network.mend();
+    network.restore();
     host.learns(&tower);
     host.login("git", &tower).succeeds_as(&ana);
     host.login("git", &gone).is_refused();
@@ -93,7 +93,7 @@ fn shard_of(host: &PushHost, key: &Key) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_cache_refuses_what_it_hits_and_is_made_anew() {
+fn a_damaged_cache_refuses_affected_keys_and_is_rebuilt() {
     let (service, files) = (Service::start(), HostFiles::install());
     let (keys, oncall) = (files.room().join("keys"), Key::ed25519());
     fs::create_dir(&keys).expect("own directory");
@@ -126,9 +126,9 @@ fn a_damaged_cache_refuses_what_it_hits_and_is_made_anew() {
     assert!(host.pushkeys(&["verify"]).status.success());
 }
 
-/// The helper is static, and so has the machine's own clock: what is ahead is everybody but the daemon.
+/// The helper is static and uses the machine's clock, so the clock of everything but the daemon is ahead.
 #[test]
-fn a_clock_that_is_ahead_refuses_and_a_right_one_lets_in_again() {
+fn a_clock_that_is_ahead_refuses_logins_until_it_is_right() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     let (ana, laptop) = ana_with_a_key(&service, &host);
@@ -146,7 +146,7 @@ fn a_clock_that_is_ahead_refuses_and_a_right_one_lets_in_again() {
 }
 
 #[test]
-fn a_host_that_was_taken_over_is_told_nothing_more() {
+fn a_compromised_host_gets_no_more_changes() {
     let service = Service::start();
     let (stolen, sound) = (PushHost::start(&service), PushHost::start(&service));
     let (ana, laptop) = ana_with_a_key(&service, &stolen);

@@ -1,4 +1,4 @@
-//! What is shipped beside the programs.
+//! The other files of the packages.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use pushkeys_tests::{Room, run};
 
 #[test]
-fn what_sshd_starts_is_linked_from_the_listed_crates_alone() {
+fn the_programs_of_sshd_link_only_the_listed_crates() {
     let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let finished = run(Command::new(repository.join("scripts/linked-crates")).arg("--check"));
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
@@ -21,7 +21,7 @@ fn the_apparmor_profiles_compile() {
     let finished = check(&path);
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
     let text = std::fs::read_to_string(&path).expect("a profile").replace("/dev/null rw,", "/dev/null rv,");
-    assert!(!check(&Room::temporary().write("wrong", &text)).status.success(), "a mistake would be told");
+    assert!(!check(&Room::temporary().write("wrong", &text)).status.success(), "a mistake would be reported");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What comparable programs got wrong: each is a test of ours, under the name of what must hold.
+//! Faults of comparable programs. Each is a test, named after what must hold here.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -62,7 +62,7 @@ fn a_removed_key_does_not_outlive_max_stale() {
 
 /// Kanidm's helper printed its log where sshd reads keys.
 #[test]
-fn nothing_but_the_line_is_printed() {
+fn only_the_line_is_printed() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     let (ana, known, unknown) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -83,7 +83,7 @@ fn nothing_but_the_line_is_printed() {
 
 /// Phorge printed every key for an unknown one; aurweb and EC2 Instance Connect failed, which fills sshd's log.
 #[test]
-fn an_unknown_key_is_answered_by_silence_and_no_error() {
+fn an_unknown_key_has_an_empty_answer_and_no_error() {
     let (service, syslog) = (Service::start(), Syslog::start());
     let host = PushHost::start_with_syslog(&service, &syslog);
     let (ana, known, stranger) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -95,9 +95,9 @@ fn an_unknown_key_is_answered_by_silence_and_no_error() {
     assert_eq!(syslog.lines(), [""; 0], "a stranger writes no log");
 }
 
-/// GitLab and theo cannot tell an outage from an unknown key.
+/// GitLab and theo cannot distinguish an outage from an unknown key.
 #[test]
-fn an_outage_is_told_apart_in_the_log_and_in_the_tool() {
+fn an_outage_is_distinguished_in_the_log_and_in_the_tool() {
     let (service, syslog) = (Service::start(), Syslog::start());
     let mut host = PushHost::start_with_syslog(&service, &syslog);
     let (ana, known, stranger) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -110,15 +110,15 @@ fn an_outage_is_told_apart_in_the_log_and_in_the_tool() {
 
     std::fs::write(shard_of(&host, &known), "not a shard").expect("root may");
     host.login("git", &known).is_refused();
-    assert!(host.sshd.log().contains("failed, status"), "sshd tells it");
+    assert!(host.sshd.log().contains("failed, status"), "sshd logs it");
     let lines = syslog.lines();
     assert!(lines.iter().any(|line| line.contains("pushkeys-lookup") && line.contains("shard")), "{lines:?}");
     let explained = explain(&known);
     assert_eq!(explained.status.code(), Some(1));
-    assert_ne!(explained.stdout, unknown, "the tool tells it");
+    assert_ne!(explained.stdout, unknown, "the tool reports it");
 }
 
-/// theo told the second person whose key it was.
+/// theo told the second user whose key it was.
 #[test]
 fn the_refusal_of_a_duplicate_does_not_name_the_other_account() {
     let service = Service::start();
@@ -134,7 +134,7 @@ fn the_refusal_of_a_duplicate_does_not_name_the_other_account() {
 }
 
 #[test]
-fn a_key_that_many_register_at_one_instant_has_one_owner() {
+fn a_key_that_many_users_register_concurrently_has_one_owner() {
     const CONTENDERS: usize = 8;
     const ROUNDS: usize = 5;
     let service = Service::start();
@@ -176,9 +176,9 @@ fn a_login_name_is_never_a_path() {
     host.login("git", &key).succeeds_as(&ana);
 }
 
-/// GitHub, 2012: a request's body said whose key it was.
+/// GitHub, 2012: the request's body named the key's owner.
 #[test]
-fn the_owner_of_a_key_comes_from_the_credential_alone() {
+fn the_owner_of_a_key_comes_only_from_the_credential() {
     let service = Service::start();
     let (ana, mallory, key) = (service.account("ana"), service.account("mallory"), Key::ed25519());
     let client = Client::new(&service.url(), Some(format!("Bearer {}", mallory.token())));
@@ -198,9 +198,9 @@ fn the_owner_of_a_key_comes_from_the_credential_alone() {
     mallory.adds(&key, "laptop");
 }
 
-/// A host's token opens the feed and no account, and an account's the other way round.
+/// A host's token gives access to the feed and to no account, and an account's token the other way round.
 #[test]
-fn credentials_open_what_they_are_for() {
+fn credentials_are_valid_only_for_their_purpose() {
     let service = Service::start();
     let (ana, host_token) = (service.account("ana"), service.host_token("push-1"));
     let check = |token: &str, path: &[&str], status: u16| {
@@ -214,9 +214,9 @@ fn credentials_open_what_they_are_for() {
     check(&host_token, &["v2", "self", "keys"], 401);
 }
 
-/// git-shell, gitolite, gitlab-shell, Gogs, Soft Serve: what a client asks for is refused, whatever it looks like.
+/// git-shell, gitolite, gitlab-shell, Gogs, Soft Serve: other requests of clients are refused.
 #[test]
-fn the_forced_command_refuses_whatever_a_client_asks_for() {
+fn the_forced_command_refuses_other_requests() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let (ana, key) = (service.account("ana"), Key::ed25519());
@@ -240,7 +240,7 @@ fn the_forced_command_refuses_whatever_a_client_asks_for() {
     }
 }
 
-/// A pasted private key is refused by name, and nowhere to be found afterwards.
+/// A pasted private key is refused, and stored nowhere.
 #[test]
 fn a_private_key_is_neither_stored_nor_logged() {
     let service = Service::start();
@@ -258,9 +258,9 @@ fn a_private_key_is_neither_stored_nor_logged() {
     }
 }
 
-/// aws-ec2-ssh deleted every user when its API throttled it. The answers are in `hostile_service`; here with a restart.
+/// aws-ec2-ssh deleted every user when its API throttled it. Other responses are in `hostile_service`; here with a restart.
 #[test]
-fn a_restart_on_a_failing_service_keeps_the_keys() {
+fn a_restart_with_a_failing_service_keeps_the_keys() {
     let key = Key::ed25519();
     let entry = json!({
         "fingerprint": key.fingerprint().to_string(), "key": key.bare_text(), "account": "acct_7", "key_id": "key_1",

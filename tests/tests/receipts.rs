@@ -72,7 +72,7 @@ fn a_change_is_known_to_be_live_on_every_host() {
     let late = put(&service, &ana, "tablet?wait=500ms", &Key::ed25519());
     assert_eq!(late["hosts"], serde_json::json!({ "applied": 1, "of": 2 }), "{late}");
     assert!(begin.elapsed() >= Duration::from_millis(500), "{:?}", begin.elapsed());
-    until("the lag of the one is told", || {
+    until("the lag of the one is listed", || {
         let hosts = hosts(&service);
         let lags: Vec<&Value> = hosts.iter().map(|host| &host["lag"]).collect();
         connected(&service).1 == 1 && lags.contains(&&Value::from(1)) && lags.contains(&&Value::from(0))
@@ -82,7 +82,7 @@ fn a_change_is_known_to_be_live_on_every_host() {
 }
 
 #[test]
-fn an_answer_that_counts_every_host_is_true_at_that_moment() {
+fn a_response_that_counts_every_host_is_true_at_that_moment() {
     let (service, laptop) = (Service::start(), Key::ed25519());
     let host = PushHost::start(&service);
     let ana = service.account("ana");
@@ -91,17 +91,17 @@ fn an_answer_that_counts_every_host_is_true_at_that_moment() {
     for _ in 0..3 {
         let stored = put(&service, &ana, "laptop?wait=5s", &laptop);
         assert_eq!((&stored["id"], &stored["hosts"]), (&Value::from(500), &everywhere), "{stored}");
-        assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty(), "nobody need wait any more");
+        assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty(), "there is nothing to wait for");
         let removed = delete(&service, &ana, "laptop?wait=5s");
         assert_eq!((&removed["id"], &removed["hosts"]), (&Value::from(501), &everywhere), "{removed}");
-        assert!(host.lookup("git", &laptop.fingerprint()).is_unknown(), "nobody need wait any more");
+        assert!(host.lookup("git", &laptop.fingerprint()).is_unknown(), "there is nothing to wait for");
     }
     let missing = delete(&service, &ana, "laptop?wait=5s");
     assert!(missing["type"] == "error" && missing.get("hosts").is_none(), "{missing}");
 }
 
 #[test]
-fn a_removal_waits_for_a_host_that_is_gone_as_long_as_it_was_told_and_is_done_all_the_same() {
+fn a_removal_waits_for_a_missing_host_up_to_its_limit_and_succeeds() {
     let (service, laptop) = (Service::start(), Key::ed25519());
     let mut host = PushHost::start(&service);
     let ana = service.account("ana");
@@ -113,7 +113,7 @@ fn a_removal_waits_for_a_host_that_is_gone_as_long_as_it_was_told_and_is_done_al
     let removed = delete(&service, &ana, "laptop?wait=300ms");
     assert_eq!(removed["hosts"], serde_json::json!({ "applied": 0, "of": 1 }), "{removed}");
     assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
-    assert!(ana.keys().is_empty(), "it is done, whoever knows of it");
+    assert!(ana.keys().is_empty(), "it succeeds in any case");
     assert!(!host.lookup("git", &laptop.fingerprint()).stdout.is_empty(), "as the answer said");
     host.syncd.start();
     host.forgets(&laptop);
@@ -158,12 +158,12 @@ fn a_wait_that_cannot_be_read_stores_nothing() {
     assert_eq!(
         removed["hosts"],
         serde_json::json!({ "applied": 0, "of": 0 }),
-        "nobody to wait for: {removed}"
+        "nothing to wait for: {removed}"
     );
 }
 
 #[test]
-fn the_console_tells_on_how_many_hosts_keys_are_in_force_and_which_of_them_refuses_one() {
+fn the_console_shows_the_propagation_and_the_host_that_revoked_a_key() {
     const PASSWORD: &str = "correct horse battery staple";
     let service = Service::start();
     let (ana, laptop, phone) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -178,6 +178,6 @@ fn the_console_tells_on_how_many_hosts_keys_are_in_force_and_which_of_them_refus
     let mut page = || visitor.opens("/users/me/ssh-keys").body;
     until("both keys are live", || page().contains("All changes are live on 1 of 1 push hosts."));
     let _ = host.pushkeys(&["revoke", &laptop.fingerprint().to_string()]).output();
-    until("the page tells of it", || page().contains("this key is refused there"));
+    until("the page shows it", || page().contains("this key is refused there"));
     assert_eq!(page().matches("this key is refused there").count(), 1, "of one key alone");
 }

@@ -1,5 +1,5 @@
-//! Three replicas over one PostgreSQL: whoever serves whom, a key has one owner, hosts hold what the database holds, and
-//! all are told the same in the same order; also when a replica is killed, or the database goes away and comes back.
+//! Three replicas with one PostgreSQL: a key has one owner, hosts have the database's keys, and
+//! all get the same changes in the same order; also when a replica is killed, or the database is unavailable for a while.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use pushkeys_tests::{
-    Account, Balancer, Client, Dice, PostgresDatabase, PostgresServer, Process, PushHost, Room, Service,
+    Account, Balancer, Client, PostgresDatabase, PostgresServer, Process, PushHost, Room, SeededRng, Service,
     SyntheticKey, SyntheticKeys, until,
 };
 use reqwest::Method;
@@ -22,7 +22,7 @@ const ACCOUNTS: usize = 200;
 const KEYS: usize = 1_000;
 const ATTEMPTS_PER_ACCOUNT: u64 = 25;
 
-/// Accounts with the token `token-N`, written as the service would.
+/// Accounts with the token `token-N`, as the service would write them.
 const MAKE_ACCOUNTS: &str = "
 INSERT INTO accounts (id, name, created_at)
     SELECT 'acct_' || n, 'user-' || n, 0 FROM generate_series(0, 199) n;
@@ -30,7 +30,7 @@ INSERT INTO tokens (id, account, bearer_sha256, oauth_token, created_at)
     SELECT 'token_' || name, number, sha256(convert_to('token-' || name, 'UTF8')), 'oauth-' || name, 0 FROM accounts;
 ";
 
-/// Three replicas and what they share, in the order in which it ends.
+/// Three replicas and what they share, in the order in which they are dropped.
 struct World {
     accounts: Vec<Account>,
     replicas: Vec<Service>,
@@ -63,7 +63,7 @@ impl World {
     }
 }
 
-/// All that one replica tells of changes since the beginning, as it sends it.
+/// All changes that one replica sends, from the beginning.
 struct Listener {
     _process: Process,
     file: PathBuf,
@@ -79,7 +79,7 @@ impl Listener {
         Self { _process: Process::spawn("curl", command, &file), file }
     }
 
-    /// Events but heartbeats, in their order, each with its id.
+    /// The events except heartbeats, in their order, each with its id.
     fn events(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let events = text.split_inclusive("\n\n").filter(|event| event.ends_with("\n\n"));
@@ -91,7 +91,7 @@ impl Listener {
     }
 }
 
-/// Epoch and sequence of the snapshot that `token` opens.
+/// Epoch and sequence of the snapshot for `token`.
 fn head(service: &Service, token: &str) -> (String, u64) {
     let client = Client::new(&service.url(), Some(format!("Bearer {token}")));
     let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None).expect("a snapshot");
@@ -100,18 +100,18 @@ fn head(service: &Service, token: &str) -> (String, u64) {
     (epoch.to_owned(), header.get("sequence").and_then(Value::as_u64).expect("a number"))
 }
 
-/// One account adds and removes keys that all others want, too.
+/// One account adds and removes keys that all others add, too.
 fn contest(account: &Account, keys: &Arc<Vec<SyntheticKey>>, seed: u64) -> JoinHandle<(u64, u64)> {
-    let (account, keys, mut dice) = (account.clone(), Arc::clone(keys), Dice::new(seed));
+    let (account, keys, mut rng) = (account.clone(), Arc::clone(keys), SeededRng::new(seed));
     thread::spawn(move || {
         let (mut confirmed, mut refused) = (0, 0);
         for _ in 0..ATTEMPTS_PER_ACCOUNT {
-            // Few names, so that one key also takes the place of another.
-            let name = format!("key-{}", dice.below(8));
-            let reply = if dice.below(4) == 0 {
+            // Few names, so that keys also replace each other.
+            let name = format!("key-{}", rng.below(8));
+            let reply = if rng.below(4) == 0 {
                 account.tries_to_remove(&name)
             } else {
-                account.tries_to_add(&dice.pick(&keys).text, &name)
+                account.tries_to_add(&rng.pick(&keys).text, &name)
             };
             let reply = reply.expect("an answer");
             match reply.status {
@@ -125,7 +125,7 @@ fn contest(account: &Account, keys: &Arc<Vec<SyntheticKey>>, seed: u64) -> JoinH
 }
 
 #[test]
-fn accounts_that_contest_keys_on_three_replicas_leave_one_owner_and_one_order() {
+fn concurrent_registrations_on_three_replicas_give_one_owner_and_one_order() {
     let world = World::start();
     let room = Room::temporary();
     let token = world.first().host_token("listener");
@@ -162,36 +162,36 @@ fn accounts_that_contest_keys_on_three_replicas_leave_one_owner_and_one_order() 
 
     let (_, last) = head(world.first(), &token);
     let expected: Vec<String> = (1..=last).map(|sequence| format!("id: {epoch}-{sequence}\n")).collect();
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for listener in &listeners {
-        until("everything was told", || listener.events().len() >= expected.len());
+        until("everything was sent", || listener.events().len() >= expected.len());
         let events = listener.events();
         let ids = events
             .iter()
             .filter_map(|event| event.split_inclusive('\n').find(|line| line.starts_with("id:")));
         assert_eq!(ids.collect::<Vec<_>>(), expected);
-        told.push(events);
+        sent.push(events);
     }
-    assert!(told.windows(2).all(|pair| pair.first() == pair.last()), "all were told the same");
+    assert!(sent.windows(2).all(|pair| pair.first() == pair.last()), "all replicas sent the same");
     println!("{confirmed} confirmed, {refused} refused, {last} changes, {} keys held", held.len());
 }
 
-/// Adds and removes keys until it is over, whatever becomes of a request.
+/// Adds and removes keys until the end, regardless of errors.
 fn change(
     account: Account,
     keys: Vec<SyntheticKey>,
     over: &Arc<AtomicBool>,
     done: &Arc<AtomicU64>,
 ) -> JoinHandle<()> {
-    let (over, done, mut dice) = (Arc::clone(over), Arc::clone(done), Dice::new(7));
+    let (over, done, mut rng) = (Arc::clone(over), Arc::clone(done), SeededRng::new(7));
     thread::spawn(move || {
         while !over.load(Ordering::Relaxed) {
-            let number = dice.below(keys.len() as u64);
+            let number = rng.below(keys.len() as u64);
             let (key, name) = (
                 keys.get(usize::try_from(number).expect("small")).expect("in bounds"),
                 format!("key-{number}"),
             );
-            let reply = if dice.below(3) == 0 {
+            let reply = if rng.below(3) == 0 {
                 account.tries_to_remove(&name)
             } else {
                 account.tries_to_add(&key.text, &name)
@@ -204,7 +204,7 @@ fn change(
 }
 
 #[test]
-fn a_killed_replica_and_a_database_that_went_away_cost_no_host_a_change() {
+fn no_host_misses_a_change_after_the_loss_of_a_replica_or_the_database() {
     let mut world = World::start();
     let room = Room::temporary();
     let balancer =
@@ -236,7 +236,7 @@ fn a_killed_replica_and_a_database_that_went_away_cost_no_host_a_change() {
         asks.send(Method::GET, &["healthz"], None).is_ok_and(|reply| reply.status == 503)
     });
     let heartbeats = listener.heartbeats();
-    // Each answer takes as long as several heartbeats: whoever asks waits a while for a connection.
+    // Each response takes several heartbeats, since requests wait for a connection.
     for _ in 0..2 {
         let answer =
             world.accounts.first().expect("many").tries_to_add("ssh-ed25519 A", "x").expect("an answer");

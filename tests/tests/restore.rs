@@ -1,4 +1,4 @@
-//! A service that is put back to a copy of it, and one that moves to another database, as a push host lives through it.
+//! A restore of the service's database from a backup, and a move to another database, from a push host's view.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -8,11 +8,11 @@ use std::path::Path;
 use pushkeys_tests::{Key, PostgresDatabase, PushHost, Service, SyntheticKeys};
 
 #[test]
-fn no_host_keeps_what_a_restore_took_away_and_a_move_to_postgresql_takes_nothing_away() {
+fn a_restore_reaches_all_hosts_and_a_move_to_postgresql_loses_nothing() {
     let mut service = Service::start();
     let host = PushHost::start(&service);
     let ana = service.account("ana");
-    // So many that the one key that goes is no mass removal, which hosts hold back.
+    // Enough keys that the removal of one is no mass removal, which hosts hold back.
     for (number, key) in SyntheticKeys::new(0).take(20).enumerate() {
         assert_eq!(ana.tries_to_add(&key.text, &format!("key-{number}")).expect("an answer").status, 200);
     }
@@ -44,7 +44,7 @@ fn no_host_keeps_what_a_restore_took_away_and_a_move_to_postgresql_takes_nothing
     host.login("git", &lost).is_refused();
 }
 
-/// As the help of `backup` says.
+/// As in the help of `backup`.
 fn restore(copy: &Path, database: &Path) {
     for end in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{end}", database.display()));

@@ -1,4 +1,4 @@
-//! What pushkeys promises, as the people who meet it would tell it.
+//! The promises of pushkeys, in the words of its users.
 
 use pushkeys_tests::{Key, PushHost, Service, Syslog};
 
@@ -33,7 +33,7 @@ fn every_session_belongs_to_the_account_that_holds_the_key() {
 }
 
 #[test]
-fn an_outage_of_the_service_locks_nobody_out() {
+fn an_outage_of_the_service_locks_no_user_out() {
     let mut service = Service::start();
     let mut host = PushHost::start(&service);
     let (ana, laptop, stranger) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -54,7 +54,7 @@ fn an_outage_of_the_service_locks_nobody_out() {
 }
 
 #[test]
-fn what_was_confirmed_during_an_outage_of_the_daemon_is_in_force_after_it() {
+fn changes_during_an_outage_of_the_daemon_are_in_force_after_it() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     let (ana, laptop, tower) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -87,7 +87,7 @@ fn replacing_a_key_refuses_the_old_one() {
 }
 
 #[test]
-fn two_hosts_follow_one_service() {
+fn two_hosts_get_the_keys_of_one_service() {
     let service = Service::start();
     let (ana, laptop) = (service.account("ana"), Key::ed25519());
     let first = PushHost::start(&service);
@@ -105,7 +105,7 @@ fn two_hosts_follow_one_service() {
 }
 
 #[test]
-fn every_session_is_one_line_in_the_system_log() {
+fn every_session_has_one_line_in_the_system_log() {
     let (service, syslog) = (Service::start(), Syslog::start());
     let host = PushHost::start_with_syslog(&service, &syslog);
     let (ana, laptop) = (service.account("ana"), Key::ed25519());

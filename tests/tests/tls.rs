@@ -1,5 +1,5 @@
-//! The key service over TLS: hosts that it knows by tokens and by certificates, everybody whom it refuses, and credentials
-//! that are replaced while people log in.
+//! The key service over TLS: hosts with tokens and with certificates, refused clients, and replacement of
+//! credentials during logins.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -17,10 +17,10 @@ use reqwest::Method;
 use serde_json::Value;
 
 const FEED: [&str; 3] = ["v1", "feed", "snapshot"];
-/// Clients that begin to shake hands and do not go on.
+/// Clients that begin a handshake and do not continue.
 const SLOW_CLIENTS: usize = 200;
 
-/// A service over TLS, and who signs what.
+/// A service with TLS, and its CAs.
 struct World {
     service: Service,
     authority: Authority,
@@ -33,7 +33,7 @@ impl World {
         Self { service: Service::start_with_tls(&authority, &hosts), authority, hosts }
     }
 
-    /// A host that shows a certificate for its name, and has no token.
+    /// A host with a certificate for its name, and without a token.
     fn host(&self) -> PushHost {
         let files = HostFiles::install();
         let name = files.name();
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-/// How many failed handshakes of `kind` the service has counted.
+/// The number of failed handshakes of `kind` in the metrics.
 fn failures(service: &Service, kind: &str) -> u64 {
     let mut curl = Command::new("curl");
     curl.args(["-sSf", "--unix-socket"]).arg(service.metrics()).arg("http://localhost/metrics");
@@ -66,7 +66,7 @@ fn failures(service: &Service, kind: &str) -> u64 {
         .map_or(0, |number| number.parse().expect("a number"))
 }
 
-/// What `pushkeys-syncd check --contact` says of the host's sources.
+/// The result of `pushkeys-syncd check --contact` on the host.
 fn contact(host: &PushHost) -> Finished {
     let mut command = as_user("pushkeys", program(Program::Syncd));
     run(command.arg("--config").arg(host.syncd.configuration()).args(["check", "--contact"]))
@@ -77,7 +77,7 @@ fn status_tells(host: &PushHost, what: &str) {
     until(what, || host.pushkeys(&["status"]).stdout.contains(what));
 }
 
-/// Says that it is over when it is dropped, also by a panic: a scope waits for its threads.
+/// Sets the flag when it is dropped, also by a panic: a scope waits for its threads.
 struct Until<'a>(&'a AtomicBool);
 
 impl Drop for Until<'_> {
@@ -86,7 +86,7 @@ impl Drop for Until<'_> {
     }
 }
 
-/// Logs in again and again until `during` is over, which is given a way to wait for more logins; none of them may fail.
+/// Logs in repeatedly until `during` ends, which can wait for more logins; none of them may fail.
 fn while_logins_go_on(host: &PushHost, account: &Account, key: &Key, during: impl FnOnce(&dyn Fn(u32))) {
     let (count, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -110,7 +110,7 @@ fn while_logins_go_on(host: &PushHost, account: &Account, key: &Key, during: imp
 }
 
 #[test]
-fn hosts_follow_over_tls_by_their_token_and_people_speak_to_the_api() {
+fn hosts_with_tokens_and_users_of_the_api_use_tls() {
     let world = World::start();
     let host = PushHost::start(&world.service);
     let (ana, laptop) = (world.service.account("ana"), Key::ed25519());
@@ -119,14 +119,15 @@ fn hosts_follow_over_tls_by_their_token_and_people_speak_to_the_api() {
     host.login("git", &laptop).succeeds_as(&ana);
 
     let authorization = format!("Authorization: Bearer {}", ana.token());
-    let told = world.curl(&["-H", &authorization, "-w", " %{http_version}"], "/v2/self/keys").output();
-    assert!(told.contains("laptop") && told.ends_with(" 2"), "HTTP/2 is agreed on: {told}");
-    let told = world.curl(&["--http1.1", "--tls-max", "1.2", "-w", "%{http_version}"], "/healthz").output();
-    assert!(told.ends_with("1.1"), "{told}");
+    let response = world.curl(&["-H", &authorization, "-w", " %{http_version}"], "/v2/self/keys").output();
+    assert!(response.contains("laptop") && response.ends_with(" 2"), "HTTP/2 is agreed on: {response}");
+    let response =
+        world.curl(&["--http1.1", "--tls-max", "1.2", "-w", "%{http_version}"], "/healthz").output();
+    assert!(response.ends_with("1.1"), "{response}");
     let old = world.curl(&["--tls-max", "1.1"], "/healthz");
     assert!(!old.status.success(), "{old:?}");
     let stranger = run(Command::new("curl").arg("-sS").arg(format!("{}/healthz", world.service.url())));
-    assert!(stranger.stderr.contains("certificate"), "its authority is nobody's by default: {stranger:?}");
+    assert!(stranger.stderr.contains("certificate"), "its CA is not trusted by default: {stranger:?}");
     assert!(failures(&world.service, "failed") >= 1);
 
     let plain = format!("http://{}/v2/self", world.service.address());
@@ -136,7 +137,7 @@ fn hosts_follow_over_tls_by_their_token_and_people_speak_to_the_api() {
 }
 
 #[test]
-fn a_host_is_known_by_a_certificate_for_its_name_and_by_no_other() {
+fn a_host_is_authenticated_only_by_a_certificate_for_its_name() {
     let world = World::start();
     let host = world.host();
     let name = host.files().name();
@@ -156,7 +157,7 @@ fn a_host_is_known_by_a_certificate_for_its_name_and_by_no_other() {
         host.files().shows(identity);
         let found = contact(&host);
         assert!(!found.status.success() && found.stdout.contains(expected), "{expected}: {found:?}");
-        // The daemon says the same as soon as it sees the file.
+        // The daemon reports the same as soon as it sees the file.
         status_tells(&host, expected);
     };
     check(&world.hosts.signed_long_ago(&[&name]), "it has expired");
@@ -184,7 +185,7 @@ fn a_host_is_known_by_a_certificate_for_its_name_and_by_no_other() {
 }
 
 #[test]
-fn a_certificate_is_never_an_account_and_a_wrong_token_is_not_made_good_by_it() {
+fn a_certificate_gives_access_to_no_account_and_does_not_replace_a_valid_token() {
     let world = World::start();
     let name = "push-1.example.com";
     let _ = world.service.administers(&["host", "add", name, "--certificate"]).output();
@@ -220,7 +221,7 @@ fn a_certificate_is_never_an_account_and_a_wrong_token_is_not_made_good_by_it() 
 }
 
 #[test]
-fn certificates_are_replaced_on_both_sides_while_people_log_in() {
+fn certificates_are_replaced_on_both_sides_during_logins() {
     let world = World::start();
     let host = world.host();
     let name = host.files().name();
@@ -229,11 +230,11 @@ fn certificates_are_replaced_on_both_sides_while_people_log_in() {
     host.learns(&laptop);
     let room = world.service.room();
     while_logins_go_on(&host, &ana, &laptop, |go_on| {
-        // The host's own: it connects anew by itself. Its first one stays good, as it would for a while.
+        // The host's certificate: the daemon reconnects by itself. The first one stays valid for a while.
         host.files().shows(&world.hosts.signs_for_host(&[&name]));
         until("the host connects anew", || host.syncd.log().contains("the credentials have changed"));
         go_on(1);
-        // The service's: a key that is not the certificate's is refused, and the one before goes on.
+        // The service's certificate: a key that does not match is refused, and the previous pair stays in use.
         let (own, wrong) = (
             world.authority.signs_for_server(&["127.0.0.1"]),
             world.authority.signs_for_server(&["127.0.0.1"]),
@@ -244,17 +245,17 @@ fn certificates_are_replaced_on_both_sides_while_people_log_in() {
         ana.adds(&phone, "phone");
         host.learns(&phone);
         go_on(1);
-        // Nobody says anything this time: the service looks by itself.
+        // Without a signal: the service checks its files by itself.
         let before = served(&world);
         let _ = room.write("tls.key", &own.key);
         until("the new one is in force", || served(&world) != before);
         ana.removes("phone");
         host.forgets(&phone);
     });
-    // Whoever has not opened a new connection goes on with the old one; this one is new.
+    // Open connections keep the old certificate; this one is new.
     assert!(contact(&host).status.success());
 
-    // Authorities end too, and with them the streams that their certificates opened.
+    // A CA is replaced, too, which ends the streams that its certificates opened.
     let next = Authority::new("next");
     let _ = room.write("hosts.pem", &next.pem());
     world.reloads();
@@ -265,21 +266,21 @@ fn certificates_are_replaced_on_both_sides_while_people_log_in() {
     host.learns(&phone);
 }
 
-/// The certificate that the service shows.
+/// The service's current certificate.
 fn served(world: &World) -> String {
-    let told = world.curl(&["-o", "/dev/null", "-w", "%{certs}"], "/healthz").output();
-    assert!(told.contains("BEGIN CERTIFICATE"), "{told}");
-    told
+    let response = world.curl(&["-o", "/dev/null", "-w", "%{certs}"], "/healthz").output();
+    assert!(response.contains("BEGIN CERTIFICATE"), "{response}");
+    response
 }
 
 #[test]
-fn slow_and_garbled_handshakes_stop_nobody() {
+fn slow_and_malformed_handshakes_do_not_affect_others() {
     let world = World::start();
     let address = world.service.address();
     let mut slow: Vec<TcpStream> = (0..SLOW_CLIENTS)
         .map(|number| {
             let mut stream = TcpStream::connect(address).expect("a connection");
-            // Half of them begin a record, and never end it.
+            // Half of them begin a record without finishing it.
             if number % 2 == 0 {
                 stream.write_all(b"\x16\x03\x01\x02").expect("room in the socket");
             }
@@ -291,7 +292,7 @@ fn slow_and_garbled_handshakes_stop_nobody() {
         stream.write_all(garbage).expect("room in the socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("own socket");
         let mut answer = Vec::new();
-        // An alert, the sentence for plain text, or a reset: it ends, without waiting for the limit.
+        // An alert, the message for plain text, or a reset: the connection ends without waiting for the limit.
         let _ = stream.read_to_end(&mut answer);
     }
     let reply = world.service.client(None).send(Method::GET, &["healthz"], None).expect("an answer");
@@ -305,7 +306,7 @@ fn slow_and_garbled_handshakes_stop_nobody() {
 }
 
 #[test]
-fn a_token_is_rotated_without_a_login_or_a_change_that_is_lost() {
+fn a_token_is_rotated_without_a_failed_login_or_a_lost_change() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     let name = host.files().name();
@@ -334,7 +335,7 @@ fn a_token_is_rotated_without_a_login_or_a_change_that_is_lost() {
     let mut keys = Vec::new();
     let _ = host.files().room().write("token", new);
     give_to_syncd(&token_file, 0o400);
-    // As `systemctl restart pushkeys-syncd` does, which is how a daemon gets the new copy of a credential.
+    // Like `systemctl restart pushkeys-syncd`, which gives the daemon the new copy of a credential.
     host.syncd.stop();
     for number in 0..5 {
         let key = Key::ed25519();
@@ -357,7 +358,7 @@ fn a_token_is_rotated_without_a_login_or_a_change_that_is_lost() {
 }
 
 #[test]
-fn a_stream_ends_with_the_credential_that_opened_it() {
+fn a_stream_ends_with_its_credential() {
     let service = Service::start();
     let old = service.host_token("push-1");
     let room = Room::temporary();
@@ -381,7 +382,7 @@ fn a_stream_ends_with_the_credential_that_opened_it() {
 }
 
 #[test]
-fn credentials_do_not_cross_the_network_in_plain_text_unasked() {
+fn credentials_are_not_sent_in_plain_text_by_default() {
     let room = Room::temporary();
     let configure = |settings: &str| {
         let path = room.path().display();
@@ -426,13 +427,13 @@ fn blocks_of_the_guide() -> Vec<String> {
 }
 
 #[test]
-fn every_command_of_the_guide_about_certificates_works() {
+fn every_command_of_the_guide_for_certificates_works() {
     let blocks = blocks_of_the_guide();
     let [hook, authority, register, install] = blocks.as_slice() else { panic!("{blocks:?}") };
     let (room, world) = (Room::temporary(), World::start());
     let service = world.service.room();
     let host = HostFiles::install();
-    // What the guide does to a machine is done to the service and the host of this test.
+    // The guide's paths are replaced by those of this test's service and host.
     let (own, there) = (service.path().display().to_string(), host.room().path().display().to_string());
     let (server, syncd) = (program(Program::Server), program(Program::Syncd));
     let replaced = [
@@ -469,6 +470,6 @@ fn every_command_of_the_guide_about_certificates_works() {
     let _ = host.room().write_with_mode("syncd.toml", &host.syncd_configuration(&source), 0o644);
     let found = runs(install);
     assert!(found.contains("takes this host's credentials"), "{found}");
-    // It waits until the daemon, as its own user, is in step.
+    // It waits until the daemon, as its own user, is in sync.
     let _ = PushHost::assemble(host, &source, |_| {});
 }

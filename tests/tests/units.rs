@@ -1,4 +1,4 @@
-//! The units: what systemd thinks of them, and that the daemons keep what their units promise.
+//! The units: systemd accepts them, and the daemons behave as their units require.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -17,16 +17,16 @@ use pushkeys_tests::{
 use reqwest::Method;
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd");
-/// In tenths, as `--threshold` takes it. What is left is the network that both are there to use.
+/// In tenths, as for `--threshold`. The rest is the network that both need.
 const EXPOSURE_MAX: &str = "15";
-/// Far shorter than in the units, so that a test sees signs of life at once.
+/// Far shorter than in the units, so that a test sees watchdog pings quickly.
 const WATCHDOG_US: &str = "600000";
-/// A message to systemd is some words long.
+/// A message to systemd has a few words.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// A daemon in good health says so a few times a second.
+/// A healthy daemon sends a few messages a second.
 const MESSAGES_MAX: usize = 200;
 
-/// A root directory with the units, empty programs and the targets of this machine's systemd.
+/// A root folder with the units, empty programs and the targets of this machine's systemd.
 fn root_with_units() -> Room {
     let root = Room::temporary();
     let place = root.join("usr/lib/systemd/system");
@@ -52,7 +52,7 @@ fn copy_units(from: &Path, to: &Path, extensions: &[&str]) {
     }
 }
 
-/// What `systemd-analyze verify` has to say of our units below `root`.
+/// The output of `systemd-analyze verify` for our units below `root`.
 fn verified(root: &Room) -> String {
     let mut command = Command::new("systemd-analyze");
     command.args(["--man=no", "verify", "--root"]).arg(root.path());
@@ -72,7 +72,7 @@ fn systemd_understands_every_line_of_the_units() {
 }
 
 #[test]
-fn the_units_are_exposed_to_nothing_but_what_they_are_for() {
+fn the_units_have_a_low_exposure() {
     let security = |unit: &Path| {
         run(Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--threshold", EXPOSURE_MAX])
@@ -88,7 +88,7 @@ fn the_units_are_exposed_to_nothing_but_what_they_are_for() {
     }
 }
 
-/// systemd's end of the socket that daemons report to.
+/// systemd's end of the notification socket.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -125,7 +125,7 @@ impl Manager {
     }
 }
 
-/// A key service whose configuration names a port that nobody may use: its socket is to come from systemd.
+/// A key service whose configured port is not available: its socket must come from systemd.
 struct ActivatedService {
     room: Room,
     listener: TcpListener,
@@ -142,7 +142,7 @@ impl ActivatedService {
         Self { room, listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port") }
     }
 
-    /// Starts the service as systemd does, with the socket as its fourth descriptor.
+    /// Starts the service like systemd, with the socket as its fourth descriptor.
     fn start(&self, manager: &Manager) -> Process {
         let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
         let mut command = as_user("root", "sh");
@@ -160,7 +160,7 @@ impl ActivatedService {
 }
 
 #[test]
-fn the_service_tells_systemd_that_it_is_ready_alive_and_stopping() {
+fn the_service_notifies_systemd_that_it_is_ready_alive_and_stopping() {
     let (manager, service) = (Manager::start(), ActivatedService::prepare());
     let mut process = service.start(&manager);
     manager.hears("READY=1");
@@ -182,7 +182,7 @@ fn a_restart_of_the_service_refuses_no_connection() {
         let visitor = scope.spawn(|| {
             let mut count = 0;
             while !is_over.load(Ordering::Relaxed) {
-                // A connection of its own each time: one that is kept alive would end with the process.
+                // A new connection each time: a keep-alive connection would end with the process.
                 TcpStream::connect(address).expect("the socket is always there");
                 count += 1;
                 std::thread::sleep(Duration::from_millis(1));
@@ -202,7 +202,7 @@ fn a_restart_of_the_service_refuses_no_connection() {
 }
 
 #[test]
-fn the_daemon_tells_systemd_that_it_is_ready_alive_reloading_and_stopping() {
+fn the_daemon_notifies_systemd_that_it_is_ready_alive_reloading_and_stopping() {
     let (manager, files) = (Manager::start(), HostFiles::install());
     let keys = files.room().join("keys");
     fs::create_dir(&keys).expect("own directory");

@@ -1,5 +1,5 @@
-//! Any bytes in place of a snapshot or of the stream of changes: the readers end, and what they let through holds
-//! what it promises.
+//! Fuzzes the readers of snapshots and of the stream of changes: they terminate, and what they accept satisfies its
+//! invariants.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any text in place of a key: what the policy accepts has one text, and is accepted again by it.
+//! Fuzzes the key policy: an accepted key has one canonical text, which is accepted again.
 
 #![no_main]
 

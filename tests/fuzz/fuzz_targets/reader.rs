@@ -1,4 +1,4 @@
-//! Any bytes in place of a shard or of HEAD: the reader answers with the key's own entry, or says that it cannot.
+//! Fuzzes shards and HEAD: the reader returns the key's own entry, or an error.
 
 #![no_main]
 
@@ -47,7 +47,7 @@ fn entry(number: u8) -> Entry {
     }
 }
 
-// The first byte chooses the file and how the rest meets what was written: in its place, or over it at some offset.
+// The first byte chooses the file, and whether the rest replaces its contents or overwrites them at some offset.
 fuzz_target!(|data: &[u8]| {
     let [choice, offset, bytes @ ..] = data else { return };
     let (name, written): (_, &[u8]) =

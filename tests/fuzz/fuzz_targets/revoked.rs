@@ -1,5 +1,4 @@
-//! Any bytes in place of what is revoked on a host: no look-up is told more or less than was written, and a file that is
-//! damaged says so.
+//! Fuzzes the file of revocations: a lookup gets exactly what was written, and a damaged file is an error.
 
 #![no_main]
 
@@ -36,14 +35,14 @@ fn read(folder: &Path) -> Result<Revocations, pushkeys_cache::ReadError> {
     Cache::open(folder).unwrap().revocations()
 }
 
-/// `body` with the checksum that would make it right, so that what is behind the checksum is reached too.
-fn sealed(body: &[u8]) -> Vec<u8> {
+/// `body` with its right checksum, so that the code after the checksum is reached, too.
+fn with_checksum(body: &[u8]) -> Vec<u8> {
     let sum: String = Sha256::digest(body).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     [body, b"checksum=", sum.as_bytes(), b"\n"].concat()
 }
 
-// The first byte chooses how the rest meets what was written: in its place, over it at some offset, or as lines of its
-// own under a right checksum.
+// The first byte chooses whether the rest replaces the contents, overwrites them at some offset, or becomes lines
+// with a right checksum.
 fuzz_target!(|data: &[u8]| {
     let [choice, offset, bytes @ ..] = data else { return };
     let World { folder, written, revocations } = &*WORLD;
@@ -55,12 +54,12 @@ fuzz_target!(|data: &[u8]| {
             content.iter_mut().skip(start).zip(bytes).for_each(|(byte, change)| *byte ^= change);
             content
         }
-        _ => sealed(&[b"format=1\n", bytes].concat()),
+        _ => with_checksum(&[b"format=1\n", bytes].concat()),
     };
     let path = folder.path().join(REVOKED_FILE);
     std::fs::write(&path, &content).unwrap();
     match read(folder.path()) {
-        // Whatever is read is written again as it was.
+        // A file that can be read is written again without a difference.
         Ok(found) => {
             if choice % 3 == 1 {
                 assert_eq!(&found, revocations, "damage is noticed");

@@ -1,4 +1,4 @@
-//! Any bytes in place of what a forced command says of a use: what is taken has one text, which fits a datagram.
+//! Fuzzes reports of uses: an accepted report has one text, which fits a datagram.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Reader against writer: whatever is put, removed, replaced or reopened, the reader finds what a plain map holds.
+//! Fuzzes the writer against the reader: after any sequence of operations, the reader finds the contents of a plain map.
 
 #![no_main]
 

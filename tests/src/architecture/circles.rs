@@ -1,18 +1,18 @@
-//! Circles among places that use each other.
+//! Cycles of dependencies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Display, Formatter};
 
 use super::modules::Place;
 
-/// What each place uses, with the first name by which it does.
+/// The dependencies of each module, each with the first name that is used.
 pub(super) type Uses = BTreeMap<Place, BTreeMap<Place, String>>;
 
-/// Places each of which reaches all the others.
+/// Modules each of which reaches all the others.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Circle {
     places: BTreeSet<Place>,
-    /// A shortest way round, with the name by which each place uses the next.
+    /// A shortest cycle, with the name that each module uses of the next.
     round: Vec<(Place, String)>,
 }
 
@@ -26,7 +26,7 @@ impl Display for Circle {
     }
 }
 
-/// The circles in `uses`, each once.
+/// The cycles in `uses`, each once.
 pub(super) fn circles(uses: &Uses) -> Vec<Circle> {
     let rounds: BTreeMap<&Place, Vec<Place>> =
         uses.keys().filter_map(|place| Some((place, way_back(uses, place)?))).collect();
@@ -61,7 +61,7 @@ fn reached<'a>(uses: &'a Uses, from: &Place) -> BTreeSet<&'a Place> {
     reached
 }
 
-/// The places of a shortest way from `from` back to it, which begins with it; nothing where there is none.
+/// The modules of a shortest path from `from` back to it, beginning with it; `None` if there is none.
 fn way_back(uses: &Uses, from: &Place) -> Option<Vec<Place>> {
     let mut seen = BTreeSet::new();
     let mut ways = VecDeque::from([vec![from.clone()]]);
@@ -78,7 +78,7 @@ fn way_back(uses: &Uses, from: &Place) -> Option<Vec<Place>> {
     None
 }
 
-/// A place as messages name it.
+/// A module as messages name it.
 pub(super) fn shown(place: &Place) -> String {
     if place.is_empty() { "the root".to_owned() } else { place.join("::") }
 }

@@ -1,8 +1,8 @@
-//! Which module of a crate uses which, read from its sources, and the rules about it: no circle in any crate, and no
+//! The dependencies between the modules of a crate, read from its sources, and the rules for them: no cycle in any crate, and no
 //! module of the server that uses one above it.
 //!
-//! A module is a file. What stands in tests does not count, nor does a re-export: a name leads to the module that
-//! defines it, whatever way it was taken. Methods and traits are invisible where no path names them.
+//! A module is a file. Code in tests does not count, nor do re-exports: a name leads to the module that
+//! defines it, regardless of the path. Methods and traits are invisible unless a path names them.
 
 mod circles;
 mod modules;
@@ -16,19 +16,19 @@ use std::path::{Path, PathBuf};
 use circles::{Circle, Uses, circles, shown};
 use modules::{Modules, Place, Target};
 
-/// A crate's modules and what they use of each other.
+/// A crate's modules and their dependencies on each other.
 #[derive(Debug)]
 pub struct Imports {
-    /// Of each file, with the lines of code in it outside tests.
+    /// The lines of code in each file, without tests.
     lines: BTreeMap<Place, usize>,
-    /// Which file uses which, with the first name by which it does.
+    /// The dependencies of each file, each with the first name that is used.
     uses: Uses,
 }
 
-/// Layers of a crate from the ground up, each with its name and the crate's modules in it.
+/// The layers of a crate from the lowest to the highest, each with its name and its modules.
 pub type Stack = [(&'static str, &'static [&'static str])];
 
-/// The server's, as ARCHITECTURE.md draws it.
+/// The layers of the server, as in ARCHITECTURE.md.
 pub const SERVER_STACK: [(&str, &[&str]); 7] = [
     (
         "leaves",
@@ -57,7 +57,7 @@ pub const SERVER_STACK: [(&str, &[&str]); 7] = [
     ("commands", &["commands"]),
 ];
 
-/// Each crate of `src/` by its folder, where a folder with a library and a program gives both, and the tests' library.
+/// The crates of `src/` by their folders, where a folder with a library and a program has two, and the tests' library.
 #[must_use]
 pub fn crates() -> Vec<(String, Imports)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
@@ -79,7 +79,7 @@ pub fn crates() -> Vec<(String, Imports)> {
 }
 
 impl Imports {
-    /// Those of the crate whose root is the file `root`; panics where it is not Rust.
+    /// The modules of the crate whose root is the file `root`; panics if it is not Rust.
     #[must_use]
     pub fn read(root: &Path) -> Self {
         let modules = Modules::read(root);
@@ -102,13 +102,13 @@ impl Imports {
         imports
     }
 
-    /// Lines of code outside tests.
+    /// Lines of code without tests.
     #[must_use]
     pub fn lines(&self) -> usize {
         self.lines.values().sum()
     }
 
-    /// The circles: among files, and among neighbours, each with all that is below it. One sentence for each.
+    /// The cycles between files, and between sibling modules with their submodules. One sentence for each.
     #[must_use]
     pub fn circles(&self) -> Vec<String> {
         let mut found = circles(&self.uses);
@@ -121,7 +121,7 @@ impl Imports {
         found.iter().map(Circle::to_string).collect()
     }
 
-    /// What the modules directly below `parent` use of each other, each with all that is below it.
+    /// The dependencies between the modules directly below `parent`, each with its submodules.
     fn between_neighbours(&self, parent: &Place) -> Uses {
         let neighbour = |place: &Place| {
             let is_below = place.len() > parent.len() && place.starts_with(parent);
@@ -139,7 +139,7 @@ impl Imports {
         between
     }
 
-    /// What breaks the rule that a module uses none of a layer above its own, or makes `stack` untrue.
+    /// Modules that use a layer above their own, and differences from `stack`.
     #[must_use]
     pub fn upward(&self, stack: &Stack) -> Vec<String> {
         let layer = |place: &Place| {
@@ -171,7 +171,7 @@ impl Imports {
     }
 }
 
-/// Each top module with its lines and what it uses, those that use nothing first.
+/// Each top-level module with its lines and its dependencies, those without dependencies first.
 impl Display for Imports {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let top = |place: &Place| place.first().map_or_else(|| shown(place), Clone::clone);
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::Room;
 
-    /// The crate of these files, the first of which is its root.
+    /// The crate with these files, the first of which is its root.
     fn imports(files: &[(&str, &str)]) -> Imports {
         let room = Room::temporary();
         for (name, text) in files {
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn what_points_one_way_is_no_circle() {
+    fn dependencies_in_one_direction_are_no_cycle() {
         let root = ("lib.rs", "mod key;\nmod store;\npub use store::Store;");
         let key = ("key.rs", "pub struct Key;");
         check(&[root, key, ("store.rs", "use crate::key::Key;\npub struct Store(Key);")], &[]);
     }
 
     #[test]
-    fn two_files_that_use_each_other_are_a_circle_however_they_say_it() {
+    fn two_files_that_use_each_other_are_a_cycle() {
         let back = [
             ("use crate::store::Store;\npub struct Key(Store);", "Store"),
             ("use super::{store::{self, Store}};\npub struct Key(Store);", "Store"),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_comments_fields_and_methods_are_no_imports() {
+    fn tests_comments_fields_and_methods_are_ignored() {
         let root = ("lib.rs", "mod key;\nmod store;\npub use store::Store;");
         let key = "//! [`crate::store::Store`]\npub struct Key { store: u8 }\nfn made(key: Key) -> u8 { key.store.Store() }\n\
                    #[cfg(test)]\nmod tests { use crate::store::Store; }\n\
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_only_declares_and_reexports_is_in_no_circle_and_one_with_code_is() {
+    fn a_parent_is_in_a_cycle_only_if_it_has_code() {
         let root = ("lib.rs", "mod store;");
         let keys = ("store/keys.rs", "use super::Error;\npub struct Keys(Error);");
         let error = ("store/error.rs", "pub struct Error;");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_use_each_other_are_a_circle_though_no_files_are() {
+    fn folders_that_use_each_other_are_a_cycle() {
         check(
             &[
                 ("main.rs", "mod api;\nmod store;"),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_up_a_stack_or_is_not_in_it_is_found() {
+    fn upward_dependencies_and_missing_modules_are_found() {
         let files = [
             ("lib.rs", "mod api;\nmod store;\nmod seal;"),
             ("api.rs", "pub fn name() { crate::store::open() }"),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_code_are_neither_blank_nor_comments_nor_tests() {
+    fn lines_of_code_exclude_blanks_comments_and_tests() {
         let text = "//! What.\n\n/// Why.\n#[derive(Debug)]\npub struct Key;\n\n// So.\nconst TEXT: &str = \"a\n\
                     b\";\n#[cfg(test)]\nmod tests {\n    fn test() {}\n}\n";
         assert_eq!(imports(&[("lib.rs", text)]).lines(), 4);

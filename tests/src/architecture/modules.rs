@@ -1,4 +1,4 @@
-//! The modules of a crate, and which module a path of theirs leads to.
+//! The modules of a crate, and the module that a path leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,49 +10,49 @@ use syn::{Item, UseTree, Visibility};
 
 use super::source::{code_lines, outside_tests, paths};
 
-/// A module's place in its crate: `["store", "keys"]`; the root has no name.
+/// A module's path in its crate: `["store", "keys"]`; empty for the root.
 pub(super) type Place = Vec<String>;
 
 /// Chains of re-exports are shorter than this in crates that compile.
 const REEXPORTS_MAX: usize = 16;
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Module(Place),
-    /// Something that this module defines.
+    /// An item that this module defines.
     ItemOf(Place),
     AnotherCrate,
 }
 
-/// What one module says; `file` is the module whose file holds it.
+/// The contents of a module; `file` is the module of its file.
 #[derive(Debug, Default)]
 pub(super) struct Module {
     pub(super) file: Place,
-    /// Lines of code outside tests, of the whole file; 0 where the file is another module's.
+    /// Lines of code without tests in the whole file; 0 if the file belongs to another module.
     pub(super) lines: usize,
-    /// What it uses by paths, private imports included. What it only re-exports does not count.
+    /// The paths that it uses, including private imports, without re-exports.
     pub(super) used: BTreeSet<Vec<String>>,
     children: BTreeSet<String>,
     defined: BTreeSet<String>,
-    /// Names made by `use`, with the paths that they stand for.
+    /// Names introduced by `use`, with their paths.
     imported: BTreeMap<String, Vec<String>>,
     globs: Vec<Vec<String>>,
 }
 
-/// The modules of a crate by their place.
+/// The modules of a crate by their paths.
 #[derive(Debug, Default)]
 pub(super) struct Modules(pub(super) BTreeMap<Place, Module>);
 
 impl Modules {
-    /// Those of the crate whose root is the file `root`.
+    /// The modules of the crate whose root is the file `root`.
     pub(super) fn read(root: &Path) -> Self {
         let mut modules = Self::default();
         modules.read_file(root, root.parent().expect("a file is in a folder"), Vec::new());
         modules
     }
 
-    /// Reads the module `place`, which is the file `path`; its children are in `folder`.
+    /// Reads the module `place` from the file `path`; its children are in `folder`.
     fn read_file(&mut self, path: &Path, folder: &Path, place: Place) {
         let text = fs::read_to_string(path)
             .unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
@@ -97,7 +97,7 @@ impl Modules {
         self.0.insert(place, module);
     }
 
-    /// Where `path` leads that stands in the module `from`.
+    /// The target of `path` in the module `from`.
     pub(super) fn resolve(&self, from: &Place, path: &[String]) -> Target {
         self.resolve_within(from, path, REEXPORTS_MAX)
     }
@@ -121,7 +121,7 @@ impl Modules {
                 name => match self.look(&at, name, after.is_empty(), reexports_left) {
                     Some(Target::Module(place)) => place,
                     Some(found) => return found,
-                    // A macro may have made it.
+                    // A macro may have defined it.
                     None => return Target::ItemOf(at),
                 },
             };
@@ -130,7 +130,7 @@ impl Modules {
         Target::Module(at)
     }
 
-    /// What `name` is in the module `at`. A name that ends a path is rather an item than a module of the same name.
+    /// The meaning of `name` in the module `at`. At the end of a path, an item takes precedence over a module of the same name.
     fn look(&self, at: &Place, name: &str, ends_path: bool, reexports_left: usize) -> Option<Target> {
         let module = self.0.get(at)?;
         let reexports_left = reexports_left.checked_sub(1)?;
@@ -192,7 +192,7 @@ fn above(place: &[String]) -> Place {
     place.split_last().map(|(_, above)| above.to_vec()).unwrap_or_default()
 }
 
-/// The name that an item makes in its module.
+/// The name that an item defines in its module.
 fn name(item: &Item) -> Option<String> {
     let name = match item {
         Item::Const(item) => &item.ident,

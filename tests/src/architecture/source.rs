@@ -1,10 +1,10 @@
-//! The tokens of a source file outside its tests.
+//! The tokens of a source file without its tests.
 
 use std::collections::BTreeSet;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// `tokens` without the items that `#[cfg(test)]` is on; nothing where the whole file is a test.
+/// `tokens` without the items with `#[cfg(test)]`; empty if the whole file is a test.
 pub(super) fn outside_tests(tokens: TokenStream) -> TokenStream {
     let mut kept = Vec::new();
     let mut rest = tokens.into_iter().peekable();
@@ -35,7 +35,7 @@ pub(super) fn outside_tests(tokens: TokenStream) -> TokenStream {
     kept.into_iter().collect()
 }
 
-/// The numbers of the lines that hold code: neither blank nor a comment, of documentation or otherwise.
+/// The numbers of the lines with code, which are neither blank nor comments.
 pub(super) fn code_lines(tokens: &TokenStream) -> BTreeSet<usize> {
     let mut lines = BTreeSet::new();
     let mut rest = tokens.clone().into_iter().peekable();
@@ -58,7 +58,7 @@ pub(super) fn code_lines(tokens: &TokenStream) -> BTreeSet<usize> {
     lines
 }
 
-/// The paths in `tokens`, as written: `crate::store::Store`, `entry`. Fields and methods, which follow a dot, are none.
+/// The paths in `tokens`, as written: `crate::store::Store`, `entry`, without fields and methods, which follow a dot.
 pub(super) fn paths(tokens: &TokenStream) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect_paths(tokens, &mut found);
@@ -67,7 +67,7 @@ pub(super) fn paths(tokens: &TokenStream) -> Vec<Vec<String>> {
 
 fn collect_paths(tokens: &TokenStream, found: &mut Vec<Vec<String>>) {
     let mut path: Vec<String> = Vec::new();
-    // How many of them came immediately before: a path goes on after two colons, and a field or method follows one dot.
+    // The number of colons and dots immediately before: a path continues after two colons, a field or method follows one dot.
     let (mut colons, mut dots) = (0, 0);
     for token in tokens.clone() {
         match token {

@@ -1,5 +1,5 @@
-//! Prints each crate's modules with their lines of code outside tests and what they use of each other, and whatever
-//! breaks the rules of `tests/tests/architecture.rs`: `make architecture`.
+//! Prints each crate's modules with their lines of code and dependencies, and violations of the rules in
+//! `tests/tests/architecture.rs`: `make architecture`.
 
 use std::process::ExitCode;
 

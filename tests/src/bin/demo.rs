@@ -1,6 +1,6 @@
-//! A key's whole way on this machine, told as it happens: `make demo`.
+//! The life of a key on this machine, step by step: `make demo`.
 //!
-//! Every command shown is the command that is run, by `sh`, with stock curl, ssh and ssh-keygen.
+//! The commands that are shown are run by `sh`, with stock curl, ssh and ssh-keygen.
 
 #![expect(clippy::expect_used, reason = "a step that does not hold ends the demo")]
 
@@ -16,9 +16,9 @@ use pushkeys_tests::{
     clever_tools_if_installed, leave_nothing_behind, program, run, until,
 };
 
-/// The version that the tests drive too.
+/// The version that the tests use, too.
 const CLEVER_TOOLS: &str = "4.11.0";
-/// Of ana, who exists for as long as the demo does.
+/// The password of ana, who exists only during the demo.
 const PASSWORD: &str = "correct horse battery staple";
 
 fn main() {
@@ -48,14 +48,14 @@ struct Demo {
     room: Room,
     service: Service,
     host: PushHost,
-    /// Where the operator's program publishes sites, and the address at which a web server shows them.
+    /// The folder of sites that the operator's program publishes, and the address of a web server for them.
     sites: PathBuf,
     web: SocketAddr,
 }
 
-/// The operator's program as it is shipped.
+/// The operator's program of the package.
 const DEPLOY: &str = include_str!("../../../packaging/examples/deploy-static-site");
-/// A browser's request is short.
+/// The longest request of a browser in bytes.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 impl Demo {
@@ -72,7 +72,7 @@ impl Demo {
         let source = files.source_with_git(&service, &files.deploying(&program));
         let host = PushHost::assemble(files, &source, |_| {});
         let web = serve_files(&sites.join("live"));
-        // The console shows users where to push to, which is known only now.
+        // The console shows the push host, whose address is known only now.
         service.takes_settings(&format!("[console]\npush_host = \"127.0.0.1:{}\"\n", host.sshd.port()));
         service.stop();
         service.restart();
@@ -113,12 +113,12 @@ impl Demo {
         self.shell(&login("ana")).was_refused();
     }
 
-    /// What users of Clever Cloud have at hand already, where Node is.
+    /// Users of Clever Cloud have this program already, if Node is installed.
     fn use_clever(&self, is_once: bool) {
         let has_npm = run(Command::new("sh").args(["-c", "command -v node npm"])).status.success();
         let program = match clever_tools_if_installed(CLEVER_TOOLS) {
             Some(program) => program,
-            // Installing takes longer than everything else together.
+            // Installing takes longer than the rest of the demo.
             None if has_npm && !is_once => {
                 say("npm installs clever-tools, which is kept for the next time");
                 clever_tools(CLEVER_TOOLS)
@@ -195,7 +195,7 @@ impl Demo {
         }
     }
 
-    /// A file that curl reads the credential from, so that it is in no command line.
+    /// A file with the credential for curl, which keeps it out of command lines.
     fn write_header(&self, account: &Account) {
         let _ = self.room.write(
             &format!("{}.header", account.name()),
@@ -203,7 +203,7 @@ impl Demo {
         );
     }
 
-    /// The command by which `name` registers the key in `<name>.pub`: the body is the text as a JSON string.
+    /// The command with which `name` registers the key in `<name>.pub`: the body is the text as a JSON string.
     fn registration(&self, name: &str) -> String {
         format!(
             "printf '\"%s\"' \"$(cat {name}.pub)\" | curl -fsS -X PUT -H @{name}.header -H 'Content-Type: application/json' \
@@ -212,7 +212,7 @@ impl Demo {
         )
     }
 
-    /// Waits until sshd's helper knows, or no longer knows, the key in `<name>.pub`.
+    /// Waits until sshd's helper has, or no longer has, the key in `<name>.pub`.
     fn until_helper_answers(&self, name: &str, is_known: bool) {
         let confirmed = Instant::now();
         let shown = run(Command::new("ssh-keygen").arg("-lf").arg(self.room.join(name))).output();
@@ -237,7 +237,7 @@ impl Demo {
     }
 }
 
-/// A command that was shown and has run.
+/// A command that was shown and run.
 struct Step(Finished);
 
 impl Step {
@@ -267,14 +267,14 @@ impl Step {
     }
 }
 
-/// A web server of the simplest kind: it shows what is under `root`, to whoever asks, until the demo ends.
+/// A minimal web server for the files under `root`, until the demo ends.
 fn serve_files(root: &Path) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let root = root.to_owned();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            // A browser that has left needs no answer.
+            // The browser may have disconnected.
             let _ = answer(&root, &mut stream);
         }
     });

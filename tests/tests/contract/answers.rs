@@ -1,4 +1,4 @@
-//! C1 to C4 and C6: what the helper answers, and what sshd makes of it.
+//! C1 to C4 and C6: the helper's answers, and how sshd uses them.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 use pushkeys_keys::LINE_BYTES_MAX;
-use pushkeys_tests::{Answer, Key, PushHost, Room, Service, as_user, eventually, run, until};
+use pushkeys_tests::{Key, LookupOutput, PushHost, Room, Service, as_user, eventually, run, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interpose;
 
-/// What a pipe holds unless somebody asks for more (pipe(7)).
+/// The default size of a pipe's buffer (pipe(7)).
 const PIPE_BYTES: usize = 64 * 1024;
 
 #[test]
@@ -36,7 +36,7 @@ fn c01_an_answer_counts_only_when_the_helper_succeeds() {
 }
 
 #[test]
-fn c01_known_unknown_and_unanswerable_are_told_apart() {
+fn c01_known_unknown_and_unanswerable_are_distinguished() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     let (ana, known, unknown) = (service.account("ana"), Key::ed25519(), Key::ed25519());
@@ -56,11 +56,11 @@ fn c01_known_unknown_and_unanswerable_are_told_apart() {
         assert!(answer.code.is_some_and(|code| code != 0) && answer.stdout.is_empty(), "{answer:?}");
     }
     host.login("git", &known).is_refused();
-    assert!(host.sshd.log().contains("failed, status"), "sshd tells an outage");
+    assert!(host.sshd.log().contains("failed, status"), "sshd logs an outage");
 }
 
 #[test]
-fn c02_sshd_asks_once_for_every_offer_and_once_for_the_signature() {
+fn c02_sshd_runs_the_helper_once_for_every_offer_and_once_for_the_signature() {
     let (service, room) = (Service::start(), Room::root_owned());
     let calls = room.write_with_mode("calls", "", 0o666);
     let script = format!("for last; do :; done; echo \"$last\" >>{}; exec \"$@\"", calls.display());
@@ -93,7 +93,7 @@ fn c02_the_answer_at_the_signature_decides() {
 }
 
 #[test]
-fn c03_nothing_in_the_cache_makes_the_helper_wait() {
+fn c03_no_file_in_the_cache_makes_the_helper_wait() {
     let service = Service::start();
     let mut host = PushHost::start(&service);
     host.syncd.stop();
@@ -101,13 +101,13 @@ fn c03_nothing_in_the_cache_makes_the_helper_wait() {
     fs::rename(&head, host.cache().join("api/HEAD.away")).expect("root may");
     let _ = run(Command::new("mkfifo").args(["--mode", "0644"]).arg(&head)).output();
 
-    // A program that opened the pipe would wait for a writer until the fixture's patience ends.
+    // A program that opened the pipe would wait for a writer until the time limit.
     let answer = host.lookup("git", &Key::ed25519().fingerprint());
     assert!(answer.code.is_some_and(|code| code != 0), "{answer:?}");
 }
 
 #[test]
-fn c03_the_helper_ends_by_itself_when_nobody_reads_its_answer() {
+fn c03_the_helper_ends_when_its_answer_is_not_read() {
     let ended = ends_on_a_full_pipe(|_| {});
     assert_eq!(ended.signal(), Some(Signal::ALARM.as_raw()), "{ended}");
 }
@@ -120,7 +120,7 @@ fn c03_sigterm_ends_the_helper_at_once() {
     assert_eq!(ended.signal(), Some(Signal::TERM.as_raw()), "{ended}");
 }
 
-/// How a helper ends whose answer does not fit into the pipe, after `act` had its way with it.
+/// The exit status of a helper whose answer does not fit into the pipe, after `act`.
 fn ends_on_a_full_pipe(act: impl FnOnce(&Child)) -> ExitStatus {
     let service = Service::start();
     let host = PushHost::start(&service);
@@ -142,7 +142,7 @@ fn ends_on_a_full_pipe(act: impl FnOnce(&Child)) -> ExitStatus {
 }
 
 #[test]
-fn c04_sshd_gets_one_bounded_line() {
+fn c04_sshd_gets_one_line_of_limited_length() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let ana = service.account("ana");
@@ -160,18 +160,18 @@ fn c04_sshd_gets_one_bounded_line() {
 }
 
 #[test]
-fn c06_the_helper_needs_no_environment_and_heeds_none() {
+fn c06_the_helper_ignores_its_environment() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let (ana, key) = (service.account("ana"), Key::ed25519());
     ana.adds(&key, "laptop");
     host.learns(&key);
     let ask = |variables: &[&str]| {
-        // Only the helper is to meet these variables, and not setpriv before it.
+        // Only the helper gets these variables, and not setpriv before it.
         let mut helper = as_user("pushkeys-lookup", "env");
         helper.arg("--ignore-environment").args(variables);
         helper.args(host.files().helper().split(' ')).arg("git").arg(key.fingerprint().to_string());
-        Answer::from(run(&mut helper))
+        LookupOutput::from(run(&mut helper))
     };
 
     let answer = ask(&[]);
@@ -187,7 +187,7 @@ fn c06_the_helper_needs_no_environment_and_heeds_none() {
 }
 
 #[test]
-fn c06_standard_error_stays_empty_even_when_there_is_no_answer() {
+fn c06_standard_error_is_empty_even_without_an_answer() {
     let service = Service::start();
     let host = PushHost::start(&service);
     fs::rename(host.cache(), host.cache().with_extension("away")).expect("root may");

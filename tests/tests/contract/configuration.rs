@@ -1,4 +1,4 @@
-//! C7, C8, C10, C11, C17, C18 and C19: the drop-in, and the machine it is put on.
+//! C7, C8, C10, C11, C17, C18 and C19: the drop-in, and the machine that it is installed on.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use pushkeys_tests::{Key, PushHost, Room, Service, Session, SshdSettings, as_user, run};
 
-/// The tokens that every sshd since the oldest supported one expands in an `AuthorizedKeysCommand`.
+/// The tokens that all supported versions of sshd expand in an `AuthorizedKeysCommand`.
 const PORTABLE_TOKENS: [&str; 6] = ["%u", "%U", "%h", "%t", "%k", "%f"];
 
 #[test]
@@ -32,7 +32,7 @@ fn c07_sshd_runs_no_helper_that_others_could_write() {
 }
 
 #[test]
-fn c08_the_drop_in_gives_the_helper_portable_tokens_alone() {
+fn c08_the_drop_in_uses_only_portable_tokens() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let settings = host.sshd.settings_for("git");
@@ -44,7 +44,7 @@ fn c08_the_drop_in_gives_the_helper_portable_tokens_alone() {
     assert_eq!(value_of(&settings, "authorizedkeyscommanduser"), "pushkeys-lookup");
 }
 
-/// A push host with everything that lets `key` in without the key service: a global file, a certificate authority, and a
+/// A push host with other ways to log in with `key`: a global file, a certificate authority, and a
 /// global command as distributions ship one.
 fn generous_sshd(settings: &mut SshdSettings, room: &Room, key: &Key) {
     let authorized_keys = room.write_with_mode("authorized_keys", key.text(), 0o644);
@@ -64,7 +64,7 @@ fn runs_a_shell(session: &Session) -> bool {
 }
 
 #[test]
-fn c10_neither_a_stray_file_nor_a_certificate_lets_anybody_in() {
+fn c10_no_file_and_no_certificate_allows_a_login() {
     let (service, room, stray) = (Service::start(), Room::root_owned(), Key::ed25519());
     let mut sign = Command::new("ssh-keygen");
     sign.args(["-q", "-I", "me", "-n", "git", "-s"])
@@ -86,7 +86,7 @@ fn c10_neither_a_stray_file_nor_a_certificate_lets_anybody_in() {
 }
 
 #[test]
-fn c11_the_drop_in_overrides_a_global_command_for_its_login_alone() {
+fn c11_the_drop_in_overrides_a_global_command_only_for_its_login() {
     let (service, room, stray) = (Service::start(), Room::root_owned(), Key::ed25519());
     let (ana, key) = (service.account("ana"), Key::ed25519());
     ana.adds(&key, "laptop");
@@ -104,7 +104,7 @@ fn c11_the_drop_in_overrides_a_global_command_for_its_login_alone() {
 }
 
 #[test]
-fn c12_the_login_cannot_write_what_its_shell_would_read() {
+fn c12_the_login_cannot_write_files_that_its_shell_reads() {
     let passwd = run(Command::new("getent").args(["passwd", "git"])).output();
     let fields: Vec<&str> = passwd.trim_end().split(':').collect();
     let (home, shell) = (fields.get(5).expect("a home"), fields.get(6).expect("a shell"));
@@ -152,8 +152,8 @@ fn c17_nothing_is_forwarded() {
 }
 
 #[test]
-fn c18_an_outage_makes_no_login_fail() {
-    // Far more than the failures after which sshd begins to shut an address out.
+fn c18_an_outage_fails_no_login() {
+    // Far more than the number of failures after which sshd begins to block an address.
     const LOGINS: usize = 10;
     let mut service = Service::start();
     let host = PushHost::start(&service);
@@ -192,7 +192,7 @@ fn c19_the_login_is_not_locked() {
     check("!", "no").login("git", &key).is_refused();
 }
 
-/// The value of `keyword` in what `sshd -T` printed: keywords are in lower case up to OpenSSH 10.3, and in mixed case since.
+/// The value of `keyword` in the output of `sshd -T`: keywords are in lower case up to OpenSSH 10.3, and in mixed case since.
 #[track_caller]
 fn value_of<'a>(settings: &'a str, keyword: &str) -> &'a str {
     let is_wanted = |(key, _): &(&str, &str)| key.eq_ignore_ascii_case(keyword);

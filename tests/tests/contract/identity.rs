@@ -1,11 +1,11 @@
-//! C12 to C14 and C16: who a session belongs to.
+//! C12 to C14 and C16: the identity of a session.
 
 use std::path::Path;
 
 use data_encoding::BASE64;
-use pushkeys_tests::{Account, Agent, Keeper, Key, PushHost, Room, Service, string};
+use pushkeys_tests::{Account, Agent, AgentKeys, Key, PushHost, Room, Service, string};
 
-/// What stands for a signature, and is none.
+/// The length of an invalid signature.
 const SIGNATURE_BYTES: usize = 64;
 
 #[test]
@@ -46,7 +46,7 @@ fn c12_file_transfer_is_refused() {
 }
 
 #[test]
-fn c13_a_client_cannot_name_his_own_identity() {
+fn c13_a_client_cannot_choose_its_identity() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let (ana, key) = logged_in(&service, &host, "ana");
@@ -59,10 +59,10 @@ fn c13_a_client_cannot_name_his_own_identity() {
     host.login("git", &key).with_arguments(&["-o", &variables]).succeeds_as(&ana);
 }
 
-/// Offers somebody else's public key, and signs for it with what is no signature.
+/// Offers another user's public key, and signs with an invalid signature.
 struct Impostor(Vec<u8>);
 
-impl Keeper for Impostor {
+impl AgentKeys for Impostor {
     fn identities(&mut self) -> Vec<Vec<u8>> {
         vec![self.0.clone()]
     }
@@ -73,7 +73,7 @@ impl Keeper for Impostor {
 }
 
 #[test]
-fn c14_a_wrong_signature_lends_nobody_an_identity() {
+fn c14_a_wrong_signature_gives_no_identity() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let (_, victims) = logged_in(&service, &host, "ana");
@@ -86,7 +86,7 @@ fn c14_a_wrong_signature_lends_nobody_an_identity() {
     let with_agent = ["-o", "IdentitiesOnly=no", "-o", &identity_agent];
 
     host.login_without_key("git").with_arguments(&with_agent).is_refused();
-    // The victim's options are still in force here up to 9.8, which sshd notices by their other command, and closes.
+    // Up to 9.8 the victim's options are still in force here; sshd detects the different command, and closes the connection.
     let session = host.login("git", &own).with_arguments(&with_agent).opens();
     assert!(matches!(session.greeted(), None | Some("mallory")), "{session:?}");
     assert!(host.sshd.log().contains("Failed publickey for git"), "the wrong signature came first");

@@ -1,4 +1,4 @@
-//! C5, C9, C15, C20 and C21: what stands in a line.
+//! C5, C9, C15, C20 and C21: the contents of a line.
 
 use pushkeys_keys::{Fingerprint, LINE_BYTES_MAX};
 use pushkeys_tests::{
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::interpose;
 
 #[test]
-fn c05_nothing_that_users_type_reaches_the_line() {
+fn c05_no_user_input_reaches_the_line() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let ana = service.account("ana");
@@ -44,7 +44,7 @@ fn c05_nothing_that_users_type_reaches_the_line() {
 }
 
 #[test]
-fn c05_a_name_that_begins_a_new_line_is_refused() {
+fn c05_a_name_with_a_line_break_is_refused() {
     let service = Service::start();
     let (ana, key) = (service.account("ana"), Key::ed25519());
     for name in ["a\nssh-ed25519 AAAA", "a\rb", "a\u{2028}b", "a\u{0}b"] {
@@ -85,7 +85,7 @@ fn c09_sshd_and_the_cache_agree_on_every_type_of_key() {
 }
 
 #[test]
-fn c09_a_certificate_is_looked_up_by_the_key_in_it_and_lets_nobody_in_by_itself() {
+fn c09_a_certificate_is_looked_up_by_its_key_and_gives_no_access_by_itself() {
     let (service, room) = (Service::start(), Room::root_owned());
     let calls = room.write_with_mode("calls", "", 0o666);
     let script = format!("for last; do :; done; echo \"$last\" >>{}; exec \"$@\"", calls.display());
@@ -171,7 +171,7 @@ fn c15_degenerate_keys_are_refused_again_by_the_host() {
 }
 
 #[test]
-fn c20_what_a_client_sees_holds_no_secret() {
+fn c20_a_client_sees_no_secret() {
     let service = Service::start();
     let host = PushHost::start(&service);
     let (ana, bob) = (service.account("ana"), service.account("bob"));
@@ -192,7 +192,7 @@ fn c20_what_a_client_sees_holds_no_secret() {
 }
 
 #[test]
-fn c21_sshd_refuses_a_key_from_its_expiry_on() {
+fn c21_sshd_refuses_an_expired_key() {
     let (expired, valid) = (Key::ed25519(), Key::ed25519());
     let entry = |key: &Key, id: &str, expires_at: &str| -> (Fingerprint, serde_json::Value) {
         let fingerprint = key.fingerprint();

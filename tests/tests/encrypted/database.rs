@@ -1,4 +1,4 @@
-//! PostgreSQL on another machine: who it is, who we are, and what is said before both are known.
+//! PostgreSQL on another machine: authentication of both sides, and what is sent before it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -9,9 +9,9 @@ use pushkeys_tests::{
 };
 
 const PASSWORD: &str = "hunter2";
-/// What connects to this machine by its loopback, and is no loopback address: for the service, another machine.
+/// An address of this machine that is not a loopback address: for the service, another machine.
 const ELSEWHERE: &str = "0.0.0.0";
-/// "May we speak TLS?", which is all that a stranger hears (PostgreSQL's protocol, `SSLRequest`).
+/// The request for TLS, which must be the only message to an unauthenticated server (PostgreSQL's protocol, `SSLRequest`).
 const QUESTION: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// An operator's files.
@@ -26,7 +26,7 @@ impl Operator {
         Self { room }
     }
 
-    /// Prepares the database at `url`, in which `{room}` is where this operator's files are.
+    /// Prepares the database at `url`, in which `{room}` is the folder of this operator's files.
     fn uses(&self, url: &str) -> Finished {
         let room = self.room.path().display().to_string();
         let text = format!(
@@ -43,7 +43,7 @@ impl Operator {
         assert!(finished.status.success(), "{url}: {finished:?}");
     }
 
-    /// Every part is to be in the message, and the password in none.
+    /// Checks that the message has all `parts`, and that no message has the password.
     #[track_caller]
     fn is_refused(&self, url: &str, parts: &[&str]) {
         let finished = self.uses(url);
@@ -65,7 +65,7 @@ fn database(server: &PostgresServer) -> PostgresDatabase {
 }
 
 #[test]
-fn a_database_is_believed_by_its_authority_and_its_name_and_may_ask_for_our_certificate() {
+fn a_database_is_authenticated_by_its_ca_and_name_and_may_require_our_certificate() {
     let (right, wrong, clients) =
         (Authority::new("right"), Authority::new("wrong"), Authority::new("clients"));
     let certified = right.signs_for_server(&["localhost", ELSEWHERE]);
@@ -91,7 +91,7 @@ fn a_database_is_believed_by_its_authority_and_its_name_and_may_ask_for_our_cert
 
     operator
         .succeeds(&format!("{}?sslmode=verify-full&sslrootcert={{room}}/right.pem", at("ana", "localhost")));
-    // Another machine is to prove who it is, though nobody says so.
+    // Another machine must have a valid certificate by default.
     operator.succeeds(&format!("{}?sslrootcert={{room}}/right.pem", at("ana", ELSEWHERE)));
     let log = server.log();
     let (all, encrypted) = (log.matches(" user=ana ").count(), log.matches("SSL enabled").count());
@@ -121,7 +121,7 @@ fn a_database_is_believed_by_its_authority_and_its_name_and_may_ask_for_our_cert
 }
 
 #[test]
-fn a_database_without_tls_on_another_machine_is_used_only_where_the_url_says_so() {
+fn a_database_without_tls_on_another_machine_is_used_only_if_the_url_allows_it() {
     let server = PostgresServer::start_at_port("hostnossl all all all scram-sha-256\n", &[], &[]);
     let (database, operator) = (database(&server), Operator::new());
     let at = |host: &str| format!("postgres://ana@{host}:{}/{}", server.port(), database.name());
@@ -138,7 +138,7 @@ fn a_database_without_tls_on_another_machine_is_used_only_where_the_url_says_so(
 }
 
 #[test]
-fn a_stranger_who_speaks_no_tls_hears_neither_a_name_nor_a_password() {
+fn a_server_without_tls_gets_neither_a_name_nor_a_password() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("a bound socket").port();
     let stranger = thread::spawn(move || {

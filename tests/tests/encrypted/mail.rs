@@ -1,25 +1,25 @@
-//! The mail server: TLS before anything is said, by STARTTLS or from the first byte, and what becomes of mails meanwhile.
+//! The mail server: TLS before any other data, by STARTTLS or from the first byte, and mails that wait meanwhile.
 
 use pushkeys_tests::{Account, Authority, Key, MailServer, Service, Smtp, eventually, scrape, until};
 use serde_json::Value;
 
 const PASSWORD: &str = "hunter2";
 
-/// A service with such an `[smtp]`, and files beside it; and the account of ana, who has an address.
+/// A service with this `[smtp]` table, and additional files; and the account of ana, which has an e-mail address.
 fn service(smtp: &str, files: &[(&str, &str)]) -> (Service, Account) {
     let service = Service::start_with(smtp, files);
     let ana = service.account_at("ana", "ana@example.com");
     (service, ana)
 }
 
-/// How a mail server is told to us that has certificates of a private authority, and a password.
+/// The settings for a mail server with certificates of a private CA, and a password.
 fn settings(begins: &str) -> String {
     format!(
         "tls = \"{begins}\"\nca_file = \"{{room}}/ca.pem\"\nusername = \"keys\"\npassword_file = \"{{room}}/password\"\n"
     )
 }
 
-/// What `pushkeys-server check` says of the mail server.
+/// The result of `pushkeys-server check` for the mail server.
 fn check(service: &Service) -> Value {
     let checked = service.administers(&["check", "--json"]).stdout;
     let lines = checked.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -45,17 +45,17 @@ fn check_mail_over_tls(begins: &str) {
 }
 
 #[test]
-fn mail_goes_out_over_starttls_with_a_password() {
+fn mail_is_sent_over_starttls_with_a_password() {
     check_mail_over_tls("starttls");
 }
 
 #[test]
-fn mail_goes_out_over_tls_from_the_first_byte_with_a_password() {
+fn mail_is_sent_over_implicit_tls_with_a_password() {
     check_mail_over_tls("implicit");
 }
 
 #[test]
-fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait_for_the_right_one() {
+fn mails_wait_while_the_mail_server_has_a_wrong_certificate_or_refuses_the_password() {
     let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let server = MailServer::start("starttls", &right.signs_for_server(&["localhost"]), PASSWORD);
     let smtp = server.settings_at("localhost", &settings("starttls"));
@@ -78,12 +78,12 @@ fn a_mail_server_that_is_another_or_does_not_know_us_gets_no_mail_and_mails_wait
     is_told(&service, "permanent error (535)");
     service.is_given("password", PASSWORD);
     assert_eq!(check(&service)["ok"], true);
-    // About the token and about the key; the service sees by itself that its files were put right.
+    // The mails about the token and the key; the service detects the corrected files by itself.
     until("what waited arrives", || server.mails().len() == 2);
 }
 
 #[test]
-fn a_certificate_for_another_name_and_a_server_without_starttls_hear_no_password() {
+fn a_server_with_a_wrong_name_or_without_starttls_gets_no_password() {
     let authority = Authority::new("mail");
     let server = MailServer::start("implicit", &authority.signs_for_server(&["mail.example.com"]), PASSWORD);
     let files = [("ca.pem", authority.pem()), ("password", PASSWORD.to_owned())];
@@ -97,12 +97,12 @@ fn a_certificate_for_another_name_and_a_server_without_starttls_hear_no_password
     ana.adds(&Key::ed25519(), "laptop");
     until("the refusal is logged", || service.log().contains("accepts no mail"));
     assert!(service.log().contains("STARTTLS"), "{}", service.log());
-    let heard = plain.heard();
-    assert!(heard.iter().all(|said| said.starts_with("EHLO ") || said == "QUIT"), "{heard:?}");
+    let commands = plain.commands();
+    assert!(commands.iter().all(|command| command.starts_with("EHLO ") || command == "QUIT"), "{commands:?}");
 }
 
 #[test]
-fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_waits() {
+fn requests_succeed_and_a_limited_number_of_mails_waits_without_a_mail_server() {
     let smtp = Smtp::absent();
     let (service, ana) = service(&smtp.settings(), &[]);
     let key = Key::ed25519();
@@ -110,10 +110,10 @@ fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_wa
         ana.adds(&key, "laptop");
         ana.removes("laptop");
     }
-    let told = scrape(&service.metrics());
-    assert!(told.contains("pushkeys_server_mails_waiting 100\n"), "{told}");
+    let metrics = scrape(&service.metrics());
+    assert!(metrics.contains("pushkeys_server_mails_waiting 100\n"), "{metrics}");
     let log = service.log();
-    // The token's mail waits too.
+    // The mail about the token waits, too.
     assert_eq!(log.matches("the mail queue is full: no mail is sent about this change").count(), 11, "{log}");
     until("the absence is logged", || service.log().contains("accepts no mail"));
     smtp.comes();
@@ -121,6 +121,6 @@ fn while_the_mail_server_is_away_requests_go_on_and_a_bounded_number_of_mails_wa
     assert!(service.log().contains("accepts mail again"));
     ana.adds(&key, "laptop");
     until("and what comes after it", || smtp.mails().len() == 101);
-    // It was asked once in a while, and not once for each mail.
+    // It is tried at intervals, and not for each mail.
     assert!(service.log().matches("accepts no mail").count() < 10, "{}", service.log());
 }

@@ -1,5 +1,5 @@
-//! TLS to what the key service uses: its database and its mail server. Both are real, with certificates of the test's
-//! own authority.
+//! TLS to servers that the key service uses: its database and its mail server. Both are real, with certificates of the
+//! test's own CA.
 
 #![expect(
     clippy::expect_used,

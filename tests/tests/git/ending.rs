@@ -1,4 +1,4 @@
-//! How sessions with git end, and what is said of them.
+//! How sessions with git end, and their log lines.
 
 use pushkeys_tests::{run, until};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::world::{OutputOf as _, URL, World, ended, is_running};
 
 #[test]
-fn a_push_is_cut_when_its_key_is_deleted_and_changes_nothing() {
+fn a_push_ends_without_changes_when_its_key_is_deleted() {
     let world = World::start();
     let (push, pid) = world.push_that_waits(&[]);
     let before = World::revision(&world.repository(), "main");
@@ -20,7 +20,7 @@ fn a_push_is_cut_when_its_key_is_deleted_and_changes_nothing() {
 }
 
 #[test]
-fn a_push_on_a_multiplexed_connection_is_cut_as_well() {
+fn a_push_on_a_multiplexed_connection_ends_as_well() {
     let world = World::start();
     let (_master, shared) = world.shares_a_connection();
     let (push, pid) = world.push_that_waits(&["-o", &shared]);
@@ -34,7 +34,7 @@ fn a_push_on_a_multiplexed_connection_is_cut_as_well() {
 }
 
 #[test]
-fn no_child_outlives_a_client_that_is_gone() {
+fn no_child_outlives_its_disconnected_client() {
     let world = World::start();
     let (mut push, pid) = world.push_that_waits(&[]);
     kill_process_group(Pid::from_child(&push), Signal::KILL).expect("git and its ssh");
@@ -77,7 +77,7 @@ fn every_session_is_one_log_line() {
 }
 
 #[test]
-fn a_client_that_is_interrupted_or_hung_up_leaves_nothing_behind() {
+fn an_interrupted_client_leaves_no_process_behind() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let world = World::start();
         let (mut push, pid) = world.push_that_waits(&[]);
@@ -90,10 +90,10 @@ fn a_client_that_is_interrupted_or_hung_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_status_of_git_is_the_status_of_the_session() {
+fn a_session_has_the_exit_status_of_git() {
     let world = World::start();
     world.pushes();
-    // It waits for a client who says nothing, and takes the end of the input for the end.
+    // It waits for a silent client, and ends at the end of its input.
     assert_eq!(world.asks("git-upload-pack 'app.git'").code, Some(128));
     let archive = ["archive", "--remote", URL, "main"];
     assert!(run(&mut world.command(&archive)).status.success());
@@ -130,7 +130,7 @@ fn a_push_is_logged_with_each_reference_and_its_commits() {
     ]) {
         assert!(line.contains(&begin) && line.contains(&middle) && line.ends_with(&end), "{line}");
     }
-    // The daemon's log has the same, and `pushkeys log` reads it.
+    // The daemon's log has the same lines, and `pushkeys log` reads it.
     let pushes = || {
         let shown = world.host.pushkeys(&["log", "--json", "--pushes", "--account", "ana", "--since", "1h"]);
         let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON lines");

@@ -1,4 +1,4 @@
-//! `git push`, `clone` and `fetch` with stock git and ssh through real sshd, and how such sessions end.
+//! `git push`, `clone` and `fetch` with stock git and ssh through the real sshd, and how such sessions end.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 

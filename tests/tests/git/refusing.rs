@@ -1,4 +1,4 @@
-//! What the door refuses: each of these was let through by some other push host.
+//! Requests that the forced command refuses. Each was a vulnerability of another push host.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::world::{OutputOf as _, URL, World};
 
 /// git-shell, 2017.
 #[test]
-fn an_argument_that_begins_like_an_option_is_refused() {
+fn an_argument_that_resembles_an_option_is_refused() {
     let world = World::start();
     for command in [
         "git-upload-pack --help",
@@ -32,7 +32,7 @@ fn an_overlong_command_is_refused() {
 
 /// gitolite, gitlab-shell.
 #[test]
-fn a_path_leads_out_of_no_account() {
+fn a_path_cannot_leave_its_account() {
     let world = World::start();
     let (ben, other) = (world.service.account("ben"), Key::ed25519());
     ben.adds(&other, "laptop");

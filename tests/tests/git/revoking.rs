@@ -1,4 +1,4 @@
-//! `pushkeys revoke`, on a host whose service is away and comes back.
+//! `pushkeys revoke`, on a host whose service is unavailable and comes back.
 
 use std::fs;
 
@@ -16,13 +16,13 @@ impl World {
         self.host.login("git", &self.key).opens()
     }
 
-    /// Whether nothing is revoked on the host any more.
+    /// Whether the host has no revocations any more.
     fn is_lifted(&self) -> bool {
         !self.host.cache().join("REVOKED").exists()
     }
 }
 
-/// What push hosts have told the service.
+/// The revocations that push hosts reported to the service.
 fn reported(service: &Service) -> String {
     service.administers(&["--json", "revocation", "list"]).output()
 }
@@ -63,15 +63,15 @@ fn a_multiplexed_connection_serves_nothing_to_a_revoked_account() {
 }
 
 #[test]
-fn a_revocation_holds_over_restarts_and_syncs_until_the_service_has_no_such_key() {
+fn a_revocation_survives_restarts_and_syncs_until_the_service_has_no_such_key() {
     let mut world = World::start();
     world.service.kill();
     world.revokes(&[&world.key.fingerprint().to_string()]);
     world.host.syncd.stop();
     world.service.restart();
     world.host.syncd.start();
-    until("the service is told", || reported(&world.service).contains(world.ana.id()));
-    // The feed moves on, and the revocation stays.
+    until("the service has the report", || reported(&world.service).contains(world.ana.id()));
+    // The feed continues, and the revocation stays.
     let other = pushkeys_tests::Key::ed25519();
     world.ana.adds(&other, "desktop");
     world.host.learns(&other);
@@ -90,10 +90,10 @@ fn a_revocation_holds_over_restarts_and_syncs_until_the_service_has_no_such_key(
 }
 
 #[test]
-fn the_operator_of_the_service_makes_a_hosts_revocation_everybodys() {
+fn the_operator_confirms_a_hosts_revocation_for_all_hosts() {
     let world = World::start();
     world.revokes(&["--account", world.ana.id()]);
-    until("the service is told", || reported(&world.service).contains(world.ana.id()));
+    until("the service has the report", || reported(&world.service).contains(world.ana.id()));
     assert_eq!(world.ana.keys().len(), 1, "a host takes no key from the others");
     let row: serde_json::Value = serde_json::from_str(reported(&world.service).trim()).expect("one row");
     let id = row["id"].as_str().expect("an id");
@@ -104,7 +104,7 @@ fn the_operator_of_the_service_makes_a_hosts_revocation_everybodys() {
 }
 
 #[test]
-fn sshd_itself_refuses_what_is_in_the_file_of_revoked_keys() {
+fn sshd_itself_refuses_keys_in_the_file_of_revoked_keys() {
     let room = pushkeys_tests::Room::root_owned();
     let (list, line) = (room.join("list"), room.join("authorized_keys"));
     pushkeys_tests::give_to_syncd(room.path(), 0o755);
@@ -112,7 +112,7 @@ fn sshd_itself_refuses_what_is_in_the_file_of_revoked_keys() {
     let world = World::assemble(
         |_| String::new(),
         |sshd: &mut SshdSettings, daemon| {
-            // A key that sshd finds by itself is not looked up, so that nothing but the list is left to refuse it.
+            // sshd does not look up a key in a file, so only the list of revoked keys can refuse it.
             sshd.authorized_keys_file = line.display().to_string();
             sshd.global = format!("StrictModes no\nRevokedKeys {path}");
             *daemon = format!("revoked_keys_file = {path}\n");

@@ -1,4 +1,4 @@
-//! What git does through the door.
+//! git through the forced command.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,11 +11,11 @@ use pushkeys_tests::{run, run_within};
 
 use crate::world::{OutputOf as _, URL, World};
 
-/// As many as a busy team's machines push at the same moment.
+/// The number of concurrent pushes of a busy team's machines.
 const PUSHES: usize = 50;
 
 #[test]
-fn a_push_arrives_and_is_cloned_and_fetched() {
+fn a_push_is_stored_and_can_be_cloned_and_fetched() {
     let world = World::start();
     world.pushes();
     assert_eq!(World::revision(&world.repository(), "main"), world.head());
@@ -38,7 +38,7 @@ fn a_push_arrives_and_is_cloned_and_fetched() {
 }
 
 #[test]
-fn a_push_goes_on_while_the_service_and_the_daemon_are_down() {
+fn a_push_succeeds_while_the_service_and_the_daemon_are_down() {
     let mut world = World::start();
     world.service.kill();
     world.host.syncd.kill();
@@ -72,13 +72,13 @@ fn a_push_deploys_and_the_pusher_sees_it() {
     assert!(said.contains(&format!(" {} refs/heads/main", world.head().trim())), "{said}");
 }
 
-/// A gibibyte in one file, which git neither compresses nor searches for likenesses.
+/// A gibibyte in one file, which git neither compresses nor deltifies.
 const LARGE_BYTES: u64 = 1 << 30;
-/// Each byte is hashed, ciphered and written some times on the way.
+/// Each byte is hashed and encrypted several times.
 const LARGE_PUSH_MAX: Duration = Duration::from_mins(8);
 
 #[test]
-fn a_push_of_a_gibibyte_arrives() {
+fn a_push_of_a_gibibyte_is_stored() {
     let world = World::start();
     let large = fs::File::create(world.room.join("copy/large")).expect("own file");
     large.set_len(LARGE_BYTES).expect("a file that takes no room");
@@ -98,7 +98,7 @@ fn a_push_of_a_gibibyte_arrives() {
 }
 
 #[test]
-fn every_form_of_url_that_users_have_names_the_same_repository() {
+fn all_forms_of_urls_name_the_same_repository() {
     let world = World::start();
     world.pushes();
     let port = world.host.sshd.port();
@@ -119,7 +119,7 @@ fn every_form_of_url_that_users_have_names_the_same_repository() {
 }
 
 #[test]
-fn a_greeting_needs_no_terminal_and_gets_none() {
+fn the_greeting_needs_and_gets_no_terminal() {
     let world = World::start();
     let url = format!("ssh://git@127.0.0.1:{}/app.git", world.host.sshd.port());
     let push = &format!("To push: git push {url} main");

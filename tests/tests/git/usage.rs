@@ -1,4 +1,4 @@
-//! When and where keys were used, from the session to the account's list of keys.
+//! The last uses of keys, from the session to the account's list of keys.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::world::World;
 
 impl World {
-    /// What ana's list says of her key.
+    /// The entry of ana's key in the list.
     fn row(&self) -> Value {
         self.ana.listed().into_iter().next().expect("a key")
     }
@@ -20,15 +20,15 @@ impl World {
     }
 }
 
-/// theo dates a key at its look-up, which anybody can cause who knows the public key.
+/// theo dates a key at its lookup, which anyone with the public key can cause.
 #[test]
-fn a_key_is_dated_by_a_session_and_not_by_a_look_up() {
+fn a_key_is_dated_by_a_session_and_not_by_a_lookup() {
     let world = World::start();
     assert!(!world.host.lookup("git", &world.key.fingerprint()).stdout.is_empty());
     assert!(world.asks("id").code == Some(1));
     world.pushes();
     until("the push is dated", || world.row().get("last_used_at").is_some());
-    assert_eq!(world.row().get("last_checked_at"), None, "nobody was greeted");
+    assert_eq!(world.row().get("last_checked_at"), None, "there was no greeting");
 
     world.host.login("git", &world.key).succeeds_as(&world.ana);
     until("the greeting is dated", || world.row().get("last_checked_at").is_some());
@@ -55,7 +55,7 @@ fn uses_survive_an_outage_of_the_service_and_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn the_socket_takes_the_word_of_the_caches_group_and_only_where_the_cache_agrees() {
+fn the_socket_accepts_uses_of_the_caches_group_that_the_cache_confirms() {
     let world = World::start();
     let metadata = fs::metadata(world.socket()).expect("the daemon listens");
     assert!(metadata.file_type().is_socket());

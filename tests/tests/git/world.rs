@@ -1,4 +1,4 @@
-//! A push host that serves git, and somebody who uses it.
+//! A push host that serves git, and a user of it.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -25,12 +25,12 @@ impl World {
         Self::start_with(|_| String::new())
     }
 
-    /// A world with `settings` at the end of the host's `shell.toml`, which may name files of the host's own.
+    /// A world with `settings` appended to the host's `shell.toml`, which may refer to the host's files.
     pub(crate) fn start_with(settings: impl FnOnce(&HostFiles) -> String) -> Self {
         Self::assemble(settings, |_, _| {})
     }
 
-    /// The same, with sshd's settings and the daemon's own, which come before its source, changed.
+    /// The same, with changed settings of sshd and of the daemon, which come before its source.
     pub(crate) fn assemble(
         settings: impl FnOnce(&HostFiles) -> String,
         change: impl FnOnce(&mut SshdSettings, &mut String),
@@ -51,7 +51,7 @@ impl World {
         world
     }
 
-    /// ana's git in her folder, with ssh as she has configured it, and `ssh` after that.
+    /// ana's git in her folder, with her configuration of ssh, and `ssh` after that.
     pub(crate) fn command_with(&self, key: &Key, ssh: &[&str], arguments: &[&str]) -> Command {
         let ssh = self.host.login("git", key).with_arguments(ssh).into_git_ssh_command();
         let mut git = as_user("root", "git");
@@ -99,7 +99,7 @@ impl World {
         self.host.files().repositories().join(self.ana.id()).join("app.git")
     }
 
-    /// Puts a hook of the operator's into ana's repository.
+    /// Adds a hook of the operator to ana's repository.
     pub(crate) fn hook(&self, name: &str, script: &str) {
         let folder = self.repository().join("hooks");
         fs::create_dir_all(&folder).expect("root may");
@@ -108,7 +108,7 @@ impl World {
         let _ = run(Command::new("chmod").arg("755").arg(&path)).output();
     }
 
-    /// A push that waits in a hook, in the file of the result that hook's process writes its number.
+    /// A push that waits in a hook, which writes its process id to the returned file.
     pub(crate) fn push_that_waits(&self, ssh: &[&str]) -> (Child, PathBuf) {
         self.pushes();
         self.commits("second");
@@ -121,7 +121,7 @@ impl World {
         (push, pid)
     }
 
-    /// A connection of ana's that other sessions share as long as the process lives, and the option by which they do.
+    /// A connection of ana that other sessions share until the process is dropped, and the option for them.
     pub(crate) fn shares_a_connection(&self) -> (Process, String) {
         let socket = self.room.join("control");
         let option = format!("ControlPath={}", socket.display());
@@ -136,13 +136,13 @@ impl World {
         self.host.login("git", &self.key).runs(&[command])
     }
 
-    /// What the forced command has logged.
+    /// The log lines of the forced command.
     pub(crate) fn sessions(&self) -> Vec<String> {
         let lines = self.syslog.lines().into_iter();
         lines.filter(|line| line.contains("pushkeys-shell") && line.contains("session ")).collect()
     }
 
-    /// What its hook has logged of pushes.
+    /// The log lines of pushes.
     pub(crate) fn logged_pushes(&self) -> Vec<String> {
         let lines = self.syslog.lines().into_iter();
         lines.filter(|line| line.contains("pushkeys-shell") && line.contains(": push ")).collect()

@@ -1,4 +1,4 @@
-//! A machine whose own systemd is its first process, with a network of its own, which is loopback alone.
+//! A machine booted by its own systemd, with its own network, which has only loopback.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,12 +7,12 @@ use pushkeys_tests::{Finished, Process, as_user, eventually, run, run_within, un
 
 use crate::root::{Machine, PATH, STEP_TIME_MAX, succeeded};
 
-/// Starts systemd-nspawn in control groups that systemd can call its own.
+/// Starts systemd-nspawn in control groups that systemd can manage.
 const BOOT: &str = r#"
 name="$1"
 shift
 if [ ! -d /run/systemd/system ]; then
-    # Nobody hands out control groups here, and whoever starts at the root takes those of everybody.
+    # Without delegation here, a systemd that starts at the root would take over all control groups.
     for groups in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
         [ -e "$groups/cgroup.procs" ] || continue
         mkdir -p "$groups/$name"
@@ -28,12 +28,12 @@ pub(crate) struct Booted<'a> {
     machine: &'a Machine,
     nspawn: Process,
     name: String,
-    /// Its first process, as this side numbers it.
+    /// The process id of its first process, on the host.
     first: String,
 }
 
 impl<'a> Booted<'a> {
-    /// Starts `machine`, and waits until its units have started.
+    /// Boots `machine`, and waits until its units have started.
     pub(crate) fn boot(machine: &'a Machine) -> Self {
         let name = format!("pushkeys-test-{}", std::process::id());
         let mut command = as_user("root", "sh");
@@ -61,12 +61,12 @@ impl<'a> Booted<'a> {
         });
         until("the units have started", || {
             let state = self.tries(&["systemctl", "is-system-running"]).stdout;
-            // What else a root in a container may lack is not ours.
+            // Other problems of a root folder in a container are not relevant.
             ["running", "degraded"].contains(&state.trim())
         });
     }
 
-    /// Shuts it down as a sysadmin would, and starts it again.
+    /// Reboots it.
     pub(crate) fn reboots(self) -> Self {
         let machine = self.machine;
         self.ends();
@@ -78,7 +78,7 @@ impl<'a> Booted<'a> {
         let _ = self.nspawn.stop();
     }
 
-    /// Runs `words` in the machine, as its root.
+    /// Runs `words` in the machine, as root.
     #[track_caller]
     pub(crate) fn tries(&self, words: &[&str]) -> Finished {
         let mut command = as_user("root", "nsenter");
@@ -97,20 +97,20 @@ impl<'a> Booted<'a> {
         run_within(&mut command, STEP_TIME_MAX)
     }
 
-    /// Runs `script`, as its root types it; panics unless it succeeds.
+    /// Runs `script` in the machine, as root; panics unless it succeeds.
     #[track_caller]
     pub(crate) fn runs(&self, script: &str) -> String {
         succeeded(&[script], self.tries(&["bash", "-euc", script]))
     }
 
-    /// Installs the package `file` of ours.
+    /// Installs our package `file`.
     #[track_caller]
     pub(crate) fn installs(&self, file: &Path) {
         let inside = self.machine.receives(file, "/var/cache");
         self.runs(&format!("dpkg --install {inside}"));
     }
 
-    /// What `unit` says of its `property`.
+    /// The value of `unit`'s `property`.
     #[track_caller]
     pub(crate) fn property(&self, unit: &str, property: &str) -> String {
         self.runs(&format!("systemctl show --property {property} --value {unit}")).trim().to_owned()

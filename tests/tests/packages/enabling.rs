@@ -1,4 +1,4 @@
-//! `pushkeys-sshd` with the sshd of each release: sshd does what it says, or it leaves everything as it was.
+//! `pushkeys-sshd` with the sshd of each release: sshd obeys its configuration, or everything stays unchanged.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ const CONFIG: &str = "/etc/ssh/sshd_config";
 const FOLDER: &str = "/etc/ssh/sshd_config.d";
 const OTHER: &str = "/etc/ssh/sshd_config.d/10-other.conf";
 const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf\n";
-/// Findings about what the drop-in settles. What a machine without systemd and without a service lacks is not the matter here.
+/// The checks of the drop-in's settings. Findings about missing systemd and a missing service are not relevant here.
 const CHECKS: [&str; 9] = [
     "accept-env",
     "command-missing",
@@ -28,31 +28,31 @@ const CHECKS: [&str; 9] = [
 ];
 
 #[test]
-fn sshd_of_debian_12_is_had_to_ask_or_left_alone() {
-    sshd_is_had_to_ask_or_left_alone(Debian::Bookworm);
+fn sshd_of_debian_12_is_configured_or_left_unchanged() {
+    sshd_is_configured_or_left_unchanged(Debian::Bookworm);
 }
 
 #[test]
-fn sshd_of_debian_13_is_had_to_ask_or_left_alone() {
-    sshd_is_had_to_ask_or_left_alone(Debian::Trixie);
+fn sshd_of_debian_13_is_configured_or_left_unchanged() {
+    sshd_is_configured_or_left_unchanged(Debian::Trixie);
 }
 
 #[test]
-fn sshd_of_debian_14_is_had_to_ask_or_left_alone() {
-    sshd_is_had_to_ask_or_left_alone(Debian::Forky);
+fn sshd_of_debian_14_is_configured_or_left_unchanged() {
+    sshd_is_configured_or_left_unchanged(Debian::Forky);
 }
 
-fn sshd_is_had_to_ask_or_left_alone(debian: Debian) {
+fn sshd_is_configured_or_left_unchanged(debian: Debian) {
     let machine = Machine::copy(debian, free_port());
     machine.installs(&deb("pushkeys", BEFORE));
     let key = Key::ed25519();
     fs::write(machine.path("/etc/pushkeys/keys/acct_ana.pub"), key.text()).expect("own file");
     let (_sshd, _syncd) = (machine.starts_sshd(), machine.starts_unit(SYNCD));
     until("the key is in the cache", || machine.path("/var/lib/pushkeys/cache/local/HEAD").exists());
-    assert!(!machine.greets(&key), "nobody is let in yet");
+    assert!(!machine.greets(&key), "no login works yet");
 
-    what_lets_people_in_today_ends_only_by_replace(&machine);
-    what_sshd_would_not_follow_is_taken_back(&machine);
+    other_ways_to_log_in_are_removed_only_with_replace(&machine);
+    a_drop_in_that_sshd_does_not_obey_is_removed(&machine);
 
     machine.runs(&["pushkeys-sshd", "enable"]);
     until("sshd has read its configuration again", || machine.greets(&key));
@@ -65,17 +65,17 @@ fn sshd_is_had_to_ask_or_left_alone(debian: Debian) {
         found.iter().filter(|finding| CHECKS.iter().any(|check| finding["check"] == *check)).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 
-    a_link_that_sshd_does_not_read_is_told(&machine);
+    a_link_that_sshd_does_not_read_is_reported(&machine);
     if debian != Debian::Bookworm {
-        what_the_guide_says_of_newer_releases_is_taken(&machine);
+        settings_of_the_guide_for_newer_releases_are_accepted(&machine);
     }
     let said: Value =
         serde_json::from_str(&machine.runs(&["pushkeys-sshd", "disable", "--json"])).expect("JSON");
     assert_eq!((&said["enabled"], &said["changed"]), (&false.into(), &true.into()));
-    until("nobody is let in any more", || !machine.greets(&key));
+    until("no login works any more", || !machine.greets(&key));
 }
 
-/// Checks that `enable`, with `arguments`, is refused for a reason that contains `why`, and that sshd's folder is as before.
+/// Checks that `enable` with `arguments` is refused for a reason that contains `why`, and that sshd's folder is unchanged.
 #[track_caller]
 fn refuses(machine: &Machine, arguments: &[&str], why: &str) {
     let before = machine.tries(&["ls", "-lR", "/etc/ssh"]).stdout;
@@ -89,7 +89,7 @@ fn writes(machine: &Machine, path: &str, text: &str) {
     fs::write(machine.path(path), text).expect("own file");
 }
 
-fn what_lets_people_in_today_ends_only_by_replace(machine: &Machine) {
+fn other_ways_to_log_in_are_removed_only_with_replace(machine: &Machine) {
     let replaces = || {
         machine.runs(&["pushkeys-sshd", "enable", "--replace"]);
         assert!(machine.path(DROP_IN).is_symlink());
@@ -120,7 +120,7 @@ fn what_lets_people_in_today_ends_only_by_replace(machine: &Machine) {
     machine.runs(&["usermod", "--password", "*", "git"]);
 }
 
-fn what_sshd_would_not_follow_is_taken_back(machine: &Machine) {
+fn a_drop_in_that_sshd_does_not_obey_is_removed(machine: &Machine) {
     let config = machine.read(CONFIG);
     let with = |text: &str, why: &str| {
         writes(machine, CONFIG, text);
@@ -157,12 +157,12 @@ fn what_sshd_would_not_follow_is_taken_back(machine: &Machine) {
     with(&config.replace(INCLUDE, ""), "needs `Include");
     fs::rename(&away, &folder).expect("own directory");
 
-    writes(machine, DROP_IN, "# somebody's own\n");
+    writes(machine, DROP_IN, "# the operator's own\n");
     refuses(machine, &[], "not from this package");
     fs::remove_file(machine.path(DROP_IN)).expect("own file");
 }
 
-fn a_link_that_sshd_does_not_read_is_told(machine: &Machine) {
+fn a_link_that_sshd_does_not_read_is_reported(machine: &Machine) {
     let config = machine.read(CONFIG);
     writes(machine, CONFIG, &config.replace(INCLUDE, ""));
     refuses(machine, &[], "does not ask pushkeys-lookup");
@@ -179,9 +179,9 @@ fn a_link_that_sshd_does_not_read_is_told(machine: &Machine) {
     writes(machine, CONFIG, &config);
 }
 
-/// Checks that sshd has in force what the guide's blocks of `sshd_config` say.
+/// Checks that the guide's blocks of `sshd_config` are in force in sshd.
 #[track_caller]
-fn what_the_guide_says_of_newer_releases_is_taken(machine: &Machine) {
+fn settings_of_the_guide_for_newer_releases_are_accepted(machine: &Machine) {
     let settings_of = |who: &str| {
         machine.runs(&["sh", "-euc", &format!("sshd -T -C {who},host=a,addr=192.0.2.1 | tr A-Z a-z")])
     };

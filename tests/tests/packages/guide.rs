@@ -1,4 +1,4 @@
-//! The commands of the documents, run on the machine in the order in which they stand there.
+//! The commands of the documents, run on the machine in their order.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use crate::repository;
 use crate::root::Machine;
 use crate::systemctl::with_systemctl;
 
-/// What a push host's file says of a key service, which is to be put in force.
+/// The commented-out source of a push host's file, which is to be enabled.
 const SOURCE: &str =
     "#[[source]]\n#name = \"api\"\n#kind = \"feed\"\n#url = \"https://keys.example.com\"\n#token_file = ";
 const SERVER_CONFIGURATION: &str = "/etc/pushkeys/server.toml";
 const HOST_CONFIGURATION: &str = "/etc/pushkeys/syncd.toml";
 const AS_SERVICE: [&str; 5] = ["runuser", "-u", "pushkeys-server", "--", "pushkeys-server"];
-/// What the reader puts there by hand, and what the commands make, outside the folders of the packages.
+/// Files that the reader or the commands create, outside the folders of the packages.
 const MADE: [&str; 6] = [
     "/etc/pushkeys/shell.toml",
     "/etc/pushkeys/keys/oncall.pub",
@@ -27,14 +27,14 @@ const MADE: [&str; 6] = [
     "/var/log/auth.log",
 ];
 
-/// The reader, who does by hand what the text between the blocks says.
+/// The reader, who does manually what the text between the blocks says.
 struct Reader<'a> {
     machine: &'a Machine,
     service: String,
     database: PostgresDatabase,
     ana: Key,
     oncall: Key,
-    /// What stands in a document for something of the reader's own.
+    /// The values of the placeholders in a document.
     own: RefCell<BTreeMap<&'static str, String>>,
 }
 
@@ -98,7 +98,7 @@ impl Reader<'_> {
         write("/var/log/auth.log", "");
     }
 
-    /// What the text before `block` asks for.
+    /// Does what the text before `block` requires.
     fn prepares_for(&self, block: &str) {
         if block.starts_with("pushkeys-syncd check") {
             self.edits(HOST_CONFIGURATION, |text| {
@@ -112,7 +112,7 @@ impl Reader<'_> {
             let id = listed.split('"').find(|word| word.starts_with("acct_")).expect("ana's id");
             self.own.borrow_mut().insert("acct_7", id.to_owned());
         } else if block.starts_with("systemctl stop") && block.contains("copy.db") {
-            // What comes after the copy is lost, and is many keys.
+            // The many keys that are added after the backup will be lost.
             let line = |(number, key): (usize, SyntheticKey)| {
                 let name = format!("key-{number}");
                 format!("{}\n", serde_json::json!({ "account": "bob", "name": name, "key": key.text }))
@@ -124,10 +124,10 @@ impl Reader<'_> {
             until("the host has all keys", || self.keys_of_the_service() == 10);
         } else if block.starts_with("pushkeys accept") {
             let waits = || self.machine.tries(&["pushkeys", "status"]).stdout.contains("pushkeys accept api");
-            until("the snapshot waits for somebody", waits);
+            until("the snapshot waits for confirmation", waits);
             assert_eq!(self.keys_of_the_service(), 10, "the old keys serve");
         } else if block.contains("--finish") {
-            until("the host has come with its new token", || !self.hosts().contains("not used yet"));
+            until("the host has used its new token", || !self.hosts().contains("not used yet"));
         } else if block.contains("rm /var/lib/pushkeys-server/pushkeys.db*") {
             self.edits(SERVER_CONFIGURATION, |text| {
                 format!("database = \"{}\"\n{text}", self.database.url())
@@ -139,7 +139,7 @@ impl Reader<'_> {
         self.machine.runs(&[&AS_SERVICE[..], &["host", "list"]].concat())
     }
 
-    /// What `block` should have brought about.
+    /// Checks the effect of `block`.
     fn looks_at(&self, block: &str, printed: &str) {
         if let Some(token) =
             printed.lines().find_map(|line| line.split(' ').find(|word| word.starts_with("pkh_")))
@@ -149,9 +149,9 @@ impl Reader<'_> {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("own file");
         }
         if block.contains("oncall.pub") {
-            until("a break-glass key counts", || self.knows(&self.oncall));
+            until("a break-glass key is in force", || self.knows(&self.oncall));
         } else if block.contains("import --authorized-keys-of") {
-            until("an imported key counts", || self.knows(&self.ana));
+            until("an imported key is in force", || self.knows(&self.ana));
         } else if block.contains("--finish") {
             assert!(!self.hosts().contains(", then "), "{}", self.hosts());
             assert!(self.is_in_step(), "the new token serves");
@@ -163,7 +163,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Runs `commands` with what is the reader's own in the place of what stands for it.
+    /// Runs `commands` with the placeholders replaced.
     fn runs(&self, commands: &str) -> String {
         let replace = |text: String, (name, value): (&&str, &String)| text.replace(name, value);
         let commands = self.own.borrow().iter().fold(format!("{commands}\n"), replace);

@@ -9,7 +9,7 @@ use crate::booted::Booted;
 use crate::made::repository;
 use crate::root::{Debian, Machine};
 
-/// Each kind with the arguments by which `ssh-keygen` makes a key of it.
+/// Each kind with the arguments of `ssh-keygen` for it.
 const GENERATED: [(&str, &str); 6] = [
     ("Ed25519", "-t ed25519"),
     ("RSA, 3072 bits", "-t rsa -b 3072"),
@@ -18,9 +18,9 @@ const GENERATED: [(&str, &str); 6] = [
     ("ECDSA, P-384", "-t ecdsa -b 384"),
     ("ECDSA, P-521", "-t ecdsa -b 521"),
 ];
-/// Known to the OpenSSH of Debian 14 and later alone.
+/// Supported only by the OpenSSH of Debian 14 and later.
 const POST_QUANTUM: (&str, &str) = ("ML-DSA-44 with Ed25519", "-t mldsa44-ed25519");
-/// Folder of a file for each release, from which `make releases` prints its table.
+/// The folder with a file for each release, from which `make releases` prints its table.
 const ROWS: &str = "target/packages/releases";
 
 /// Checks that a key of each kind logs in and pushes, and writes a row of the table for each, with doctor's `verdict`.

@@ -1,4 +1,4 @@
-//! The packages that the tests are about: two versions, made of the programs as they are built now.
+//! The packages for the tests: two versions, made from the current programs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pushkeys_tests::{run, run_within};
 
-/// Two versions of the two packages, made of programs that are built already.
+/// The time limit for two versions of the two packages, with programs that are already built.
 const PACKAGES_TIME_MAX: Duration = Duration::from_mins(10);
 pub(crate) const BEFORE: &str = "0.0.1";
 pub(crate) const AFTER: &str = "0.0.2";
@@ -26,13 +26,13 @@ pub(crate) fn deb(name: &str, version: &str) -> PathBuf {
     repository().join(format!("target/packages/{name}_{version}_{}.deb", architecture.trim()))
 }
 
-/// The package `name` for Fedora and its kin.
+/// The package `name` for Fedora and related distributions.
 pub(crate) fn rpm(name: &str, version: &str) -> PathBuf {
     MADE.call_once(make_once);
     repository().join(format!("target/packages/{name}-{version}-1.{}.rpm", std::env::consts::ARCH))
 }
 
-/// The tests of one run share them, though nextest gives a process to each.
+/// The tests of one run share them, although nextest starts a process for each.
 fn make_once() {
     let folder = repository().join("target/packages");
     fs::create_dir_all(&folder).expect("target/");

@@ -1,4 +1,4 @@
-//! The real packages on a real Debian: what they hold, and their life from installation to purge.
+//! The real packages on a real Debian: their contents, and their life from installation to purge.
 
 #![expect(
     clippy::expect_used,
@@ -28,11 +28,11 @@ use made::{AFTER, BEFORE, deb, repository, rpm};
 use pushkeys_tests::{Key, Process, run, until};
 use root::{Debian, Machine};
 
-/// Logins that must have gone well while the package was being replaced.
+/// The minimum number of logins during the upgrade of the package.
 const LOGINS_MIN: u32 = 5;
 const SYNCD: &str = "pushkeys-syncd.service";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-pushkeys.conf";
-/// Nobody outside speaks with such a machine.
+/// Such a machine needs no port.
 const NO_PORT: u16 = 0;
 
 fn free_port() -> u16 {
@@ -40,22 +40,22 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() {
+fn packages_install_serve_logins_upgrade_under_load_and_leave_nothing_behind() {
     deb_and_rpm_hold_the_same();
     let machine = Machine::copy(Debian::Bookworm, free_port());
     let before = machine.files();
 
     let printed = the_readme_installs(&machine) + &machine.installs(&deb("pushkeys-server", BEFORE));
     assert!(printed.contains("pushkeys-sshd enable"), "says what to do next: {printed}");
-    what_is_shipped_is_valid(&machine);
-    users_and_folders_are_as_systemd_would_make_them(&machine);
-    assert!(!machine.path(DROP_IN).exists(), "sshd is left alone until somebody asks");
+    packaged_files_are_valid(&machine);
+    users_and_folders_match_sysusers_and_tmpfiles(&machine);
+    assert!(!machine.path(DROP_IN).exists(), "sshd is unchanged until it is enabled");
 
     let key = Key::ed25519();
     fs::write(machine.path("/etc/pushkeys/keys/acct_ana.pub"), key.text()).expect("own file");
     let (sshd, mut syncd) = (machine.starts_sshd(), machine.starts_unit(SYNCD));
     until("the key is in the cache", || machine.path("/var/lib/pushkeys/cache/local/HEAD").exists());
-    assert!(!machine.greets(&key), "nobody is let in yet");
+    assert!(!machine.greets(&key), "no login works yet");
     machine.runs(&["pushkeys-sshd", "enable"]);
     until("sshd has read its configuration again", || machine.greets(&key));
     machine.runs(&["pushkeys", "verify"]);
@@ -66,13 +66,13 @@ fn the_packages_install_let_in_upgrade_under_load_and_leave_nothing_of_theirs() 
     syncd = machine.starts_unit(SYNCD);
 
     upgrade_under_load(&machine, &key, &mut syncd);
-    // As the package does where systemd runs.
+    // Like the package where systemd runs.
     assert!(syncd.stop().success());
-    removal_and_purge_leave_what_is_not_ours(&machine, &key, &before);
+    removal_and_purge_leave_other_files(&machine, &key, &before);
     drop(sshd);
 }
 
-/// Both are made of the same folder, by tools with their own idea of patterns.
+/// Both are made from the same folder, by tools with different patterns.
 #[track_caller]
 fn deb_and_rpm_hold_the_same() {
     for name in ["pushkeys", "pushkeys-server"] {
@@ -101,7 +101,7 @@ fn deb_and_rpm_hold_the_same() {
 }
 
 #[track_caller]
-fn what_is_shipped_is_valid(machine: &Machine) {
+fn packaged_files_are_valid(machine: &Machine) {
     let as_syncd = ["setpriv", "--reuid=pushkeys", "--regid=pushkeys", "--init-groups", "--"];
     let check = |words: &[&str]| machine.tries(&[&as_syncd, words].concat());
     let finished = check(&["pushkeys-syncd", "check"]);
@@ -113,9 +113,9 @@ fn what_is_shipped_is_valid(machine: &Machine) {
     machine.runs(&["test", "-x", program.expect("a program")]);
 }
 
-/// tmpfiles.d says what `prepare-host` does, for images that are made without running maintainer scripts.
+/// tmpfiles.d matches `prepare-host`, for images that are made without maintainer scripts.
 #[track_caller]
-fn users_and_folders_are_as_systemd_would_make_them(machine: &Machine) {
+fn users_and_folders_match_sysusers_and_tmpfiles(machine: &Machine) {
     for name in ["pushkeys", "pushkeys-server"] {
         let folders = machine.read(&format!("/usr/lib/tmpfiles.d/{name}.conf"));
         for line in folders.lines().filter(|line| line.starts_with("d ")) {
@@ -141,7 +141,7 @@ fn users_and_folders_are_as_systemd_would_make_them(machine: &Machine) {
     assert!(machine.runs(&["id", "-nG", "git"]).contains("pushkeys"));
 }
 
-/// As the README says; `make packages` has been run.
+/// Installs the packages as in the README; `make packages` has been run.
 fn the_readme_installs(machine: &Machine) -> String {
     let block = guide::blocks("README.md").into_iter().find(|block| block.starts_with("make packages"));
     let commands = block.expect("how to install").replacen("make packages ", "true ", 1);
@@ -171,7 +171,7 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
         };
         go_on(LOGINS_MIN);
         machine.installs(&deb("pushkeys", AFTER));
-        // As the package does where systemd runs.
+        // Like the package where systemd runs.
         assert!(syncd.stop().success());
         go_on(LOGINS_MIN);
         *syncd = machine.starts_unit(SYNCD);
@@ -184,12 +184,12 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
     assert!(machine.path(DROP_IN).is_symlink(), "what was enabled stays");
 }
 
-fn removal_and_purge_leave_what_is_not_ours(machine: &Machine, key: &Key, before: &BTreeSet<String>) {
+fn removal_and_purge_leave_other_files(machine: &Machine, key: &Key, before: &BTreeSet<String>) {
     until("the login works again", || machine.greets(key));
     machine.runs(&["dpkg", "--remove", "pushkeys", "pushkeys-server"]);
     machine.runs(&["/usr/sbin/sshd", "-t"]);
     assert!(!machine.path(DROP_IN).is_symlink());
-    until("nobody is let in any more", || !machine.greets(key));
+    until("no login works any more", || !machine.greets(key));
     for path in ["/etc/pushkeys/syncd.toml", "/var/lib/pushkeys/cache/local/HEAD"] {
         assert!(machine.path(path).exists(), "{path} outlives a removal");
     }
@@ -200,8 +200,8 @@ fn removal_and_purge_leave_what_is_not_ours(machine: &Machine, key: &Key, before
     machine.runs(&["dpkg", "--purge", "pushkeys", "pushkeys-server"]);
     let after = machine.files();
     let left: Vec<&str> = after.difference(before).map(String::as_str).collect();
-    // The login's home, since repositories may belong to the login; and the key that a sysadmin put there. The rest are
-    // the copies that useradd and userdel make of the files that they change.
+    // The login's home, since repositories may belong to the login; and the key of a sysadmin. The others are
+    // the backups that useradd and userdel make.
     let is_expected = |path: &&&str| path.starts_with("/etc/") && path.ends_with('-');
     let left: Vec<&&str> = left.iter().filter(|path| !is_expected(path)).collect();
     let expected = [

@@ -1,4 +1,4 @@
-//! A Debian machine of a test's own: a copy of a debootstrapped root, in which nothing runs.
+//! A test's own Debian machine: a copy of a debootstrapped root folder, in which nothing runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use pushkeys_tests::{Finished, Key, Process, Room, as_user, run_within, until};
 
-/// debootstrap gets a hundred packages from a mirror, once.
+/// debootstrap downloads a hundred packages from a mirror, once.
 const DEBOOTSTRAP_TIME_MAX: Duration = Duration::from_mins(10);
-/// Copying a root, and what dpkg does.
+/// For copying a root folder, and for dpkg.
 pub(crate) const STEP_TIME_MAX: Duration = Duration::from_mins(3);
-/// Where a machine's root finds programs.
+/// The PATH of root in a machine.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-/// Where packages leave no trace that counts: what the system itself writes, and its mount points.
+/// Folders whose changes are ignored: those that the system itself writes to, and mount points.
 const UNCOUNTED: [&str; 9] = [
     "/dev/",
     "/proc/",
@@ -35,7 +35,7 @@ pub(crate) enum Debian {
     Bookworm,
     /// 13, with OpenSSH 10.0 and systemd 257.
     Trixie,
-    /// What will be 14, with OpenSSH 10.6 or newer and systemd 262 or newer.
+    /// The next release, 14, with OpenSSH 10.6 or newer and systemd 262 or newer.
     Forky,
 }
 
@@ -49,7 +49,7 @@ impl Debian {
         }
     }
 
-    /// What the version of its OpenSSH begins with.
+    /// The beginning of its OpenSSH's version.
     pub(crate) fn openssh(self) -> &'static str {
         match self {
             Self::Bookworm => "9.2",
@@ -63,11 +63,11 @@ impl Debian {
 pub(crate) struct Machine {
     room: Room,
     port: u16,
-    /// A folder of ours that the machine has at the same place.
+    /// A folder of the host that the machine has at the same path.
     shared: OnceLock<PathBuf>,
 }
 
-/// What a command printed that had to succeed.
+/// The output of a command that must succeed.
 #[track_caller]
 pub(crate) fn succeeded(words: &[&str], finished: Finished) -> String {
     assert!(finished.status.success(), "{words:?}: {}{}", finished.stdout, finished.stderr);
@@ -75,7 +75,7 @@ pub(crate) fn succeeded(words: &[&str], finished: Finished) -> String {
 }
 
 impl Machine {
-    /// A fresh one with OpenSSH, nothing of which runs.
+    /// A fresh machine with OpenSSH, in which nothing runs.
     pub(crate) fn copy(debian: Debian, port: u16) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut make = Command::new(repository.join("scripts/debian-root"));
@@ -89,23 +89,23 @@ impl Machine {
         machine
     }
 
-    /// Has the machine see the folder `path` of ours, at the same place, in all that is started from now on.
+    /// Mounts the host's folder `path` at the same path, for all programs that are started from now on.
     pub(crate) fn shares(&self, path: &Path) {
         fs::create_dir_all(self.path(&path.display().to_string())).expect("own directory");
         self.shared.set(path.to_owned()).expect("one folder");
     }
 
-    /// Where `path` of the machine is on ours.
+    /// The host's path of the machine's `path`.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.room.join(path.trim_start_matches('/'))
     }
 
-    /// Its text in the file `path`.
+    /// The text of the machine's file `path`.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("`{path}`: {error}"))
     }
 
-    /// A command in the machine, as its root.
+    /// A command in the machine, as root.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let shared = self.shared.get().map(|path| path.display().to_string()).unwrap_or_default();
         let script = format!(
@@ -131,7 +131,7 @@ impl Machine {
         succeeded(words, self.tries(words))
     }
 
-    /// Puts a copy of `file` of ours into `folder`; gives its path there.
+    /// Copies the host's `file` into `folder`; returns its path there.
     pub(crate) fn receives(&self, file: &Path, folder: &str) -> String {
         let name = file.file_name().and_then(|name| name.to_str()).expect("a file's name");
         fs::create_dir_all(self.path(folder)).expect("own directory");
@@ -139,7 +139,7 @@ impl Machine {
         format!("{folder}/{name}")
     }
 
-    /// Installs the package `file` of ours.
+    /// Installs our package `file`.
     #[track_caller]
     pub(crate) fn installs(&self, file: &Path) -> String {
         let package = self.receives(file, "/tmp");
@@ -156,7 +156,7 @@ impl Machine {
         process
     }
 
-    /// What somebody with `key` meets who logs in as `git`.
+    /// The result of a login as `git` with `key`.
     pub(crate) fn login(&self, key: &Key) -> Finished {
         let mut command = as_user("root", "ssh");
         command.args(["-F", "none", "-p", &self.port.to_string(), "-i"]).arg(key.path());
@@ -171,13 +171,13 @@ impl Machine {
         run_within(command.args(["git@127.0.0.1"]).stdin(Stdio::null()), STEP_TIME_MAX)
     }
 
-    /// Whether the machine greets who has `key`.
+    /// Whether a login with `key` is greeted.
     pub(crate) fn greets(&self, key: &Key) -> bool {
         let session = self.login(key);
         session.status.success() && session.stdout.contains("your key works")
     }
 
-    /// Every file and folder that counts.
+    /// All files and folders that are not ignored.
     pub(crate) fn files(&self) -> BTreeSet<String> {
         let listed = self.runs(&["find", "/", "-xdev"]);
         listed

@@ -1,5 +1,5 @@
-//! The rpm, installed, replaced and erased by rpm itself, its scripts included. The root is Debian's, since Fedora's cannot
-//! be made here: what dependencies resolve to there, and what systemd's presets say, is not seen.
+//! The rpm, installed, replaced and erased by rpm itself, including its scripts. The root folder is Debian's, since Fedora's
+//! cannot be made here: dependencies and systemd's presets are not tested.
 
 use std::fs;
 use std::process::Command;
@@ -54,5 +54,5 @@ fn the_rpm_installs_upgrades_and_leaves() {
         assert!(!machine.path(path).exists(), "{path}");
     }
     assert_eq!(machine.read("/etc/pushkeys/syncd.toml.rpmsave"), edited);
-    assert!(machine.path("/etc/pushkeys/keys/acct_ana.pub").exists(), "what is somebody's own stays");
+    assert!(machine.path("/etc/pushkeys/keys/acct_ana.pub").exists(), "the operator's files stay");
 }

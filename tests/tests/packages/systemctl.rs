@@ -1,5 +1,5 @@
-//! `systemctl` on a machine without systemd: its verbs start and stop what the units of the packages name, as the users and
-//! with the credentials that the units give, and wait until the daemons say that they are ready.
+//! `systemctl` on a machine without systemd: it starts and stops the services of the packages' units, as their users and
+//! with their credentials, and waits until the daemons are ready.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
@@ -17,18 +17,18 @@ const UNITS: &str = "/usr/lib/systemd/system";
 const PROGRAM: &str = "/usr/local/bin/systemctl";
 const ASKED: &str = "/run/systemctl.asked";
 const ANSWERED: &str = "/run/systemctl.answered";
-/// Takes one order at a time, which is all that a guide gives.
+/// The script, which passes on one command at a time.
 const SCRIPT: &str = "#!/bin/sh
 echo \"$*\" >/run/systemctl.asked
 read -r status </run/systemctl.answered
 exit \"$status\"
 ";
-/// What ends it.
+/// The command that ends it.
 const OVER: &str = "over";
 
-/// Runs `body` while `systemctl` works on `machine`; what it started and did not stop ends with it.
+/// Runs `body` with `systemctl` on `machine`; the services that it started and did not stop end with it.
 pub(crate) fn with_systemctl(machine: &Machine, body: impl FnOnce()) {
-    /// Ends the other thread also where the body panics.
+    /// Ends the other thread even if the body panics.
     struct End(File);
     impl Drop for End {
         fn drop(&mut self) {
@@ -41,7 +41,7 @@ pub(crate) fn with_systemctl(machine: &Machine, body: impl FnOnce()) {
     for pipe in [ASKED, ANSWERED] {
         let _ = run(Command::new("mkfifo").arg(machine.path(pipe))).output();
     }
-    // Whoever has both ends neither waits for the other side nor is told that there is none.
+    // Opened for reading and writing, so that it neither blocks nor gets an end of file.
     let orders = File::options().read(true).write(true).open(machine.path(ASKED)).expect("own pipe");
     thread::scope(|scope| {
         let end = End(orders.try_clone().expect("a descriptor"));
@@ -54,7 +54,7 @@ pub(crate) fn with_systemctl(machine: &Machine, body: impl FnOnce()) {
     }
 }
 
-/// Follows orders until it is over. Daemons die with the thread that starts them, which is this one.
+/// Runs commands until the end. Daemons die with the thread that starts them, which is this one.
 fn serve(machine: &Machine, orders: File) {
     let mut running = HashMap::new();
     for order in BufReader::new(orders).lines() {
@@ -64,11 +64,11 @@ fn serve(machine: &Machine, orders: File) {
         }
         let status = u8::from(!follow(machine, &order, &mut running));
         let mut answer = File::options().write(true).open(machine.path(ANSWERED)).expect("own pipe");
-        writeln!(answer, "{status}").expect("somebody waits");
+        writeln!(answer, "{status}").expect("a waiting client");
     }
 }
 
-/// Whether the order was one that can be followed.
+/// Whether the command succeeded.
 fn follow(machine: &Machine, order: &str, running: &mut HashMap<String, Process>) -> bool {
     let mut words = order.split(' ').filter(|word| !word.starts_with('-'));
     let verb = words.next().unwrap_or_default();
@@ -80,7 +80,7 @@ fn follow(machine: &Machine, order: &str, running: &mut HashMap<String, Process>
         }
         let is_socket = unit.ends_with(".socket");
         match verb {
-            // Where no systemd holds it, the daemon binds the address itself.
+            // Without systemd, the daemon binds the address itself.
             "start" | "enable" | "restart" | "stop" if is_socket => {}
             "stop" | "restart" => {
                 if let Some(mut daemon) = running.remove(&unit) {
@@ -104,7 +104,7 @@ fn value<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
 }
 
 impl Machine {
-    /// Starts the daemon of `unit` as systemd would, and waits until it says that it is ready.
+    /// Starts the daemon of `unit` like systemd, and waits until it is ready.
     pub(crate) fn starts_unit(&self, unit: &str) -> Process {
         let text = self.read(&format!("{UNITS}/{unit}"));
         let user = value(&text, "User").expect("a user of its own");
@@ -136,7 +136,7 @@ impl Machine {
         }
     }
 
-    /// What `LoadCredential` and `SetCredential` of a unit hand to the daemon's user.
+    /// Gives the daemon's user the credentials of `LoadCredential` and `SetCredential`.
     fn gives_credentials(&self, text: &str, unit: &str, user: &str) {
         let folder = format!("/run/credentials/{unit}");
         self.runs(&["sh", "-euc", "rm -rf \"$1\"; install -d -o \"$2\" -m 0500 \"$1\"", "sh", &folder, user]);
@@ -157,7 +157,7 @@ impl Machine {
                 files.extend(fs::read(&from).ok().map(|bytes| (name.to_owned(), bytes)));
             }
         }
-        // What is loaded stands in the unit before what is set where there is nothing to load.
+        // In the unit, loaded credentials come before defaults.
         files.reverse();
         for (name, bytes) in files {
             let path = format!("{folder}/{name}");

@@ -1,4 +1,4 @@
-//! What the units promise, kept by the real systemd that starts them: from the packages' installation to their removal.
+//! The promises of the units, tested with the real systemd: from the packages' installation to their removal.
 
 use pushkeys_tests::until;
 
@@ -8,54 +8,58 @@ use crate::root::{Debian, Machine};
 use crate::{NO_PORT, key_kinds};
 
 const UNITS: [&str; 2] = ["pushkeys-syncd.service", "pushkeys-server.service"];
-/// As `units.rs` has it of the files: here of what runs, drop-ins of the distribution with it.
+/// As in `units.rs`, but for running units, including the distribution's drop-ins.
 const EXPOSURE_MAX: &str = "15";
 const SSH: &str = "ssh -i /root/ana -o BatchMode=yes -o StrictHostKeyChecking=accept-new git@127.0.0.1";
 
 #[test]
-fn systemd_of_debian_12_runs_a_service_and_a_host_as_the_units_promise() {
+fn systemd_of_debian_12_runs_a_service_and_a_host_as_the_units_require() {
     a_service_and_a_host_in_one_machine(Debian::Bookworm);
 }
 
 #[test]
-fn systemd_and_the_split_sshd_of_debian_13_do_too() {
+fn systemd_and_sshd_of_debian_13_run_a_service_and_a_host() {
     a_service_and_a_host_in_one_machine(Debian::Trixie);
 }
 
 #[test]
-fn systemd_and_sshd_of_the_next_debian_do_too() {
+fn systemd_and_sshd_of_the_next_debian_run_a_service_and_a_host() {
     a_service_and_a_host_in_one_machine(Debian::Forky);
 }
 
 fn a_service_and_a_host_in_one_machine(debian: Debian) {
     let machine = Machine::copy(debian, NO_PORT);
     let booted = Booted::boot(&machine);
-    packages_start_what_they_should(&booted);
-    the_host_learns_a_key_by_its_token(&booted);
-    a_key_opens_the_login_and_the_journal_tells_of_it(&booted);
+    packages_start_the_right_units(&booted);
+    a_host_with_a_token_gets_a_key(&booted);
+    a_login_with_a_key_is_logged_in_the_journal(&booted);
     let verdict = doctor_knows_where_it_is(&booted, debian);
     key_kinds::each_logs_in_and_pushes(&machine, &booted, debian, &verdict);
     units_are_confined(&booted);
-    a_daemon_that_hangs_is_started_again(&booted);
-    a_restart_of_the_service_refuses_nobody(&booted);
+    a_daemon_that_hangs_is_restarted(&booted);
+    a_restart_of_the_service_refuses_no_request(&booted);
     let booted = booted.reboots();
     the_daemon_is_ready_before_sshd_starts(&booted);
     removal_stops_everything(&booted);
     booted.ends();
 }
 
-fn packages_start_what_they_should(booted: &Booted) {
+fn packages_start_the_right_units(booted: &Booted) {
     booted.installs(&deb("pushkeys", BEFORE));
     booted.installs(&deb("pushkeys-server", BEFORE));
     booted.runs("systemctl is-enabled pushkeys-syncd.service");
     until("the daemon is ready", || booted.property("pushkeys-syncd.service", "ActiveState") == "active");
-    assert_eq!(booted.property("pushkeys-server.service", "ActiveState"), "inactive", "until somebody asks");
+    assert_eq!(
+        booted.property("pushkeys-server.service", "ActiveState"),
+        "inactive",
+        "until the first request"
+    );
     booted.runs("systemctl enable --now pushkeys-server.service");
     assert_eq!(booted.property("pushkeys-server.socket", "ActiveState"), "active");
 }
 
-/// As docs/operating.md has it: what is read here is root's, mode 0600, and handed over by systemd.
-fn the_host_learns_a_key_by_its_token(booted: &Booted) {
+/// As in docs/operating.md: the token belongs to root, mode 0600, and systemd passes it on.
+fn a_host_with_a_token_gets_a_key(booted: &Booted) {
     booted.runs(
         r"
         ssh-keygen -q -t ed25519 -N '' -C laptop -f /root/ana
@@ -75,11 +79,11 @@ fn the_host_learns_a_key_by_its_token(booted: &Booted) {
             "runuser -u {user} -- cat /etc/pushkeys/host.token /run/credentials/pushkeys-syncd.service/*"
         );
         let finished = booted.tries(&["sh", "-c", &peek]);
-        assert!(finished.stdout.is_empty(), "the token is nobody else's: {user}");
+        assert!(finished.stdout.is_empty(), "the token is secret: {user}");
     }
 }
 
-fn a_key_opens_the_login_and_the_journal_tells_of_it(booted: &Booted) {
+fn a_login_with_a_key_is_logged_in_the_journal(booted: &Booted) {
     booted.runs("pushkeys-sshd enable");
     booted.runs("install -m 0644 /usr/share/doc/pushkeys/examples/shell.toml /etc/pushkeys/shell.toml");
     booted.runs("install -d -o git -g git -m 0750 /srv/git");
@@ -142,8 +146,8 @@ fn units_are_confined(booted: &Booted) {
     booted.runs(&format!("nsenter --target {inside} --mount test -w /var/lib/pushkeys/cache"));
 }
 
-/// A process that is stopped says nothing any more, as one that hangs does.
-fn a_daemon_that_hangs_is_started_again(booted: &Booted) {
+/// A stopped process is silent, like one that hangs.
+fn a_daemon_that_hangs_is_restarted(booted: &Booted) {
     let place = "/run/systemd/system/pushkeys-syncd.service.d";
     booted.runs(&format!(
         "mkdir -p {place}
@@ -161,7 +165,7 @@ fn a_daemon_that_hangs_is_started_again(booted: &Booted) {
     assert!(is_greeted(booted));
 }
 
-fn a_restart_of_the_service_refuses_nobody(booted: &Booted) {
+fn a_restart_of_the_service_refuses_no_request(booted: &Booted) {
     let visits = booted.runs(
         r"
         {
@@ -199,6 +203,6 @@ fn removal_stops_everything(booted: &Booted) {
     let failed = booted.runs("systemctl list-units --failed --plain --no-legend");
     assert!(!failed.contains("pushkeys"), "{failed}");
     assert_eq!(booted.property("ssh.service", "ActiveState"), "active");
-    until("nobody is let in any more", || !is_greeted(booted));
+    until("no login works any more", || !is_greeted(booted));
     booted.runs("dpkg --purge pushkeys pushkeys-server");
 }

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::{PASSWORD, service};
 
-/// The longest that one command may take: Node alone takes a second to start.
+/// The time limit of a command: Node alone takes a second to start.
 const COMMAND_TIME_MAX: Duration = Duration::from_mins(1);
 
-/// One version of the command line, as one user has it.
+/// One version of the command line, for one user.
 struct Clever<'a> {
     program: &'a Path,
     home: Room,
@@ -24,7 +24,7 @@ struct Clever<'a> {
     variables: Vec<(&'static str, String)>,
 }
 
-/// What `clever login` asks for.
+/// The credential for `clever login`.
 struct Credential {
     token: String,
     secret: String,
@@ -90,7 +90,7 @@ fn public_file(key: &Key) -> String {
     key.path().with_extension("pub").display().to_string()
 }
 
-/// Everything that `clever ssh-keys` does, and what the service makes of it.
+/// All of `clever ssh-keys`, and the resulting keys at the service.
 fn check_ssh_keys(clever: &Clever<'_>) {
     let (laptop, desktop) = (Key::ed25519(), Key::generate(&["-t", "ecdsa", "-b", "384"]));
     assert!(clever.succeeds(&["ssh-keys"]).contains("No SSH keys"));
@@ -113,7 +113,7 @@ fn check_ssh_keys(clever: &Clever<'_>) {
     assert_eq!(clever.keys(), []);
 }
 
-/// Two users on one machine, and one key that both want.
+/// Two users on one machine, and one key that both register.
 fn check_two_accounts(program: &Path, service: &Service) {
     let clevers = ["carl", "dora"].map(|name| {
         let _ = service.account(name);
@@ -129,18 +129,18 @@ fn check_two_accounts(program: &Path, service: &Service) {
     assert_eq!(dora.keys(), []);
 }
 
-/// `clever profile` and `clever curl`, which are clients of their own.
+/// `clever profile` and `clever curl`, which have their own HTTP clients.
 fn check_other_commands(clever: &Clever<'_>, service: &Service, account: &str) {
     let profile = clever.succeeds(&["profile", "-F", "json"]);
     let profile: Value = serde_json::from_str(&profile).expect("JSON");
     assert_eq!((profile["name"].as_str(), profile["id"].as_str()), (Some("ana"), Some(account)));
-    // A token that expires long ago is not what it is.
+    // A token must not seem to have expired long ago.
     assert!(!clever.succeeds(&["profile"]).contains("1970"));
 
     let key = Key::ed25519();
     let url = format!("{}/v2/self/keys/by%20curl", service.url());
     let body = Value::from(key.text()).to_string();
-    // Version 3 reads its own arguments joined by blanks, for what it signs: what has blanks comes last.
+    // Version 3 joins its arguments with blanks before it signs: arguments with blanks come last.
     let header = "Content-Type:application/json";
     clever.succeeds(&["curl", &url, "-s", "-X", "PUT", "-H", header, "--data", &body]);
     assert_eq!(clever.keys(), [("by curl".to_owned(), key.text().to_owned())]);
@@ -156,7 +156,7 @@ fn check_strangers(program: &Path, service: &Service, ana: &Credential) {
     assert!(!nobody.run(&["ssh-keys", "-F", "json"]).status.success());
 }
 
-/// All but logging in, which each version does in a way of its own; gives what that takes.
+/// Everything except logging in, which differs between versions; returns what that needs.
 fn check_commands(version: &str) -> (PathBuf, Service, Credential) {
     let (program, service) = (clever_tools(version), service());
     let ana = service.account("ana");
@@ -170,7 +170,7 @@ fn check_commands(version: &str) -> (PathBuf, Service, Credential) {
 }
 
 #[test]
-fn version_4_does_all_it_can_with_keys() {
+fn version_4_manages_keys() {
     let (program, service, credential) = check_commands("4.11.0");
     let visitor = Clever::logged_out(&program, Vec::new());
     let (url, Credential { token, secret }) = (service.url(), &credential);
@@ -180,7 +180,7 @@ fn version_4_does_all_it_can_with_keys() {
 }
 
 #[test]
-fn version_3_does_all_it_can_with_keys() {
+fn version_3_manages_keys() {
     let (program, service, credential) = check_commands("3.14.0");
     let visitor = Clever::logged_out(&program, vec![("API_HOST", service.url())]);
     let Credential { token, secret } = &credential;
@@ -189,7 +189,7 @@ fn version_3_does_all_it_can_with_keys() {
 }
 
 #[test]
-fn version_4_logs_in_once_its_user_approved_it_in_the_browser() {
+fn version_4_logs_in_after_approval_in_the_browser() {
     let (program, service) = (clever_tools("4.11.0"), service());
     let url = service.url();
     let _ = service.account("ana");
@@ -197,7 +197,7 @@ fn version_4_logs_in_once_its_user_approved_it_in_the_browser() {
     let clever = Clever::logged_out(&program, Vec::new());
     let login = ["login", "--alias", "local", "--api-host", &url, "--console-url", &url];
     let mut command = clever.command(&login);
-    // What it would open a browser of its own with.
+    // The command that opens the browser.
     command.env("BROWSER", "true");
     let mut login = Process::spawn("clever login", command, &clever.home.join("login.log"));
     let page = eventually("clever names its page", || {

@@ -1,4 +1,4 @@
-//! The console in a real browser, as its users meet it.
+//! The console in a real browser.
 
 use std::fs;
 use std::process::Command;
@@ -28,7 +28,7 @@ impl World {
         world
     }
 
-    /// Opens the page with the keys, and signs in where it leads to.
+    /// Opens the page of keys, and signs in.
     #[track_caller]
     fn sign_in(&self, name: &str) {
         let browser = &self.browser;
@@ -40,7 +40,7 @@ impl World {
         assert!(browser.url().ends_with("/users/me/ssh-keys"), "{}", browser.url());
     }
 
-    /// Fills the form and sends it.
+    /// Fills in the form and submits it.
     #[track_caller]
     fn adds(&self, name: &str, key: &str) {
         self.browser.find("#name").types(name);
@@ -55,7 +55,7 @@ fn account(service: &Service, name: &str) -> Account {
     account
 }
 
-/// The whole way of a key through the console, with or without script.
+/// Adds and deletes a key in the console, with or without JavaScript.
 fn check_a_keys_way(world: &World) {
     let World { ana, browser, .. } = world;
     let key = Key::ed25519();
@@ -92,7 +92,7 @@ fn a_key_is_added_and_deleted_without_script() {
     let world = World::signed_in(BrowserSettings { has_script: false, ..BrowserSettings::default() });
     assert!(world.browser.all("html.has-script").is_empty(), "script is off");
     check_a_keys_way(&world);
-    // With script, a private key is stopped before it is sent; this is what the service does.
+    // With JavaScript, a private key is not sent at all; this is the service's check.
     let key = Key::ed25519();
     let private = fs::read_to_string(key.path()).expect("own file");
     world.adds("private", &private);
@@ -103,7 +103,7 @@ fn a_key_is_added_and_deleted_without_script() {
 }
 
 #[test]
-fn with_script_a_private_key_does_not_leave_the_browser() {
+fn a_private_key_does_not_leave_a_browser_with_script() {
     let world = World::signed_in(BrowserSettings::default());
     let key = Key::ed25519();
     let private = fs::read_to_string(key.path()).expect("own file");
@@ -117,7 +117,7 @@ fn with_script_a_private_key_does_not_leave_the_browser() {
 }
 
 #[test]
-fn what_was_refused_stays_in_the_form_and_the_reason_has_the_focus() {
+fn refused_input_stays_in_the_form_and_the_reason_has_the_focus() {
     let world = World::signed_in(BrowserSettings::default());
     let browser = &world.browser;
     world.adds("my laptop", "ssh-ed25519 AAAA and the rest is missing");
@@ -132,7 +132,7 @@ fn what_was_refused_stays_in_the_form_and_the_reason_has_the_focus() {
 }
 
 #[test]
-fn a_contested_key_is_warned_of_and_goes_to_whoever_signs_for_it() {
+fn an_ownership_conflict_causes_warnings_and_is_resolved_by_a_signature() {
     let world = World::signed_in(BrowserSettings::default());
     let browser = &world.browser;
     let (bob, key) = (account(&world.service, "bob"), Key::ed25519());
@@ -164,7 +164,7 @@ fn a_contested_key_is_warned_of_and_goes_to_whoever_signs_for_it() {
 }
 
 #[test]
-fn a_french_browser_is_spoken_to_in_french_and_a_phone_shows_the_whole_width() {
+fn a_french_browser_gets_french_and_a_phone_shows_the_whole_width() {
     let settings = BrowserSettings { language: "fr-FR,fr", size: (390, 844), ..BrowserSettings::default() };
     let world = World::start(settings);
     let browser = &world.browser;
@@ -193,7 +193,7 @@ impl World {
 }
 
 #[test]
-fn the_profile_shows_what_changed_and_ends_other_sessions() {
+fn the_profile_shows_the_activity_and_ends_other_sessions() {
     let world = World::signed_in(BrowserSettings::default());
     let browser = &world.browser;
     world.adds("laptop", Key::ed25519().text());
@@ -229,7 +229,7 @@ fn the_keyboard_alone_is_enough_and_every_field_has_a_label() {
     let unlabelled = "return [...document.querySelectorAll('input:not([type=hidden]),textarea')]
         .filter(field => field.labels.length === 0).length";
     assert_eq!(browser.evaluates(unlabelled), 0);
-    // U+E004 and U+E007 are Tab and Enter in WebDriver's words.
+    // U+E004 and U+E007 are Tab and Enter in WebDriver.
     let key = Key::ed25519();
     browser.find("#name").types("laptop\u{e004}");
     assert_eq!(browser.evaluates("return document.activeElement.id"), "key");
@@ -240,7 +240,7 @@ fn the_keyboard_alone_is_enough_and_every_field_has_a_label() {
     until("the question has the focus", || {
         browser.evaluates("return document.activeElement.className") == "danger"
     });
-    // Escape takes the question back, and puts the focus where it was.
+    // Escape closes the dialog and restores the focus.
     browser.find("button.danger").types("\u{e00c}");
     until("the question is closed", || browser.all("details.confirm[open]").is_empty());
     assert_eq!(browser.evaluates("return document.activeElement.localName"), "summary");

@@ -1,4 +1,4 @@
-//! GitHub as users meet it: linking an account, seeing its keys, importing them, and what goes wrong on the way.
+//! GitHub: linking an account, listing its keys, importing them, and errors.
 
 use std::thread;
 use std::time::Instant;
@@ -20,7 +20,7 @@ fn service(github: &GitHub) -> Service {
     service_with(&settings, &[("github.secret", GITHUB_CLIENT_SECRET)])
 }
 
-/// An account with a browser that is signed in.
+/// An account with a signed-in browser.
 fn signed_in(service: &Service, name: &str) -> (Account, Visitor) {
     let account = service.account(name);
     service.set_password(name, PASSWORD);
@@ -30,8 +30,8 @@ fn signed_in(service: &Service, name: &str) -> (Account, Visitor) {
     (account, visitor)
 }
 
-/// Links by the button; the browser goes to GitHub and comes back.
-fn link(visitor: &mut Visitor) -> pushkeys_tests::Seen {
+/// Links with the button; the browser goes to GitHub and returns.
+fn link(visitor: &mut Visitor) -> pushkeys_tests::Page {
     let _ = visitor.opens(KEYS);
     let leaving = visitor.submits("/users/me/github/link", &[]);
     visitor.opens(&leaving.leads_to())
@@ -43,7 +43,7 @@ fn listed(account: &Account) -> (u16, Value) {
 }
 
 #[test]
-fn a_linked_account_sees_the_keys_that_it_does_not_have_and_adds_one_by_a_click() {
+fn a_linked_account_lists_new_keys_and_adds_one_by_a_click() {
     let github = GitHub::start("ana-codes");
     let (laptop, desk) = (Key::ed25519(), Key::generate(&["-t", "ecdsa"]));
     github.lists(&[("laptop", &laptop.bare_text()), ("desk", &desk.bare_text()), ("old", "ssh-dss AAAA")]);
@@ -70,7 +70,7 @@ fn a_linked_account_sees_the_keys_that_it_does_not_have_and_adds_one_by_a_click(
 }
 
 #[test]
-fn all_keys_are_imported_under_free_names_after_a_preview_and_refusals_are_told_by_key() {
+fn all_keys_are_imported_under_free_names_after_a_preview_with_refusals_for_each_key() {
     let github = GitHub::start("ana-codes");
     let (held, mine, others) = (Key::ed25519(), Key::ed25519(), Key::ed25519());
     github.lists(&[("laptop", &mine.bare_text()), ("shared", &others.bare_text())]);
@@ -92,7 +92,7 @@ fn all_keys_are_imported_under_free_names_after_a_preview_and_refusals_are_told_
 }
 
 #[test]
-fn the_removal_of_a_key_that_github_no_longer_lists_is_proposed_and_never_done() {
+fn the_removal_of_a_key_that_github_no_longer_lists_is_only_suggested() {
     let github = GitHub::start("ana-codes");
     let (laptop, own) = (Key::ed25519(), Key::ed25519());
     github.lists(&[("laptop", &laptop.bare_text())]);
@@ -104,7 +104,7 @@ fn the_removal_of_a_key_that_github_no_longer_lists_is_proposed_and_never_done()
     assert!(!page.body.contains("no longer lists them"), "{}", page.body);
 
     github.lists(&[]);
-    // A restart forgets what GitHub said a moment ago.
+    // A restart clears the cache of GitHub's responses.
     service.stop();
     service.restart();
     let page = visitor.opens(KEYS);
@@ -115,7 +115,7 @@ fn the_removal_of_a_key_that_github_no_longer_lists_is_proposed_and_never_done()
 }
 
 #[test]
-fn all_pages_of_a_long_list_are_read_and_a_short_one_is_asked_for_by_its_tag() {
+fn all_pages_of_a_long_list_are_read_and_a_short_one_is_requested_with_its_etag() {
     let github = GitHub::start("ana-codes");
     let keys: Vec<_> = SyntheticKeys::new(7).take(230).collect();
     let rows: Vec<_> = keys.iter().map(|key| ("server", key.text.as_str())).collect();
@@ -139,7 +139,7 @@ fn all_pages_of_a_long_list_are_read_and_a_short_one_is_asked_for_by_its_tag() {
 }
 
 #[test]
-fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
+fn errors_of_github_are_shown_and_delete_nothing() {
     let github = GitHub::start("ana-codes");
     let key = Key::ed25519();
     github.lists(&[("laptop", &key.bare_text())]);
@@ -151,7 +151,7 @@ fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
     let told = |trouble: Trouble, expected: &str| {
         github.has_trouble(Some(trouble.clone()));
         let begun_at = Instant::now();
-        // What GitHub said a moment ago counts for that moment.
+        // A response of GitHub is cached for a moment.
         let reply = eventually("GitHub is asked again", || {
             let reply = ana.asks(Method::GET, &["v2", "github", "keys"]);
             (reply.status != 200).then_some(reply)
@@ -184,7 +184,7 @@ fn what_goes_wrong_at_github_is_told_and_bounded_and_deletes_nothing() {
 }
 
 #[test]
-fn a_slow_github_holds_up_the_page_for_seconds_only() {
+fn a_slow_github_delays_the_page_only_for_seconds() {
     let github = GitHub::start("ana-codes");
     let service = service(&github);
     let (_, mut visitor) = signed_in(&service, "ana");
@@ -196,13 +196,13 @@ fn a_slow_github_holds_up_the_page_for_seconds_only() {
 }
 
 #[test]
-fn a_link_is_made_only_in_the_session_that_asked_for_it() {
+fn a_link_is_made_only_in_the_session_that_requested_it() {
     let github = GitHub::start("eve-codes");
     let service = service(&github);
     let (_, mut eve) = signed_in(&service, "eve");
     let (ana_account, mut ana) = signed_in(&service, "ana");
 
-    // Eve stops before GitHub's answer reaches us, and sends Ana there, with her own cookie even.
+    // Eve stops before GitHub's redirect reaches us, and sends Ana there, even with her own cookie.
     let _ = eve.opens(KEYS);
     let leaving = eve.submits("/users/me/github/link", &[]);
     let answer = eve.is_sent_to(&leaving.leads_to(), None);
@@ -212,11 +212,11 @@ fn a_link_is_made_only_in_the_session_that_asked_for_it() {
     assert_eq!(ana.opens(answer.as_str()).status, 400);
     assert_eq!(listed(&ana_account).0, 404);
 
-    // Her own browser is let through, once.
+    // Her own browser is accepted, once.
     assert_eq!(eve.opens(answer.as_str()).status, 200);
     assert_eq!(eve.opens(answer.as_str()).status, 400);
 
-    // A state that is not the attempt's.
+    // A state of another attempt.
     let _ = ana.opens(KEYS);
     let leaving = ana.submits("/users/me/github/link", &[]);
     let mut answer = ana.is_sent_to(&leaving.leads_to(), None);
@@ -226,7 +226,7 @@ fn a_link_is_made_only_in_the_session_that_asked_for_it() {
 }
 
 #[test]
-fn a_person_who_says_no_or_grants_too_little_is_told_so() {
+fn denied_access_and_a_missing_scope_are_reported() {
     let github = GitHub::start("ana-codes");
     let service = service(&github);
     let (_, mut visitor) = signed_in(&service, "ana");
@@ -242,7 +242,7 @@ fn a_person_who_says_no_or_grants_too_little_is_told_so() {
 }
 
 #[test]
-fn unlinking_gives_the_token_back_and_is_in_the_history() {
+fn unlinking_revokes_the_token_and_is_in_the_activity() {
     let github = GitHub::start("ana-codes");
     let service = service(&github);
     let (ana, mut visitor) = signed_in(&service, "ana");
@@ -256,7 +256,7 @@ fn unlinking_gives_the_token_back_and_is_in_the_history() {
 }
 
 #[test]
-fn a_token_that_has_ended_is_renewed_and_only_a_refusal_asks_to_link_again() {
+fn an_expired_token_is_renewed_and_only_a_refusal_requires_a_new_link() {
     let github = GitHub::start("ana-codes");
     let key = Key::ed25519();
     github.lists(&[("laptop", &key.bare_text())]);
@@ -268,7 +268,7 @@ fn a_token_that_has_ended_is_renewed_and_only_a_refusal_asks_to_link_again() {
     assert_eq!((listed(&ana).0, github.renewed()), (200, (0, 0)));
 
     let mut asks_anew = || {
-        // A restart forgets what GitHub said a moment ago.
+        // A restart clears the cache of GitHub's responses.
         service.stop();
         service.restart();
         listed(&ana)
@@ -281,7 +281,7 @@ fn a_token_that_has_ended_is_renewed_and_only_a_refusal_asks_to_link_again() {
     github.renews(None);
     assert_eq!((asks_anew().0, github.renewed()), (200, (2, 0)));
 
-    // Tokens that end within the minute are renewed before they are used.
+    // Tokens that expire within a minute are renewed before they are used.
     github.is_asked_by_an_app(30);
     github.ends_all_tokens();
     assert_eq!((asks_anew().0, github.renewed()), (200, (3, 0)));
@@ -298,14 +298,14 @@ fn a_token_that_has_ended_is_renewed_and_only_a_refusal_asks_to_link_again() {
 }
 
 #[test]
-fn of_all_requests_at_two_replicas_one_alone_renews_a_token() {
+fn only_one_request_at_two_replicas_renews_a_token() {
     if env!("CARGO_CRATE_NAME") != "users_on_postgres" {
         return;
     }
     let github = GitHub::start("ana-codes");
     github.is_asked_by_an_app(8 * 60 * 60);
     let first = service(&github);
-    // The first one remembers what GitHub said a moment ago.
+    // The first one has cached GitHub's response.
     let (second, third) = (first.replica(), first.replica());
     let (ana, mut visitor) = signed_in(&first, "ana");
     let _ = link(&mut visitor);

@@ -1,4 +1,4 @@
-//! Accounts elsewhere on the console, in a real browser that goes there and comes back.
+//! Accounts at other services in the console, in a real browser that goes there and returns.
 
 use pushkeys_tests::{
     Browser, BrowserSettings, GITHUB_CLIENT_SECRET, GitHub, Key, OPENID_CLIENT_SECRET, OpenId,
@@ -38,13 +38,13 @@ fn a_browser_links_to_github_and_adds_its_keys_by_a_click() {
 }
 
 #[test]
-fn a_browser_without_script_does_the_same() {
+fn a_browser_without_script_links_to_github_and_adds_keys() {
     let settings = BrowserSettings { has_script: false, ..BrowserSettings::default() };
     check_an_import(settings, "github-without-script");
 }
 
 #[test]
-fn a_browser_signs_in_by_openid_connect_and_out_again() {
+fn a_browser_signs_in_and_out_by_openid_connect() {
     let provider = OpenId::start(json!({"sub": "u-7", "preferred_username": "ana"}));
     let files = [("oidc.secret", OPENID_CLIENT_SECRET)];
     let service = service_with(&provider.settings("{room}/oidc.secret", true), &files);

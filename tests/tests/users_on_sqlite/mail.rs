@@ -1,10 +1,10 @@
-//! Mails about changes, as the account's owner gets them from a real mail server.
+//! Mails about changes, as a real mail server delivers them to the account's owner.
 
 use pushkeys_tests::{Key, Mail, Service, Smtp, Visitor, eventually, until};
 
 use crate::{PASSWORD, service_with};
 
-/// A service that sends mail, with the account `ana`, who has an address.
+/// A service that sends mail, with the account `ana`, which has an e-mail address.
 fn service(smtp: &Smtp) -> Service {
     let service = service_with(&smtp.settings(), &[]);
     let _ = service.administers(&["account", "add", "ana", "--email", "ana@example.com"]).output();
@@ -19,7 +19,7 @@ fn mail_about(smtp: &Smtp, subject: &str) -> Mail {
 }
 
 #[test]
-fn a_change_is_told_to_the_account_with_what_when_from_where_and_what_to_do() {
+fn a_change_is_mailed_to_the_account_with_its_details() {
     let smtp = Smtp::start();
     let service = service(&smtp);
     service.set_password("ana", PASSWORD);
@@ -44,7 +44,7 @@ fn a_change_is_told_to_the_account_with_what_when_from_where_and_what_to_do() {
 }
 
 #[test]
-fn mail_is_in_the_language_that_its_reader_signed_in_with() {
+fn mail_is_in_the_language_of_the_last_sign_in() {
     let smtp = Smtp::start();
     let service = service(&smtp);
     service.set_password("ana", PASSWORD);
@@ -61,12 +61,12 @@ fn mail_is_in_the_language_that_its_reader_signed_in_with() {
 }
 
 #[test]
-fn a_mail_that_is_not_taken_waits_and_survives_a_restart_and_a_request_never_waits_for_it() {
+fn a_refused_mail_waits_over_a_restart_and_delays_no_request() {
     let smtp = Smtp::start();
     smtp.refuses(Some("451 later"));
     let mut service = service(&smtp);
     service.set_password("ana", PASSWORD);
-    // A service that is killed before it has noted the refusal tries again only when its lease of the mail is over.
+    // A service that is killed before it has stored the refusal retries only after its lease of the mail.
     until("it is to be tried again", || {
         service.log().contains("could not send a mail, which is tried again")
     });
@@ -79,7 +79,7 @@ fn a_mail_that_is_not_taken_waits_and_survives_a_restart_and_a_request_never_wai
 }
 
 #[test]
-fn a_mailbox_that_does_not_exist_is_given_up_and_the_next_mail_goes_out() {
+fn a_mail_to_a_missing_mailbox_is_dropped_and_the_next_one_sent() {
     let smtp = Smtp::start();
     smtp.refuses(Some("550 no such user"));
     let service = service(&smtp);

@@ -1,5 +1,5 @@
-//! What users do, as they do it: Clever Cloud's command line, the console in a real browser, services that they are
-//! known to elsewhere, and mail.
+//! Clients of users: Clever Cloud's command line, the console in a real browser, other services with an account of the user,
+//! and mail.
 //!
 //! `users_on_postgres` is a link to this folder: the same suite on PostgreSQL.
 
@@ -22,12 +22,12 @@ use pushkeys_tests::{Browser, Service};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// A service without accounts on the database that this suite is about.
+/// A service without accounts, on this suite's database.
 fn service() -> Service {
     service_with("", &[])
 }
 
-/// The same with more tables of configuration, and files for them.
+/// The same with additional tables of configuration, and files for them.
 fn service_with(settings: &str, files: &[(&str, &str)]) -> Service {
     if env!("CARGO_CRATE_NAME") == "users_on_postgres" {
         Service::start_on_postgres_with(settings, files)
@@ -36,7 +36,7 @@ fn service_with(settings: &str, files: &[(&str, &str)]) -> Service {
     }
 }
 
-/// A picture for people to look at, where `PUSHKEYS_PICTURES` names a folder for it.
+/// A screenshot for visual review, if `PUSHKEYS_PICTURES` names a folder.
 fn take_picture(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("PUSHKEYS_PICTURES") {
         browser.takes_picture(&PathBuf::from(folder).join(format!("{name}.png")));

@@ -1,6 +1,6 @@
-//! Signing in by OpenID Connect, and everything that must not sign anybody in.
+//! Sign-in by OpenID Connect, and attempts that must fail.
 
-use pushkeys_tests::{Forgery, Key, OPENID_CLIENT_SECRET, OpenId, Seen, Service, Visitor};
+use pushkeys_tests::{Forgery, Key, OPENID_CLIENT_SECRET, OpenId, Page, Service, Visitor};
 use serde_json::{Value, json};
 
 use crate::{PASSWORD, service_with};
@@ -17,8 +17,8 @@ fn service(provider: &OpenId, creates_accounts: bool) -> Service {
     service_with(&settings, &[("oidc.secret", OPENID_CLIENT_SECRET)])
 }
 
-/// Signs in by the button: to the provider and back.
-fn sign_in(visitor: &mut Visitor) -> Seen {
+/// Signs in with the button: to the provider and back.
+fn sign_in(visitor: &mut Visitor) -> Page {
     let page = visitor.opens("/sign-in");
     assert!(page.body.contains("Sign in with Example ID"), "{}", page.body);
     let leaving = visitor.submits("/sign-in/oidc", &[("next", KEYS)]);
@@ -26,7 +26,7 @@ fn sign_in(visitor: &mut Visitor) -> Seen {
 }
 
 #[test]
-fn a_first_sign_in_makes_an_account_and_the_next_one_finds_it_whatever_the_person_is_called_by_then() {
+fn a_first_sign_in_creates_an_account_and_the_next_one_finds_it_under_any_name() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     let mut visitor = Visitor::of(&service.url());
@@ -42,7 +42,7 @@ fn a_first_sign_in_makes_an_account_and_the_next_one_finds_it_whatever_the_perso
 }
 
 #[test]
-fn a_forged_token_signs_nobody_in_and_a_right_one_does() {
+fn a_forged_token_is_refused_and_a_valid_one_accepted() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     let mut visitor = Visitor::of(&service.url());
@@ -68,14 +68,14 @@ fn a_forged_token_signs_nobody_in_and_a_right_one_does() {
 }
 
 #[test]
-fn an_answer_counts_in_the_browser_that_asked_and_once() {
+fn an_authorization_code_is_accepted_once_and_in_its_browser() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     let (mut eve, mut bob) = (Visitor::of(&service.url()), Visitor::of(&service.url()));
     let _ = eve.opens("/sign-in");
     let leaving = eve.submits("/sign-in/oidc", &[]);
     let answer = eve.is_sent_to(&leaving.leads_to(), None);
-    // Signing somebody in to one's own account is an attack too.
+    // Signing another user in to one's own account is an attack, too.
     assert_eq!(bob.opens(answer.as_str()).status, 400);
     assert_eq!(bob.opens(KEYS).url.path(), "/sign-in");
     assert_eq!(eve.opens(answer.as_str()).url.path(), KEYS);
@@ -83,7 +83,7 @@ fn an_answer_counts_in_the_browser_that_asked_and_once() {
 }
 
 #[test]
-fn a_name_at_the_provider_opens_no_account_of_that_name() {
+fn a_name_at_the_provider_gives_no_access_to_the_account_of_that_name() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     let _ = service.account("ana");
@@ -94,7 +94,7 @@ fn a_name_at_the_provider_opens_no_account_of_that_name() {
 }
 
 #[test]
-fn where_accounts_are_not_made_a_person_links_first_and_then_signs_in_either_way() {
+fn without_account_creation_a_user_links_first_and_then_signs_in_either_way() {
     let provider = OpenId::start(ana());
     let service = service(&provider, false);
     let _ = service.account("ana-here");
@@ -112,7 +112,7 @@ fn where_accounts_are_not_made_a_person_links_first_and_then_signs_in_either_way
     let page = sign_in(&mut stranger);
     assert!(page.url.path() == KEYS && page.body.contains("ana-here"), "{page:?}");
 
-    // The same identity does not open a second account.
+    // The same identity does not give access to a second account.
     let _ = service.account("bob");
     service.set_password("bob", PASSWORD);
     let mut bob = Visitor::of(&service.url());
@@ -128,7 +128,7 @@ fn where_accounts_are_not_made_a_person_links_first_and_then_signs_in_either_way
 }
 
 #[test]
-fn the_only_way_to_sign_in_is_not_unlinked() {
+fn the_only_way_to_sign_in_cannot_be_unlinked() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     let mut visitor = Visitor::of(&service.url());
@@ -143,7 +143,7 @@ fn the_only_way_to_sign_in_is_not_unlinked() {
 }
 
 #[test]
-fn a_person_who_says_no_stays_outside_and_is_told_so() {
+fn a_denied_sign_in_is_reported() {
     let provider = OpenId::start(ana());
     let service = service(&provider, true);
     provider.is_used_by(None);
@@ -151,7 +151,7 @@ fn a_person_who_says_no_stays_outside_and_is_told_so() {
     assert!(page.status == 403 && page.body.contains("access_denied"), "{page:?}");
 }
 
-/// What the person typed; longer than a cookie can be.
+/// The user's input, longer than a cookie can be.
 struct Typed {
     name: String,
     key: String,
@@ -169,8 +169,8 @@ impl Typed {
         [("name", &self.name), ("key", &self.key)]
     }
 
-    /// Goes to the provider from the page that asks, and comes back.
-    fn is_confirmed_by(&self, visitor: &mut Visitor) -> Seen {
+    /// Goes to the provider from the page that requires it, and returns.
+    fn is_confirmed_by(&self, visitor: &mut Visitor) -> Page {
         let page = visitor.submits(KEYS, &self.fields());
         assert!(page.status == 200 && page.body.contains("Confirm your identity"), "{page:?}");
         assert!(!page.body.contains("type=\"password\""), "the account has none: {}", page.body);
@@ -181,7 +181,7 @@ impl Typed {
 }
 
 #[test]
-fn adding_a_key_waits_until_the_provider_let_its_person_sign_in_anew_and_keeps_what_was_typed() {
+fn adding_a_key_requires_a_new_sign_in_at_the_provider_and_keeps_the_form() {
     let provider = OpenId::start(ana());
     provider.has_known_the_person_for(3 * 60 * 60);
     let service = service(&provider, true);
@@ -210,7 +210,7 @@ fn adding_a_key_waits_until_the_provider_let_its_person_sign_in_anew_and_keeps_w
 }
 
 #[test]
-fn a_provider_that_cannot_say_when_somebody_signed_in_is_believed_only_where_that_is_configured() {
+fn a_provider_without_a_sign_in_time_is_accepted_only_if_configured() {
     let provider = OpenId::start(ana());
     provider.forges(Some(Forgery::NoAuthTime));
     let key = Key::ed25519();

@@ -1,4 +1,4 @@
-//! `bench api`: requests per second of the key API, and the service's memory among many keys.
+//! `bench api`: requests per second of the key API, and the service's memory with many keys.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 use crate::report::Report;
 use crate::world::{NEWCOMERS, RESIDENTS, import, resident_peak_kib};
 
-/// Keys of each account that is listed.
+/// The number of keys of each account that is listed.
 const KEYS_LISTED: usize = 10;
-/// The service is not to refuse what is measured.
+/// No rate limit may apply.
 const SETTINGS: &str = "account_rate = { per_second = 1000000, burst = 1000000 }\n\
     address_rate = { per_second = 1000000, burst = 1000000 }\nkeys_per_account_max = 10000000\n";
 const KIB_PER_MIB: f64 = 1024.0;
@@ -69,8 +69,8 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         |base: &str| load.per_second(base, |client, base, _, _| client.get(format!("{base}/v2/self/keys")));
     compare("list", list(&bare.base), list(&service.url()), report);
 
-    // Each account adds a key and removes it, again and again: every request is a change, and the number of keys stays
-    // what it is.
+    // Each account repeatedly adds a key and removes it: every request is a change, and the number of keys stays
+    // constant.
     let add = |base: &str| {
         let texts = Arc::clone(&texts);
         load.per_second(base, move |client, base, connection, count| {
@@ -95,7 +95,7 @@ fn compare(what: &str, bare: f64, service: f64, report: &Report) {
     ));
 }
 
-/// Requests without a pause, one after the other on each connection.
+/// Continuous requests, one after the other on each connection.
 struct Load<'a> {
     runtime: &'a Runtime,
     accounts: &'a [Account],
@@ -103,8 +103,8 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// How many requests were answered in a second. `request` makes the next one of a connection from the base address, the
-    /// connection's number and how many it has sent before.
+    /// The number of requests per second. `request` makes the next one of a connection from the base URL, the connection's number
+    /// and the number of its requests so far.
     fn per_second(
         &self,
         base: &str,
@@ -142,7 +142,7 @@ async fn answered(request: RequestBuilder) {
     assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
 }
 
-/// A process that answers and does nothing else.
+/// A process with an empty handler.
 struct Bare {
     process: Child,
     base: String,
@@ -168,7 +168,7 @@ impl Drop for Bare {
     }
 }
 
-/// Serves the bare handler at `address` until it is killed.
+/// Runs the empty handler at `address` until it is killed.
 pub(crate) fn serve_bare(address: &str) {
     let list: Vec<Value> = SyntheticKeys::new(NEWCOMERS)
         .take(KEYS_LISTED)

@@ -1,4 +1,4 @@
-//! `bench burst`: how fast a host catches up with many changes.
+//! `bench burst`: how fast a host catches up on many changes.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::world::{NEWCOMERS, RESIDENTS, import};
 
 const CHANGES_PER_SECOND_MIN: f64 = 20_000.0;
-/// A host that takes longer does not get there.
+/// The time limit of a host.
 const TIME_MAX: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     report.note(&format!("importing {} keys", arguments.keys));
     import(&service, &room, RESIDENTS, arguments.keys);
     let mut host = PushHost::start(&service);
-    assert_eq!(keys_in_force(&host), arguments.keys, "the host is in step");
+    assert_eq!(keys_in_force(&host), arguments.keys, "the host is in sync");
     host.syncd.stop();
     import(&service, &room, NEWCOMERS, arguments.changes);
 

@@ -10,7 +10,7 @@ use pushkeys_tests::SyntheticKey;
 /// Accounts have a few keys each.
 const KEYS_PER_ACCOUNT: u64 = 4;
 
-/// The account that holds the key which comes as the `number`th.
+/// The account that holds the key number `number`.
 pub(crate) fn account(number: u64) -> String {
     format!("acct_{:020}", number / KEYS_PER_ACCOUNT)
 }

@@ -1,4 +1,4 @@
-//! `bench first-sync`: all keys to a host that has none, every one of them validated.
+//! `bench first-sync`: a sync of all keys to a host without any, with validation of each.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use pushkeys_tests::{HostFiles, Room, Service, Syncd};
 use crate::report::{Report, Samples, ratio};
 use crate::world::{RESIDENTS, import, resident_peak_kib, write_public_keys};
 
-/// syncd's median, in medians of ssh-keygen.
+/// The limit of syncd's median, in medians of ssh-keygen.
 const RATIO_MAX: f64 = 1.0;
 const RESIDENT_MIB_MAX: f64 = 64.0;
 const KIB_PER_MIB: f64 = 1024.0;
-/// How often a running daemon's memory is looked at.
+/// The interval of reading a running daemon's memory.
 const GLANCE: Duration = Duration::from_millis(5);
 
 #[derive(Args)]
@@ -42,8 +42,8 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         let status = command.arg("-lf").arg(&public_keys).stdout(Stdio::null()).status().expect("ssh-keygen");
         keygen.push(start.elapsed());
         assert!(status.success(), "ssh-keygen: {status}");
-        // A cache is kept until all are measured: ext4 makes files slowly while it remembers thousands that were removed
-        // within the last minutes, and a host that is new has removed none.
+        // Caches are kept until the end: ext4 creates files slowly after thousands were removed within
+        // the last minutes, and a new host has removed none.
         hosts.push(HostFiles::install());
         let host = hosts.last().expect("just made");
         let (took, peak) = sync_once(&service, host, arguments.keys);
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     report.at_most("pushkeys-server, resident", server_kib / KIB_PER_MIB, RESIDENT_MIB_MAX, "MiB");
 }
 
-/// How long one whole sync into the empty cache of a new host took, and the most memory that was seen of it.
+/// The duration of one sync into the empty cache of a new host, and the peak memory that was seen.
 fn sync_once(service: &Service, files: &HostFiles, keys: usize) -> (Duration, f64) {
     let mut syncd = Syncd::configure(files.room(), &files.syncd_configuration(&files.source(service)));
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! `bench hosts`: how long a change takes to the last of many hosts that listen to one service.
+//! `bench hosts`: how long a change takes to reach the last of many hosts of one service.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -20,18 +20,18 @@ use tokio::time::{sleep, timeout};
 use crate::report::{Report, Samples, millis};
 use crate::world::{NEWCOMERS, resident_peak_kib};
 
-/// The time within which the last host has a change.
+/// The limit for the last host.
 const TIME_MAX_MS: f64 = 1_000.0;
 const WARM_UP_RUNS: usize = 5;
-/// Connections that are opened at once: a fleet that comes back all at once is another question.
+/// Concurrently opened connections: this benchmark is not about reconnects of a whole fleet.
 const OPENING_MAX: usize = 64;
-/// File descriptors besides those of hosts, of which each has a stream and a connection for its receipts; the floor has both
-/// ends of each stream.
+/// File descriptors besides those of hosts, each of which has a stream and a connection for its acknowledgements; the floor
+/// has both ends of each stream.
 const OTHER_FILES: u64 = 256;
-/// How often a host that has nothing new says that it is there, and how long it rests after it has; as the daemon does.
-const RECEIPT_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval of acknowledgements of a host, both without and after changes, as in the daemon.
+const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_secs(5);
 const RECEIPT_REST: Duration = Duration::from_millis(200);
-/// What a stream may have read ahead.
+/// The read buffer of a stream.
 const READ_BYTES: usize = 2 * 1024;
 const KIB_PER_MIB: f64 = 1024.0;
 
@@ -74,8 +74,8 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         if number >= WARM_UP_RUNS {
             changes.push(change);
         }
-        // What comes after a change is not to slow down the next.
-        until("every host has said what it applied", || fleet.have_told());
+        // Work after a change must not slow down the next one.
+        until("every host has acknowledged the change", || fleet.are_acknowledged());
     }
     report.times("a loop of writes, until the last has read", &writes, &writes);
     report.times("a change, until the last host has it", &changes, &writes);
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     report.at_most("the same, the slowest", millis(changes.percentile(100)), TIME_MAX_MS, "ms");
 }
 
-/// Adds a key, or removes the one before.
+/// Adds a key, or removes the previous one.
 fn make(account: &Account, key: &SyntheticKey, number: usize) {
     let reply = if number.is_multiple_of(2) {
         account.tries_to_add(&key.text, "probe")
@@ -103,7 +103,7 @@ fn allow_files(wanted: u64) {
         .unwrap_or_else(|error| panic!("cannot open {wanted} files: {error}\nhint: ulimit -Hn {wanted}"));
 }
 
-/// Hosts that listen, all in one thread, so that the service keeps a processor.
+/// Connected hosts, all in one thread, so that the service keeps a processor.
 struct Fleet {
     counts: Arc<Counts>,
     last: Receiver<Instant>,
@@ -111,23 +111,23 @@ struct Fleet {
     end: Option<oneshot::Sender<()>>,
 }
 
-/// What hosts have got and said so far.
+/// The number of received events and sent acknowledgements.
 struct Counts {
     hosts: usize,
     ready: AtomicUsize,
     events: AtomicUsize,
-    receipts: AtomicUsize,
-    /// Gets the moment at which the last of all hosts has an event.
+    acknowledgements: AtomicUsize,
+    /// Receives the moment at which the last host has an event.
     last: Sender<Instant>,
 }
 
 impl Fleet {
     /// Opens a stream with each of `tokens` at `address`, and waits until each has begun.
-    fn connect(address: SocketAddr, tokens: Vec<String>, have_receipts: bool) -> Self {
+    fn connect(address: SocketAddr, tokens: Vec<String>, have_acknowledgements: bool) -> Self {
         let (sender, last) = channel();
         let zero = || AtomicUsize::new(0);
-        let (hosts, ready, events, receipts) = (tokens.len(), zero(), zero(), zero());
-        let counts = Arc::new(Counts { hosts, ready, events, receipts, last: sender });
+        let (hosts, ready, events, acknowledgements) = (tokens.len(), zero(), zero(), zero());
+        let counts = Arc::new(Counts { hosts, ready, events, acknowledgements, last: sender });
         let (end, ended) = oneshot::channel();
         let shared = Arc::clone(&counts);
         let thread = std::thread::spawn(move || {
@@ -135,7 +135,7 @@ impl Fleet {
             runtime.block_on(async move {
                 let opening = Arc::new(Semaphore::new(OPENING_MAX));
                 for token in tokens {
-                    let (seen, told) = watch::channel(String::new());
+                    let (seen, ids) = watch::channel(String::new());
                     tokio::spawn(listen(
                         address,
                         token.clone(),
@@ -143,8 +143,8 @@ impl Fleet {
                         Arc::clone(&shared),
                         seen,
                     ));
-                    if have_receipts {
-                        tokio::spawn(tell(address, token, Arc::clone(&shared), told));
+                    if have_acknowledgements {
+                        tokio::spawn(acknowledge(address, token, Arc::clone(&shared), ids));
                     }
                 }
                 let _ = ended.await;
@@ -155,16 +155,16 @@ impl Fleet {
         fleet
     }
 
-    /// How long it takes from the beginning of `change` until every host has it.
+    /// The time from the beginning of `change` until every host has it.
     fn measure(&self, change: impl FnOnce()) -> Duration {
         let start = Instant::now();
         change();
         self.last.recv_timeout(PATIENCE).expect("every host gets the change") - start
     }
 
-    /// Whether receipts have come in for everything that hosts have got.
-    fn have_told(&self) -> bool {
-        self.counts.receipts.load(Ordering::Relaxed) >= self.counts.events.load(Ordering::Relaxed)
+    /// Whether all received events were acknowledged.
+    fn are_acknowledged(&self) -> bool {
+        self.counts.acknowledgements.load(Ordering::Relaxed) >= self.counts.events.load(Ordering::Relaxed)
     }
 }
 
@@ -177,7 +177,7 @@ impl Drop for Fleet {
     }
 }
 
-/// One host's stream: counts the events with an id, and tells the id.
+/// One host's stream: counts the events with an id, and passes on the id.
 async fn listen(
     address: SocketAddr,
     token: String,
@@ -202,21 +202,26 @@ async fn listen(
         {
             let events = counts.events.fetch_add(1, Ordering::Relaxed) + 1;
             if events.is_multiple_of(counts.hosts) {
-                counts.last.send(Instant::now()).expect("somebody measures");
+                counts.last.send(Instant::now()).expect("a receiver");
             }
-            // Nobody takes it where receipts are not sent.
+            // Without acknowledgements there is no receiver.
             let _ = seen.send(id);
         }
     }
     panic!("a stream ended before the measurement did");
 }
 
-/// One host's receipts, on one connection.
-async fn tell(address: SocketAddr, token: String, counts: Arc<Counts>, mut told: watch::Receiver<String>) {
+/// One host's acknowledgements, on one connection.
+async fn acknowledge(
+    address: SocketAddr,
+    token: String,
+    counts: Arc<Counts>,
+    mut ids: watch::Receiver<String>,
+) {
     let (mut connection, mut last) = (None, String::new());
     loop {
-        let _ = timeout(RECEIPT_INTERVAL, told.changed()).await;
-        let id = told.borrow_and_update().clone();
+        let _ = timeout(ACKNOWLEDGEMENT_INTERVAL, ids.changed()).await;
+        let id = ids.borrow_and_update().clone();
         if id.is_empty() {
             continue;
         }
@@ -240,7 +245,7 @@ async fn tell(address: SocketAddr, token: String, counts: Arc<Counts>, mut told:
         }
         assert!(head.starts_with(b"HTTP/1.1 204 "), "{}", String::from_utf8_lossy(&head));
         if last != id {
-            counts.receipts.fetch_add(1, Ordering::Relaxed);
+            counts.acknowledgements.fetch_add(1, Ordering::Relaxed);
             last = id;
         }
         connection = Some(stream);
@@ -248,7 +253,7 @@ async fn tell(address: SocketAddr, token: String, counts: Arc<Counts>, mut told:
     }
 }
 
-/// A thread that writes to as many sockets as there are hosts, and readers of the same kind.
+/// A thread that writes to the same number of sockets, with readers of the same kind.
 struct Floor {
     fleet: Fleet,
     sockets: Vec<std::net::TcpStream>,
@@ -264,7 +269,7 @@ impl Floor {
             for _ in 0..hosts {
                 let (mut socket, _) = listener.accept().expect("a connection");
                 socket.set_nodelay(true).expect("a socket");
-                socket.write_all(b"event: reset\ndata: {}\n\n").expect("somebody reads");
+                socket.write_all(b"event: reset\ndata: {}\n\n").expect("a reader");
                 sockets.push(socket);
             }
             sockets
@@ -283,7 +288,7 @@ impl Floor {
     fn measure(&self) -> Duration {
         self.fleet.measure(|| {
             for mut socket in &self.sockets {
-                socket.write_all(&self.bytes).expect("somebody reads");
+                socket.write_all(&self.bytes).expect("a reader");
             }
         })
     }

@@ -1,4 +1,4 @@
-//! `bench inspect`: the sysadmin's tool among as many keys as a host may have.
+//! `bench inspect`: the sysadmin's tool with the maximum number of keys of a host.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -16,18 +16,18 @@ use crate::cache;
 use crate::report::{Report, Samples, ratio};
 use crate::world::{IMPORT_TIME_MAX, RESIDENTS, import, resident_peak_kib};
 
-/// What looks at every line, in times of reading the same bytes and taking one checksum of each shard: each line proves
-/// itself.
+/// The limit for commands that scan every line and verify its checksum, in times of reading the same bytes with one checksum
+/// for each shard.
 const EVERY_LINE_MAX: f64 = 2.0;
-/// What also judges every key, as syncd did.
+/// The limit for commands that also validate every key, as syncd did.
 const EVERY_KEY_MAX: f64 = 8.0;
-/// What looks at one key, among many keys, in times of the same among few.
+/// The limit for commands about one key with many keys, in times of the same with few.
 const GROWTH_MAX: f64 = 1.25;
-/// A comparison with a source, in times of a first sync from it.
+/// The limit for a comparison with a source, in times of a first sync from it.
 const COMPARISON_MAX: f64 = 1.0;
 const RESIDENT_MIB_MAX: f64 = 64.0;
 const KIB_PER_MIB: f64 = 1024.0;
-/// How often a running program's memory is looked at.
+/// The interval of reading a running program's memory.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// The subcommand that reads and checksums a folder.
@@ -55,28 +55,28 @@ pub(crate) struct Arguments {
     runs: usize,
 }
 
-/// What is asked, and what it is held against.
+/// A command, and its limit.
 struct Question {
     name: &'static str,
     arguments: Vec<String>,
-    /// The exit status of the right answer.
+    /// The expected exit status.
     status: i32,
     aim: Aim,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
-    /// Every line is looked at, and few are printed.
+    /// Scans every line, and prints few.
     EveryLine,
-    /// Every key is judged.
+    /// Validates every key.
     EveryKey,
-    /// Every line is printed: only memory has a bound.
+    /// Prints every line: only memory has a limit.
     EveryLinePrinted,
-    /// One key is looked at, or none.
+    /// Reads one key, or none.
     OneKey,
 }
 
-/// What was measured of a program.
+/// The measurements of a program.
 #[derive(Default)]
 struct Measured {
     times: Samples,
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     floor.arg(CHECKSUM).arg(&shards);
     let mut cat = Command::new("find");
     cat.arg(&shards).args(["-type", "f", "-exec", "cat", "{}", "+"]);
-    // What was written first may have left the page cache.
+    // The page cache may have lost the files that were written first.
     let _ = measure_once(&mut floor, 0);
 
     let questions = questions(&room);
@@ -119,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         report.times(question.name, &measured.times, &floor_took.times);
     }
     for ((question, many), few) in questions.iter().zip(&among_many).zip(&among_few) {
-        question.tell(many, few, &floor_took, report);
+        question.report_to(many, few, &floor_took, report);
     }
     drop(room);
     if arguments.compared > 0 {
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     }
 }
 
-/// What a sysadmin asks. The key that is asked for is in both caches.
+/// The commands of a sysadmin. Both caches have the key that is looked up.
 fn questions(room: &Room) -> Vec<Question> {
     let key = SyntheticKeys::new(RESIDENTS).next().expect("keys without end").fingerprint.to_string();
     let (account, revoked) = (cache::account(0), cache::account(1000));
@@ -137,7 +137,7 @@ fn questions(room: &Room) -> Vec<Question> {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Question { name, arguments, status, aim }
     };
-    let nobody = "/nonexistent";
+    let missing = "/nonexistent";
     vec![
         question("verify", &["verify"], 0, Aim::EveryKey),
         question("list --account", &["list", "--account", &account], 0, Aim::EveryLine),
@@ -153,7 +153,7 @@ fn questions(room: &Room) -> Vec<Question> {
         question("explain", &["explain", "git", &key, "--log", &log], 0, Aim::OneKey),
         // No daemon has run there.
         question("status", &["status"], 1, Aim::OneKey),
-        question("doctor, without sshd", &["doctor", "--sshd", nobody, "--syncd", nobody], 1, Aim::OneKey),
+        question("doctor, without sshd", &["doctor", "--sshd", missing, "--syncd", missing], 1, Aim::OneKey),
     ]
 }
 
@@ -164,7 +164,7 @@ impl Question {
         command
     }
 
-    fn tell(&self, many: &Measured, few: &Measured, floor: &Measured, report: &mut Report) {
+    fn report_to(&self, many: &Measured, few: &Measured, floor: &Measured, report: &mut Report) {
         let name = self.name;
         match self.aim {
             Aim::EveryLine | Aim::EveryKey => {
@@ -190,32 +190,32 @@ impl Measured {
     }
 }
 
-/// How long `command` took, and the most memory that was seen of it.
+/// The duration of `command`, and the peak memory that was seen.
 fn measure_once(command: &mut Command, status: i32) -> (Duration, f64) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let mut child = command.spawn().expect("the program is built");
     let pid = child.id();
-    // It is waited for here, so that its end is not noticed late; the other thread only looks on.
+    // The wait is here, so that the end is noticed at once; the other thread only reads the memory.
     let ((ended, took), resident_kib) = thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (end, ended_receiver) = std::sync::mpsc::channel::<()>();
         let watch = scope.spawn(move || {
             let mut resident_kib = 0_f64;
-            while told.recv_timeout(GLANCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            while ended_receiver.recv_timeout(GLANCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
                 resident_kib = resident_peak_kib(pid).unwrap_or_default().max(resident_kib);
             }
             resident_kib
         });
         let ended = child.wait().expect("own child");
         let took = start.elapsed();
-        drop(tell);
+        drop(end);
         ((ended, took), watch.join().expect("it only looks on"))
     });
     assert_eq!(ended.code(), Some(status), "{command:?}");
     (took, resident_kib)
 }
 
-/// Reads every file of `folder` and takes its SHA-256, on all processors: what has to be done at least.
+/// Reads every file of `folder` and computes its SHA-256, on all processors: the minimum work of a scan.
 pub(crate) fn checksum(folder: &Path) {
     let files: Vec<PathBuf> =
         fs::read_dir(folder).expect("a folder").map(|file| file.expect("a name").path()).collect();
@@ -235,7 +235,7 @@ pub(crate) fn checksum(folder: &Path) {
     });
 }
 
-/// A host that has just synced, compared with its service.
+/// Compares a host after a sync with its service.
 fn compare(arguments: &Arguments, report: &mut Report) {
     let room = Room::temporary();
     let service = Service::start();

@@ -1,4 +1,4 @@
-//! `bench login`: a whole login, with all keys of a service behind it or with one line in a file.
+//! `bench login`: a whole login, with all keys of a service or with one line in a file.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
 
     let line = host.lookup("git", &key.fingerprint()).stdout;
     let authorized_keys = room.write_with_mode("authorized_keys", &line, 0o644);
-    // Everything else is the same; a key that is in the file is not looked up.
+    // Everything else is equal; a key in the file is not looked up.
     let mut settings = SshdSettings::new("/nonexistent");
     settings.authorized_keys_file = authorized_keys.display().to_string();
     let plain = Sshd::start(&settings);

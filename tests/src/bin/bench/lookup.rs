@@ -1,4 +1,4 @@
-//! `bench lookup`: process start to exit of pushkeys-lookup among more and more keys.
+//! `bench lookup`: pushkeys-lookup from process start to exit, with different numbers of keys.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,21 +9,21 @@ use std::time::Instant;
 use clap::Args;
 use data_encoding::BASE64;
 use pushkeys_keys::Fingerprint;
-use pushkeys_tests::{Dice, Program, Room, SyntheticKey, program, run as run_to_end, string, until};
+use pushkeys_tests::{Program, Room, SeededRng, SyntheticKey, program, run as run_to_end, string, until};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache;
 use crate::report::{Report, Samples, ratio};
 
-/// The helper's median, in medians of the static C program.
+/// The limit of the helper's median, in medians of the static C program.
 const RATIO_MAX: f64 = 1.20;
-/// Its median among the most keys, in medians among the fewest.
+/// The limit of its median with the most keys, in medians with the fewest.
 const GROWTH_MAX: f64 = 1.05;
 const RESIDENT_KIB_MAX: f64 = 2048.0;
-/// What a pipe holds unless somebody asks for more (pipe(7)).
+/// The default size of a pipe's buffer (pipe(7)).
 const PIPE_BYTES: usize = 64 * 1024;
-/// Runs before those that count.
+/// Runs before the measurement.
 const WARM_UP_RUNS: usize = 50;
 
 #[derive(Args)]
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     runs: usize,
 }
 
-/// A program that is started again and again.
+/// A program that is run repeatedly.
 struct Contestant {
     name: String,
     program: PathBuf,
@@ -50,7 +50,7 @@ struct Contestant {
     samples: Samples,
 }
 
-/// A cache of keys that nobody has.
+/// A cache of synthetic keys.
 #[derive(Clone)]
 struct SyntheticCache {
     path: PathBuf,
@@ -66,26 +66,26 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
         let cache = SyntheticCache::write(&room, *keys);
         contestants.extend([true, false].map(|is_known| Contestant::helper(&cache, is_known)));
     }
-    let mut dice = Dice::new(1);
-    // What was written first may have left the page cache while more was written.
+    let mut rng = SeededRng::new(1);
+    // The page cache may have lost the files that were written first.
     for contestant in &contestants {
         contestant.read_cache();
     }
     for contestant in &mut contestants {
         for _ in 0..WARM_UP_RUNS {
-            contestant.run_once(&mut dice);
+            contestant.run_once(&mut rng);
         }
         contestant.samples = Samples::default();
     }
     for _ in 0..arguments.runs {
         for contestant in &mut contestants {
-            contestant.run_once(&mut dice);
+            contestant.run_once(&mut rng);
         }
     }
-    tell(&contestants, report);
+    print(&contestants, report);
 }
 
-fn tell(contestants: &[Contestant], report: &mut Report) {
+fn print(contestants: &[Contestant], report: &mut Report) {
     let (floor, helpers) = contestants.split_first().expect("the floor comes first");
     for contestant in contestants {
         report.times(&contestant.name, &contestant.samples, &floor.samples);
@@ -106,7 +106,7 @@ fn tell(contestants: &[Contestant], report: &mut Report) {
     }
 }
 
-/// Everything on one processor: this process, and by inheritance what it starts.
+/// Pins this process and its children to one processor.
 fn pin() {
     let mut processor = CpuSet::new();
     processor.set(0);
@@ -130,7 +130,7 @@ impl Contestant {
         Self { name, program, cache: Some(cache.clone()), is_known, samples: Samples::default() }
     }
 
-    /// Brings every shard of its cache into memory.
+    /// Reads every shard of its cache into the page cache.
     fn read_cache(&self) {
         let Some(cache) = &self.cache else { return };
         let shards = fs::read_dir(cache.path.join("api/g1")).expect("the first generation");
@@ -139,30 +139,31 @@ impl Contestant {
         }
     }
 
-    fn command(&self, dice: &mut Dice) -> Command {
+    fn command(&self, rng: &mut SeededRng) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(cache) = &self.cache {
-            let number = dice.below(cache.keys) + if self.is_known { 0 } else { cache.keys };
+            let number = rng.below(cache.keys) + if self.is_known { 0 } else { cache.keys };
             let fingerprint = synthetic_key(number).fingerprint;
             command.arg("--cache").arg(&cache.path).arg("git").arg(fingerprint.to_string());
         }
         command
     }
 
-    fn run_once(&mut self, dice: &mut Dice) {
-        let mut command = self.command(dice);
+    fn run_once(&mut self, rng: &mut SeededRng) {
+        let mut command = self.command(rng);
         let start = Instant::now();
         let status = command.spawn().expect("the program is built").wait().expect("own child");
         self.samples.push(start.elapsed());
         assert!(status.success(), "{}: {status}", self.name);
     }
 
-    /// The most memory that the helper ever had resident.
+    /// The peak of the helper's resident memory.
     fn resident_kib(&self) -> f64 {
         let (_reader, mut writer) = std::io::pipe().expect("a pipe");
         writer.write_all(&vec![b'x'; PIPE_BYTES]).expect("an empty pipe takes so much");
-        let mut child = self.command(&mut Dice::new(2)).stdout(writer).spawn().expect("the program is built");
+        let mut child =
+            self.command(&mut SeededRng::new(2)).stdout(writer).spawn().expect("the program is built");
         until("the helper waits for the pipe", || is_asleep(&child));
         let resident = crate::world::resident_peak_kib(child.id()).expect("it is alive");
         let _ = child.kill();
@@ -176,7 +177,7 @@ fn is_asleep(child: &Child) -> bool {
     stat.contains("(pushkeys-lookup) S ")
 }
 
-/// The key of `number`: canonical, and no point that anybody has the private half of.
+/// The key number `number`: valid, without a known private key.
 fn synthetic_key(number: u64) -> SyntheticKey {
     let point = Sha256::digest(number.to_le_bytes());
     let blob = [string(b"ssh-ed25519"), string(&point)].concat();
@@ -187,7 +188,7 @@ fn synthetic_key(number: u64) -> SyntheticKey {
 }
 
 impl SyntheticCache {
-    /// Writes the keys 0 to `keys` as syncd would.
+    /// Writes the keys 0 to `keys` like syncd.
     fn write(room: &Room, keys: u64) -> Self {
         let path = room.join(&format!("cache-{keys}"));
         fs::create_dir(&path).expect("own directory");

@@ -1,4 +1,4 @@
-//! `bench ls-remote`: what the door costs a client of git.
+//! `bench ls-remote`: the overhead of pushkeys-shell for a git client.
 
 use std::process::Command;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::report::{Report, Samples, ratio};
 
 const RATIO_MAX: f64 = 1.1;
 const WARM_UP_RUNS: usize = 5;
-/// As many branches as a repository that people work with.
+/// The number of branches of a typical repository.
 const BRANCHES: usize = 50;
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
-//! The figures that pushkeys promises, measured on this machine with the real programs: `make bench-lookup` and so on.
+//! The performance figures of pushkeys, measured on this machine with the real programs: `make bench-lookup` and so on.
 //!
-//! Each command measures what it compares in one run, in turn (A B A B …), prints medians, 99th percentiles and ratios,
-//! and exits with 1 where a figure is missed.
+//! Each command measures the compared programs in one run, alternating (A B A B …), prints medians, 99th percentiles and ratios,
+//! and exits with 1 if a figure is missed.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement that cannot be made ends the program")]
 
@@ -45,7 +45,7 @@ enum Command {
     Propagation(propagation::Arguments),
     /// A login, against the same login with a one-line `authorized_keys`
     Login(login::Arguments),
-    /// `git ls-remote` through the door, against the same repository behind git-shell
+    /// `git ls-remote` through pushkeys-shell, against the same repository behind git-shell
     LsRemote(ls_remote::Arguments),
     /// Changes per second that a host catches up with
     Burst(burst::Arguments),

@@ -1,4 +1,4 @@
-//! Offering a key to real sshd with stock ssh, and acting just before sshd sees the offer.
+//! Offers a key to the real sshd with stock ssh, and acts just before sshd receives the offer.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,15 +10,15 @@ use pushkeys_tests::{Login, PushHost};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 
-/// What sshd made of an offer, and when ssh knew.
+/// sshd's answer to an offer, and when ssh received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Accepted(Instant),
     Refused(Instant),
 }
 
-/// Offers the public key in `<identity>.pub` to the host's sshd, and runs `before` when ssh has sent the offer and
-/// sshd has not received it.
+/// Offers the public key in `<identity>.pub` to the host's sshd, and runs `before` after ssh has sent the offer and
+/// before sshd receives it.
 pub(crate) fn offer(host: &PushHost, identity: &Path, before: impl FnMut()) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("a bound socket").port();
@@ -42,12 +42,12 @@ fn end(ssh: &mut Child) {
     let _ = ssh.wait();
 }
 
-/// ssh, sshd, and what ssh tells about them with `-v`.
+/// The streams of ssh and sshd, and ssh's messages with `-v`.
 struct Connection {
     client: TcpStream,
     server: TcpStream,
     stderr: ChildStderr,
-    told: Vec<u8>,
+    messages: Vec<u8>,
 }
 
 impl Connection {
@@ -55,10 +55,10 @@ impl Connection {
         for stream in [&client, &server] {
             stream.set_nodelay(true).expect("own socket");
         }
-        Self { client, server, stderr, told: Vec::new() }
+        Self { client, server, stderr, messages: Vec::new() }
     }
 
-    /// Passes on what either side sends until ssh tells what sshd makes of its offer.
+    /// Forwards data of both sides until ssh reports sshd's answer to its offer.
     fn run(mut self, mut before: impl FnMut()) -> Outcome {
         let mut is_offered = false;
         loop {
@@ -67,12 +67,12 @@ impl Connection {
             if let Some(outcome) = self.outcome() {
                 return outcome;
             }
-            assert!(is_open, "ssh ended before sshd answered: {}", String::from_utf8_lossy(&self.told));
+            assert!(is_open, "ssh ended before sshd answered: {}", String::from_utf8_lossy(&self.messages));
             if from_server {
                 pass_on(&mut self.server, &mut self.client);
             }
             if from_client {
-                // ssh tells of an offer before it sends it: what is in the pipe now includes what it tells of these bytes.
+                // ssh reports an offer before it sends it, so its messages in the pipe include the one for these bytes.
                 self.listen();
                 if !is_offered && self.has_told("Offering public key") {
                     is_offered = true;
@@ -94,9 +94,9 @@ impl Connection {
         [client, server]
     }
 
-    /// Reads what ssh has told so far, and whether it may tell more.
+    /// Reads ssh's messages so far. Returns whether more may follow.
     fn listen(&mut self) -> bool {
-        match self.stderr.read_to_end(&mut self.told) {
+        match self.stderr.read_to_end(&mut self.messages) {
             Err(error) => error.kind() == ErrorKind::WouldBlock,
             Ok(_) => false,
         }
@@ -104,8 +104,8 @@ impl Connection {
 
     fn outcome(&self) -> Option<Outcome> {
         let now = Instant::now();
-        let told = String::from_utf8_lossy(&self.told);
-        let (_, since_offer) = told.split_once("Offering public key")?;
+        let messages = String::from_utf8_lossy(&self.messages);
+        let (_, since_offer) = messages.split_once("Offering public key")?;
         if since_offer.contains("Server accepts key") {
             return Some(Outcome::Accepted(now));
         }
@@ -113,13 +113,13 @@ impl Connection {
     }
 
     fn has_told(&self, what: &str) -> bool {
-        String::from_utf8_lossy(&self.told).contains(what)
+        String::from_utf8_lossy(&self.messages).contains(what)
     }
 }
 
-/// Moves what is there from one stream to the other, a packet of SSH or several.
+/// Moves the available data from one stream to the other.
 fn pass_on(from: &mut TcpStream, to: &mut TcpStream) {
-    // What does not fit comes next time.
+    // The rest is moved next time.
     let mut bytes = [0; 16 * 1024];
     let length = from.read(&mut bytes).expect("both sides stay connected until sshd answered");
     to.write_all(bytes.get(..length).expect("a part of it")).expect("both sides stay connected");

@@ -1,4 +1,4 @@
-//! `bench propagation`: from a request at the API until real sshd accepts, or refuses, the key.
+//! `bench propagation`: from a request at the API until the real sshd accepts, or refuses, the key.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,15 +13,15 @@ use crate::world::{NEWCOMERS, RESIDENTS, import};
 
 const MEDIAN_MAX_MS: f64 = 10.0;
 const P99_MAX_MS: f64 = 50.0;
-/// Between two look-ups, so that the one who waits leaves the processors to those who work.
+/// The pause between two lookups, which leaves the processors to the measured programs.
 const PAUSE: Duration = Duration::from_micros(100);
-/// Changes before those that count, while connections and caches warm up.
+/// Changes before the measurement, to warm up connections and caches.
 const WARM_UP_RUNS: usize = 10;
 
 #[derive(Args)]
 #[command(after_help = "\
 Stock ssh connects to real sshd through a proxy of ours, which holds back the packet in which ssh offers the key. At that
-moment the key is registered (or deleted) by a request to the API, and as soon as a look-up in the cache knows of it, the
+moment the key is registered (or deleted) by a request to the API, and as soon as a lookup in the cache finds it, the
 offer goes on. The time counts from the beginning of the request until ssh knows that sshd accepts (or refuses) the key. It
 is the earliest moment at which sshd could: it holds the service's commit, the daemon's work, that of sshd and of its
 helper. A refusal also holds the time by which sshd delays each of them, whatever the reason (some 5 to 9 ms): so an
@@ -36,14 +36,14 @@ pub(crate) struct Arguments {
     runs: usize,
 }
 
-/// The change of a key that is measured.
+/// The measured change of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Addition,
     Deletion,
 }
 
-/// How long a change took until the cache answered, and until sshd did.
+/// The time until the cache had the change, and until sshd had it.
 struct Took {
     in_cache: Duration,
     at_sshd: Duration,
@@ -100,18 +100,18 @@ struct Probe {
 }
 
 impl Probe {
-    /// How long sshd takes to refuse a key that nobody has registered.
+    /// The time in which sshd refuses an unknown key.
     fn refusal(&self, key: &SyntheticKey) -> Duration {
         let public_key = self.room.write("probe.pub", &key.text);
         let mut start = None;
         match offer(&self.host, &public_key, || start = Some(Instant::now())) {
             Outcome::Refused(end) => end - start.expect("ssh offered"),
-            Outcome::Accepted(_) => panic!("sshd accepts a key that nobody has registered"),
+            Outcome::Accepted(_) => panic!("sshd accepts an unregistered key"),
         }
     }
 
     fn measure(&self, key: &SyntheticKey, change: Change) -> Took {
-        // ssh offers a key whose public half it can read, and needs the private one only once sshd has accepted it.
+        // ssh offers a key with its public half alone, and needs the private one only after sshd has accepted it.
         let public_key = self.room.write("probe.pub", &key.text);
         let (mut start, mut in_cache) = (None, None);
         let outcome = offer(&self.host, &public_key, || {

@@ -1,9 +1,9 @@
-//! Samples, and figures that are reached or missed.
+//! Samples, and figures with limits.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What was measured again and again.
+/// The samples of a measurement.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Samples(Vec<Duration>);
 
@@ -30,7 +30,7 @@ impl Samples {
     }
 }
 
-/// What is printed, and whether every figure was reached.
+/// The printed report, and whether all figures were reached.
 #[derive(Debug)]
 pub(crate) struct Report {
     is_reached: bool,
@@ -47,7 +47,7 @@ impl Report {
         println!("{text}");
     }
 
-    /// A row of times, and how many times the median of `floor` its own is.
+    /// A row of times, and their median in medians of `floor`.
     #[expect(clippy::unused_self, reason = "all that is printed goes through the report")]
     pub(crate) fn times(&self, what: &str, samples: &Samples, floor: &Samples) {
         println!(
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-/// How many times `base` a duration is.
+/// The ratio of a duration to `base`.
 pub(crate) fn ratio(duration: Duration, base: Duration) -> f64 {
     duration.as_secs_f64() / base.as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! What most measurements need: a key service with many keys, and files of them.
+//! A key service with many keys, and files of keys, for most benchmarks.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -13,9 +13,9 @@ const KEYS_PER_ACCOUNT: usize = 4;
 /// A million keys take some seconds.
 pub(crate) const IMPORT_TIME_MAX: Duration = Duration::from_mins(10);
 
-/// The seed of the keys that are there before a measurement begins.
+/// The seed of the keys that exist before a measurement.
 pub(crate) const RESIDENTS: u64 = 1;
-/// The seed of the keys that come during a measurement.
+/// The seed of the keys that are added during a measurement.
 pub(crate) const NEWCOMERS: u64 = 2;
 
 /// Registers `count` keys of `seed` at `service`, for accounts whose names begin with `prefix`.
@@ -32,7 +32,7 @@ pub(crate) fn import(service: &Service, room: &Room, seed: u64, count: usize) {
     fs::remove_file(path).expect("own file");
 }
 
-/// A file of `count` keys of `seed`, one a line, for ssh-keygen.
+/// A file of `count` keys of `seed`, one per line, for ssh-keygen.
 pub(crate) fn write_public_keys(room: &Room, seed: u64, count: usize) -> PathBuf {
     let path = room.join("keys.pub");
     let mut file = BufWriter::new(File::create(&path).expect("own file"));
@@ -43,7 +43,7 @@ pub(crate) fn write_public_keys(room: &Room, seed: u64, count: usize) -> PathBuf
     path
 }
 
-/// The most memory in KiB that the process `pid` has had resident so far (`VmHWM` of proc(5)); nothing once it is gone.
+/// The peak resident memory of the process `pid` in KiB (`VmHWM` of proc(5)); `None` if it has ended.
 pub(crate) fn resident_peak_kib(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,65 +1,65 @@
-//! What is going on, and so what may be off for the moment.
+//! The active faults, and the deviations that they excuse.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::Loss;
 
-/// After a fault has ended, all is right again within this time.
+/// The time limit for recovery after a fault.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
-/// Where nothing is wrong, a change is on every host within this time, on a machine that does much else.
+/// Without faults, a change reaches every host within this time, on a busy machine.
 pub(crate) const CALM: Duration = Duration::from_secs(15);
-/// `max_stale` of the hosts: after that long without its service a host refuses.
+/// `max_stale` of the hosts: after this time without its service a host refuses.
 pub(crate) const MAX_STALE: Duration = Duration::from_mins(1);
-/// HEAD counts whole seconds and is touched once a second.
+/// HEAD has whole seconds and is updated once a second.
 const STALE_SLACK: Duration = Duration::from_secs(5);
 
-/// Which hosts a fault is about.
+/// The hosts that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hosts {
-    /// None of them.
-    Nobody,
-    /// The one that was drawn.
+    /// No host.
+    None,
+    /// The chosen host.
     Victim,
-    /// All of them.
-    Everybody,
+    /// All hosts.
+    All,
 }
 
-/// How users are served who change their keys.
+/// How the users' changes are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writes {
-    /// As ever.
+    /// Normally.
     Served,
-    /// Each change takes its time.
+    /// Slowly.
     Slow,
-    /// Or they are not.
+    /// They may fail.
     MayFail,
 }
 
-/// What may be off from the beginning of a fault until [`RECOVERY`] after its end.
+/// The deviations that are excused from the beginning of a fault until [`RECOVERY`] after its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Excuses {
-    /// How users are served.
+    /// How changes are served.
     pub(crate) writes: Writes,
-    /// These hosts may not know what changed since.
+    /// The hosts that may be behind.
     pub(crate) behind: Hosts,
-    /// Lookups on those hosts may refuse to answer.
+    /// Whether lookups on those hosts may fail.
     pub(crate) silent: bool,
-    /// The victim may have lost as many keys of the foreign service as `shrink_max` lets a source remove unasked.
+    /// Whether the victim may have lost the share of the foreign service's keys that `shrink_max` allows.
     pub(crate) shrunk: bool,
 }
 
 impl Excuses {
-    /// All goes on as ever.
+    /// No deviations.
     pub(crate) const NONE: Self =
-        Self { writes: Writes::Served, behind: Hosts::Nobody, silent: false, shrunk: false };
-    /// The service does not serve, or its database is away.
-    pub(crate) const SERVICE: Self = Self { writes: Writes::MayFail, behind: Hosts::Everybody, ..Self::NONE };
-    /// A host is cut off, or its daemon does not work.
+        Self { writes: Writes::Served, behind: Hosts::None, silent: false, shrunk: false };
+    /// The service does not work, or its database is unavailable.
+    pub(crate) const SERVICE: Self = Self { writes: Writes::MayFail, behind: Hosts::All, ..Self::NONE };
+    /// A host is disconnected, or its daemon does not work.
     pub(crate) const HOST: Self = Self { behind: Hosts::Victim, ..Self::NONE };
 }
 
-/// One fault that goes on or went on.
+/// An active or past fault.
 #[derive(Debug, Clone)]
 struct Spell {
     number: u64,
@@ -72,9 +72,9 @@ struct Spell {
 impl Spell {
     fn is_about(&self, host: usize) -> bool {
         match self.excuses.behind {
-            Hosts::Nobody => false,
+            Hosts::None => false,
             Hosts::Victim => self.victim == host,
-            Hosts::Everybody => true,
+            Hosts::All => true,
         }
     }
 
@@ -83,7 +83,7 @@ impl Spell {
     }
 }
 
-/// All faults whose effects may be seen.
+/// All faults with possible effects.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions {
     inner: Mutex<Inner>,
@@ -93,10 +93,10 @@ pub(crate) struct Conditions {
 struct Inner {
     begun: u64,
     spells: Vec<Spell>,
-    /// A database that is losing commits, and those that were lost.
+    /// The beginning of a loss of commits, and finished losses.
     losing_since: Option<Instant>,
     losses: Vec<Loss>,
-    /// When all that had been off was last excused.
+    /// The moment at which all deviations were last resolved.
     forgiven_at: Option<Instant>,
 }
 
@@ -105,7 +105,7 @@ impl Conditions {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fault begins. Gives its number.
+    /// Begins a fault. Returns its number.
     pub(crate) fn begin(&self, excuses: Excuses, victim: usize) -> u64 {
         let mut inner = self.inner();
         inner.begun += 1;
@@ -114,7 +114,7 @@ impl Conditions {
         number
     }
 
-    /// The fault `number` has ended.
+    /// Ends the fault `number`.
     pub(crate) fn end(&self, number: u64) {
         let mut inner = self.inner();
         if let Some(spell) = inner.spells.iter_mut().find(|spell| spell.number == number) {
@@ -122,12 +122,12 @@ impl Conditions {
         }
     }
 
-    /// From now on, what is committed may be lost.
+    /// From now on, commits may be lost.
     pub(crate) fn loses(&self) {
         self.inner().losing_since = Some(Instant::now());
     }
 
-    /// What was committed from now on stays. What was committed since [`Conditions::loses`] may be gone.
+    /// From now on, commits are safe. Those since [`Conditions::loses`] may be lost.
     pub(crate) fn has_lost(&self) {
         let mut inner = self.inner();
         if let Some(from) = inner.losing_since.take() {
@@ -135,18 +135,18 @@ impl Conditions {
         }
     }
 
-    /// What may have been lost since the database was last asked.
+    /// The possible losses since the database was last read.
     pub(crate) fn losses(&self) -> Vec<Loss> {
         self.inner().losses.clone()
     }
 
-    /// Whether what was confirmed before may be gone, until the database is asked.
+    /// Whether confirmed changes may be lost, until the database is read.
     pub(crate) fn is_lossy(&self) -> bool {
         let inner = self.inner();
         inner.losing_since.is_some() || !inner.losses.is_empty()
     }
 
-    /// All is right again: what ended excuses nothing from now on.
+    /// All deviations are resolved: faults that have ended excuse nothing any more.
     pub(crate) fn is_right(&self) {
         let mut inner = self.inner();
         inner.spells.retain(|spell| spell.ended.is_none());
@@ -154,7 +154,7 @@ impl Conditions {
         inner.forgiven_at = Some(Instant::now());
     }
 
-    /// What the host says must have been right at some moment since then.
+    /// The host's answers must have been right at some moment since then.
     pub(crate) fn horizon(&self, host: usize) -> Instant {
         let inner = self.inner();
         let about = inner.spells.iter().filter(|spell| spell.is_on() && spell.is_about(host));
@@ -162,17 +162,17 @@ impl Conditions {
         first.checked_sub(CALM).unwrap_or(first)
     }
 
-    /// The moment before which what was removed is gone even from a host that is cut off.
+    /// Removals before this moment are in force even on a disconnected host.
     pub(crate) fn stale_horizon() -> Instant {
         let now = Instant::now();
         now.checked_sub(MAX_STALE + STALE_SLACK).unwrap_or(now)
     }
 
-    /// Whether lookups of the host may refuse.
+    /// Whether lookups of the host may fail.
     pub(crate) fn may_be_silent(&self, host: usize) -> bool {
         self.inner().spells.iter().any(|spell| {
             let is_about = spell.is_on() && spell.is_about(host);
-            // What was cut off for so long refuses, as it should.
+            // A host that is disconnected for this time refuses.
             is_about
                 && (spell.excuses.silent || spell.began.elapsed() > MAX_STALE.saturating_sub(STALE_SLACK))
         })

@@ -1,48 +1,50 @@
-//! The databases of the two worlds.
+//! The databases of both kinds of world.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use pushkeys_tests::{Balancer, Finished, PostgresServer, Process, Room, SmallDisk, Weather, run, until};
+use pushkeys_tests::{
+    Balancer, Finished, NetworkState, PostgresServer, Process, Room, SmallDisk, run, until,
+};
 use serde_json::Value;
 
 /// The database in PostgreSQL.
 const NAME: &str = "pushkeys";
-/// How long a question to a database that may be locked waits.
+/// The time limit of a query while the database is locked.
 const PATIENCE_MS: &str = ".timeout 10000";
 
-/// A key as the database has it: fingerprint, account and registration.
+/// A key in the database: fingerprint, account and registration.
 pub(crate) type Registered = (String, String, String);
 
-/// Where the service keeps everything.
+/// The service's database.
 #[derive(Debug)]
 pub(crate) enum Database {
     Sqlite(Sqlite),
     Postgres(Box<Pair>),
 }
 
-/// A file on a disk of its own.
+/// A file on its own disk.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     pub(crate) disk: SmallDisk,
     folder: Room,
 }
 
-/// A primary and its standby, each of which may become the other.
+/// A primary and its standby, which can exchange their roles.
 #[derive(Debug)]
 pub(crate) struct Pair {
     servers: [PostgresServer; 2],
     primary: usize,
-    /// The way by which the standby follows.
+    /// The network of the replication.
     pub(crate) replication: Balancer,
-    /// The way of each replica of the service.
-    pub(crate) ways: Vec<Balancer>,
+    /// The network of each replica of the service.
+    pub(crate) links: Vec<Balancer>,
 }
 
 impl Database {
-    /// All keys that it has, asked of itself.
+    /// All keys in the database.
     pub(crate) fn keys(&self) -> Result<Vec<Registered>, String> {
         let finished = self.ask("SELECT entry FROM keys");
         if !finished.status.success() {
@@ -51,7 +53,7 @@ impl Database {
         finished.stdout.lines().map(registered).collect()
     }
 
-    /// Registers `count` hosts that are there and have never applied a change: commands for so many take minutes.
+    /// Registers `count` connected hosts that have never applied a change, directly in the database.
     pub(crate) fn add_silent_hosts(&self, count: u32) {
         let numbers = match self {
             Self::Sqlite(_) => format!(
@@ -74,7 +76,7 @@ impl Database {
         );
     }
 
-    /// Whether an account's history tells of something that was done to the key `name`.
+    /// Whether an account's activity has an entry for the key `name`.
     pub(crate) fn has_trace(&self, name: &str) -> bool {
         let finished = self.ask(&format!("SELECT count(*) FROM audit WHERE subject = '{name}'"));
         finished.status.success() && finished.stdout.trim() != "0"
@@ -114,7 +116,7 @@ fn registered(entry: &str) -> Result<Registered, String> {
 }
 
 impl Sqlite {
-    /// A file to be, on a disk of `mib` MiB.
+    /// A database file, not created yet, on a disk of `mib` MiB.
     pub(crate) fn make(mib: usize) -> Self {
         let folder = Room::temporary();
         Self { disk: SmallDisk::mount(folder.path(), mib, "root:root"), folder }
@@ -128,7 +130,7 @@ impl Sqlite {
         self.folder.join("pushkeys.db")
     }
 
-    /// The files beside it, which belong to it.
+    /// SQLite's other files of the database.
     pub(crate) fn siblings(&self) -> [PathBuf; 2] {
         ["pushkeys.db-wal", "pushkeys.db-shm"].map(|name| self.folder.join(name))
     }
@@ -137,7 +139,7 @@ impl Sqlite {
         self.folder.path()
     }
 
-    /// How long its write-ahead log is, in bytes.
+    /// The length of its write-ahead log in bytes.
     pub(crate) fn wal_bytes(folder: &Path) -> u64 {
         fs::metadata(folder.join("pushkeys.db-wal")).map_or(0, |metadata| metadata.len())
     }
@@ -146,7 +148,7 @@ impl Sqlite {
         run(Command::new("sqlite3").args(["-batch", "-cmd", PATIENCE_MS]).arg(self.file()).arg(statement))
     }
 
-    /// Holds the lock of writers until the process is dropped.
+    /// Holds the write lock until the process is dropped.
     pub(crate) fn lock(&self) -> Process {
         let log = self.folder.join("lock.log");
         let script = format!(
@@ -170,13 +172,13 @@ impl Pair {
         let standby = PostgresServer::start_standby_of(replication.port());
         let created = format!("CREATE DATABASE {NAME} TEMPLATE template0");
         let _ = primary.sql("postgres", &created).output();
-        let ways = (0..replicas).map(|_| Balancer::start(vec![address.clone()])).collect();
-        Self { servers: [primary, standby], primary: 0, replication, ways }
+        let links = (0..replicas).map(|_| Balancer::start(vec![address.clone()])).collect();
+        Self { servers: [primary, standby], primary: 0, replication, links }
     }
 
-    /// How the replica number `replica` is told of the database.
+    /// The URL of the database for the replica number `replica`.
     pub(crate) fn url(&self, replica: usize) -> String {
-        let port = self.ways.get(replica).expect("a way for each replica").port();
+        let port = self.links.get(replica).expect("a way for each replica").port();
         format!("postgres://postgres@127.0.0.1:{port}/{NAME}?sslmode=disable")
     }
 
@@ -192,50 +194,50 @@ impl Pair {
         &self.servers
     }
 
-    /// Asks the primary.
+    /// Queries the primary.
     pub(crate) fn ask(&self, statements: &str) -> Finished {
         self.servers.get(self.primary).expect("one of two").sql(NAME, statements)
     }
 
-    /// The network between the service and the database, of every replica.
-    pub(crate) fn ways_turn(&self, weather: Weather) {
-        for way in &self.ways {
-            way.turns(weather);
+    /// Sets the state of the network between the database and all replicas of the service.
+    pub(crate) fn set_links(&self, network_state: NetworkState) {
+        for link in &self.links {
+            link.set_network(network_state);
         }
     }
 
-    /// Waits until the standby has all that the primary has committed.
+    /// Waits until the standby has all commits of the primary.
     pub(crate) fn wait_for_standby(&mut self) {
         let at = self.primary().sql("postgres", "SELECT pg_current_wal_lsn()").output();
         let has = format!("SELECT pg_last_wal_replay_lsn() >= '{}'::pg_lsn", at.trim());
         until("the standby has everything", || self.standby().sql("postgres", &has).stdout == "t\n");
     }
 
-    /// Connections that are made from now on lead to the standby.
-    pub(crate) fn ways_lead_to_standby(&mut self) {
+    /// Sends new connections to the standby.
+    pub(crate) fn lead_links_to_standby(&mut self) {
         let address = address(self.standby());
-        for way in &self.ways {
-            way.leads_to(vec![address.clone()]);
+        for link in &self.links {
+            link.leads_to(vec![address.clone()]);
         }
     }
 
-    /// The standby takes over.
+    /// Promotes the standby.
     pub(crate) fn promote(&mut self) {
         self.standby().promote();
         self.primary = 1 - self.primary;
     }
 
-    /// The server that is not the primary any more becomes its standby.
+    /// Makes the former primary a standby.
     pub(crate) fn rebuild_standby(&mut self) {
         let address = address(self.primary());
         self.replication.leads_to(vec![address]);
-        self.replication.turns(Weather::Refused);
-        self.replication.turns(Weather::Clear);
+        self.replication.set_network(NetworkState::Refused);
+        self.replication.set_network(NetworkState::Clear);
         let port = self.replication.port();
         self.standby().follow(port);
     }
 
-    /// Holds the row that writers lock, for `time`.
+    /// Holds the lock of writers for `time`.
     pub(crate) fn lock(&mut self, time: Duration) -> Process {
         let log = self.primary().room().join("lock.log");
         let statement = format!(
@@ -247,13 +249,13 @@ impl Pair {
         Process::spawn("psql", command, &log)
     }
 
-    /// All that is in it, as `pg_dump` writes it, to be put over what is there.
+    /// The output of `pg_dump` for replacing the contents later.
     pub(crate) fn dump(&mut self) -> String {
         let mut command = self.primary().client("pg_dump");
         run(command.args(["--clean", "--if-exists", NAME])).output()
     }
 
-    /// Puts a dump over what is there, in one transaction.
+    /// Replaces the contents by a dump, in one transaction.
     pub(crate) fn restore(&mut self, dump: &str) -> Finished {
         let room = Room::temporary();
         let file = room.write("dump.sql", dump);
@@ -263,7 +265,7 @@ impl Pair {
     }
 }
 
-/// Where the server is reached.
+/// Host and port of the server.
 pub(crate) fn address(server: &PostgresServer) -> String {
     format!("127.0.0.1:{}", server.port())
 }

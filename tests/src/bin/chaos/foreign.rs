@@ -1,7 +1,7 @@
-//! A key service of somebody else's, which each host follows beside ours, and which can answer anything.
+//! A foreign key service, which each host follows besides ours, and which can send any response.
 //!
-//! It speaks the feed without chains, as `docs/own-key-api.md` describes it: a snapshot, and changes as server-sent
-//! events. While it is good, its keys never change. What it may do to a host is in [`crate::faults`].
+//! It serves the feed without chains, as described in `docs/own-key-api.md`: a snapshot, and changes as server-sent
+//! events. While it is good, its keys are constant. Its attacks are in [`crate::faults`].
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::UserKey;
 
-/// How many keys it has. A source may remove a few of them unasked.
+/// The number of its keys. A source may remove a few of them without confirmation.
 pub(crate) const KEYS: usize = 60;
-/// Keys that it never had, and that no answer may bring into force.
+/// Keys that it never had, and that no response may add.
 const GHOSTS: usize = 3;
 const SEED: u64 = 1 << 41;
 const GHOST_SEED: u64 = 1 << 42;
@@ -36,7 +36,7 @@ pub(crate) struct Foreign {
     state: Arc<Mutex<State>>,
 }
 
-/// What it answers, and what it was asked.
+/// Its responses, and the requests so far.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) epoch: String,
@@ -44,13 +44,13 @@ pub(crate) struct State {
     /// Its keys as lines of a snapshot, in their order.
     pub(crate) entries: Vec<Entry>,
     pub(crate) ghosts: Vec<Entry>,
-    /// What it answers in place of what is so.
+    /// The attack in place of good responses.
     evil: Option<Evil>,
-    /// A snapshot of another service that it hands out in place of its own, and nothing else.
+    /// A snapshot of another service that it sends in place of its own.
     pub(crate) replayed: Option<String>,
-    /// Snapshots that it was asked for since it was last told how to answer.
+    /// The number of requests for a snapshot since the last change of the attack.
     pub(crate) snapshots: usize,
-    /// Streams, the same.
+    /// The number of requests for a stream since then.
     pub(crate) streams: usize,
 }
 
@@ -61,17 +61,17 @@ pub(crate) struct Entry {
     pub(crate) json: String,
 }
 
-/// How it answers while it is not good: writes what it likes, until the host goes away.
+/// The responses of an attack, each until the host disconnects.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Evil {
     pub(crate) name: &'static str,
-    /// The snapshot; the good one where there is none.
+    /// The snapshot; `None` for the good one.
     pub(crate) snapshot: Option<Answer>,
-    /// The stream of changes; where there is none, one that asks for a snapshot at once.
+    /// The stream of changes; `None` for one that immediately requests a snapshot.
     pub(crate) changes: Option<Answer>,
 }
 
-/// Answers one request on a connection, which ends with it.
+/// Answers one request, and closes the connection.
 pub(crate) type Answer = fn(&mut TcpStream, &Foreign) -> io::Result<()>;
 
 impl Foreign {
@@ -93,7 +93,7 @@ impl Foreign {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let serving = serving.share();
-                // The host goes away in the middle of an answer, as it should.
+                // The host may disconnect during a response.
                 thread::spawn(move || serving.serve(stream));
             }
         });
@@ -112,18 +112,18 @@ impl Foreign {
         self.address.port()
     }
 
-    /// Answers like this from now on; good again where there is nothing.
-    pub(crate) fn turns(&self, evil: Option<Evil>) {
+    /// Begins an attack, or ends it.
+    pub(crate) fn set_attack(&self, evil: Option<Evil>) {
         let mut state = self.state();
         (state.evil, state.snapshots, state.streams) = (evil, 0, 0);
     }
 
-    /// Whether it is still to answer as it does: an evil answer that goes on for ever ends with the fault.
+    /// Whether the attack goes on: endless responses end with the fault.
     pub(crate) fn is_evil(&self) -> bool {
         self.state().evil.is_some()
     }
 
-    /// The keys that hosts have of it, as the cache tells them.
+    /// Its keys as in the cache.
     pub(crate) fn keys(seed_of_ghosts: bool) -> Vec<UserKey> {
         let (seed, account, count) =
             if seed_of_ghosts { (GHOST_SEED, "ghost", GHOSTS) } else { (SEED, "other", KEYS) };
@@ -169,7 +169,7 @@ impl Foreign {
                     },
                 };
             } else {
-                // It takes no reports, which are a courtesy.
+                // It accepts no reports, which are optional.
                 skip_body(&mut stream, &head)?;
                 stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
             }
@@ -199,7 +199,7 @@ impl Foreign {
 }
 
 impl State {
-    /// The snapshot of what is so.
+    /// The current snapshot.
     pub(crate) fn snapshot(&self) -> String {
         if let Some(replayed) = &self.replayed {
             return replayed.clone();
@@ -211,7 +211,7 @@ impl State {
         event("heartbeat", &json!({ "sequence": self.sequence }).to_string(), None)
     }
 
-    /// The place so many changes after (or before) the last one.
+    /// The id of the change this number after (or before) the last one.
     pub(crate) fn id(&self, distance: i64) -> String {
         format!("{}-{}", self.epoch, self.sequence.saturating_add_signed(distance))
     }
@@ -239,7 +239,7 @@ fn entries(seed: u64, account: &str, count: usize) -> Vec<Entry> {
     entries
 }
 
-/// A snapshot as the feed has it.
+/// A snapshot in the format of the feed.
 pub(crate) fn snapshot(epoch: &str, sequence: u64, entries: &[Entry]) -> String {
     let mut text =
         format!("{}\n", json!({"pushkeys": "snapshot", "format": 1, "epoch": epoch, "sequence": sequence}));
@@ -252,17 +252,17 @@ pub(crate) fn snapshot(epoch: &str, sequence: u64, entries: &[Entry]) -> String 
     text
 }
 
-/// An answer with its whole body.
+/// A complete response.
 pub(crate) fn ok(media_type: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
-/// The beginning of a stream of changes, whose pieces are each a [`chunk`].
+/// The beginning of a stream of changes, followed by [`chunk`]s.
 pub(crate) const STREAM: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// One piece of an answer without a length.
+/// A chunk of a response without a length.
 pub(crate) fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
@@ -273,16 +273,16 @@ pub(crate) fn event(kind: &str, data: &str, id: Option<&str>) -> String {
     format!("{id}event: {kind}\ndata: {data}\n\n")
 }
 
-/// A stream that asks for a snapshot at once.
+/// A stream that immediately requests a snapshot.
 pub(crate) fn reset(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(STREAM)?;
     stream.write_all(&chunk(&event("reset", "{}", None)))?;
-    // The host has read it before the connection ends.
+    // The host reads it before the connection is closed.
     thread::sleep(Duration::from_millis(50));
     Ok(())
 }
 
-/// The head of the next request; nothing when the host went away.
+/// The head of the next request; `None` if the host disconnected.
 fn read_head(stream: &mut TcpStream) -> io::Result<Option<String>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {

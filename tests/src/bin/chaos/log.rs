@@ -1,4 +1,4 @@
-//! What happened, when: the lines on standard output, all of it in a file, and what was wrong.
+//! The log of a run: lines on standard output, all of them in a file, and the violations.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many of the last faults a violation names.
+/// The number of recent faults that a violation names.
 const FAULTS_NAMED: usize = 5;
-/// What comes and goes is told at most so often.
+/// The minimum interval of repeated messages.
 const SOMETIMES: Duration = Duration::from_secs(5);
-/// Violations that are printed; more of them say nothing new.
+/// The maximum number of printed violations.
 const PRINTED_MAX: usize = 20;
 
-/// The log of one run, in a folder of its own.
+/// The log of a run, in its own folder.
 #[derive(Debug)]
 pub(crate) struct Log {
     began: Instant,
@@ -30,11 +30,11 @@ struct Inner {
     file: File,
     faults: VecDeque<String>,
     violations: Vec<String>,
-    /// When something was told last that comes and goes.
+    /// The time of the last repeated message.
     sometimes: Option<Instant>,
-    /// What was told of, without its time.
+    /// The reported violations, without their times.
     seen: BTreeSet<String>,
-    /// Logs of programs, copied into the folder when something was wrong.
+    /// Logs of programs, which are copied into the folder after a violation.
     programs: Vec<(String, PathBuf)>,
 }
 
@@ -60,12 +60,12 @@ impl Log {
         }
     }
 
-    /// Tells what `actor` did, and how it went.
+    /// Logs an action of `actor` and its result.
     pub(crate) fn say(&self, actor: &str, what: &str) {
         println!("{}", self.note(actor, what));
     }
 
-    /// Tells what comes and goes, unless it was told a moment ago; sets `is_told` where it is told.
+    /// Logs a repeated message, unless one was logged a moment ago; sets `is_told` if it is logged.
     pub(crate) fn say_sometimes(&self, actor: &str, what: &str, is_told: &AtomicBool) {
         {
             let mut inner = self.inner();
@@ -78,14 +78,14 @@ impl Log {
         self.say(actor, what);
     }
 
-    /// Writes to the file alone. Gives the line.
+    /// Logs to the file only. Returns the line.
     pub(crate) fn note(&self, actor: &str, what: &str) -> String {
         let line = format!("[{:8.3}] {actor:<10} {what}", self.began.elapsed().as_secs_f64());
         let _ = writeln!(self.inner().file, "{line}");
         line
     }
 
-    /// Tells that a fault begins.
+    /// Logs the beginning of a fault.
     pub(crate) fn fault(&self, what: &str) {
         self.say("fault", what);
         let line = format!("{:.1} s: {what}", self.began.elapsed().as_secs_f64());
@@ -98,7 +98,7 @@ impl Log {
         }
     }
 
-    /// Tells that something that must hold does not, `since` when; once in a fault, however often it is seen.
+    /// Logs a violation since `since`; once in a fault, even if it is detected repeatedly.
     pub(crate) fn violation(&self, actor: &str, what: &str, since: Instant) {
         self.has_violation.store(true, Ordering::Relaxed);
         if !self.inner().seen.insert(format!("{actor} {what}")) {
@@ -113,12 +113,12 @@ impl Log {
         inner.violations.push(line);
     }
 
-    /// Whether anything was wrong so far.
+    /// Whether there was a violation.
     pub(crate) fn has_violation(&self) -> bool {
         self.has_violation.load(Ordering::Relaxed)
     }
 
-    /// Keeps the log of a program, called `name`, when something is wrong in the end.
+    /// Copies the log of a program, called `name`, if there is a violation.
     pub(crate) fn keeps(&self, name: &str, path: PathBuf) {
         self.inner().programs.push((name.to_owned(), path));
     }
@@ -128,14 +128,14 @@ impl Log {
         let _ = fs::write(self.folder.join(name), text);
     }
 
-    /// Copies the logs of programs, which end with the fleet, beside this one.
+    /// Copies the logs of programs, which are removed with the fleet.
     pub(crate) fn copy_logs(&self) {
         for (name, path) in &self.inner().programs {
             let _ = fs::copy(path, self.folder.join(format!("{name}.log")));
         }
     }
 
-    /// Says what was wrong and where to look.
+    /// The violations, and where to look.
     pub(crate) fn verdict(&self, replay: &str) -> String {
         let inner = self.inner();
         let mut text = String::new();

@@ -1,11 +1,11 @@
-//! The bad year, in minutes: a whole fleet on loopback, users, and faults that are drawn from a seed.
+//! A chaos test: a whole fleet on loopback, with users, under random faults from a seed.
 //!
-//! All that a fleet meets in a year happens to real processes, one thing after the other and sometimes two at once, while
-//! users change keys and log in. What must hold is watched all the time (`checks`), and after each fault everything must be
-//! right again within half a minute, without a person: hosts hold what the database holds, and all say so.
+//! Faults happen to real processes, one after the other and sometimes two at once, while users change keys and log in.
+//! Invariants are checked all the time (`checks`), and within half a minute after each fault the fleet must have recovered by
+//! itself: hosts hold the database's keys, and report that they do.
 //!
-//! A run is told by its seed: `make chaos SEED=7 MINUTES=10`. `--plan` prints what would happen, `--list` all faults,
-//! `--faults NAME,NAME:VARIANT` makes these happen in their order.
+//! A run is determined by its seed: `make chaos SEED=7 MINUTES=10`. `--plan` prints the faults, `--list` all kinds of faults,
+//! and `--faults NAME,NAME:VARIANT` runs these in their order.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be set up ends the program")]
 
@@ -37,34 +37,34 @@ use crate::plan::{Plan, SETTLING};
 use crate::run::Run;
 use crate::world::Kind;
 
-/// Runs a fleet through a bad year, drawn from a seed, and says what did not hold.
+/// Runs a fleet under random faults, and prints violations of its invariants.
 #[derive(Parser)]
 #[command(name = "chaos", after_help = "Exit status: 0 everything held, 1 something did not, 2 misuse.")]
 struct Arguments {
-    /// What is drawn
+    /// The seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How long, in minutes
+    /// The duration in minutes
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
-    /// Which fleet, in place of the one that the seed draws
+    /// The fleet, in place of the one of the seed
     #[arg(long)]
     world: Option<Kind>,
-    /// These faults in their order, in place of drawn ones: NAME or NAME:VARIANT, separated by commas
+    /// These faults in their order, in place of random ones: NAME or NAME:VARIANT, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = parse_fault, value_name = "FAULTS")]
     faults: Option<Vec<Given>>,
-    /// Print what would happen, and end
+    /// Print the plan, and exit
     #[arg(long)]
     plan: bool,
-    /// Print all faults, and end
+    /// Print all faults, and exit
     #[arg(long)]
     list: bool,
-    /// Go on after something did not hold
+    /// Continue after a violation
     #[arg(long)]
     keep_going: bool,
 }
 
-/// A fault that was asked for.
+/// A fault of the command line.
 #[derive(Clone)]
 struct Given {
     fault: &'static Fault,
@@ -116,11 +116,11 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The world that was asked for, or the one of the faults that were, or the one that the seed draws.
+/// The world of the command line, else that of its faults, else that of the seed.
 fn kind(arguments: &Arguments) -> Result<Kind, String> {
     let given = arguments.faults.iter().flatten().map(|given| given.fault);
     let possible = |kind: &Kind| given.clone().all(|fault| fault.worlds.contains(kind));
-    // The large fleet is slow, so it is drawn where it is asked for, or a fault needs it.
+    // The large fleet is slow, so it is used only on request, or if a fault needs it.
     let drawn = if arguments.seed.is_multiple_of(3) { Kind::Sqlite } else { Kind::Postgres };
     let mut kinds = match arguments.world {
         Some(kind) => vec![kind],
@@ -155,7 +155,7 @@ fn print(plan: Plan, time: Duration) {
     }
 }
 
-/// What was asked for, as a name of a folder.
+/// The arguments, as the name of a folder.
 fn folder(arguments: &Arguments, kind: Kind) -> PathBuf {
     let executable = std::env::current_exe().expect("the running executable");
     let target = executable.ancestors().nth(2).expect("target/PROFILE/chaos");
@@ -170,7 +170,7 @@ fn folder(arguments: &Arguments, kind: Kind) -> PathBuf {
     target.join("chaos").join(name.chars().take(100).collect::<String>())
 }
 
-/// How to run the same again.
+/// The command that repeats the run.
 fn again(arguments: &Arguments, kind: Kind) -> String {
     let faults: Vec<String> = arguments
         .faults
@@ -191,7 +191,7 @@ fn again(arguments: &Arguments, kind: Kind) -> String {
     )
 }
 
-/// A fixture that cannot go on ends the program; what the fleet has logged is kept all the same.
+/// Copies the logs of the fleet before a panic of a fixture ends the program.
 fn keep_logs_of_a_panic(log: &Arc<Log>) {
     let (next, log) = (panic::take_hook(), Arc::clone(log));
     panic::set_hook(Box::new(move |info| {

@@ -1,8 +1,8 @@
-//! What the service confirmed of each key, and so what hosts and the database may say of it.
+//! The confirmed state of each key, and so the possible answers of hosts and the database.
 //!
-//! A key belongs to one user, who alone changes it, one request at a time. From when a request is sent until it is
-//! answered the key may be there or not; an answer that never came leaves that open. What a database lost with a
-//! promotion or a restore is not known either, until the database itself is asked.
+//! A key belongs to one user, who alone changes it, one request at a time. While a request is running, the key may exist or
+//! not; a missing response leaves that open. What a database lost by a promotion or a restore is also
+//! open until the database itself is read.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use pushkeys_keys::Fingerprint;
 
-/// How far back anybody asks.
+/// How long states are kept.
 const MEMORY: Duration = Duration::from_mins(5);
 
-/// A key of a user.
+/// A user's key.
 #[derive(Debug)]
 pub(crate) struct UserKey {
     /// The account's id.
@@ -25,29 +25,29 @@ pub(crate) struct UserKey {
     /// The public key, without a comment.
     pub(crate) text: String,
     pub(crate) fingerprint: Fingerprint,
-    /// The private key, where there is one.
+    /// The file of the private key, if there is one.
     pub(crate) path: Option<PathBuf>,
 }
 
-/// Whether a key may be registered, and whether it may be not.
+/// Whether a key may be registered, and whether it may not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct May {
     pub(crate) present: bool,
     pub(crate) absent: bool,
 }
 
-/// How a request went.
+/// The result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The service confirmed it.
     Confirmed,
     /// The service refused it, so nothing changed.
     Refused,
-    /// It may have happened.
+    /// It may have been applied.
     Unknown,
 }
 
-/// What may have been lost: commits from the one moment on that were made before the other.
+/// A possible loss: commits since the first moment that were made before the second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loss {
     pub(crate) from: Instant,
@@ -67,11 +67,11 @@ pub(crate) struct Model {
 
 #[derive(Debug)]
 struct Record {
-    /// What the key may be from each moment on; the first also before its moment.
+    /// The possible states of the key from each moment on; the first is also valid before.
     spans: Vec<(Instant, May)>,
-    /// What the database said last.
+    /// The last state in the database.
     settled: May,
-    /// What was asked for since.
+    /// The requested changes since then.
     changes: Vec<Change>,
 }
 
@@ -128,8 +128,8 @@ impl Model {
         Attempt(key)
     }
 
-    /// The request of `attempt` ended.
-    pub(crate) fn hears(&self, attempt: Attempt, outcome: Outcome) {
+    /// The request of `attempt` has ended.
+    pub(crate) fn ends(&self, attempt: Attempt, outcome: Outcome) {
         let mut record = self.record(attempt.0);
         let now = Instant::now();
         let Some(change) = record.changes.last_mut() else { return };
@@ -138,7 +138,7 @@ impl Model {
         match outcome {
             Outcome::Confirmed => record.spans.push((now, May::of(is_put))),
             Outcome::Refused => {
-                // Back to what it was before it was sent.
+                // Restores the state before the request.
                 let before = record.spans.len().checked_sub(2).and_then(|index| record.spans.get(index));
                 let before = before.map_or(record.settled, |(_, may)| *may);
                 record.spans.push((now, before));
@@ -148,7 +148,7 @@ impl Model {
         record.forget();
     }
 
-    /// What `key` may have been at some moment from `since` until now.
+    /// The possible states of `key` at any moment from `since` until now.
     pub(crate) fn may_be(&self, key: usize, since: Instant) -> May {
         let record = self.record(key);
         let later = record.spans.iter().skip(1).map(|(from, _)| Some(*from)).chain([None]);
@@ -156,8 +156,8 @@ impl Model {
         within.map(|((_, may), _)| *may).reduce(May::or).unwrap_or(record.settled)
     }
 
-    /// The database, which nobody is changing, has `key` or has it not. Gives what is wrong with that, if `losses` are
-    /// all that may have been lost.
+    /// Compares `key` with the database, while no changes are made. Returns the contradiction, if `losses` are all
+    /// possible losses.
     pub(crate) fn settle(&self, key: usize, is_present: bool, losses: &[Loss]) -> Result<(), String> {
         let mut record = self.record(key);
         let mut may = record.settled;
@@ -199,7 +199,7 @@ impl Record {
         self.spans.last().map_or(self.settled, |(_, may)| *may)
     }
 
-    /// Forgets what nobody asks for any more.
+    /// Removes states that are no longer needed.
     fn forget(&mut self) {
         let old = self.spans.iter().skip(1).take_while(|(from, _)| from.elapsed() > MEMORY).count();
         self.spans.drain(..old);
@@ -224,18 +224,18 @@ mod tests {
 
     fn change(model: &Model, is_put: bool, outcome: Outcome) {
         let attempt = model.sends(0, is_put);
-        model.hears(attempt, outcome);
+        model.ends(attempt, outcome);
     }
 
     const BOTH: May = May { present: true, absent: true };
 
     #[test]
-    fn what_was_confirmed_holds_and_what_was_not_is_open() {
+    fn confirmed_changes_hold_and_others_are_open() {
         let model = model();
         assert_eq!(model.may_be(0, Instant::now()), May::ABSENT);
         let attempt = model.sends(0, true);
         assert_eq!(model.may_be(0, Instant::now()), BOTH, "while it is on its way");
-        model.hears(attempt, Outcome::Confirmed);
+        model.ends(attempt, Outcome::Confirmed);
         std::thread::sleep(Duration::from_millis(2));
         let then = Instant::now();
         assert_eq!(model.may_be(0, then), May::PRESENT);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_may_not_lose_what_was_confirmed() {
+    fn the_database_must_not_lose_confirmed_changes() {
         let model = model();
         change(&model, true, Outcome::Confirmed);
         assert!(model.settle(0, true, &[]).is_ok());
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_may_lose_what_it_lost_and_nothing_else() {
+    fn a_promotion_may_lose_only_its_own_losses() {
         let model = model();
         let pause = || std::thread::sleep(Duration::from_millis(2));
         change(&model, true, Outcome::Confirmed);

@@ -1,19 +1,19 @@
-//! What goes wrong when: drawn from the seed alone, or given.
+//! The faults of a run in their order: drawn from the seed, or given.
 
 use std::time::Duration;
 
-use pushkeys_tests::Dice;
+use pushkeys_tests::SeededRng;
 
 use crate::faults::{self, Choice, Fault, Victim};
-use crate::world::{Kind, dice};
+use crate::world::{Kind, rng};
 
-const DICE: u64 = 1;
-/// In one of so many steps, another fault begins in the middle of the first.
+const RNG_STREAM: u64 = 1;
+/// In one of this number of steps, another fault begins during the first.
 const COMPANION_ONE_IN: u64 = 3;
-/// A step's time beside the fault itself, for the plan that is only printed.
+/// The time of a step besides the fault itself, for the printed plan.
 pub(crate) const SETTLING: Duration = Duration::from_secs(4);
 
-/// One fault, and another that may begin in its middle.
+/// One fault, and another that may begin during it.
 pub(crate) struct Step {
     pub(crate) fault: &'static Fault,
     pub(crate) choice: Choice,
@@ -21,35 +21,35 @@ pub(crate) struct Step {
 }
 
 pub(crate) struct Companion {
-    /// After which time of the step.
+    /// The time after the beginning of the step.
     pub(crate) after: Duration,
     pub(crate) fault: &'static Fault,
     pub(crate) choice: Choice,
 }
 
-/// The steps, without end where they are drawn.
+/// The steps; random ones are endless.
 pub(crate) struct Plan {
     kind: Kind,
-    dice: Dice,
-    /// The faults that were asked for, each with its variant or any.
+    rng: SeededRng,
+    /// The given faults, each with its variant or any.
     given: Option<std::vec::IntoIter<(&'static Fault, Option<&'static str>)>>,
 }
 
 impl Plan {
-    /// The plan of `seed`, of all faults of the world or of those that are `given`, one after the other.
+    /// The plan of `seed`, with all faults of the world or with those in `given`, one after the other.
     pub(crate) fn new(
         kind: Kind,
         seed: u64,
         given: Option<Vec<(&'static Fault, Option<&'static str>)>>,
     ) -> Self {
-        Self { kind, dice: dice(seed, DICE), given: given.map(Vec::into_iter) }
+        Self { kind, rng: rng(seed, RNG_STREAM), given: given.map(Vec::into_iter) }
     }
 
     fn draw(&mut self, among: impl Fn(&Fault) -> bool) -> &'static Fault {
         let possible: Vec<&Fault> =
             faults::all().filter(|fault| fault.worlds.contains(&self.kind) && among(fault)).collect();
         let weights = possible.iter().map(|fault| fault.weight).sum();
-        let mut left = self.dice.below(weights);
+        let mut left = self.rng.below(weights);
         let drawn = possible.into_iter().find(|fault| {
             let is_it = left < fault.weight;
             left = left.saturating_sub(fault.weight);
@@ -60,7 +60,7 @@ impl Plan {
 
     fn victims(&self, fault: &Fault) -> usize {
         match fault.victim {
-            Victim::Nobody => 1,
+            Victim::None => 1,
             Victim::Replica => self.kind.replicas(),
             Victim::Host => self.kind.hosts(),
         }
@@ -68,10 +68,10 @@ impl Plan {
 
     fn choose(&mut self, fault: &Fault, variant: Option<&'static str>) -> Choice {
         let victims = self.victims(fault) as u64;
-        let victim = usize::try_from(self.dice.below(victims)).expect("a few");
-        let drawn = *self.dice.pick(fault.variants);
+        let victim = usize::try_from(self.rng.below(victims)).expect("a few");
+        let drawn = *self.rng.pick(fault.variants);
         let (from, to) = fault.seconds;
-        let hold = Duration::from_millis(from * 1_000 + self.dice.below((to - from) * 1_000 + 1));
+        let hold = Duration::from_millis(from * 1_000 + self.rng.below((to - from) * 1_000 + 1));
         Choice { victim, variant: variant.unwrap_or(drawn), hold }
     }
 }
@@ -87,13 +87,13 @@ impl Iterator for Plan {
         }
         let fault = self.draw(|_| true);
         let choice = self.choose(fault, None);
-        let companion = (self.dice.below(COMPANION_ONE_IN) == 0).then(|| {
+        let companion = (self.rng.below(COMPANION_ONE_IN) == 0).then(|| {
             let other = self.draw(|other| other.is_companion && other.name != fault.name);
             let hold = u64::try_from(choice.hold.as_millis()).expect("some seconds");
-            let after = Duration::from_millis(self.dice.below(hold + 1));
+            let after = Duration::from_millis(self.rng.below(hold + 1));
             let mut theirs = self.choose(other, None);
             if other.victim == fault.victim && theirs.victim == choice.victim {
-                // What the first does to its victim is not undone by the second.
+                // The second fault must not undo the first one's effect on its victim.
                 theirs.victim = (choice.victim + 1) % self.victims(other);
             }
             Companion { after, fault: other, choice: theirs }

@@ -1,4 +1,4 @@
-//! One run: faults, one after the other, and after each the proof that all is right again.
+//! One run: faults, one after the other, and after each the check that the fleet has recovered.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -19,31 +19,31 @@ use crate::users::{self, PATIENCE_MAX};
 use crate::world::{Host, Kind, Replica, World, standing_at};
 
 const TICK: Duration = Duration::from_millis(50);
-/// `pushkeys status` is asked at most so often.
+/// The minimum interval of `pushkeys status`.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
-/// What a host's status says of a fault is said within this time.
+/// A host's status reports a fault within this time.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(20);
-/// Nine tenths of the changes take no longer, on a machine that does much else: alone, they take some milliseconds.
+/// Nine tenths of the changes take no longer, on a busy machine; without load, they take some milliseconds.
 const SLOW_MS_MAX: u64 = 2_500;
-/// Changes that a replica takes one after the other before it counts as serving again.
+/// The number of consecutive changes after which a replica has recovered.
 const SERVED_MIN: u64 = 4;
-/// And every change of a user is taken for so long: of several connections, one may be bad.
+/// The time without failed changes of users after which all connections work.
 const SERVED_TIME: Duration = Duration::from_secs(2);
-/// All users wait after this time.
+/// The time limit for pausing all users.
 const PAUSE_MAX: Duration = PATIENCE_MAX.saturating_add(Duration::from_secs(1));
-/// In calm, before the first fault: the fleet has just been started.
+/// Before the first fault: the fleet was just started.
 const FIRST_CALM: Duration = Duration::from_mins(1);
 
-/// What is run.
+/// The parameters of a run.
 pub(crate) struct Run {
     pub(crate) kind: Kind,
     pub(crate) seed: u64,
     pub(crate) time: Duration,
-    /// Whether to go on after a violation.
+    /// Whether to continue after a violation.
     pub(crate) keep_going: bool,
 }
 
-/// Runs the steps of `plan` until they, or the time, have run out, or something was wrong.
+/// Runs the steps of `plan` until the end of the plan or the time, or a violation.
 pub(crate) fn run(run: &Run, plan: Plan, log: &Arc<Log>) {
     let world = World::start(run.kind, run.seed, log);
     let mut fleet = Fleet::watch(world, run);
@@ -58,7 +58,7 @@ pub(crate) fn run(run: &Run, plan: Plan, log: &Arc<Log>) {
     fleet.end();
 }
 
-/// A world with everybody who uses it and watches it.
+/// A world with its users and checks.
 struct Fleet {
     world: World,
     shared: Arc<Shared>,
@@ -67,7 +67,7 @@ struct Fleet {
     peaks: Peaks,
     threads: Vec<JoinHandle<()>>,
     keep_going: bool,
-    /// Whether not even a restart made everything right.
+    /// Whether even a restart did not help.
     is_lost: bool,
 }
 
@@ -94,7 +94,7 @@ impl Fleet {
         let end = (fault.begin)(&mut self.world, choice);
         self.expect_status(fault, choice);
         let mut other = None;
-        // What was asked for before it began is not its affair.
+        // Slow changes before the fault are not counted.
         let _ = self.shared.counts.slow_ms();
         let began = Instant::now();
         let mut companion = companion.as_ref();
@@ -121,7 +121,7 @@ impl Fleet {
         self.settle(fault.name, RECOVERY);
     }
 
-    /// Where nothing excuses that changes fail, nothing excuses either that everybody waits for them.
+    /// Checks that changes are fast, unless the fault excuses failed or slow ones.
     fn check_slowness(&self, fault: &Fault) {
         let Some(slow) = self.shared.counts.slow_ms() else { return };
         self.shared.log.note("users", &format!("nine tenths of the changes took {slow} ms or less"));
@@ -138,7 +138,7 @@ impl Fleet {
         (spell, (fault.begin)(&mut self.world, choice))
     }
 
-    /// What a service manager does, and what the watcher of memory has to know.
+    /// Restarts services like a service manager, and updates the processes of the resource check.
     fn look(&mut self) {
         self.world.supervise();
         *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = self.world.processes();
@@ -161,7 +161,7 @@ impl Fleet {
         });
     }
 
-    /// Looks whether what is expected is there.
+    /// Checks the expectations.
     fn probe(&mut self) {
         let mut missing = Vec::new();
         for mut expectation in std::mem::take(&mut self.world.expectations) {
@@ -198,8 +198,8 @@ impl Fleet {
         }
     }
 
-    /// Waits until all is right, within `limit`: each replica takes changes and is healthy, hosts hold what the database
-    /// holds, and say that nothing is wrong.
+    /// Waits until the fleet has recovered, within `limit`: each replica accepts changes and is healthy, hosts hold the
+    /// database's keys, and report no problem.
     fn settle(&mut self, after: &str, limit: Duration) {
         let began = Instant::now();
         let Err(wrong) = self.is_right_within(limit) else { return };
@@ -211,7 +211,7 @@ impl Fleet {
         self.shared.conditions.is_right();
     }
 
-    /// What a person would do, so that a run can go on after what did not become right by itself.
+    /// Restarts everything, so that a run can continue after a failed recovery.
     fn restart_all(&mut self) {
         self.shared.log.say("person", "restarts everything");
         let spell = self.shared.conditions.begin(Excuses { silent: true, ..Excuses::SERVICE }, 0);
@@ -256,7 +256,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Compares everything while nobody changes anything.
+    /// Compares everything while no changes are made.
     fn agrees(&mut self) -> Result<(), String> {
         let agreed = if self.shared.turns.pause(PAUSE_MAX) {
             self.compare()
@@ -285,7 +285,7 @@ impl Fleet {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Waits until every host holds what the database does, and says that nothing is wrong; gives what it is.
+    /// Waits until every host has the database's keys, and reports no problem; returns the keys.
     fn await_hosts(&self) -> Result<BTreeSet<Registered>, String> {
         const QUIET: Duration = Duration::from_secs(3);
         let began = Instant::now();
@@ -320,7 +320,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Every host is where every replica is, and holds the same where that is told.
+    /// Compares the positions of all hosts and replicas, and their digests if available.
     fn standings_agree(&self) -> Result<(), String> {
         let Some(token) = self.world.hosts.first().map(Host::token) else { return Ok(()) };
         for (number, replica) in (1..).zip(&self.world.replicas) {
@@ -337,7 +337,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends all threads, looks at everything once more, and takes the fleet down.
+    /// Ends all threads, checks everything a last time, and stops the fleet.
     fn end(self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
         self.shared.turns.go_on();
@@ -377,7 +377,7 @@ impl Fleet {
     }
 }
 
-/// What is in one and not in the other, of each a few.
+/// A few of the keys that are only in one of both.
 fn difference(here: &BTreeSet<Registered>, held: &BTreeSet<Registered>) -> String {
     const NAMED: usize = 3;
     let named = |one: &BTreeSet<Registered>, other: &BTreeSet<Registered>| {
@@ -391,7 +391,7 @@ fn difference(here: &BTreeSet<Registered>, held: &BTreeSet<Registered>) -> Strin
     format!("on the host alone {}; in the database alone {}", named(here, held), named(held, here))
 }
 
-/// The end of what a program printed, on one line.
+/// The end of a program's output, on one line.
 fn last_lines(text: &str) -> String {
     const LINES: usize = 2;
     let lines: Vec<&str> = text.trim_end().lines().map(str::trim).filter(|line| !line.is_empty()).collect();

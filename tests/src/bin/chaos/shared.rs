@@ -1,4 +1,4 @@
-//! What all threads share.
+//! State that all threads share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use crate::conditions::Conditions;
 use crate::log::Log;
 use crate::model::Model;
 
-/// What all threads share.
+/// State that all threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
@@ -17,35 +17,35 @@ pub(crate) struct Shared {
     pub(crate) conditions: Conditions,
     pub(crate) turns: Turns,
     pub(crate) is_over: AtomicBool,
-    /// What was done, for the last line.
+    /// Counters for the last line.
     pub(crate) counts: Counts,
 }
 
-/// How often what was done, and by how many it is done in vain.
+/// Counters of actions, and of users whose actions fail.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) confirmed: AtomicU64,
     pub(crate) failed: AtomicU64,
-    /// Users whose last change was not taken.
+    /// The number of users whose last change failed.
     pub(crate) unserved: AtomicU64,
-    /// Whether it was told that there are any.
+    /// Whether a message about them was logged.
     pub(crate) is_told: AtomicBool,
     pub(crate) lookups: AtomicU64,
     pub(crate) logins: AtomicU64,
-    /// How long each of the changes took that were confirmed since this was emptied, in milliseconds.
+    /// The durations of confirmed changes since the last reset, in milliseconds.
     pub(crate) times: Mutex<Vec<u64>>,
-    /// When a change was not taken last.
+    /// The time of the last failed change.
     pub(crate) failed_at: Mutex<Option<Instant>>,
 }
 
 impl Counts {
-    /// Whether every change was taken for `time`.
+    /// Whether no change failed for `time`.
     pub(crate) fn is_served_for(&self, time: Duration) -> bool {
         let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
         failed_at.is_none_or(|at| at.elapsed() > time)
     }
 
-    /// What nine tenths of the changes took at most since it was last asked for, where there are enough of them to tell.
+    /// The 90th percentile of the durations since the last call, if there are enough.
     pub(crate) fn slow_ms(&self) -> Option<u64> {
         const ENOUGH: usize = 10;
         let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
@@ -59,7 +59,7 @@ impl Shared {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Waits for `time`, or until all is over.
+    /// Waits for `time`, or until the end of the run.
     pub(crate) fn rest(&self, time: Duration) {
         const SLICE: Duration = Duration::from_millis(50);
         let end = Instant::now() + time;
@@ -70,7 +70,7 @@ impl Shared {
     }
 }
 
-/// Who may change keys: users take turns, unless all of them are to wait.
+/// Controls when users may change keys.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     state: Mutex<TurnState>,
@@ -92,14 +92,14 @@ impl Turns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while all are to wait.
+    /// Waits while users are paused.
     pub(crate) fn take(&self) -> Turn<'_> {
         let waited = self.changed.wait_while(self.state(), |state| state.is_paused);
         waited.unwrap_or_else(PoisonError::into_inner).busy += 1;
         Turn(self)
     }
 
-    /// From now on all wait. Returns when the last one does, or after `limit`; `false`: some do not wait yet.
+    /// Pauses all users. Returns when the last one has paused, or false after `limit`.
     pub(crate) fn pause(&self, limit: Duration) -> bool {
         let mut state = self.state();
         state.is_paused = true;
@@ -107,7 +107,7 @@ impl Turns {
         waited.unwrap_or_else(PoisonError::into_inner).0.busy == 0
     }
 
-    /// All go on.
+    /// Resumes all users.
     pub(crate) fn go_on(&self) {
         self.state().is_paused = false;
         self.changed.notify_all();

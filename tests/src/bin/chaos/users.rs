@@ -1,31 +1,31 @@
-//! Users who add and remove their keys all the time, as fast as one who waits for answers and thinks for a moment.
+//! Users who add and remove their keys all the time, with a short pause between requests.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use pushkeys_tests::{Client, Dice};
+use pushkeys_tests::{Client, SeededRng};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::model::{May, Outcome};
 use crate::shared::Shared;
-use crate::world::{World, dice};
+use crate::world::{World, rng};
 
-/// A user who hears nothing for so long asks again: some sooner, and some later than the service's own timeouts.
+/// The time limits of users' requests: some are shorter, some longer than the service's own timeouts.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(8), PATIENCE_MAX];
-/// Requests that are on their way end within this time.
+/// Running requests end within this time.
 pub(crate) const PATIENCE_MAX: Duration = Duration::from_secs(13);
 /// The longest pause between two requests of a user, in milliseconds.
 const THOUGHT_MS_MAX: u64 = 60;
 const IMPATIENCE_MS_MAX: u64 = 15;
-/// How many of a user's keys change all the time.
+/// The number of a user's keys that change all the time.
 const BUSY_KEYS: usize = 4;
-/// One change in so many is one of the other keys.
+/// One of this number of changes is for another key.
 const QUIET_ONE_IN: u64 = 24;
-/// Whose dice these are.
-const DICE: u64 = 100;
+/// The random numbers of users.
+const RNG_STREAM: u64 = 100;
 
 /// Starts one thread for each user of `world`.
 pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
@@ -44,7 +44,7 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
                 client,
                 busy,
                 quiet,
-                dice: dice(seed, DICE + number as u64),
+                rng: rng(seed, RNG_STREAM + number as u64),
                 failing_since: None,
                 shared: Arc::clone(&world.shared),
             };
@@ -56,11 +56,11 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
 struct User {
     name: String,
     client: Client,
-    /// Numbers of the keys that the user changes all the time, and of those that stay as they are for a while: what a host
-    /// has of those that change all the time is never wrong for long.
+    /// The indices of the keys that the user changes all the time, and of those that stay unchanged for a while: a wrong state of
+    /// the former on a host would never last long.
     busy: Vec<usize>,
     quiet: Vec<usize>,
-    dice: Dice,
+    rng: SeededRng,
     failing_since: Option<Instant>,
     shared: Arc<Shared>,
 }
@@ -68,9 +68,9 @@ struct User {
 impl User {
     fn run(mut self) {
         while !self.shared.is_over() {
-            // Whoever is not served asks again and again.
+            // Failed requests are retried with shorter pauses.
             let longest = if self.failing_since.is_some() { IMPATIENCE_MS_MAX } else { THOUGHT_MS_MAX };
-            let thought = self.dice.below(longest);
+            let thought = self.rng.below(longest);
             self.shared.rest(Duration::from_millis(thought));
             let shared = Arc::clone(&self.shared);
             let turn = shared.turns.take();
@@ -80,15 +80,15 @@ impl User {
     }
 
     fn change(&mut self) {
-        let is_quiet = self.dice.below(QUIET_ONE_IN) == 0;
-        let number = *self.dice.pick(if is_quiet { &self.quiet } else { &self.busy });
+        let is_quiet = self.rng.below(QUIET_ONE_IN) == 0;
+        let number = *self.rng.pick(if is_quiet { &self.quiet } else { &self.busy });
         let shared = Arc::clone(&self.shared);
         let key = shared.model.keys().get(number).expect("a key of the model");
         let before = shared.model.may_be(number, Instant::now());
         let is_put = match before {
             May::PRESENT => false,
             May::ABSENT => true,
-            _ => self.dice.below(2) == 0,
+            _ => self.rng.below(2) == 0,
         };
         let sent = Instant::now();
         let is_lossy = shared.conditions.is_lossy();
@@ -105,14 +105,14 @@ impl User {
                 (Outcome::Refused, format!("{} {}", reply.status, reply.body))
             }
             Ok(reply) => (Outcome::Unknown, format!("{} {}", reply.status, reply.body)),
-            Err(error) => (Outcome::Unknown, told(error)),
+            Err(error) => (Outcome::Unknown, error_text(error)),
         };
         let is_gone = reply.is_ok_and(|reply| reply.status == 404);
         let is_lossy = is_lossy || shared.conditions.is_lossy();
-        // That there is no such key is as good as its removal, unless there must be one.
+        // A response that the key does not exist equals its removal, unless it must exist.
         let is_removed = is_gone && (before != May::PRESENT || is_lossy);
         let outcome = if is_removed { Outcome::Confirmed } else { outcome };
-        shared.model.hears(attempt, outcome);
+        shared.model.ends(attempt, outcome);
         let what = format!("{} {}", if is_put { "adds" } else { "removes" }, key.name);
         if outcome == Outcome::Confirmed {
             self.is_served(&what, sent);
@@ -158,8 +158,8 @@ impl User {
     }
 }
 
-/// Makes `count` changes for the first user, one after the other, and waits until the service has confirmed them: for
-/// faults that are about a certain number of changes, while everybody else waits.
+/// Makes `count` changes for the first user, one after the other, each confirmed by the service: for
+/// faults that need a certain number of changes, while the other users are paused.
 pub(crate) fn change_by_hand(world: &World, count: usize) {
     let account = world.users.first().expect("a user").at(&world.front.url());
     let model = &world.shared.model;
@@ -174,14 +174,14 @@ pub(crate) fn change_by_hand(world: &World, count: usize) {
             let reply = account.tries_to_remove(&key.name);
             assert!(reply.as_ref().is_ok_and(|reply| reply.status < 500), "{reply:?}");
         }
-        model.hears(attempt, Outcome::Confirmed);
+        model.ends(attempt, Outcome::Confirmed);
         let what = if is_put { "adds" } else { "removes" };
         world.shared.log.say(account.name(), &format!("{what} {}: confirmed, by hand", key.name));
     }
 }
 
 /// The error with its causes, without the URL.
-pub(crate) fn told(error: &reqwest::Error) -> String {
+pub(crate) fn error_text(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "no answer".to_owned() } else { "no answer, an error".to_owned() };
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

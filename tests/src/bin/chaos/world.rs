@@ -1,4 +1,4 @@
-//! A fleet on this machine: the service on its database, push hosts, and the ways between them.
+//! A fleet on this machine: the service on its database, push hosts, and the network between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use pushkeys_tests::{
-    Account, Balancer, Client, Clock, Dice, HostFiles, Key, PushHost, Room, Service, SmallDisk,
+    Account, Balancer, Client, Clock, HostFiles, Key, PushHost, Room, SeededRng, Service, SmallDisk,
     SyntheticKeys, give_to_syncd,
 };
 use reqwest::Method;
@@ -21,34 +21,34 @@ use crate::log::Log;
 use crate::model::{Model, UserKey};
 use crate::shared::{Counts, Shared, Turns};
 
-/// Which fleet.
+/// The kind of fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// One service on SQLite, two hosts
     Sqlite,
     /// Two replicas on PostgreSQL with a standby, three hosts
     Postgres,
-    /// One service on SQLite with more keys than fit on the way to a host that takes none, one host
+    /// One service on SQLite with more keys than fit in the buffers of a host that does not read, one host
     Large,
 }
 
 pub(crate) const USERS: usize = 4;
-/// Keys that a user adds and removes, beside one that can log in.
+/// Keys that a user adds and removes, besides one that can log in.
 const KEYS_PER_USER: usize = 11;
 const RESIDENTS_PER_ACCOUNT: usize = 4;
-/// The accounts of the folder of keys on each host.
+/// The accounts in the folder of keys of each host.
 pub(crate) const LOCAL: [&str; 2] = ["oncall", "night"];
-/// Where they are, below the directory of a host's files.
+/// The folder of keys, below the folder of a host's files.
 const KEYS: &str = "etc/keys";
-/// A host's daemon notices within this time that its service has gone silent; there is a heartbeat each second.
+/// The time in which a host's daemon detects a silent service; there is a heartbeat each second.
 const SILENCE_MAX: &str = "3s";
 /// A large import takes some seconds.
 const IMPORT_TIME_MAX: Duration = Duration::from_mins(5);
-/// The key of the account that abuses what it may.
+/// The seed of the abuser's keys.
 const EVE_SEED: u64 = 1 << 43;
-/// No sooner than systemd does.
+/// Not earlier than systemd.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
-/// A service that ends sooner than this had not come up.
+/// A service that ends earlier than this has failed to start.
 const STARTUP_MAX: Duration = Duration::from_secs(20);
 
 impl Kind {
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The disk of SQLite's database.
+    /// The size of the disk of SQLite's database.
     pub(crate) fn database_mib(self) -> usize {
         match self {
             Self::Sqlite | Self::Postgres => 64,
@@ -75,7 +75,7 @@ impl Kind {
         }
     }
 
-    /// The disk of a host's cache: room for it several times.
+    /// The size of the disk of a host's cache: several times the cache.
     pub(crate) fn cache_mib(self) -> usize {
         match self {
             Self::Sqlite | Self::Postgres => 16,
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// Keys of others, which never change.
+    /// The number of constant keys.
     fn residents(self) -> usize {
         match self {
             Self::Sqlite | Self::Postgres => 2_000,
@@ -92,31 +92,31 @@ impl Kind {
     }
 }
 
-/// Everything, in the order in which it ends.
+/// All parts of the fleet, in the order in which they are dropped.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) database: Database,
-    /// The way of users to the service.
+    /// The network between users and the service.
     pub(crate) front: Balancer,
     pub(crate) users: Vec<Account>,
-    /// An account for each replica, by which it is tried whether it takes changes.
+    /// An account for each replica, whose changes check that it works.
     pub(crate) probes: Vec<Account>,
     pub(crate) residents: Vec<UserKey>,
-    /// Their registrations, by their fingerprints.
+    /// Their registrations, by fingerprint.
     pub(crate) resident_ids: BTreeMap<String, String>,
-    /// An account that abuses what it may, and two keys of its own.
+    /// The abuser's account, and two keys of it.
     pub(crate) eve: Account,
     pub(crate) eve_key: String,
     pub(crate) eve_other_key: String,
-    /// The token of a host that was taken over.
+    /// The token of a compromised host.
     pub(crate) stolen_token: String,
     /// Private keys of users.
     _keys: Vec<Key>,
-    /// Files that programs read as long as they live.
+    /// Files that programs read throughout their lives.
     pub(crate) rooms: Vec<Room>,
-    /// What is to be seen while a fault lasts.
+    /// The expectations of the current fault.
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) kind: Kind,
@@ -133,18 +133,18 @@ pub(crate) struct Replica {
 /// A push host.
 #[derive(Debug)]
 pub(crate) struct Host {
-    /// The disk of its cache, which the folder of its files cannot be removed with.
+    /// The disk of its cache, a mount point in the folder of its files.
     pub(crate) disk: SmallDisk,
     pub(crate) push: PushHost,
-    /// Its way to the service.
-    pub(crate) way: Balancer,
-    /// Somebody else's service, which it follows too, and the way there.
+    /// The network between it and the service.
+    pub(crate) link: Balancer,
+    /// The foreign service, which it follows, too, and the network to it.
     pub(crate) foreign: Foreign,
     pub(crate) foreign_way: Balancer,
     pub(crate) state: State,
 }
 
-/// Whether a process is to be there.
+/// The expected state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Running,
@@ -152,15 +152,15 @@ pub(crate) enum State {
     Down,
 }
 
-/// Looks for something. The error is what is seen in its place.
+/// Checks an expectation. The error describes the actual state.
 pub(crate) type Probe = Box<dyn FnMut(&World) -> Result<(), String>>;
 
-/// What is to be seen before a fault ends.
+/// Something that must be true before a fault ends.
 pub(crate) struct Expectation {
     pub(crate) what: String,
     pub(crate) since: Instant,
     pub(crate) within: Duration,
-    /// When it was looked for last.
+    /// The time of the last check.
     pub(crate) looked: Option<Instant>,
     pub(crate) probe: Probe,
 }
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Where the replicas listen.
+    /// The addresses of the replicas.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.replicas.iter().map(|replica| replica.service.address().to_owned()).collect()
     }
@@ -253,7 +253,7 @@ impl World {
         self.replicas.get_mut(number).expect("a replica of the world")
     }
 
-    /// Says that `what` is to be seen before the fault ends, and within `within`; `probe` says what is seen instead.
+    /// Expects `what` before the fault ends, and within `within`; `probe` checks it.
     pub(crate) fn expects(
         &mut self,
         what: &str,
@@ -270,7 +270,7 @@ impl World {
         });
     }
 
-    /// Starts again what ended because its database was away, as systemd does; anything else that ended is wrong.
+    /// Restarts replicas that ended because their database was unavailable, like systemd; any other end is a violation.
     pub(crate) fn supervise(&mut self) {
         let shared = Arc::clone(&self.shared);
         for (number, replica) in (1..).zip(&mut self.replicas) {
@@ -302,7 +302,7 @@ impl World {
         }
     }
 
-    /// All processes whose memory and descriptors are bounded: name, process id, and whether it is the service.
+    /// All processes with limited memory and descriptors: name, process id, and whether it is the service.
     pub(crate) fn processes(&self) -> Vec<(String, u32, bool)> {
         let mut processes = Vec::new();
         for (number, replica) in (1..).zip(&self.replicas) {
@@ -330,7 +330,7 @@ impl Replica {
         self.service.kill();
     }
 
-    /// SIGTERM; `false`: it did not end within the time that its unit gives it, and was killed.
+    /// Sends SIGTERM; returns false if it did not end within its unit's time limit and was killed.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         if self.state != State::Running {
             self.kill();
@@ -349,13 +349,13 @@ impl Replica {
         false
     }
 
-    /// Starts it, and does not wait until it answers.
+    /// Starts it without waiting until it answers.
     pub(crate) fn launch(&mut self) {
         self.service.launch();
         (self.state, self.launched) = (State::Running, Instant::now());
     }
 
-    /// The same with a clock of its own.
+    /// The same with a changed clock.
     pub(crate) fn launch_with_clock(&mut self, clock: Clock<'_>) {
         self.service.launch_with_clock(clock);
         (self.state, self.launched) = (State::Running, Instant::now());
@@ -374,10 +374,10 @@ impl Replica {
 
 impl Host {
     fn start(kind: Kind, service: &Service, addresses: &[String]) -> Self {
-        let way = Balancer::start(addresses.to_owned());
+        let link = Balancer::start(addresses.to_owned());
         let files = HostFiles::install();
         let disk = SmallDisk::mount(files.cache(), kind.cache_mib(), "pushkeys:pushkeys");
-        // Nothing else is beside the folder of keys.
+        // The folder of keys has no other files beside it.
         let keys = files.room().join(KEYS);
         fs::create_dir_all(&keys).expect("own directory");
         for name in LOCAL {
@@ -391,20 +391,20 @@ impl Host {
              [[source]]\nname = \"other\"\nkind = \"feed\"\nurl = \"{}\"\nsilence_max = \"{SILENCE_MAX}\"\n\
              [[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
             MAX_STALE.as_secs(),
-            files.source(service).replace(&service.url(), &way.url()),
+            files.source(service).replace(&service.url(), &link.url()),
             foreign_way.url(),
             keys.display()
         );
         let push = PushHost::assemble(files, &sources, |_| {});
-        Self { disk, push, way, foreign, foreign_way, state: State::Running }
+        Self { disk, push, link, foreign, foreign_way, state: State::Running }
     }
 
-    /// The folder of its own keys.
+    /// The folder of its local keys.
     pub(crate) fn keys_folder(&self) -> PathBuf {
         self.push.files().room().join(KEYS)
     }
 
-    /// The token by which the service knows it.
+    /// Its token for the service.
     pub(crate) fn token(&self) -> String {
         let token = fs::read_to_string(self.push.files().room().join("token")).expect("own file");
         token.trim().to_owned()
@@ -421,13 +421,13 @@ impl Host {
         self.state = State::Running;
     }
 
-    /// The daemon with a clock of its own.
+    /// Starts the daemon with a changed clock.
     pub(crate) fn start_syncd_with_clock(&mut self, clock: Clock<'_>) {
         self.push.syncd.start_with_clock(clock);
         self.state = State::Running;
     }
 
-    /// The daemon, watched at `socket`.
+    /// Starts the daemon with its watchdog socket at `socket`.
     pub(crate) fn start_syncd_watched(&mut self, socket: &Path) {
         self.push.syncd.start_watched(socket);
         self.state = State::Running;
@@ -443,7 +443,7 @@ impl Host {
         self.push.syncd.thaw();
     }
 
-    /// All keys that its cache has of the service.
+    /// All keys of the service in its cache.
     pub(crate) fn keys(&self) -> Result<BTreeSet<Registered>, String> {
         let finished = self.push.pushkeys(&["list", "--json"]);
         if !finished.status.success() {
@@ -460,23 +460,23 @@ impl Host {
         Ok(keys)
     }
 
-    /// Where what is in force stands.
+    /// The position of the cache in the service's history.
     pub(crate) fn standing(&self) -> Standing {
         let head = fs::read_to_string(self.push.cache().join("api/HEAD")).unwrap_or_default();
         let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        // The cursor stands behind how the entries are rendered.
+        // The cursor follows the digest of the rendering settings.
         let cursor = value("cursor").and_then(|cursor| cursor.rsplit(':').next());
         Standing { cursor: cursor.unwrap_or_default().to_owned(), digest: value("digest").map(str::to_owned) }
     }
 
-    /// Whether its lookups refuse to answer, as past `max_stale`.
+    /// Whether its lookups fail, as after `max_stale`.
     pub(crate) fn refuses(&self, key: &UserKey) -> Result<(), String> {
         let answer = self.push.lookup("git", &key.fingerprint);
         if answer.code == Some(0) { Err(format!("a lookup answers: {answer:?}")) } else { Ok(()) }
     }
 }
 
-/// Writes the file of a local account, so that the daemon sees it whole.
+/// Writes the file of a local account atomically.
 pub(crate) fn write_local_key(folder: &Path, account: &str, key: &Key) {
     let new = folder.join(format!(".{account}"));
     fs::write(&new, format!("{}\n", key.text())).expect("own file");
@@ -507,7 +507,7 @@ fn start_service(kind: Kind) -> (Database, Vec<Replica>) {
     }
 }
 
-/// Registers keys that never change.
+/// Registers keys that stay constant.
 fn import_residents(service: &Service, seed: u64, count: usize) -> (Vec<UserKey>, BTreeMap<String, String>) {
     let keys = SyntheticKeys::new(seed.wrapping_add(1)).take(count).enumerate();
     let named: Vec<(String, String, _)> = keys
@@ -563,15 +563,15 @@ fn keys_of_users(users: &[Account], seed: u64) -> (Vec<Key>, Vec<UserKey>) {
     (private, keys)
 }
 
-/// Where a service, or a cache, stands.
+/// The position of a service, or a cache.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) cursor: String,
-    /// The digest over all keys, where it is told.
+    /// The digest of all keys, if available.
     pub(crate) digest: Option<String>,
 }
 
-/// Where the snapshot stands that the service hands out at `url` now.
+/// The position of the current snapshot at `url`.
 pub(crate) fn standing_at(url: &str, token: &str) -> Result<Standing, String> {
     let snapshot = snapshot_at(url, token, Duration::from_secs(5))?;
     let header = snapshot.lines().next().unwrap_or_default();
@@ -585,7 +585,7 @@ pub(crate) fn standing_at(url: &str, token: &str) -> Result<Standing, String> {
     Ok(Standing { cursor: parts.collect::<Vec<_>>().join("-"), digest: text("digest") })
 }
 
-/// The snapshot that the service at `url` gives to the host of `token`.
+/// The snapshot of the service at `url` for the host with `token`.
 pub(crate) fn snapshot_at(url: &str, token: &str, limit: Duration) -> Result<String, String> {
     let client = Client::new(url, Some(format!("Bearer {token}"))).within(limit);
     let reply = client.send(Method::GET, &["v1", "feed", "snapshot"], None);
@@ -597,8 +597,8 @@ pub(crate) fn snapshot_at(url: &str, token: &str, limit: Duration) -> Result<Str
     }
 }
 
-/// One of the dice of a run: `what` throws them.
-pub(crate) fn dice(seed: u64, what: u64) -> Dice {
-    // Sequences of close seeds must not be each other's.
-    Dice::new(seed.wrapping_mul(0x1_0001).wrapping_add(what.wrapping_mul(0xd134_2543_de82_ef95)))
+/// The random numbers for the purpose `what` in a run.
+pub(crate) fn rng(seed: u64, what: u64) -> SeededRng {
+    // Sequences of similar seeds must not overlap.
+    SeededRng::new(seed.wrapping_mul(0x1_0001).wrapping_add(what.wrapping_mul(0xd134_2543_de82_ef95)))
 }

@@ -1,4 +1,4 @@
-//! `/healthz` says what is so: a replica is healthy if it takes a change, and not if it does not.
+//! `/healthz` is right: a replica is healthy if it accepts a change, and unhealthy if it does not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,24 +10,24 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::shared::Shared;
-use crate::users::told;
+use crate::users::error_text;
 use crate::world::World;
 
-/// Time between two looks at a replica.
+/// The interval of checks of a replica.
 const PAUSE: Duration = Duration::from_millis(400);
-/// What takes longer is not served.
+/// The time limit of a request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// Health may be told from a look of some moments ago.
+/// The reported health may be from a check some moments ago.
 const DISAGREEMENT_MAX: Duration = Duration::from_secs(8);
-/// One disagreement may be a fault that began in the middle of it.
+/// A single disagreement may be caused by a fault that began during the check.
 const ROUNDS_MIN: u32 = 2;
-/// The keys of the accounts that only try.
+/// The seed of the keys of accounts for these checks.
 const SEED: u64 = 1 << 40;
 
-/// What is known of a replica.
+/// The state of a replica.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
-    /// How many changes it took one after the other until now.
+    /// The number of consecutive successful changes.
     in_a_row: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl Served {
         self.in_a_row.load(Ordering::Relaxed)
     }
 
-    /// Counts from zero again.
+    /// Resets the count.
     pub(crate) fn forget(&self) {
         self.in_a_row.store(0, Ordering::Relaxed);
     }
@@ -69,7 +69,7 @@ struct Probe {
     client: Client,
     text: String,
     is_put: bool,
-    /// Since when health and a write have disagreed, and how often.
+    /// The time since which health and a change have disagreed, and how often.
     disagrees: Option<(Instant, u32)>,
     was_healthy: bool,
     served: Arc<Served>,
@@ -126,11 +126,11 @@ impl Probe {
         match self.client.send(Method::GET, &["healthz"], None) {
             Ok(reply) if reply.status == 200 => Ok(()),
             Ok(reply) => Err(format!("{} {}", reply.status, reply.body)),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(error_text(&error)),
         }
     }
 
-    /// Adds a key, or removes it again. That it is there, or not there, already is taken.
+    /// Adds a key, or removes it again. Success if it already exists, or does not exist.
     fn write(&mut self) -> Result<(), String> {
         self.is_put = !self.is_put;
         let path = ["v2", "self", "keys", "probe"];
@@ -142,7 +142,7 @@ impl Probe {
         match reply {
             Ok(reply) if reply.status < 500 => Ok(()),
             Ok(reply) => Err(format!("{} {}", reply.status, reply.body)),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(error_text(&error)),
         }
     }
 }

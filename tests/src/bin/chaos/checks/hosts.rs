@@ -1,4 +1,4 @@
-//! What hosts answer: never a line that is not whole or another's, and what the service confirmed, in time.
+//! The answers of hosts: never a damaged line or another user's, and confirmed changes in time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pushkeys_cache::{Cache, Verdict};
 use pushkeys_keys::{ErrorReport, Login};
-use pushkeys_tests::{Dice, as_user, try_run_within};
+use pushkeys_tests::{SeededRng, as_user, try_run_within};
 
 use crate::conditions::Conditions;
 use crate::foreign::Foreign;
 use crate::model::{May, UserKey};
 use crate::shared::Shared;
-use crate::world::{World, dice};
+use crate::world::{World, rng};
 
-/// Time between two looks at all keys of a host.
+/// The interval of checks of all keys of a host.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Of the keys that never change, some are asked for at each look.
+/// The number of constant keys in each check.
 const RESIDENTS_AT_ONCE: usize = 20;
-/// The helper gives up after two seconds; on a machine that does much else it may start late.
+/// The helper gives up after two seconds; on a busy machine it may start late.
 const HELPER_TIME_MAX: Duration = Duration::from_secs(20);
-/// A source may remove a fifth of its keys unasked (`shrink_max`), and one or two more by single events.
+/// A source may remove a fifth of its keys without confirmation (`shrink_max`), and one or two more by single events.
 const SHRINK_PERCENT_MAX: usize = 24;
-const DICE: u64 = 200;
+const RNG_STREAM: u64 = 200;
 
 /// Starts a reader of each host.
 pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
@@ -42,7 +42,7 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
                 foreign: Foreign::keys(false),
                 ghosts: Foreign::keys(true),
                 next: 0,
-                dice: dice(seed, DICE + number as u64),
+                rng: rng(seed, RNG_STREAM + number as u64),
                 shared: Arc::clone(&world.shared),
                 silent_since: None,
             };
@@ -51,9 +51,9 @@ pub(crate) fn start(world: &World, seed: u64) -> Vec<JoinHandle<()>> {
         .collect()
 }
 
-/// What a host says of a key.
+/// A host's answer for a key.
 enum Said {
-    /// The line that sshd gets.
+    /// The line for sshd.
     Line(String),
     Unknown,
     /// It cannot answer.
@@ -67,13 +67,13 @@ struct Reader {
     helper: String,
     login: Login,
     residents: Vec<UserKey>,
-    /// Keys of the foreign service, which never change either.
+    /// Keys of the foreign service, which are constant, too.
     foreign: Vec<UserKey>,
-    /// Keys that nobody ever registered.
+    /// Keys that were never registered.
     ghosts: Vec<UserKey>,
-    /// Which of them is asked for next.
+    /// The index of the next key to check.
     next: usize,
-    dice: Dice,
+    rng: SeededRng,
     shared: Arc<Shared>,
     silent_since: Option<Instant>,
 }
@@ -97,7 +97,7 @@ impl Reader {
         }
     }
 
-    /// Keys that never change are there, some of them at each look.
+    /// Checks that constant keys exist, some of them each time.
     fn look_at_residents(&mut self) {
         let residents = std::mem::take(&mut self.residents);
         for key in residents.iter().cycle().skip(self.next).take(RESIDENTS_AT_ONCE) {
@@ -116,8 +116,8 @@ impl Reader {
         self.residents = residents;
     }
 
-    /// The foreign service's keys are there, but for the few that a source may remove unasked, and what it never had is
-    /// not.
+    /// Checks that the foreign service's keys exist, except the few that a source may remove without confirmation, and that
+    /// keys it never had do not.
     fn look_at_foreign(&mut self) {
         let foreign = std::mem::take(&mut self.foreign);
         let said: Vec<_> = foreign.iter().map(|key| (key, self.consult(key))).collect();
@@ -146,11 +146,11 @@ impl Reader {
         self.ghosts = ghosts;
     }
 
-    /// Asks as sshd does.
+    /// Runs the helper as sshd does.
     fn ask_helper(&mut self) {
         let shared = Arc::clone(&self.shared);
         let keys = shared.model.keys();
-        let number = usize::try_from(self.dice.below(keys.len() as u64)).expect("below a length");
+        let number = usize::try_from(self.rng.below(keys.len() as u64)).expect("below a length");
         let key = keys.get(number).expect("a key of the model");
         let mut words = self.helper.split(' ');
         let mut command = as_user("pushkeys-lookup", words.next().expect("a program"));
@@ -185,7 +185,7 @@ impl Reader {
         }
     }
 
-    /// Compares what is said of a user's key with what was confirmed.
+    /// Compares the answer for a user's key with what was confirmed.
     fn check(&mut self, number: usize, key: &UserKey, said: &Said) {
         self.check_line(key, said);
         let conditions = &self.shared.conditions;
@@ -206,7 +206,7 @@ impl Reader {
             }
             _ => return,
         };
-        // The weather may have changed between the question and the answer to it.
+        // The conditions may have changed between the question and its answer.
         if self.shared.model.may_be(number, conditions.horizon(self.number)) == may {
             self.shared.log.violation(&self.actor, &wrong, Instant::now());
         }
@@ -216,7 +216,7 @@ impl Reader {
         self.shared.model.may_be(number, Conditions::stale_horizon()) == May::ABSENT
     }
 
-    /// A line is whole, and that of the key's owner; and lookups answer.
+    /// Checks that a line is complete and the key owner's, and that lookups answer.
     fn check_line(&mut self, key: &UserKey, said: &Said) {
         match said {
             Said::Line(line) => {

@@ -7,18 +7,18 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use pushkeys_tests::{Dice, Login, try_run_within};
+use pushkeys_tests::{Login, SeededRng, try_run_within};
 
 use crate::model::May;
 use crate::shared::Shared;
-use crate::world::{World, dice};
+use crate::world::{World, rng};
 
-/// Time between two logins: each takes some tenths of a second of the processor.
+/// The interval of logins: each takes some tenths of a second of the processor.
 const PAUSE: Duration = Duration::from_secs(2);
 const LOGIN_TIME_MAX: Duration = Duration::from_secs(40);
-const DICE: u64 = 300;
+const RNG_STREAM: u64 = 300;
 
-/// Starts a thread that logs in at one host after the other.
+/// Starts a thread that logs in at each host in turn.
 pub(crate) fn start(world: &World, seed: u64) -> JoinHandle<()> {
     let keys = world.shared.model.keys().iter().enumerate();
     let keys: Vec<(usize, PathBuf)> =
@@ -29,11 +29,11 @@ pub(crate) fn start(world: &World, seed: u64) -> JoinHandle<()> {
         keys.iter().map(|(number, path)| (*number, words(&login(path)))).collect::<Vec<_>>()
     });
     let lines: Vec<_> = lines.collect();
-    let (shared, mut dice) = (Arc::clone(&world.shared), dice(seed, DICE));
+    let (shared, mut rng) = (Arc::clone(&world.shared), rng(seed, RNG_STREAM));
     thread::spawn(move || {
         while !shared.is_over() {
             shared.rest(PAUSE);
-            log_in(&shared, &lines, &mut dice);
+            log_in(&shared, &lines, &mut rng);
         }
     })
 }
@@ -45,9 +45,9 @@ fn words(command: &Command) -> Words {
     all.map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-fn log_in(shared: &Shared, lines: &[Vec<(usize, Words)>], dice: &mut Dice) {
-    let host = usize::try_from(dice.below(lines.len() as u64)).expect("below a length");
-    let (number, words) = dice.pick(lines.get(host).expect("a host"));
+fn log_in(shared: &Shared, lines: &[Vec<(usize, Words)>], rng: &mut SeededRng) {
+    let host = usize::try_from(rng.below(lines.len() as u64)).expect("below a length");
+    let (number, words) = rng.pick(lines.get(host).expect("a host"));
     let (program, arguments) = words.split_first().expect("a program");
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
@@ -67,7 +67,7 @@ fn log_in(shared: &Shared, lines: &[Vec<(usize, Words)>], dice: &mut Dice) {
     let who = greeting.map(|(name, _)| name);
     let answer = format!("{} {}", finished.stdout.trim_end(), finished.stderr.trim_end());
     if who.is_some_and(|who| who != key.account_name) {
-        let text = format!("{} is let in as somebody else: {answer}", key.account_name);
+        let text = format!("{} is greeted as another account: {answer}", key.account_name);
         shared.log.violation(&actor, &text, Instant::now());
     }
     if shared.conditions.is_lossy() {

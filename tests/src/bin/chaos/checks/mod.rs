@@ -1,4 +1,4 @@
-//! What must hold all the time, each watched by threads of its own.
+//! Checks that hold all the time, each in its own threads.
 
 pub(crate) mod health;
 pub(crate) mod hosts;

@@ -1,4 +1,4 @@
-//! Memory, descriptors, threads and files stay bounded.
+//! Memory, descriptors, threads and files stay within limits.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,27 +12,27 @@ use crate::shared::Shared;
 use crate::world::World;
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// The service's memory, as it is built for tests: the promise is 128 MiB for a build that ships, under 300 sign-ins.
+/// The limit of the service's memory in a test build: the aim is 128 MiB in a release build, with 300 sign-ins.
 const SERVER_MIB_MAX: u64 = 128;
-/// A daemon's memory, for some hundred keys.
+/// The limit of a daemon's memory, for some hundred keys.
 const SYNCD_MIB_MAX: u64 = 64;
-/// Connections of hosts and users, of the database, and files; an abuser may hold some hundred more.
+/// Connections of hosts, users and the database, and files; an abuser may hold some hundred more.
 const SERVER_DESCRIPTORS_MAX: u64 = 1_200;
 const SYNCD_DESCRIPTORS_MAX: u64 = 128;
 const THREADS_MAX: u64 = 600;
-/// SQLite's log may grow to this share of its disk while something reads.
+/// SQLite's log may grow to this share of its disk during a long read.
 const WAL_DISK_SHARE: u64 = 4;
-/// A cache, with the generation before it, takes no more than this share of its disk.
+/// A cache, including the previous generation, may take at most this share of its disk.
 const CACHE_DISK_SHARE: u64 = 2;
 const MIB: u64 = 1024 * 1024;
 
 /// The processes to watch: name, process id, and whether it is the service.
 pub(crate) type Processes = Arc<Mutex<Vec<(String, u32, bool)>>>;
 
-/// The most that was seen of each thing.
+/// The peak of each resource.
 pub(crate) type Peaks = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// Watches what `processes` names, and the folders of `world`.
+/// Watches the `processes`, and the folders of `world`.
 pub(crate) fn start(world: &World, processes: &Processes, peaks: &Peaks) -> JoinHandle<()> {
     let caches = (1..)
         .zip(&world.hosts)
@@ -76,7 +76,7 @@ impl Watcher {
             } else {
                 (SYNCD_MIB_MAX, SYNCD_DESCRIPTORS_MAX)
             };
-            // A process that ends just now has nothing of all this.
+            // A process that is ending has none of these files.
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             self.check(&name, "MiB of memory", field(&status, "VmRSS:") / 1024, mib);
             self.check(&name, "threads", field(&status, "Threads:"), THREADS_MAX);
@@ -115,7 +115,7 @@ fn field(status: &str, name: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// The size of all files in the folder and below it, but for what fills a disk.
+/// The size of all files below the folder, without the one that fills a disk.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes =

@@ -1,4 +1,4 @@
-//! An address or a host that does as much as it can of what it may. Nobody else notices: all this excuses nothing.
+//! An address or a host that uses as many resources as its limits allow. Others are not affected, so nothing is excused.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,24 +17,24 @@ use tokio::runtime::Builder;
 use super::{Choice, End, Fault, LARGE, USUAL, Victim};
 use crate::world::{World, snapshot_at};
 
-/// Where the abuser sits: an address of its own on this machine.
+/// The abuser's own address on this machine.
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 66, 1);
 const SILENT: u32 = 300;
 const SIGN_INS: u32 = 300;
 const REPORTING: u32 = 32;
 const HELD_SNAPSHOTS: u32 = 8;
-/// Shorter than any deadline of the service.
+/// Shorter than any time limit of the service.
 const HELD_TIME: Duration = Duration::from_mins(1);
-/// As many uses as one report may tell of.
+/// The maximum number of uses in one report.
 const USES: usize = 1_024;
-/// A connection that says nothing ends within ten seconds, and this is how long it takes to be seen.
+/// A silent connection is closed within ten seconds; this includes the time to detect it.
 const SILENCE_MAX: Duration = Duration::from_secs(14);
-/// Another host's snapshot takes no longer, whatever one host does.
+/// The time limit of another host's snapshot.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(10);
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// So little that a snapshot does not fit.
+/// Too small for a snapshot.
 const RECEIVE_BYTES: u32 = 4_096;
-/// What a connection begins with, and does not go on: nothing, a byte of either protocol, half a preface, half a head.
+/// Incomplete beginnings of a connection: nothing, a byte of either protocol, half a preface, half a head.
 const BEGINNINGS: [&str; 5] = ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\n"];
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -79,7 +79,7 @@ pub(super) const FAULTS: &[Fault] = &[
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type Answers = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// What an abuser does until it is dropped.
+/// An abuser that runs until it is dropped.
 pub(super) struct Flood {
     is_over: Arc<AtomicBool>,
     pub(super) answers: Answers,
@@ -87,19 +87,19 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Starts `count` tasks, each of which does what `task` says once more whenever it has done it.
+    /// Starts `count` tasks, each of which repeats `task`.
     pub(super) fn start(count: u32, task: impl Fn(u32, Answers) -> Task + Send + Sync + 'static) -> Self {
         let (is_over, answers) = (Arc::<AtomicBool>::default(), Answers::default());
-        let (over, told) = (Arc::clone(&is_over), Arc::clone(&answers));
+        let (over, recorded) = (Arc::clone(&is_over), Arc::clone(&answers));
         let thread = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             let task = Arc::new(task);
             runtime.block_on(async {
                 for number in 0..count {
-                    let (task, told) = (Arc::clone(&task), Arc::clone(&told));
+                    let (task, recorded) = (Arc::clone(&task), Arc::clone(&recorded));
                     tokio::spawn(async move {
                         loop {
-                            task(number, Arc::clone(&told)).await;
+                            task(number, Arc::clone(&recorded)).await;
                         }
                     });
                 }
@@ -111,16 +111,16 @@ impl Flood {
         Self { is_over, answers, thread: Some(thread) }
     }
 
-    /// What it was answered, and how often.
-    fn told(&self) -> String {
+    /// The responses, and how often each was received.
+    fn responses(&self) -> String {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = answers.iter().map(|(answer, count)| format!("{count} × {answer}"));
-        told.collect::<Vec<_>>().join(", ")
+        let counts = answers.iter().map(|(answer, count)| format!("{count} × {answer}"));
+        counts.collect::<Vec<_>>().join(", ")
     }
 
-    /// What ends it, and says what it was answered.
+    /// Ends it, and logs its responses.
     pub(super) fn end(self) -> End {
-        Box::new(move |world| world.shared.log.say("abuser", &format!("was answered {}", self.told())))
+        Box::new(move |world| world.shared.log.say("abuser", &format!("was answered {}", self.responses())))
     }
 }
 
@@ -140,7 +140,7 @@ pub(super) fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(ADDRESS.to_bits() + number)
 }
 
-/// A client that comes from `address`.
+/// A client with the address `address`.
 pub(super) fn client(address: Ipv4Addr) -> Client {
     let builder = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).local_address(IpAddr::V4(address));
     builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client")
@@ -161,7 +161,7 @@ pub(super) async fn ask(request: RequestBuilder, answers: Answers) {
     }
 }
 
-/// The status that a request for `url` with this credential is answered with, if it is.
+/// The status of the response to a request for `url` with this credential, if there is one.
 pub(super) fn blocking_status(url: &str, authorization: &str) -> Option<u16> {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).build().expect("a client");
@@ -234,7 +234,7 @@ fn sign_ins(world: &mut World, choice: &Choice) -> End {
     flood.end()
 }
 
-/// Takes no more than the beginning of a snapshot, and keeps the connection.
+/// Reads only the beginning of a snapshot, and keeps the connection.
 fn untaken_snapshots(world: &mut World, choice: &Choice) -> End {
     let (_, to) = replica(world, choice);
     let token = world.stolen_token.clone();
@@ -269,7 +269,7 @@ fn stolen_host(world: &mut World, choice: &Choice) -> End {
     flood.end()
 }
 
-/// Expects that another host gets a snapshot whenever it asks.
+/// Expects that another host gets a snapshot at any time.
 fn snapshots_go_on(world: &mut World, choice: &Choice) {
     let good = world.host(0).token();
     let url = world.replica(choice.victim).service.url();
@@ -284,7 +284,7 @@ fn snapshots_go_on(world: &mut World, choice: &Choice) {
     });
 }
 
-/// The longest report of uses, or of revocations, of keys that there are.
+/// The longest report of uses, or of revocations, of existing keys.
 fn report(world: &World, is_usage: bool) -> (&'static str, String) {
     let at = jiff::Timestamp::now();
     let keys = world.residents.iter().take(USES);

@@ -1,4 +1,4 @@
-//! An account that does as much as it can of what it may. Nobody else notices: all this excuses nothing.
+//! An account that uses as many resources as its limits allow. Others are not affected, so nothing is excused.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::world::World;
 
 const WAITING: u32 = 100;
 const ASKING: u32 = 16;
-/// Hosts that are there and have not applied the last change, so that every wait is as long as it may be.
+/// Connected hosts that have not applied the last change, so that every wait takes its maximum time.
 const SILENT_HOSTS: u32 = 5_000;
-/// More than the service keeps of one account, and more than it keeps of all.
+/// More than the service stores for one account, and more than it stores in total.
 const NONCES: u64 = 275_000;
-/// How far ahead a signed request may be, nearly: its nonce is kept for as long as possible.
+/// Almost the maximum of a signed request's time in the future, so that its nonce is stored for the maximum time.
 const AHEAD_S: i64 = 290;
 const NONCE_TIME_MAX: Duration = Duration::from_mins(6);
-/// More changes than are kept of an account.
+/// More changes than are stored for an account.
 const TRACES: u64 = 10_600;
 const TRACE_TIME_MAX: Duration = Duration::from_secs(100);
 /// A slow machine makes fewer.
 const FLOOD_TIME_MAX: Duration = Duration::from_secs(90);
-/// The change of a stolen token that is to stay in the account's history, and after how many others it is made.
+/// The change with a stolen token that has to stay in the account's activity.
 const TRACE: &str = "not-mine";
 const TRACE_AFTER: u64 = 300;
 
@@ -95,7 +95,7 @@ struct Signer {
 }
 
 impl Signer {
-    /// A new one of `account`.
+    /// A new credential of `account`.
     fn of(world: &mut World, account: &str) -> Self {
         let added = world.replica(0).service.administers(&["token", "add", account, "--json"]).output();
         let added: Value = serde_json::from_str(&added).expect("JSON");
@@ -103,8 +103,8 @@ impl Signer {
         Self { token: text("oauth_token"), secret: text("oauth_secret") }
     }
 
-    /// The header of a request for the account, signed as RFC 5849 says, by the public consumer of clever-tools.
-    /// Its time is `ahead_s` seconds ahead.
+    /// The header of a request for the account, signed as in RFC 5849, by the public consumer of clever-tools.
+    /// Its time is `ahead_s` seconds in the future.
     fn header(&self, url: &str, nonce: &str, ahead_s: i64) -> String {
         const CONSUMER: (&str, &str) = ("T5nFjKeHH4AIlEveuGhB5S3xg8T19e", "MgVMqTr6fWlf2M0tkC2MXOnhfqBWDT");
         let Self { token, secret } = self;
@@ -124,7 +124,7 @@ impl Signer {
     }
 }
 
-/// Percent-encoded as RFC 5849 says.
+/// Percent-encoded as in RFC 5849.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -140,7 +140,7 @@ fn encoded(text: &str) -> String {
 fn nonces(world: &mut World, choice: &Choice) -> End {
     let (url, _) = replica(world, choice);
     let (eve, other) = (Signer::of(world, "eve"), Signer::of(world, "user-1"));
-    // From an address each, so that no address is over its limit.
+    // Each from its own address, so that no address exceeds its limit.
     let clients: Vec<_> = (0..ASKING).map(|number| client(address(number))).collect();
     let sent = Arc::new(AtomicU64::new(0));
     let (counted, to) = (Arc::clone(&sent), url.clone());
@@ -175,7 +175,7 @@ fn evidence(world: &mut World, choice: &Choice) -> End {
     let counted = Arc::clone(&sent);
     let flood = Flood::start(ASKING, move |_, answers| {
         let number = counted.fetch_add(1, Ordering::Relaxed);
-        // Each is a change, since the expiry is another one.
+        // Each is a change, since the expiry differs.
         let expiry =
             format!("20{:02}-01-01T00:{:02}:{:02}Z", 30 + number % 60, number / 60 % 60, number / 3_600 % 60);
         let (path, body) = if number == TRACE_AFTER {

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, and become right.
+//! Wrong clocks, which become right again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use super::{Choice, End, Fault, USUAL, Victim};
 use crate::conditions::Excuses;
 use crate::world::World;
 
-/// What a clock is off by. Lookups have the machine's own clock.
+/// The offsets of wrong clocks. Lookups use the machine's clock.
 const OFFSETS: &[&str] = &["+365d", "+2h", "-2h", "-365d"];
 
-/// What a clock that is right is off by.
+/// The offset of a right clock.
 const RIGHT: &str = "+0d";
-/// A daemon that starts has synced after this time.
+/// The time in which a daemon has synced after its start.
 const SYNC_TIME: Duration = Duration::from_secs(3);
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -45,7 +45,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: OFFSETS,
         seconds: (4, 8),
-        // A daemon whose clock is behind vouches for a time that is past.
+        // A daemon whose clock is behind writes a `valid_until` in the past.
         excuses: Excuses { silent: true, ..Excuses::HOST },
         begin: |world, choice| {
             let host = world.host(choice.victim);
@@ -94,7 +94,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Starts a program with a clock that is right, by `start`, and lets it jump.
+/// Starts a program with a right clock, by `start`, and lets it jump.
 fn jump(world: &mut World, choice: &Choice, start: fn(&mut World, usize, &Path)) -> End {
     let room = Room::temporary();
     let file = room.write_with_mode("clock", RIGHT, 0o644);
@@ -104,7 +104,7 @@ fn jump(world: &mut World, choice: &Choice, start: fn(&mut World, usize, &Path))
     Box::new(move |world| {
         let file = room.write_with_mode("clock", RIGHT, 0o644);
         world.shared.log.say("clock", &format!("is right again, as `{}` says", file.display()));
-        // The program reads it as long as it lives.
+        // The program reads the file throughout its life.
         world.rooms.push(room);
     })
 }

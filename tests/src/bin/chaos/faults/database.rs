@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pushkeys_tests::{Weather, until};
+use pushkeys_tests::{NetworkState, until};
 use serde_json::Value;
 use tokio::runtime::Builder;
 
@@ -18,22 +18,22 @@ use crate::database::address;
 use crate::users::{PATIENCE_MAX, change_by_hand};
 use crate::world::{Replica, World};
 
-/// How long the address leads to nothing, or to a standby that is not promoted yet.
+/// How long the address is unreachable, or that of a standby that is not promoted yet.
 const LATE: Duration = Duration::from_secs(4);
-/// A commit is told to all hosts within this time.
+/// A commit is sent to all hosts within this time.
 const TELLING_TIME: Duration = Duration::from_millis(500);
 /// How long there is no primary.
 const ASKING_TIME: Duration = Duration::from_secs(1);
-/// Changes that are lost where they are many.
+/// The number of lost changes in faults with many.
 const MANY: u64 = 60;
-/// A promoted database is found within five seconds; the rest is for a machine that does much else.
+/// A promoted database is found within five seconds; the rest is for a busy machine.
 const SERVING_TIME_MAX: Duration = Duration::from_secs(8);
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
-/// How often a replica is stopped until it is in the middle of a change.
+/// The maximum number of attempts to suspend a replica during a change.
 const FREEZES_MAX: usize = 40;
-/// Changes after which the numbers of those that were lost are taken.
+/// The number of changes that reuse the numbers of lost ones.
 const CAUGHT_UP: u64 = 8;
-/// How long the primary confirms what its standby does not get, at most.
+/// The maximum time in which the primary commits without its standby.
 const LOSING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longer than the service's lock and idle timeouts.
 const LONG_LOCK: Duration = Duration::from_secs(16);
@@ -87,19 +87,19 @@ pub(super) const FAULTS: &[Fault] = &[
             let victim = choice.victim;
             let pair = world.database.pair();
             let (primary, standby) = (address(pair.primary()), address(pair.standby()));
-            let way = pair.ways.get(victim).expect("a way of the replica");
-            way.leads_to(vec![standby]);
-            way.closes_connections();
+            let link = pair.links.get(victim).expect("a link of the replica");
+            link.leads_to(vec![standby]);
+            link.closes_connections();
             Box::new(move |world| {
-                let way = world.database.pair().ways.get(victim).expect("a way of the replica");
-                way.leads_to(vec![primary]);
+                let link = world.database.pair().links.get(victim).expect("a link of the replica");
+                link.leads_to(vec![primary]);
             })
         },
         ..USUAL
     },
     Fault {
         name: "pg-lost-then-stop",
-        about: "the database vanishes without a word, and a replica is told to end: it does within the time of its unit",
+        about: "the database vanishes silently, and a replica is stopped: it ends within the time limit of its unit",
         worlds: POSTGRES,
         victim: Victim::Replica,
         seconds: (1, 2),
@@ -107,11 +107,23 @@ pub(super) const FAULTS: &[Fault] = &[
         weight: 1,
         begin: |world, choice| {
             let victim = choice.victim;
-            world.database.pair().ways.get(victim).expect("a way of the replica").turns(Weather::Lost);
-            // Requests wait for what will never come.
+            world
+                .database
+                .pair()
+                .links
+                .get(victim)
+                .expect("a link of the replica")
+                .set_network(NetworkState::Lost);
+            // Requests wait for a response that never comes.
             world.shared.rest(LATE);
             super::process::stop(world, victim);
-            world.database.pair().ways.get(victim).expect("a way of the replica").turns(Weather::Clear);
+            world
+                .database
+                .pair()
+                .links
+                .get(victim)
+                .expect("a link of the replica")
+                .set_network(NetworkState::Clear);
             Box::new(move |world| world.replica(victim).launch())
         },
         ..USUAL
@@ -120,10 +132,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "new-epoch",
         about: "the operator makes every host take a snapshot",
         seconds: (1, 2),
-        excuses: Excuses { behind: Hosts::Everybody, ..Excuses::NONE },
+        excuses: Excuses { behind: Hosts::All, ..Excuses::NONE },
         is_companion: true,
         begin: |world, _| {
-            // While the database is away, the command fails, as it should.
+            // The command fails while the database is unavailable.
             let _ = world.replica(0).service.administers(&["new-epoch"]);
             ends_by_itself()
         },
@@ -144,7 +156,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "pg-lock",
-        about: "somebody holds the row that writers lock, for a moment or beyond the service's timeouts",
+        about: "another session holds the row that writers lock, for a moment or beyond the service's timeouts",
         worlds: POSTGRES,
         variants: &["short", "long"],
         seconds: (1, 2),
@@ -261,13 +273,13 @@ pub(super) const FAULTS: &[Fault] = &[
 fn promotion(world: &mut World, choice: &Choice) -> End {
     let shared = Arc::clone(&world.shared);
     let pair = world.database.pair();
-    pair.ways_turn(if choice.variant == "vanished" { Weather::Lost } else { Weather::Refused });
+    pair.set_links(if choice.variant == "vanished" { NetworkState::Lost } else { NetworkState::Refused });
     pair.wait_for_standby();
     pair.primary().stop_at_once();
     shared.log.say("database", "the primary is gone");
     if choice.variant == "address-first" {
-        pair.ways_lead_to_standby();
-        pair.ways_turn(Weather::Clear);
+        pair.lead_links_to_standby();
+        pair.set_links(NetworkState::Clear);
         shared.log.say("database", "the address leads to the standby");
         shared.rest(LATE);
         pair.promote();
@@ -280,7 +292,7 @@ fn promotion(world: &mut World, choice: &Choice) -> End {
     Box::new(|world| world.database.pair().rebuild_standby())
 }
 
-/// Expects that each replica takes changes soon: it is asked again and again, whatever became of what was asked before.
+/// Expects that each replica soon accepts changes; they are retried until one succeeds.
 fn serve_soon(world: &mut World) {
     for number in 0..world.replicas.len() {
         let first = Arc::new(OnceLock::new());
@@ -318,18 +330,18 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
         "three" => Some(3),
         _ => None,
     };
-    // Where it is about a certain number, nobody else changes anything.
+    // If the number of changes matters, users wait.
     if count.is_some() {
         assert!(shared.turns.pause(2 * PATIENCE_MAX), "nothing is wrong yet, so all requests are answered");
     }
     let pair = world.database.pair();
     pair.wait_for_standby();
     shared.conditions.loses();
-    pair.replication.turns(Weather::Refused);
+    pair.replication.set_network(NetworkState::Refused);
     let confirmed = || shared.counts.confirmed.load(Ordering::Relaxed);
     if let Some(count) = count {
         change_by_hand(world, count);
-        // All streams have told it to their hosts.
+        // All streams have sent it to their hosts.
         shared.rest(TELLING_TIME);
     } else {
         let (begun, before) = (Instant::now(), confirmed());
@@ -339,18 +351,18 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
         shared.log.say("database", &format!("{} changes or more will be lost", confirmed() - before));
     }
     let pair = world.database.pair();
-    pair.ways_turn(Weather::Refused);
-    // Whatever the primary commits from now on nobody hears of.
+    pair.set_links(NetworkState::Refused);
+    // Later commits of the primary are not replicated.
     pair.primary().stop_at_once();
     shared.conditions.has_lost();
     shared.turns.go_on();
     shared.log.say("database", "the primary is gone");
     let is_restarted = choice.variant == "restarted";
     if is_restarted {
-        world.hosts.iter().for_each(|host| host.way.turns(Weather::Refused));
+        world.hosts.iter().for_each(|host| host.link.set_network(NetworkState::Refused));
         world.replicas.iter_mut().for_each(Replica::kill);
     }
-    // Everybody who wants something changed asks again and again by now.
+    // All users retry their changes by now.
     shared.rest(ASKING_TIME);
     let pair = world.database.pair();
     pair.promote();
@@ -363,18 +375,18 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
             thread::sleep(Duration::from_millis(2));
         }
         shared.log.say("database", "the numbers have caught up, and hosts come back");
-        world.hosts.iter().for_each(|host| host.way.turns(Weather::Clear));
+        world.hosts.iter().for_each(|host| host.link.set_network(NetworkState::Clear));
     }
     Box::new(|world| world.database.pair().rebuild_standby())
 }
 
-/// The ways lead to the server that was promoted.
+/// Sends connections to the promoted server.
 fn lead_to_promoted(world: &mut World) {
     let pair = world.database.pair();
     let address = format!("127.0.0.1:{}", pair.primary().port());
-    for way in &pair.ways {
-        way.leads_to(vec![address.clone()]);
-        way.turns(Weather::Clear);
+    for link in &pair.links {
+        link.leads_to(vec![address.clone()]);
+        link.set_network(NetworkState::Clear);
     }
 }
 
@@ -396,7 +408,7 @@ fn frozen_writer(world: &mut World, choice: &Choice) -> End {
     let victim = choice.victim;
     for _ in 0..FREEZES_MAX {
         world.replica(victim).freeze();
-        // What others have open ends meanwhile.
+        // Other sessions end meanwhile.
         let before = world.database.pair().ask(OPEN).stdout;
         world.shared.rest(ATTEMPT_PAUSE);
         let open = world.database.pair().ask(OPEN).stdout;
@@ -439,7 +451,7 @@ fn restore_sqlite(world: &mut World, choice: &Choice) -> End {
         _ => {
             [&file, &wal, &shm].into_iter().for_each(remove);
             shared.log.say("database", "the file is removed");
-            // Nothing that is confirmed now has anywhere to stay.
+            // Changes that are confirmed now will be lost.
             shared.rest(choice.hold);
             fs::rename(&copy, &file).expect("own file");
             shared.conditions.has_lost();
@@ -449,7 +461,7 @@ fn restore_sqlite(world: &mut World, choice: &Choice) -> End {
     ends_by_itself()
 }
 
-/// A copy of the database, as `pushkeys-server backup` makes it, on the same disk.
+/// A copy of the database by `pushkeys-server backup`, on the same disk.
 fn back_up(world: &mut World) -> PathBuf {
     let copy = world.database.sqlite().folder().join("copy.db");
     let _ = fs::remove_file(&copy);

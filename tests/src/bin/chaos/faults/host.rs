@@ -1,4 +1,4 @@
-//! What happens on a push host: full disks, copied folders, odd files.
+//! Faults of a push host: full disks, copied folders, unusual files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -14,11 +14,11 @@ use crate::world::{Host, LOCAL, World, write_local_key};
 
 /// A change of the folder of keys is in force within this time.
 const LOCAL_TIME_MAX: Duration = Duration::from_secs(10);
-/// What a daemon that does nothing may tell in some seconds.
+/// The maximum number of log lines of an idle daemon in some seconds.
 const LINES_MAX: usize = 3;
-/// The account whose file comes and goes beside the odd one.
+/// The account whose file is added and removed beside the unusual one.
 const VISITOR: &str = "visitor";
-/// A file of keys is read up to 1 MiB.
+/// Longer than the 1 MiB that are read of a file of keys.
 const TOO_LONG_BYTES: usize = 1024 * 1024 + 1;
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -39,7 +39,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "copied-source",
-        about: "somebody copies a source's folder inside the cache: only what is configured counts",
+        about: "a copy of a source's folder in the cache: only configured sources count",
         victim: Victim::Host,
         seconds: (22, 26),
         status: &["api-old"],
@@ -66,7 +66,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "busy-neighbour",
-        about: "a file beside the folder of a host's own keys changes all the time, which is nobody's business",
+        about: "a file beside the folder of a host's own keys changes all the time, which has no effect",
         victim: Victim::Host,
         seconds: (5, 8),
         weight: 1,
@@ -102,7 +102,7 @@ fn busy_neighbour(world: &mut World, choice: &Choice) -> End {
 fn copied_source(world: &mut World, choice: &Choice) -> End {
     let cache = world.host(choice.victim).push.cache().to_owned();
     let copy = cache.join("api-old");
-    // Generations come and go meanwhile, so a copy may miss files: again.
+    // Generations change meanwhile, so a copy may miss files and is repeated.
     for _ in 0..10 {
         let _ = fs::remove_dir_all(&copy);
         let copied = run(Command::new("cp").arg("-a").arg(cache.join("api")).arg(&copy));
@@ -119,7 +119,7 @@ fn odd_file(world: &mut World, choice: &Choice) -> End {
     let folder = world.host(choice.victim).keys_folder();
     let odd = folder.join("odd.pub");
     make_odd(&odd, &folder, choice.variant);
-    // Beside it, one file comes, and another goes.
+    // Beside it, one file is added, and another removed.
     let (visitor, victim) = (Key::ed25519(), choice.victim);
     write_local_key(&folder, VISITOR, &visitor);
     let gone = folder.join(format!("{}.pub", LOCAL.first().expect("two accounts")));
@@ -154,7 +154,7 @@ fn make_odd(odd: &Path, folder: &Path, how: &str) {
     }
 }
 
-/// Expects that the host has a key of the local account `account`, or none.
+/// Expects that the host has, or does not have, a key of the local account `account`.
 fn knows(world: &mut World, host: usize, account: &'static str, is_known: bool) {
     let what =
         format!("{account}'s file {}", if is_known { "counts" } else { "was removed and counts no longer" });

@@ -1,5 +1,5 @@
-//! A key service of somebody else's that answers what it likes. Nothing of it empties a cache, brings back what was
-//! removed, or makes a host ask for more and more.
+//! A hostile key service. It must not be able to empty a cache, to restore removed keys, or to make a host send endless
+//! requests.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -18,25 +18,25 @@ use crate::conditions::{CALM, Excuses};
 use crate::foreign::{Entry, Evil, Foreign, KEYS, NDJSON, STREAM, chunk, event, ok, snapshot};
 use crate::world::{World, snapshot_at};
 
-/// No sequence of answers makes a host ask for more snapshots than this, while the fault lasts.
+/// The maximum number of snapshots that a host requests during the fault.
 const SNAPSHOTS_MAX: usize = 10;
-/// The pause between two pieces of an answer that goes on.
+/// The pause between two parts of an endless response.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The pause between two bytes of an answer that crawls.
+/// The pause between two bytes of a slow response.
 const CRAWL: Duration = Duration::from_millis(500);
-/// A snapshot that is slow and moves: some bytes, and a pause below the silence that a host takes.
+/// The size of the parts of a slow snapshot, each followed by a pause below the host's `silence_max`.
 const DRIP_BYTES: usize = 80;
 const DRIP_PAUSE: Duration = Duration::from_secs(2);
-/// Longer than a daemon's own patience with a task that is stuck.
+/// Longer than a daemon's watchdog for a stuck task.
 const DRIP_TIME: Duration = Duration::from_secs(340);
 /// `WatchdogSec` of the unit.
 const WATCHDOG: Duration = Duration::from_secs(30);
 const ENDLESS_BYTES: usize = 64 * 1024;
-/// Entries that are missing from each snapshot of an erosion: each alone is below `shrink_max`.
+/// The number of entries that each snapshot of an erosion omits: each alone is below `shrink_max`.
 const ERODED: usize = 9;
-/// How far back an old snapshot is.
+/// The age of an old snapshot in changes.
 const OLDER: u64 = 50;
-/// More changes than an evil service makes up.
+/// The number of changes in a forged sequence.
 const AHEAD: u64 = 1_000;
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -54,7 +54,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "hostile-history",
-        about: "a foreign service tells of another time: an older snapshot, an epoch that it had left, events that run \
+        about: "a foreign service sends outdated data: an older snapshot, an epoch that it had left, events that run \
                 backwards, leave a gap, or are of another epoch",
         victim: Victim::Host,
         variants: &["old-snapshot", "old-epoch", "backwards", "gap", "other-epoch"],
@@ -153,7 +153,7 @@ fn turn(world: &mut World, choice: &Choice) -> End {
     let evil = EVILS.iter().find(|evil| evil.name == choice.variant).expect("an answer for each variant");
     let victim = choice.victim;
     let host = world.host(victim);
-    host.foreign.turns(Some(*evil));
+    host.foreign.set_attack(Some(*evil));
     host.foreign_way.closes_connections();
     Box::new(move |world| {
         let shared = Arc::clone(&world.shared);
@@ -161,16 +161,16 @@ fn turn(world: &mut World, choice: &Choice) -> End {
         let actor = format!("push-{}", victim + 1);
         let asked = {
             let mut state = host.foreign.state();
-            // What it says from now on is newer than all that it said.
+            // Its next changes are newer than all that it sent.
             state.sequence += AHEAD;
             (state.snapshots, state.streams)
         };
-        host.foreign.turns(None);
+        host.foreign.set_attack(None);
         host.foreign_way.closes_connections();
-        let told = format!("asked the foreign service for {} snapshots and {} streams", asked.0, asked.1);
-        shared.log.say(&actor, &told);
+        let requests = format!("asked the foreign service for {} snapshots and {} streams", asked.0, asked.1);
+        shared.log.say(&actor, &requests);
         if asked.0 > SNAPSHOTS_MAX {
-            shared.log.violation(&actor, &told, Instant::now());
+            shared.log.violation(&actor, &requests, Instant::now());
         }
     })
 }
@@ -183,7 +183,7 @@ fn drip_and_watch(world: &mut World, choice: &Choice) -> End {
     fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("own socket");
     socket.set_nonblocking(true).expect("own socket");
     world.host(victim).kill_syncd();
-    // What it has of the foreign service is to be brought up to date.
+    // The host's copy of the foreign service is to be synced first.
     let end = turn(world, choice);
     world.host(victim).start_syncd_watched(&path);
     let (began, mut heard, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
@@ -213,26 +213,26 @@ fn replay(world: &mut World, choice: &Choice) -> End {
     let (shared, victim) = (Arc::clone(&world.shared), choice.victim);
     let (url, token) = (world.replica(0).service.url(), world.host(victim).token());
     let recorded = snapshot_at(&url, &token, Duration::from_secs(10)).expect("nothing else is wrong");
-    // Keys that were removed since are removed for good, on every host.
+    // Keys that were removed since are removed on every host.
     shared.rest(CALM + Duration::from_secs(5));
     let replaying = Foreign::start();
     replaying.state().replayed = Some(recorded);
     let spell = shared.conditions.begin(Excuses::HOST, victim);
-    let way = &world.host(victim).way;
-    way.leads_to(vec![format!("127.0.0.1:{}", replaying.port())]);
-    way.closes_connections();
+    let link = &world.host(victim).link;
+    link.leads_to(vec![format!("127.0.0.1:{}", replaying.port())]);
+    link.closes_connections();
     shared.log.say(&format!("push-{}", victim + 1), "is answered with an old snapshot from now on");
     Box::new(move |world| {
         let addresses = world.addresses();
-        let way = &world.host(victim).way;
-        way.leads_to(addresses);
-        way.closes_connections();
+        let link = &world.host(victim).link;
+        link.leads_to(addresses);
+        link.closes_connections();
         world.shared.conditions.end(spell);
         drop(replaying);
     })
 }
 
-/// Sends `text` and then heartbeats, as long as the fault lasts.
+/// Sends `text` and then heartbeats, until the fault ends.
 fn goes_on(stream: &mut TcpStream, foreign: &Foreign, text: &str) -> io::Result<()> {
     stream.write_all(STREAM)?;
     stream.write_all(&chunk(text))?;
@@ -267,7 +267,7 @@ fn unreadable(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     goes_on(stream, foreign, &puts)
 }
 
-/// Each snapshot is newer than the one before, and has some keys less.
+/// Each snapshot is newer than the previous one, and has fewer keys.
 fn erosion(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let mut state = foreign.state();
     state.sequence += 1;
@@ -277,7 +277,7 @@ fn erosion(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     stream.write_all(&ok(NDJSON, &text))
 }
 
-/// Of the same epoch, from before: with keys that were removed since.
+/// An older snapshot of the same epoch, with keys that were removed since.
 fn old_snapshot(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let state = foreign.state();
     let text = snapshot(&state.epoch, state.sequence - OLDER, &state.with_ghosts());
@@ -285,7 +285,7 @@ fn old_snapshot(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     stream.write_all(&ok(NDJSON, &text))
 }
 
-/// A new epoch, which is good, and then the one before it again.
+/// A valid new epoch, and then the previous one again.
 fn old_epoch(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let mut state = foreign.state();
     let text = if state.snapshots == 1 {
@@ -414,7 +414,7 @@ fn heartbeat_and_reset(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<
     Ok(())
 }
 
-/// A good change, of a key that is as it was, and then the wish for a snapshot.
+/// A valid change of an unchanged key, and then a request to take a snapshot.
 fn change_and_reset(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let mut state = foreign.state();
     state.sequence += 1;

@@ -1,8 +1,8 @@
-//! Everything that goes wrong.
+//! The faults.
 //!
-//! A fault is one entry of a table: a name, where it can happen, to whom, how long it lasts, what it excuses, what
-//! `pushkeys status` must say meanwhile, and a function that begins it and gives what ends it. To add one, write such a
-//! function and its entry; the plan draws it from then on, `--faults NAME` runs it alone, and all checks watch it:
+//! A fault is an entry of a table: a name, the world and the victim, its duration, what it excuses, what
+//! `pushkeys status` must print meanwhile, and a function that begins it and returns the one that ends it. To add a fault, write such a
+//! function and its entry; plans draw it from then on, `--faults NAME` runs it alone, and all checks watch it:
 //!
 //! ```ignore
 //! Fault {
@@ -21,8 +21,8 @@
 //! }
 //! ```
 //!
-//! What else is to be seen while it lasts is said by [`World::expects`]. What is lost with a database is bracketed by
-//! `conditions.loses()` and `has_lost()`; the database itself is asked afterwards.
+//! Further expectations are added by [`World::expects`]. Losses of a database are marked by
+//! `conditions.loses()` and `has_lost()`; the database itself is read afterwards.
 
 mod abuse;
 mod account;
@@ -38,40 +38,40 @@ use std::time::Duration;
 use crate::conditions::Excuses;
 use crate::world::{Kind, World};
 
-/// What ends a fault.
+/// Ends a fault.
 pub(crate) type End = Box<dyn FnOnce(&mut World)>;
 
-/// One kind of fault.
+/// A kind of fault.
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// What happens, for people.
+    /// A description for operators.
     pub(crate) about: &'static str,
     pub(crate) worlds: &'static [Kind],
     pub(crate) victim: Victim,
-    /// Ways in which it happens.
+    /// The variants of the fault.
     pub(crate) variants: &'static [&'static str],
-    /// How long it lasts, in seconds: from, to.
+    /// The minimum and maximum duration in seconds.
     pub(crate) seconds: (u64, u64),
     pub(crate) excuses: Excuses,
-    /// While it lasts, `pushkeys status` on the victim exits with 1 and says one of these words; nothing is asked of
-    /// it where there are none.
+    /// During the fault, `pushkeys status` on the victim exits with 1 and prints one of these words; not checked if there
+    /// are none.
     pub(crate) status: &'static [&'static str],
-    /// How often it is drawn, against the others.
+    /// The relative probability.
     pub(crate) weight: u64,
-    /// Whether it may also happen in the middle of another.
+    /// Whether it may also begin during another fault.
     pub(crate) is_companion: bool,
     pub(crate) begin: fn(&mut World, &Choice) -> End,
 }
 
-/// To whom it happens.
+/// The victim of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
-    Nobody,
+    None,
     Replica,
     Host,
 }
 
-/// What was drawn for one fault.
+/// The random choices for one fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     /// The number of the host or the replica, from 0.
@@ -85,12 +85,12 @@ const POSTGRES: &[Kind] = &[Kind::Postgres];
 const SQLITE: &[Kind] = &[Kind::Sqlite, Kind::Large];
 const LARGE: &[Kind] = &[Kind::Large];
 
-/// What most faults have in common.
+/// The defaults of most faults.
 const USUAL: Fault = Fault {
     name: "",
     about: "",
     worlds: ALL,
-    victim: Victim::Nobody,
+    victim: Victim::None,
     variants: &["plain"],
     seconds: (2, 8),
     excuses: Excuses::NONE,
@@ -100,12 +100,12 @@ const USUAL: Fault = Fault {
     begin: |_, _| ends_by_itself(),
 };
 
-/// What needs nothing to end it.
+/// For faults that end by themselves.
 fn ends_by_itself() -> End {
     Box::new(|_| {})
 }
 
-/// Every fault.
+/// All faults.
 pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
     [
         process::FAULTS,
@@ -121,16 +121,16 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
     .flatten()
 }
 
-/// The fault of that name.
+/// The fault with this name.
 pub(crate) fn named(name: &str) -> Option<&'static Fault> {
     all().find(|fault| fault.name == name)
 }
 
 impl Fault {
-    /// The fault and what was drawn for it, for people.
+    /// The fault and its choices, for the log.
     pub(crate) fn described(&self, choice: &Choice) -> String {
         let victim = match self.victim {
-            Victim::Nobody => String::new(),
+            Victim::None => String::new(),
             Victim::Replica => format!(" of replica {}", choice.victim + 1),
             Victim::Host => format!(" of push-{}", choice.victim + 1),
         };

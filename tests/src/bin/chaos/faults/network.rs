@@ -1,19 +1,19 @@
-//! Networks that fail, between hosts, users, the service and its database.
+//! Network failures between hosts, users, the service and its database.
 
 use std::time::Duration;
 
-use pushkeys_tests::Weather;
+use pushkeys_tests::NetworkState;
 
 use super::{Choice, Fault, POSTGRES, USUAL, Victim};
 use crate::conditions::{Excuses, Hosts, MAX_STALE, Writes};
 use crate::world::World;
 
-/// Far beyond what a heartbeat each second and a silence of three need.
+/// Far below the limits of a heartbeat each second and a `silence_max` of three.
 const DELAY: Duration = Duration::from_millis(250);
-/// To a database, which is asked several times for one change.
+/// For the database, which has several queries for one change.
 const DATABASE_DELAY: Duration = Duration::from_millis(40);
 
-/// HEAD counts whole seconds, and silence takes some to be noticed.
+/// HEAD has whole seconds, and it takes some to detect silence.
 const REFUSAL_SLACK: Duration = Duration::from_secs(8);
 
 const WEATHERS: &[&str] = &["refused", "held", "lost"];
@@ -29,9 +29,9 @@ pub(super) const FAULTS: &[Fault] = &[
         status: &["out of reach", "unreachable", "silent"],
         weight: 4,
         begin: |world, choice| {
-            world.host(choice.victim).way.turns(weather(choice));
+            world.host(choice.victim).link.set_network(network_state(choice));
             let victim = choice.victim;
-            Box::new(move |world| world.host(victim).way.turns(Weather::Clear))
+            Box::new(move |world| world.host(victim).link.set_network(NetworkState::Clear))
         },
         ..USUAL
     },
@@ -43,7 +43,7 @@ pub(super) const FAULTS: &[Fault] = &[
         excuses: Excuses::HOST,
         is_companion: true,
         begin: |world, choice| {
-            world.host(choice.victim).way.closes_connections();
+            world.host(choice.victim).link.closes_connections();
             super::ends_by_itself()
         },
         ..USUAL
@@ -54,9 +54,9 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         seconds: (5, 15),
         begin: |world, choice| {
-            world.host(choice.victim).way.turns(Weather::Slow(DELAY));
+            world.host(choice.victim).link.set_network(NetworkState::Slow(DELAY));
             let victim = choice.victim;
-            Box::new(move |world| world.host(victim).way.turns(Weather::Clear))
+            Box::new(move |world| world.host(victim).link.set_network(NetworkState::Clear))
         },
         ..USUAL
     },
@@ -71,22 +71,22 @@ pub(super) const FAULTS: &[Fault] = &[
         weight: 1,
         begin: |world, choice| {
             let victim = choice.victim;
-            world.host(victim).way.turns(weather(choice));
+            world.host(victim).link.set_network(network_state(choice));
             refuses(world, victim);
-            Box::new(move |world| world.host(victim).way.turns(Weather::Clear))
+            Box::new(move |world| world.host(victim).link.set_network(NetworkState::Clear))
         },
         ..USUAL
     },
     Fault {
         name: "cut-users",
-        about: "users' connections break: an answer that never came is not known to anybody",
+        about: "users' connections break: the result of a request without a response is unknown",
         variants: WEATHERS,
         seconds: (1, 4),
         excuses: Excuses { writes: Writes::MayFail, ..Excuses::NONE },
         is_companion: true,
         begin: |world, choice| {
-            world.front.turns(weather(choice));
-            Box::new(|world| world.front.turns(Weather::Clear))
+            world.front.set_network(network_state(choice));
+            Box::new(|world| world.front.set_network(NetworkState::Clear))
         },
         ..USUAL
     },
@@ -100,9 +100,9 @@ pub(super) const FAULTS: &[Fault] = &[
         excuses: Excuses::SERVICE,
         weight: 4,
         begin: |world, choice| {
-            way(world, choice.victim, weather(choice));
+            link(world, choice.victim, network_state(choice));
             let victim = choice.victim;
-            Box::new(move |world| way(world, victim, Weather::Clear))
+            Box::new(move |world| link(world, victim, NetworkState::Clear))
         },
         ..USUAL
     },
@@ -112,37 +112,37 @@ pub(super) const FAULTS: &[Fault] = &[
         worlds: POSTGRES,
         victim: Victim::Replica,
         seconds: (5, 12),
-        excuses: Excuses { writes: Writes::Slow, behind: Hosts::Everybody, ..Excuses::NONE },
+        excuses: Excuses { writes: Writes::Slow, behind: Hosts::All, ..Excuses::NONE },
         begin: |world, choice| {
-            way(world, choice.victim, Weather::Slow(DATABASE_DELAY));
+            link(world, choice.victim, NetworkState::Slow(DATABASE_DELAY));
             let victim = choice.victim;
-            Box::new(move |world| way(world, victim, Weather::Clear))
+            Box::new(move |world| link(world, victim, NetworkState::Clear))
         },
         ..USUAL
     },
     Fault {
         name: "pg-cut-replication",
-        about: "the standby is cut off, which nobody else may notice",
+        about: "the standby is disconnected, which must have no effect",
         worlds: POSTGRES,
         seconds: (2, 5),
         weight: 1,
         begin: |world, _| {
-            world.database.pair().replication.turns(Weather::Refused);
-            Box::new(|world| world.database.pair().replication.turns(Weather::Clear))
+            world.database.pair().replication.set_network(NetworkState::Refused);
+            Box::new(|world| world.database.pair().replication.set_network(NetworkState::Clear))
         },
         ..USUAL
     },
 ];
 
-pub(super) fn weather(choice: &Choice) -> Weather {
+pub(super) fn network_state(choice: &Choice) -> NetworkState {
     match choice.variant {
-        "held" => Weather::Held,
-        "lost" => Weather::Lost,
-        _ => Weather::Refused,
+        "held" => NetworkState::Held,
+        "lost" => NetworkState::Lost,
+        _ => NetworkState::Refused,
     }
 }
 
-/// Expects that a host without its service refuses in time.
+/// Expects that a disconnected host refuses in time.
 pub(super) fn refuses(world: &mut World, host: usize) {
     world.expects("lookups refuse past max_stale", MAX_STALE + REFUSAL_SLACK, move |world| {
         let key = world.residents.first().expect("keys that never change");
@@ -150,6 +150,6 @@ pub(super) fn refuses(world: &mut World, host: usize) {
     });
 }
 
-fn way(world: &mut World, replica: usize, weather: Weather) {
-    world.database.pair().ways.get(replica).expect("a way of the replica").turns(weather);
+fn link(world: &mut World, replica: usize, network_state: NetworkState) {
+    world.database.pair().links.get(replica).expect("a link of the replica").set_network(network_state);
 }

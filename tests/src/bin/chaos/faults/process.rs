@@ -1,4 +1,4 @@
-//! Processes that are killed, stopped and started.
+//! Processes that are killed, suspended and started.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// `TimeoutStopSec` of the unit.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
-/// How often a process is killed in a row, and how long it lives each time, in milliseconds.
+/// The number of consecutive kills; a process lives longer each time, up to this number of milliseconds.
 const KILLS: u64 = 6;
 const LIFE_MS: u64 = 350;
 
@@ -97,7 +97,7 @@ fn restart_replica(world: &mut World, choice: &Choice) -> End {
     ends_by_itself()
 }
 
-/// Tells a replica to end, and waits until it has.
+/// Stops a replica, and waits until it has ended.
 pub(super) fn stop(world: &mut World, victim: usize) {
     let began = Instant::now();
     if !world.replica(victim).stop(STOP_TIME_MAX) {
@@ -113,7 +113,7 @@ fn kill_syncd(world: &mut World, choice: &Choice) -> End {
             let host = world.host(victim);
             host.kill_syncd();
             host.start_syncd();
-            // Into every phase of a start.
+            // Kills it in different phases of its start.
             world.shared.rest(Duration::from_millis(LIFE_MS * life / KILLS));
         }
         return ends_by_itself();

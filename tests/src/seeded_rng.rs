@@ -1,11 +1,11 @@
-//! Random numbers that a failed test can be given again.
+//! Random numbers that a failed test can repeat.
 
-/// A sequence of numbers (xorshift64*, Marsaglia and Vigna), the same for the same seed.
+/// A pseudo-random sequence (xorshift64*, Marsaglia and Vigna), determined by its seed.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
-    /// The sequence of `PUSHKEYS_TEST_SEED`, or one of this run's own. Prints its seed, which a failed test shows.
+impl SeededRng {
+    /// The sequence of `PUSHKEYS_TEST_SEED`, or of a new seed. Prints the seed for the log of a failed test.
     #[must_use]
     pub fn from_environment() -> Self {
         let given = std::env::var("PUSHKEYS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -17,7 +17,7 @@ impl Dice {
     /// The sequence of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // The state must not be zero, and close seeds should not begin alike.
+        // The state must not be zero, and similar seeds should not begin alike.
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -29,7 +29,7 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
     }
 
-    /// One of `items`, of which there is at least one.
+    /// One of `items`, which must not be empty.
     #[track_caller]
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let index = self.below(items.len() as u64);
