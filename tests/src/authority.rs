@@ -74,7 +74,7 @@ impl Authority {
 
     /// A certificate with the names of a push host that is valid for servers only.
     #[must_use]
-    pub fn signs_for_servers_alone(&self, names: &[&str]) -> Certified {
+    pub fn signs_for_servers_only(&self, names: &[&str]) -> Certified {
         self.signs_with(names, |parameters| {
             parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         })

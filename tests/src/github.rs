@@ -45,7 +45,7 @@ pub enum Trouble {
 #[derive(Default)]
 struct World {
     /// The login of the user in the browser; `None` denies access.
-    person: Option<String>,
+    user: Option<String>,
     /// Id, title, text.
     keys: HashMap<String, Vec<(i64, String, String)>>,
     /// Login, challenge and redirect URL, by code.
@@ -78,7 +78,7 @@ impl GitHub {
     #[must_use]
     pub fn start(login: &str) -> Self {
         let world = World {
-            person: Some(login.to_owned()),
+            user: Some(login.to_owned()),
             keys: HashMap::from([(login.to_owned(), Vec::new())]),
             scope: "read:public_key".to_owned(),
             ..World::default()
@@ -107,16 +107,16 @@ impl GitHub {
 
     /// Makes `login` the user in the browser; `None` denies access.
     pub fn is_used_by(&self, login: Option<&str>) {
-        self.lock().person = login.map(str::to_owned);
+        self.lock().user = login.map(str::to_owned);
     }
 
     /// Sets the user's keys, each with its title.
     pub fn lists(&self, keys: &[(&str, &str)]) {
         let mut world = self.lock();
-        let Some(person) = world.person.clone() else { return };
+        let Some(user) = world.user.clone() else { return };
         let keys =
             keys.iter().zip(1..).map(|((title, key), id)| (id, (*title).to_owned(), (*key).to_owned()));
-        world.keys.insert(person, keys.collect());
+        world.keys.insert(user, keys.collect());
     }
 
     /// Sets the scope that is granted, regardless of the request.
@@ -125,7 +125,7 @@ impl GitHub {
     }
 
     /// Makes the app a GitHub App, whose tokens have this lifetime in seconds and no scopes.
-    pub fn is_asked_by_an_app(&self, lifetime_s: u64) {
+    pub fn is_a_github_app(&self, lifetime_s: u64) {
         let mut world = self.lock();
         world.lifetime_s = Some(lifetime_s);
         world.scope.clear();
@@ -214,8 +214,8 @@ impl World {
         let mut back = Url::parse(&field("redirect_uri")).expect("a redirect URI");
         self.issued += 1;
         let code = format!("code-{}", self.issued);
-        if let Some(person) = &self.person {
-            let attempt = (person.clone(), field("code_challenge"), field("redirect_uri"));
+        if let Some(user) = &self.user {
+            let attempt = (user.clone(), field("code_challenge"), field("redirect_uri"));
             self.codes.insert(code.clone(), attempt);
             back.query_pairs_mut().append_pair("code", &code);
         } else {

@@ -54,7 +54,7 @@ struct Granted {
 
 struct World {
     /// The user's claims; `None` denies access.
-    person: Option<Value>,
+    user: Option<Value>,
     /// The time since the user signed in at the provider, in seconds.
     known_for_s: u64,
     codes: HashMap<String, Granted>,
@@ -74,9 +74,9 @@ pub struct OpenId {
 impl OpenId {
     /// Starts a provider with the user of these claims in the browser.
     #[must_use]
-    pub fn start(person: Value) -> Self {
+    pub fn start(user: Value) -> Self {
         let world = World {
-            person: Some(person),
+            user: Some(user),
             known_for_s: 0,
             codes: HashMap::new(),
             nonces: Vec::new(),
@@ -104,12 +104,12 @@ impl OpenId {
     }
 
     /// Makes the user of these claims the one in the browser; `None` denies access.
-    pub fn is_used_by(&self, person: Option<Value>) {
-        self.lock().person = person;
+    pub fn is_used_by(&self, user: Option<Value>) {
+        self.lock().user = user;
     }
 
     /// The user signed in this number of seconds ago, and is not asked again unless a client requires it.
-    pub fn has_known_the_person_for(&self, seconds: u64) {
+    pub fn user_signed_in_before(&self, seconds: u64) {
         self.lock().known_for_s = seconds;
     }
 
@@ -168,7 +168,7 @@ impl World {
         assert_eq!(field("code_challenge_method"), "S256");
         assert!(field("scope").split(' ').any(|scope| scope == "openid"));
         let mut back = Url::parse(&field("redirect_uri")).expect("a redirect URI");
-        if self.person.is_some() {
+        if self.user.is_some() {
             self.issued += 1;
             let code = format!("code-{}", self.issued);
             // Clients that need a recent sign-in also have to require the time.
@@ -213,7 +213,7 @@ impl World {
 
     fn id_token(&self, issuer: &str, granted: &Granted) -> String {
         let now = get_current_timestamp();
-        let mut claims = self.person.clone().unwrap_or_default();
+        let mut claims = self.user.clone().unwrap_or_default();
         let claims = claims.as_object_mut().expect("claims are an object");
         let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         claim("iss", issuer.into());

@@ -162,7 +162,7 @@ fn a_host_is_authenticated_only_by_a_certificate_for_its_name() {
     };
     check(&world.hosts.signed_long_ago(&[&name]), "it has expired");
     check(&world.hosts.signs_for_later(&[&name]), "it is not valid yet");
-    check(&world.hosts.signs_for_servers_alone(&[&name]), "it is not for clients");
+    check(&world.hosts.signs_for_servers_only(&[&name]), "it is not for clients");
     check(&other.signs_for_host(&[&name]), "no CA in `client_ca` signed it");
     check(
         &world.hosts.signs_for_host(&["stranger.example"]),

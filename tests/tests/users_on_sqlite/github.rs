@@ -260,7 +260,7 @@ fn an_expired_token_is_renewed_and_only_a_refusal_requires_a_new_link() {
     let github = GitHub::start("ana-codes");
     let key = Key::ed25519();
     github.lists(&[("laptop", &key.bare_text())]);
-    github.is_asked_by_an_app(8 * 60 * 60);
+    github.is_a_github_app(8 * 60 * 60);
     let mut service = service(&github);
     let (ana, mut visitor) = signed_in(&service, "ana");
     let page = link(&mut visitor);
@@ -282,7 +282,7 @@ fn an_expired_token_is_renewed_and_only_a_refusal_requires_a_new_link() {
     assert_eq!((asks_anew().0, github.renewed()), (200, (2, 0)));
 
     // Tokens that expire within a minute are renewed before they are used.
-    github.is_asked_by_an_app(30);
+    github.is_a_github_app(30);
     github.ends_all_tokens();
     assert_eq!((asks_anew().0, github.renewed()), (200, (3, 0)));
     assert_eq!((asks_anew().0, github.renewed()), (200, (4, 0)));
@@ -303,7 +303,7 @@ fn only_one_request_at_two_replicas_renews_a_token() {
         return;
     }
     let github = GitHub::start("ana-codes");
-    github.is_asked_by_an_app(8 * 60 * 60);
+    github.is_a_github_app(8 * 60 * 60);
     let first = service(&github);
     // The first one has cached GitHub's response.
     let (second, third) = (first.replica(), first.replica());

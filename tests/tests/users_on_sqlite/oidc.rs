@@ -183,7 +183,7 @@ impl Typed {
 #[test]
 fn adding_a_key_requires_a_new_sign_in_at_the_provider_and_keeps_the_form() {
     let provider = OpenId::start(ana());
-    provider.has_known_the_person_for(3 * 60 * 60);
+    provider.user_signed_in_before(3 * 60 * 60);
     let service = service(&provider, true);
     let (mut visitor, typed) = (Visitor::of(&service.url()), Typed::new());
     let _ = sign_in(&mut visitor);

@@ -213,7 +213,7 @@ impl Fleet {
 
     /// Restarts everything, so that a run can continue after a failed recovery.
     fn restart_all(&mut self) {
-        self.shared.log.say("person", "restarts everything");
+        self.shared.log.say("operator", "restarts everything");
         let spell = self.shared.conditions.begin(Excuses { silent: true, ..Excuses::SERVICE }, 0);
         self.world.replicas.iter_mut().for_each(Replica::kill);
         self.world.replicas.iter_mut().for_each(Replica::launch);

@@ -40,7 +40,7 @@ const BEGINNINGS: [&str; 5] = ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n", "G", "GE
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "abuse-connections",
-        about: "hundreds of connections that say nothing, or half of something: each ends in ten seconds",
+        about: "hundreds of silent or incomplete connections: each ends within ten seconds",
         victim: Victim::Replica,
         seconds: (14, 16),
         begin: silent_connections,
@@ -48,7 +48,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "abuse-sign-ins",
-        about: "300 people sign in at once with wrong passwords, from an address each, and keep trying",
+        about: "300 clients sign in at once with wrong passwords, each from its own address, and keep trying",
         victim: Victim::Replica,
         seconds: (6, 10),
         begin: sign_ins,
@@ -66,7 +66,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "abuse-snapshots",
-        about: "one stolen host token: snapshots that it never takes",
+        about: "one stolen host token: snapshots that are never read",
         worlds: LARGE,
         victim: Victim::Replica,
         seconds: (12, 15),

@@ -20,7 +20,7 @@ const SYNC_TIME: Duration = Duration::from_secs(3);
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "clock-then-gone",
-        about: "a daemon syncs with a clock that is ahead, and ends; nothing that it wrote counts for longer than max_stale",
+        about: "a daemon syncs with a clock that is ahead, and stops; its cache is valid no longer than max_stale",
         victim: Victim::Host,
         variants: &["+365d", "+2h"],
         seconds: (66, 70),
@@ -41,7 +41,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "clock-syncd",
-        about: "a daemon whose clock is off, ahead or behind; then it is right again",
+        about: "a daemon whose clock is wrong, ahead or behind; then it is right again",
         victim: Victim::Host,
         variants: OFFSETS,
         seconds: (4, 8),

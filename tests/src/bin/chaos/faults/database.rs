@@ -41,7 +41,7 @@ const LONG_LOCK: Duration = Duration::from_secs(16);
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "pg-restart",
-        about: "PostgreSQL is killed and comes back where it was",
+        about: "PostgreSQL is killed and restarted",
         worlds: POSTGRES,
         seconds: (1, 8),
         excuses: Excuses::SERVICE,
@@ -78,7 +78,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "pg-standby",
-        about: "a replica's way leads to the standby, which takes no changes; later, new connections lead to the primary",
+        about: "a replica is connected to the standby, which accepts no changes; later, new connections lead to the primary",
         worlds: POSTGRES,
         victim: Victim::Replica,
         seconds: (4, 12),
@@ -233,7 +233,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "sqlite-full-disk",
-        about: "the disk of the database is full, and has room again",
+        about: "the disk of the database is full, and has space again",
         worlds: SQLITE,
         seconds: (3, 10),
         excuses: Excuses::SERVICE,

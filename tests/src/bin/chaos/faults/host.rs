@@ -24,7 +24,7 @@ const TOO_LONG_BYTES: usize = 1024 * 1024 + 1;
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "full-cache",
-        about: "the disk of a host's cache is full, and has room again",
+        about: "the disk of a host's cache is full, and has space again",
         victim: Victim::Host,
         seconds: (6, 12),
         excuses: Excuses::HOST,
@@ -48,7 +48,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "odd-file",
-        about: "an odd file in the folder of a host's own keys: the other files' changes take effect, and it is named",
+        about: "an unusual file in the folder of a host's own keys: the other files' changes take effect, and it is named",
         victim: Victim::Host,
         variants: &[
             "fifo",
@@ -66,7 +66,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "busy-neighbour",
-        about: "a file beside the folder of a host's own keys changes all the time, which has no effect",
+        about: "a file next to the folder of a host's own keys changes all the time, which has no effect",
         victim: Victim::Host,
         seconds: (5, 8),
         weight: 1,

@@ -109,7 +109,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "replayed-snapshot",
-        about: "something between a host and the service asks for a snapshot, and answers with one of 20 s before",
+        about: "an attacker between a host and the service requests a snapshot, and sends one from 20 s ago",
         victim: Victim::Host,
         seconds: (6, 10),
         status: &["api"],

@@ -7,7 +7,7 @@
 //! ```ignore
 //! Fault {
 //!     name: "full-cache",
-//!     about: "the disk of a host's cache is full, and has room again",
+//!     about: "the disk of a host's cache is full, and has space again",
 //!     victim: Victim::Host,                  // `choice.victim` is its number
 //!     seconds: (6, 12),                      // drawn between these, and held before the function's answer is called
 //!     excuses: Excuses::HOST,                // the victim may be behind; everything else must go on

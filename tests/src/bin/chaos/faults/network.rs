@@ -21,7 +21,7 @@ const WEATHERS: &[&str] = &["refused", "held", "lost"];
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "cut-feed",
-        about: "a host's way to the service: refused, held back, or swallowed without a word",
+        about: "a host's network to the service: refused, held, or silently lost",
         victim: Victim::Host,
         variants: WEATHERS,
         seconds: (5, 20),
@@ -50,7 +50,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "slow-feed",
-        about: "a host's way to the service takes a quarter of a second, which is no fault",
+        about: "a host's network to the service has a delay of a quarter of a second, which is no fault",
         victim: Victim::Host,
         seconds: (5, 15),
         begin: |world, choice| {
@@ -62,7 +62,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "long-cut",
-        about: "a host is cut off for longer than max_stale: it refuses, and says so",
+        about: "a host is disconnected for longer than max_stale: it refuses logins, and reports it",
         victim: Victim::Host,
         variants: WEATHERS,
         seconds: (70, 75),
@@ -92,7 +92,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "pg-cut",
-        about: "a replica's way to PostgreSQL: refused, held back, or swallowed without a word",
+        about: "a replica's network to PostgreSQL: refused, held, or silently lost",
         worlds: POSTGRES,
         victim: Victim::Replica,
         variants: WEATHERS,
@@ -108,7 +108,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "pg-slow",
-        about: "a replica's way to PostgreSQL takes 40 ms, which slows changes and is no fault",
+        about: "a replica's network to PostgreSQL has a delay of 40 ms, which slows changes and is no fault",
         worlds: POSTGRES,
         victim: Victim::Replica,
         seconds: (5, 12),

@@ -38,7 +38,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "freeze-replica",
-        about: "SIGSTOP of a replica: its machine hangs, and what it holds stays held",
+        about: "SIGSTOP of a replica: its machine hangs, and keeps its locks",
         victim: Victim::Replica,
         seconds: (3, 18),
         excuses: Excuses::SERVICE,
@@ -51,7 +51,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "kill-syncd",
-        about: "kill -9 of a host's daemon, which stays away for a while or is killed again and again",
+        about: "kill -9 of a host's daemon, which stays stopped for a while or is killed repeatedly",
         victim: Victim::Host,
         variants: &["once", "again-and-again"],
         seconds: (2, 4),
@@ -63,7 +63,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "stop-syncd",
-        about: "a host's daemon is away, and `pushkeys status` says so",
+        about: "a host's daemon is stopped, and `pushkeys status` reports it",
         victim: Victim::Host,
         seconds: (4, 10),
         excuses: Excuses::HOST,
@@ -77,7 +77,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "freeze-syncd",
-        about: "SIGSTOP of a host's daemon: it hangs, and `pushkeys status` says so",
+        about: "SIGSTOP of a host's daemon: it hangs, and `pushkeys status` reports it",
         victim: Victim::Host,
         seconds: (10, 30),
         excuses: Excuses::HOST,
