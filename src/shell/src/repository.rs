@@ -501,7 +501,7 @@ mod tests {
                         let now = root.at(&new).unwrap();
                         assert!(
                             now.is_some_and(|now| now.is_same(&repository)),
-                            "nobody discards it meanwhile"
+                            "it is not discarded meanwhile"
                         );
                         root.discard(&new, &repository, |_| Ok::<_, RepositoryError>(true)).unwrap();
                     }

@@ -74,7 +74,7 @@ pub(crate) fn run(name: &OsStr) -> ExitCode {
         Err(error) => {
             record::error(&format!("hook: {}", pushkeys_keys::ErrorReport::of(&error)));
             post_receive::say(
-                "this host cannot take a push at the moment\nhint: try again later, and tell its operator",
+                "this host cannot accept a push at the moment\nhint: try again later, and report it to the operator",
             );
             ExitCode::FAILURE
         }

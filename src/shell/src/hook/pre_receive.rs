@@ -29,7 +29,7 @@ pub(crate) enum PushRefusal {
     #[error(transparent)]
     Room(#[from] NoRoom),
     #[error(
-        "this host cannot count the references of `{repository}`\nhint: try again later, and tell its operator"
+        "this host cannot count the references of `{repository}`\nhint: try again later, and report it to the operator"
     )]
     CannotCount { repository: String, source: ProgramError },
 }

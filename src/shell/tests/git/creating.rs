@@ -74,7 +74,7 @@ fn a_silent_session_leaves_no_repository_and_removes_no_other() {
     let mut silent = spawn(host.shell("git-receive-pack 'app'"));
     until("the repository is there", || host.repository().exists());
     let listed = run(host.git(copy.path(), &["ls-remote", URL]));
-    assert!(text(&listed.stderr).contains("ana has no repository `app`"), "nobody reads it yet");
+    assert!(text(&listed.stderr).contains("ana has no repository `app`"), "it is not visible yet");
 
     let second = spawn(host.shell("git-receive-pack 'app'"));
     succeeds(host.git(copy.path(), &["push", "origin", "main"]));
