@@ -29,6 +29,9 @@ pub struct Status {
     pub config: PathBuf,
     /// Why the newest configuration is not in force, if it is not: the one before it still is.
     pub config_error: Option<Problem>,
+    /// Why changes of some files are not noticed at once, if they are not.
+    #[serde(default)]
+    pub watch_error: Option<Problem>,
     /// The sources, in the order of their names.
     pub sources: Vec<SourceStatus>,
     /// How many keys two sources give to different accounts; every one of them is refused.
@@ -98,6 +101,10 @@ pub struct SourceStatus {
     pub sequence_at_source: Option<u64>,
     /// When the cache was last in step with its source.
     pub synced_at: Option<String>,
+    /// The longest time in seconds between two refreshes of HEAD while the source answers and syncd works; absent where HEAD is
+    /// only written when something changes.
+    #[serde(default)]
+    pub refresh_interval_s: Option<u64>,
     /// Until when look-ups are answered; absent for ever, or while nothing is in force.
     pub valid_until: Option<String>,
     /// When a key was last added, changed or removed.
@@ -265,6 +272,7 @@ mod tests {
             written_at: "2026-11-23T16:54:01Z".into(),
             config: "/etc/pushkeys/syncd.toml".into(),
             config_error: None,
+            watch_error: None,
             sources: Vec::new(),
             conflicts_count: 1,
             conflicts: vec![Conflict {

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use pushkeys_keys::ErrorReport;
 use tokio::sync::Notify;
 
 /// An editor writes a file in several steps; after this time without one it is done.
 const SETTLE: Duration = Duration::from_millis(50);
+/// How often files are read that are watched, and that are not.
+const WATCHED_INTERVAL: Duration = Duration::from_mins(1);
+const UNWATCHED_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait for files that go on changing.
 const UNSETTLED_MAX: Duration = Duration::from_secs(1);
 
@@ -19,6 +23,8 @@ const UNSETTLED_MAX: Duration = Duration::from_secs(1);
 /// Folders are watched instead of files, because files are replaced by renaming; and their parents too, because the watch
 /// on a folder ends when it is removed.
 pub(crate) struct Watch {
+    /// Why some of it is not watched, if that is so.
+    error: Option<ErrorReport>,
     changed: Arc<Notify>,
     /// Since when something has been changing.
     unsettled_since: Option<Instant>,
@@ -35,21 +41,33 @@ impl Watch {
                 notified.notify_one();
             }
         });
+        let mut found = None;
         let watcher = match watcher {
             Ok(mut watcher) => {
-                for folder in folders(paths) {
+                // A folder that is not there is reported where it is read.
+                for folder in folders(paths).into_iter().filter(|folder| folder.is_dir()) {
                     if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                        tracing::debug!("cannot watch `{}`: {error}", folder.display());
+                        found.get_or_insert_with(|| report(&format!("`{}`", folder.display()), &error));
                     }
                 }
                 Some(watcher)
             }
             Err(error) => {
-                tracing::warn!("cannot watch files, so they are only read from time to time: {error}");
+                found = Some(report("files", &error));
                 None
             }
         };
-        Self { changed, unsettled_since: None, _watcher: watcher }
+        Self { error: found, changed, unsettled_since: None, _watcher: watcher }
+    }
+
+    /// Why some of it is not watched, if that is so.
+    pub(crate) fn error(&self) -> Option<&ErrorReport> {
+        self.error.as_ref()
+    }
+
+    /// How long to wait at most before the files are read again. Notifications can be lost, on network file systems above all.
+    pub(crate) fn interval(&self) -> Duration {
+        if self.error.is_some() { UNWATCHED_INTERVAL } else { WATCHED_INTERVAL }
     }
 
     /// Waits until something has changed and come to rest. A wait that is dropped in between misses nothing: the next one
@@ -66,6 +84,15 @@ impl Watch {
         }
         self.unsettled_since = None;
     }
+}
+
+fn report(what: &str, error: &notify::Error) -> ErrorReport {
+    let hint = match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => "sysctl fs.inotify.max_user_watches=1048576",
+        // EMFILE, which says nothing of watches.
+        _ => "sysctl fs.inotify.max_user_instances=1024",
+    };
+    ErrorReport::hinted(&format!("{what} cannot be watched: {error}"), hint)
 }
 
 fn folders<'a>(paths: impl IntoIterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
@@ -92,6 +119,25 @@ fn is_change(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_watched_is_told_and_read_more_often() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let folder = tempfile::tempdir().unwrap();
+        let watch = Watch::on([folder.path()]);
+        assert_eq!((watch.error(), watch.interval()), (None, WATCHED_INTERVAL));
+        let missing = Watch::on([folder.path().join("missing").as_path()]);
+        assert_eq!(missing.error(), None, "that a folder is missing is told where it is read");
+        // The kernel has one error for too many files and for too many watchers. This process is this test's own.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..limit }).unwrap();
+        let watch = Watch::on([folder.path()]);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let error = watch.error().unwrap();
+        assert!(error.text().starts_with("files cannot be watched: "), "{error}");
+        assert_eq!(error.hint.as_deref(), Some("sysctl fs.inotify.max_user_instances=1024"));
+        assert_eq!(watch.interval(), UNWATCHED_INTERVAL);
+    }
 
     #[tokio::test]
     async fn a_change_is_not_missed_when_a_wait_is_dropped_while_it_settles() {

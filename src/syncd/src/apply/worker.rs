@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
@@ -16,13 +16,10 @@ use super::memory::Memory;
 use super::new_state::{Outcome, Place, StatePart};
 use super::queue::{Batch, Reply, Told, Work};
 use super::source_cache::{InForce, SourceCache};
+use crate::config::touch_interval;
 use crate::history::History;
 use crate::status::conflicts::Touched;
 use crate::validate::Skips;
-
-/// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
-const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
-const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
 /// So many keys of a batch are looked up one by one to see whether they are in force.
 const LOOKED_UP_MAX: usize = 1024;
@@ -418,24 +415,5 @@ fn fingerprint(change: &Change) -> Fingerprint {
     match change {
         Change::Put(entry) => entry.fingerprint,
         Change::Remove(fingerprint) => *fingerprint,
-    }
-}
-
-fn touch_interval(max_stale: Option<Duration>) -> Duration {
-    max_stale.map_or(TOUCH_INTERVAL_MAX, |span| (span / 100).clamp(TOUCH_INTERVAL_MIN, TOUCH_INTERVAL_MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn head_is_touched_a_hundred_times_within_its_validity() {
-        let check =
-            |max_stale, expected| assert_eq!(touch_interval(max_stale), Duration::from_secs(expected));
-        check(None, 60);
-        check(Some(Duration::from_hours(24)), 60);
-        check(Some(Duration::from_mins(10)), 6);
-        check(Some(Duration::from_secs(5)), 1);
     }
 }

@@ -7,4 +7,4 @@ mod values;
 
 pub(crate) use file::load;
 pub(crate) use removal_limit::RemovalLimit;
-pub(crate) use settings::{Config, Remote, SourceKind, SourceSettings};
+pub(crate) use settings::{Config, Remote, SourceKind, SourceSettings, touch_interval};

@@ -11,6 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::removal_limit::RemovalLimit;
 
+/// HEAD is written for the sake of its times alone at most once in a hundredth of `max_stale`, within these.
+const TOUCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const TOUCH_INTERVAL_MAX: Duration = Duration::from_mins(1);
+
 /// The configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -77,6 +81,11 @@ pub(super) fn is_loopback(host: &str) -> bool {
     address.map_or(host == "localhost", |address| address.is_loopback())
 }
 
+/// The time within which HEAD is not written again for the sake of its times alone.
+pub(crate) fn touch_interval(max_stale: Option<Duration>) -> Duration {
+    max_stale.map_or(TOUCH_INTERVAL_MAX, |span| (span / 100).clamp(TOUCH_INTERVAL_MIN, TOUCH_INTERVAL_MAX))
+}
+
 impl SourceSettings {
     /// The kind's name in the configuration.
     pub(crate) fn kind_name(&self) -> &'static str {
@@ -112,6 +121,16 @@ impl SourceSettings {
         }
     }
 
+    /// The longest time between two refreshes of HEAD while the source answers; `None` where nothing but a change writes HEAD.
+    pub(crate) fn refresh_interval(&self) -> Option<Duration> {
+        let contact = match &self.kind {
+            SourceKind::Feed(remote) => remote.silence_max,
+            SourceKind::Poll { interval, .. } => *interval,
+            SourceKind::Directory { .. } => return None,
+        };
+        Some(contact + touch_interval(self.max_stale))
+    }
+
     /// The program that sshd starts for every session.
     pub(crate) fn program(&self) -> &Path {
         Path::new(self.command_text.split(' ').next().unwrap_or_default())
@@ -129,4 +148,19 @@ impl SourceSettings {
 
 fn tag(parts: &[&str]) -> String {
     HEXLOWER.encode(&Sha256::digest(parts.join("\0"))).chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_touched_a_hundred_times_within_its_validity() {
+        let check =
+            |max_stale, expected| assert_eq!(touch_interval(max_stale), Duration::from_secs(expected));
+        check(None, 60);
+        check(Some(Duration::from_hours(24)), 60);
+        check(Some(Duration::from_mins(10)), 6);
+        check(Some(Duration::from_secs(5)), 1);
+    }
 }

@@ -194,10 +194,19 @@ impl<'a> ChangeStream<'a> {
     /// snapshot brings the cache in sync again.
     fn change(&self, event: Result<Event, EventError>) -> Step {
         let skip = match event {
-            Ok(Event::Remove(fingerprint)) => return Step::Change(Told::Removed(fingerprint)),
-            Ok(Event::Compromised(fingerprint)) => return Step::Change(Told::Compromised(fingerprint)),
+            Ok(Event::Remove(fingerprint)) => {
+                self.task.status.understood(&fingerprint);
+                return Step::Change(Told::Removed(fingerprint));
+            }
+            Ok(Event::Compromised(fingerprint)) => {
+                self.task.status.understood(&fingerprint);
+                return Step::Change(Told::Compromised(fingerprint));
+            }
             Ok(Event::Put(entry)) => match self.task.validator.validate(entry) {
-                Ok(entry) => return Step::Change(Told::Put(entry)),
+                Ok(entry) => {
+                    self.task.status.understood(&entry.fingerprint);
+                    return Step::Change(Told::Put(entry));
+                }
                 Err(skip) => skip,
             },
             Ok(Event::Heartbeat { .. } | Event::Checkpoint { .. } | Event::Reset) => return Step::Reset,

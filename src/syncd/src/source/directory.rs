@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::error::SyncError;
 use super::key_files;
@@ -12,9 +11,6 @@ use crate::apply::error::ApplyError;
 use crate::apply::new_state::{Outcome, Place};
 use crate::backoff::SourceBackoff;
 use crate::watch::Watch;
-
-/// Notifications can be lost, on network file systems above all, so the folder is read this often anyway.
-const SCAN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Reads the folder whenever something in it changes, until the applier stops.
 pub(super) async fn follow(
@@ -27,10 +23,11 @@ pub(super) async fn follow(
         // A folder that was removed and made again is another one, so watching begins again each time; and it begins
         // before the folder is read, so that no change falls between the two.
         let mut watch = Watch::on([path]);
+        task.status.watch_error(watch.error());
         let wait = match sync(task, applier, path).await {
             Ok(_) => {
                 backoff.reset();
-                SCAN_INTERVAL
+                watch.interval()
             }
             Err(_) if applier.has_stopped() => return Err(ApplyError::Stopped.into()),
             Err(error) => {

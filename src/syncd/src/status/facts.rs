@@ -1,7 +1,8 @@
 //! What is known of the daemon and its sources, and the status that is made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_cache::status::{Conflict, HeldStatus, Problem, Skipped, SourceStatus, State, Status};
@@ -20,6 +21,8 @@ pub(crate) struct Facts {
     pub(super) started_at: Timestamp,
     /// Why the newest configuration is not in force, if it is not.
     pub(crate) config_error: Option<LastError>,
+    /// Why changes of the configuration and of credentials are not noticed at once, if they are not.
+    pub(super) watch_error: Option<LastError>,
     pub(crate) sources: BTreeMap<SourceName, SourceFacts>,
     pub(crate) conflicts: Conflicts,
 }
@@ -37,7 +40,12 @@ pub(crate) struct SourceFacts {
     pub(crate) sequence_at_source: Option<u64>,
     pub(super) last_change: Option<LastChange>,
     pub(super) last_error: Option<LastError>,
+    /// The longest time between two refreshes of HEAD, where it is refreshed.
+    pub(super) refresh_interval: Option<Duration>,
+    pub(super) watch_error: Option<LastError>,
     pub(crate) skipped: Skipped,
+    /// The keys of skipped entries, as long as they are few: one that is right later is no longer skipped.
+    pub(super) skipped_keys: BTreeSet<Fingerprint>,
     pub(crate) held: Option<Held>,
     /// The number of keys that were added, changed or removed since the daemon started.
     pub(crate) changes: u64,
@@ -75,6 +83,7 @@ impl Facts {
             written_at: to_second(Timestamp::now()),
             config: self.config.clone(),
             config_error: self.config_error.as_ref().map(LastError::to_status),
+            watch_error: self.watch_error().map(LastError::to_status),
             sources: self.sources.iter().map(|(name, source)| source.to_status(name)).collect(),
             conflicts_count: self.conflicts.len() as u64,
             conflicts: self.conflicts.iter().take(CONFLICTS_NAMED_MAX).map(conflict).collect(),
@@ -83,10 +92,20 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Why changes of some files are not noticed at once, if they are not.
+    pub(super) fn watch_error(&self) -> Option<&LastError> {
+        let of_sources = || self.sources.values().find_map(|source| source.watch_error.as_ref());
+        self.watch_error.as_ref().or_else(of_sources)
+    }
+}
+
 impl SourceFacts {
     pub(super) fn new(kind: &'static str, last_change: Option<LastChange>) -> Self {
         Self {
             kind,
+            refresh_interval: None,
+            watch_error: None,
             state: State::Starting,
             since: Timestamp::now(),
             head: None,
@@ -94,6 +113,7 @@ impl SourceFacts {
             last_change,
             last_error: None,
             skipped: Skipped::default(),
+            skipped_keys: BTreeSet::new(),
             held: None,
             changes: 0,
             failures: 0,
@@ -123,6 +143,7 @@ impl SourceFacts {
             generation: head.map(|head| head.generation),
             cursor: head.and_then(|head| head.cursor.clone()),
             sequence_at_source: self.sequence_at_source,
+            refresh_interval_s: self.refresh_interval.map(|interval| interval.as_secs()),
             synced_at: head.map(|head| head.stamps.synced_at.to_string()),
             valid_until: head.and_then(|head| head.stamps.valid_until).map(|until| until.to_string()),
             last_change_at: self.last_change.as_ref().map(|change| to_second(change.at)),
@@ -149,6 +170,11 @@ impl LastChange {
 }
 
 impl LastError {
+    /// Whether `error` is another than `before`.
+    pub(super) fn is_news(before: Option<&Self>, error: Option<&ErrorReport>) -> bool {
+        before.map(|before| &before.error) != error
+    }
+
     pub(super) fn now(error: ErrorReport) -> Self {
         Self { at: Timestamp::now(), error }
     }

@@ -59,6 +59,24 @@ pub(crate) fn text(status: &StatusStore) -> String {
         "1 while the newest configuration is refused and the one before in force",
         refused,
     );
+    let unwatched: Gauge = Gauge::default();
+    unwatched.set(i64::from(facts.watch_error().is_some()));
+    registry.register(
+        "files_unwatched",
+        "1 while changes of files are not noticed at once, because watches are exhausted",
+        unwatched,
+    );
+    // Without an answer there is no number.
+    if let Some(Ok(disk)) = status.folder().map(rustix::fs::statvfs) {
+        let (bytes, files): (Gauge, Gauge) = Default::default();
+        bytes.set(to_gauge(disk.f_bavail.saturating_mul(disk.f_frsize)));
+        registry.register("cache_disk_available_bytes", "Room on the disk of the cache", bytes);
+        // Some file systems make inodes as they need them.
+        if disk.f_files > 0 {
+            files.set(to_gauge(disk.f_favail));
+            registry.register("cache_disk_available_files", "Inodes left on the disk of the cache", files);
+        }
+    }
     let numbers = Numbers::default();
     for (name, source) in &facts.sources {
         numbers.add(name, source);

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use pushkeys_cache::status::{STATUS_FILE, Skipped, State, Status};
 use pushkeys_cache::{Head, Held};
 use pushkeys_files::{Attributes, WriteFileError};
-use pushkeys_keys::{ErrorReport, SourceName};
+use pushkeys_keys::{ErrorReport, Fingerprint, SourceName};
 use tokio::sync::Notify;
 
 use super::facts::{Conflicts, Facts, LastChange, LastError, SourceFacts};
@@ -22,6 +22,8 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 const FILE_MODE: u32 = 0o640;
 /// How many skipped entries of a source are named.
 const SKIPPED_NAMED_MAX: usize = 10;
+/// Of how many skipped entries of a source the keys are kept.
+const SKIPPED_KEYS_MAX: usize = 10_000;
 /// How many skipped entries of a source are logged between two full syncs.
 const SKIPPED_LOGGED_MAX: u64 = 20;
 
@@ -53,6 +55,7 @@ impl StatusStore {
             config: config.to_owned(),
             started_at: Timestamp::now(),
             config_error: None,
+            watch_error: None,
             sources: BTreeMap::new(),
             conflicts: Conflicts::new(),
         };
@@ -74,6 +77,7 @@ impl StatusStore {
             let source =
                 facts.sources.entry(name.clone()).or_insert_with(|| SourceFacts::new(kind, last_change()));
             source.kind = kind;
+            source.refresh_interval = settings.refresh_interval();
         });
         StatusWriter { store: Arc::clone(self), name }
     }
@@ -86,6 +90,14 @@ impl StatusStore {
         self.update(|facts| facts.config_error = error.map(LastError::now));
     }
 
+    /// Whether the files of the configuration are watched. What is the same is not told again.
+    pub(crate) fn watch_error(&self, error: Option<&ErrorReport>) {
+        if LastError::is_news(self.lock().watch_error.as_ref(), error) {
+            warn_unwatched(error);
+            self.update(|facts| facts.watch_error = error.cloned().map(LastError::now));
+        }
+    }
+
     pub(crate) fn conflicts(&self, conflicts: Conflicts) {
         self.update(|facts| facts.conflicts = conflicts);
     }
@@ -96,6 +108,11 @@ impl StatusStore {
             format!("{name} {}, {} keys", source.state.as_str(), source.keys())
         };
         self.lock().sources.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The folder of the cache.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.path.parent()
     }
 
     /// What is known now, to be shown.
@@ -145,7 +162,43 @@ impl StatusStore {
     }
 }
 
+fn warn_unwatched(error: Option<&ErrorReport>) {
+    if let Some(error) = error {
+        tracing::warn!("files are only read every few seconds: {error}");
+    }
+}
+
 impl StatusWriter {
+    /// Whether the files of the source are watched. What is the same is not told again.
+    pub(crate) fn watch_error(&self, error: Option<&ErrorReport>) {
+        let is_news = self
+            .store
+            .lock()
+            .sources
+            .get(&self.name)
+            .is_some_and(|source| LastError::is_news(source.watch_error.as_ref(), error));
+        if is_news {
+            warn_unwatched(error);
+            self.update(|source| source.watch_error = error.cloned().map(LastError::now));
+        }
+    }
+
+    /// The source has said something about the key `fingerprint` that is right: its entry is no longer one that is left out.
+    pub(crate) fn understood(&self, fingerprint: &Fingerprint) {
+        let is_skipped = |facts: &Facts| {
+            facts.sources.get(&self.name).is_some_and(|source| source.skipped_keys.contains(fingerprint))
+        };
+        if is_skipped(&self.store.lock()) {
+            self.update(|source| {
+                source.skipped_keys.remove(fingerprint);
+                source.skipped.count = source.skipped.count.saturating_sub(1);
+                if source.skipped.count == 0 {
+                    source.skipped.recent.clear();
+                }
+            });
+        }
+    }
+
     pub(crate) fn state(&self, state: State) {
         self.update(|source| source.enter(state));
     }
@@ -190,7 +243,10 @@ impl StatusWriter {
 
     /// What a full sync has skipped, in place of what was counted before.
     pub(crate) fn all_skipped(&self, skips: &Skips) {
-        self.update(|source| source.skipped = Skipped::default());
+        self.update(|source| {
+            source.skipped = Skipped::default();
+            source.skipped_keys.clear();
+        });
         skips.first.iter().for_each(|skip| self.skipped(skip));
         self.update(|source| source.skipped.count = skips.count);
     }
@@ -199,6 +255,13 @@ impl StatusWriter {
     pub(crate) fn skipped(&self, skip: &Skip) {
         let name = &self.name;
         self.update(|source| {
+            // The same key again is the same entry.
+            if let Some(fingerprint) = skip.fingerprint
+                && source.skipped_keys.len() < SKIPPED_KEYS_MAX
+                && !source.skipped_keys.insert(fingerprint)
+            {
+                return;
+            }
             let Skipped { count, recent } = &mut source.skipped;
             *count += 1;
             if *count <= SKIPPED_LOGGED_MAX {

@@ -36,6 +36,28 @@ fn a_change_arrives_and_a_restart_goes_on_after_it() {
 }
 
 #[test]
+fn an_entry_is_left_out_until_its_source_gets_it_right() {
+    let service = Service::start();
+    let host = following(&service, 1);
+    let left_out = |count: u64| {
+        host.wait_for("api", &format!("{count} left out"), |status| status.skipped.count == count);
+    };
+    let wrong = |number| pushkeys_feed::Entry { key: entry(99, "acct_7").key, ..entry(number, "acct_7") };
+    service.change(&Event::Put(wrong(1)));
+    left_out(1);
+    service.change(&Event::Put(wrong(1)));
+    service.change(&Event::Put(wrong(2)));
+    left_out(2);
+    service.change(&Event::Put(entry(1, "acct_7")));
+    left_out(1);
+    service.change(&Event::Remove(key(2).0));
+    let status = host.wait_for("api", "nothing left out", |status| status.skipped.count == 0);
+    assert!(status.skipped.recent.is_empty(), "{status:?}");
+    assert_eq!(host.account("api", 1).as_deref(), Some("acct_7"));
+    assert_eq!(status.refresh_interval_s, Some(80), "a silence of 20 s, and a minute between two refreshes");
+}
+
+#[test]
 fn a_stream_that_is_cut_is_taken_up_again() {
     let service = Service::start();
     let host = following(&service, 3);

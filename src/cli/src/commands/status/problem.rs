@@ -27,6 +27,8 @@ const NAME_LOG: &str = "run it with sudo, and name the log with --log FILE";
 const BYTES_MIN: u64 = 1024 * 1024;
 const FILES_MIN: u64 = 16;
 const BYTES_PER_KIB: u64 = 1024;
+/// What a busy machine, or a large snapshot, may delay a refresh by, beyond twice its interval.
+const REFRESH_GRACE: SignedDuration = SignedDuration::from_mins(1);
 /// Changes are on their way for a moment; after this time they do not arrive.
 const BEHIND_MAX: SignedDuration = SignedDuration::from_mins(1);
 
@@ -151,6 +153,10 @@ fn of_status(status: &Status, process: Process) -> Vec<Problem> {
         problems
             .push(general(what, error.hint.as_deref().map_or_else(check, |hint| safe(hint).into_owned())));
     }
+    if let Some(error) = &status.watch_error {
+        let what = format!("changes of files are only noticed after seconds: {}", safe(&error.what));
+        problems.push(general(what, safe(error.hint.as_deref().unwrap_or(LOG))));
+    }
     if let Some(first) = status.conflicts.first() {
         let conflicts = count(status.conflicts_count, "key is", "keys are");
         let what = format!(
@@ -201,6 +207,9 @@ fn of_source(source: &SourceView, overview: &Overview) -> Vec<Problem> {
         let what = "syncd runs and does not write it, so no change reaches it";
         add(what.to_owned(), format!("{LOG}; systemctl restart pushkeys-syncd"));
     }
+    if let Some((what, hint)) = overdue(source, status, overview) {
+        add(what, hint);
+    }
     if let Some(since) = behind_since(status, overview.now) {
         let changes = source.lag().map(|lag| format!(" by {}", count(lag, "change", "changes")));
         let changes = changes.unwrap_or_default();
@@ -225,6 +234,28 @@ fn is_abandoned(source: &SourceView, overview: &Overview) -> bool {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     };
     overview.process != Process::Gone && source.head.is_ok() && !is_written
+}
+
+/// HEAD is not refreshed, although syncd says that all is well: it said so before it hung.
+fn overdue(source: &SourceView, status: &SourceStatus, overview: &Overview) -> Option<(String, String)> {
+    let interval = SignedDuration::from_secs(status.refresh_interval_s?.try_into().ok()?);
+    let stamps = source.head.as_ref().ok()?.stamps;
+    let is_overdue = overview.now.duration_since(stamps.synced_at) > interval * 2 + REFRESH_GRACE;
+    let cause = match overview.process {
+        // Which is told.
+        Process::Gone | Process::Stopped => return None,
+        Process::WaitsForDisk => "syncd waits for the disk",
+        Process::Runs => "syncd hangs",
+    };
+    (is_overdue && status.state == State::InStep).then(|| {
+        let what = format!(
+            "it was in sync at {} ({}), and syncd should have looked after {} s: {cause}, so no change reaches this host",
+            stamps.synced_at,
+            distance(stamps.synced_at, overview.now),
+            interval.as_secs()
+        );
+        (what, format!("dmesg; {LOG}; systemctl restart pushkeys-syncd"))
+    })
 }
 
 /// Since when the source has been known to have changes that do not arrive, if that is long.
@@ -361,6 +392,48 @@ mod tests {
             "what lookups answered: cannot read the log",
         ];
         assert_eq!(found, expected.map(|what| (what.to_owned(), Some("run it with sudo"))));
+    }
+
+    #[test]
+    fn a_head_that_is_not_refreshed_is_wrong() {
+        let refreshed = |ago: i64| {
+            move |overview: &mut Overview| {
+                let source = &mut overview.sources[0];
+                source.head.as_mut().unwrap().stamps.synced_at =
+                    overview.now - SignedDuration::from_secs(ago);
+            }
+        };
+        let hint = "dmesg; journalctl -u pushkeys-syncd; systemctl restart pushkeys-syncd";
+        let what = "it was in sync at 2026-11-23T16:51:19Z (3 min ago), and syncd should have looked after 80 s: syncd hangs, so no \
+                    change reaches this host";
+        check(refreshed(220), &[]);
+        check(refreshed(221), &[(what, hint)]);
+        let of_process = |process, word: &str| {
+            let mut overview = overview();
+            overview.process = process;
+            refreshed(221)(&mut overview);
+            let problems = all(&overview);
+            assert!(problems.len() == 1 && problems[0].what.contains(word), "{problems:?}");
+        };
+        of_process(Process::WaitsForDisk, "syncd waits for the disk");
+        of_process(Process::Stopped, "stopped by a signal");
+        of_process(Process::Gone, "is not running");
+    }
+
+    #[test]
+    fn files_that_are_not_watched_are_wrong() {
+        let error = Said {
+            at: "2026-11-23T16:54:00Z".into(),
+            what: "`/etc/pushkeys` cannot be watched: no space left".into(),
+            hint: Some("sysctl fs.inotify.max_user_watches=1048576".into()),
+        };
+        check(
+            |overview| status(overview).watch_error = Some(error),
+            &[(
+                "changes of files are only noticed after seconds: `/etc/pushkeys` cannot be watched: no space left",
+                "sysctl fs.inotify.max_user_watches=1048576",
+            )],
+        );
     }
 
     #[test]

@@ -24,8 +24,6 @@ use crate::watch::Watch;
 
 /// How often readiness, the watchdog and the status line are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// Notifications can be lost, so files are looked at this often anyway.
-const FILES_INTERVAL: Duration = Duration::from_mins(1);
 /// An applier that gives no sign of life for this long hangs in a system call: restarting may help, waiting did not.
 const STUCK_MAX: Duration = Duration::from_mins(5);
 /// The unit is ordered before sshd, which must not wait for a first sync that takes long, or for a service that is slow.
@@ -38,9 +36,9 @@ pub(super) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looks = tokio::time::interval(FILES_INTERVAL);
     let mut daemon = Daemon::start(path, config).await;
     let mut watch = daemon.watch();
+    let mut look_at = tokio::time::Instant::now() + watch.interval();
     loop {
         let is_hangup = tokio::select! {
             _ = terminate.recv() => break,
@@ -51,13 +49,14 @@ pub(super) async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
             }
             _ = hangup.recv() => true,
             () = watch.changed() => false,
-            _ = looks.tick() => false,
+            () = tokio::time::sleep_until(look_at) => false,
         };
         // Watching begins again before the files are read, so that no change falls between the two.
         watch = daemon.watch();
         if daemon.reload(is_hangup).await {
             watch = daemon.watch();
         }
+        look_at = tokio::time::Instant::now() + watch.interval();
     }
     daemon.stop().await;
     Ok(())
@@ -155,7 +154,9 @@ impl Daemon {
     }
 
     fn watch(&self) -> Watch {
-        Watch::on(self.sources.files().chain([self.path.as_path()]))
+        let watch = Watch::on(self.sources.files().chain([self.path.as_path()]));
+        self.status.watch_error(watch.error());
+        watch
     }
 
     fn tick(&mut self) {
