@@ -160,6 +160,13 @@ impl Position {
         Self { cursor, chain }
     }
 
+    /// Moves on by one change, an event with this name and data, and returns the chain value after it.
+    pub fn follow(&mut self, event: &[u8], data: &[u8]) -> Option<Chain> {
+        self.cursor.sequence = self.cursor.sequence.saturating_add(1);
+        self.chain = self.chain.map(|chain| chain.next(event, data));
+        self.chain
+    }
+
     /// The position in an event's `id`.
     #[must_use]
     pub fn id(&self) -> EventId {

@@ -99,7 +99,9 @@ impl Metrics {
         errors.inc_by(store::errors());
         now.register("database_errors", "Statements that the database did not do", errors);
         match self.store.feed_state().await {
-            Ok(state) => gauge(&mut now, "sequence", "The number of the last change", state.head.sequence),
+            Ok(state) => {
+                gauge(&mut now, "sequence", "The number of the last change", state.head.cursor.sequence);
+            }
             Err(error) => {
                 tracing::warn!("metrics are served without the database: {}", ErrorReport::of(&error));
             }

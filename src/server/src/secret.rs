@@ -18,8 +18,6 @@ use crate::files::of_service_user;
 
 /// Random characters of an identifier: 36^20 is more than 2^103.
 const ID_CHARACTERS: usize = 20;
-/// Random characters of an epoch, which only has to differ from those before it.
-const EPOCH_CHARACTERS: usize = 8;
 const ID_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// Bytes from here on would favour the first letters of the alphabet: 252 is the last multiple of 36.
 const ID_BYTE_END: u8 = 252;
@@ -59,11 +57,6 @@ pub(crate) fn new_account_id() -> Result<AccountId, NewIdError> {
 /// A new `key_…`.
 pub(crate) fn new_key_id() -> Result<KeyId, NewIdError> {
     Ok(random_id("key")?.parse()?)
-}
-
-/// A new epoch of the database.
-pub(crate) fn new_epoch() -> Result<String, NewIdError> {
-    Ok(random_id("epoch")?.chars().rev().take(EPOCH_CHARACTERS).collect())
 }
 
 /// `prefix`, an underscore, and 20 random characters of `[a-z0-9]`.

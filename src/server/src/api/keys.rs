@@ -162,7 +162,7 @@ async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -
         let sequence = match sequence {
             Some(sequence) => sequence,
             // Nothing changed, so the wait is for the current state.
-            None => api.store.feed_state().await?.head.sequence,
+            None => api.store.feed_state().await?.head.cursor.sequence,
         };
         api.store.wait_for_hosts(sequence, limit).await
     };

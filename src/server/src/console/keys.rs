@@ -158,7 +158,7 @@ async fn fill_page(
 
 async fn changes_live(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
     let (hosts, state) = tokio::try_join!(console.store.acknowledgements(), console.store.feed_state())?;
-    let Propagation { applied, of } = Propagation::of(&hosts, &state.head, Timestamp::now());
+    let Propagation { applied, of } = Propagation::of(&hosts, &state.head.cursor, Timestamp::now());
     let values = [("applied", &*applied.to_string()), ("hosts", &*of.to_string())];
     Ok((of > 0).then(|| fill(texts.changes_live, &values)))
 }

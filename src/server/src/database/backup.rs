@@ -12,8 +12,10 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use thiserror::Error;
 
 use super::connection::Database;
-use super::identity::BACKUP;
 use super::url::DatabaseUrl;
+
+/// What `service.origin` says in a copy.
+pub(crate) const BACKUP: &str = "backup";
 
 /// Why no copy was made.
 #[derive(Debug, Error)]

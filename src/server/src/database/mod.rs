@@ -6,7 +6,6 @@
 mod backup;
 mod connection;
 mod error;
-mod identity;
 mod migrations;
 mod open;
 mod postgres;
@@ -15,9 +14,9 @@ mod statement;
 mod transfer;
 mod url;
 
-pub(crate) use self::connection::{Database, READ_CONNECTIONS, Transaction};
+pub(crate) use self::backup::BACKUP;
+pub(crate) use self::connection::{Database, On, READ_CONNECTIONS, Transaction};
 pub(crate) use self::error::OpenError;
-pub(crate) use self::identity::origin;
 pub(crate) use self::open::Open;
 pub(crate) use self::statement::{Value, many, sql};
 pub(crate) use self::transfer::{TransferError, TransferProgress};

@@ -18,7 +18,6 @@ use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 use thiserror::Error;
 
 use super::connection::{Database, Transaction};
-use super::identity::origin;
 use super::sqlite;
 use super::url::DatabaseUrl;
 
@@ -101,7 +100,6 @@ async fn transfer(
         TransferError::InUse { url, source: Hint::because(stop, source) }
     })?;
     let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
-    let origin = origin(&mut transaction).await.map_err(TransferError::Transaction)?;
     // The caller has checked that the target is PostgreSQL.
     let Transaction::Postgres(to) = &mut transaction else { return Ok(0) };
     let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
@@ -117,11 +115,6 @@ async fn transfer(
         rows += move_table(&mut source, to, table, &mut progress).await?;
     }
     renumber(to).await.map_err(of_table("information_schema.columns"))?;
-    sqlx::query("UPDATE service SET origin = $1")
-        .bind(origin)
-        .execute(&mut **to)
-        .await
-        .map_err(of_table("service"))?;
     transaction.commit().await.map_err(TransferError::Transaction)?;
     Ok(rows)
 }

@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use pushkeys_feed::Cursor;
+use pushkeys_feed::EventId;
 use serde::Deserialize;
 
 use super::error::FeedError;
@@ -26,8 +26,8 @@ pub(super) async fn note(
 ) -> Result<StatusCode, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
     let cursor =
-        serde_json::from_slice(&body).ok().and_then(|Applied { cursor }| cursor.parse::<Cursor>().ok());
-    let Some(cursor) = cursor else { return Ok(StatusCode::BAD_REQUEST) };
+        serde_json::from_slice(&body).ok().and_then(|Applied { cursor }| cursor.parse::<EventId>().ok());
+    let Some(EventId { cursor, .. }) = cursor else { return Ok(StatusCode::BAD_REQUEST) };
     feed.store.record_acknowledgement(host, cursor);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,16 +12,17 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::Stream;
-use pushkeys_feed::{CHANGES_MEDIA_TYPE, Cursor, Epoch, Event, LAST_EVENT_ID, encode};
+use pushkeys_feed::{CHANGES_MEDIA_TYPE, Chain, Epoch, Event, EventId, LAST_EVENT_ID, Position, encode};
 use pushkeys_keys::ErrorReport;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::FeedError;
-use super::hub::{HubMessage, encoded};
-use super::state::{FromConnection, FromFeed};
-use crate::store::{Changes, FeedState, HostCredentialNumber, HostId, Store};
+use super::hub::{EncodedChanges, HubMessage, encoded, follows};
+use super::state::{Feed, FromConnection, FromFeed};
+use super::with::With;
+use crate::store::{Changes, HostCredentialNumber, HostId, Store, StoreError};
 use crate::tls::PresentedCertificate;
 
 /// Changes per read when a stream catches up. Each stream keeps one read in memory: 30 KiB of Ed25519 keys, so 5,000 slow
@@ -34,6 +35,7 @@ const HEARTBEATS_PER_CHECK: u32 = 12;
 pub(super) async fn serve(
     State(feed): FromFeed,
     certificate: FromConnection,
+    with: With,
     headers: HeaderMap,
 ) -> Result<Response, FeedError> {
     // Subscribe before reading the database, so that no revocation or change is missed in between.
@@ -43,23 +45,33 @@ pub(super) async fn serve(
     let known = feed.host(&headers, &certificate).await?;
     let host = known.host;
     let state = feed.store.feed_state().await?;
-    if *epoch.borrow() != state.head.epoch {
+    if *epoch.borrow() != state.head.cursor.epoch {
         // The hub is about to notice the new epoch.
         return Err(FeedError::NewEpoch);
     }
-    let begin = Begin::of(&headers, &state);
-    if let Begin::Ahead = begin {
-        let what = format!("the host `{host}` has changes that are not in the database");
-        let report = ErrorReport::hinted(&what, "if it was restored, pushkeys-server new-epoch");
-        tracing::error!(%host, head = %state.head, "{report}");
+    let told = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    let told: Option<EventId> = told.and_then(|text| text.parse().ok());
+    let begin = match &told {
+        // Without the chain value at its position, a host could not verify the next change.
+        Some(id) if id.chain.is_some() || !with.chain => feed.store.resume_position(&state, id).await?,
+        _ => None,
+    };
+    if let (None, Some(id)) = (&begin, &told)
+        && feed.store.may_have_lost(&state, id).await?
+    {
+        begin_epoch(&feed, &host, id, &state.head).await?;
     }
-    tracing::info!(%host, head = %state.head, ?begin, "the stream of `{host}` begins");
+    let head = state.head.id();
+    let place = told.as_ref().map(tracing::field::display);
+    tracing::info!(%host, %head, told = place, resumes = begin.is_some(), "the stream of `{host}` begins");
+    let begins_with_reset = begin.is_none();
     let stream = HostStream {
         host,
+        with,
         credential: known.credential,
         certificate: known.certificate,
         heartbeats: 0,
-        position: begin.position(&state),
+        position: begin.unwrap_or(state.head),
         store: feed.store,
         epoch,
         messages,
@@ -67,50 +79,35 @@ pub(super) async fn serve(
         stopping: feed.stopping,
     };
     let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(stream.run(!matches!(begin, Begin::After(_))))).into_response())
+    Ok((headers, Body::from_stream(stream.run(begins_with_reset))).into_response())
 }
 
-/// How a stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    /// With the change after this one.
-    After(u64),
-    /// With a reset, which tells the host to take a snapshot, and then the changes from now on.
-    Reset,
-    /// The same, for a host with changes that are not in the database.
-    Ahead,
-}
-
-impl Begin {
-    fn of(headers: &HeaderMap, state: &FeedState) -> Self {
-        let sent = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-        match sent.and_then(|text| text.parse::<Cursor>().ok()) {
-            Some(cursor) if state.can_resume(&cursor) => Self::After(cursor.sequence),
-            Some(cursor) if cursor.epoch == state.head.epoch && cursor.sequence > state.head.sequence => {
-                Self::Ahead
-            }
-            _ => Self::Reset,
-        }
+/// Begins a new epoch, if it may, since `host` names a position that the database does not have: it refuses all older snapshots of
+/// an epoch that it knows.
+async fn begin_epoch(feed: &Feed, host: &HostId, id: &EventId, head: &Position) -> Result<(), StoreError> {
+    let head = head.id();
+    if !feed.host_epochs.may_begin(host) {
+        tracing::error!(%host, told = %id, %head, "the host `{host}` has changes that are not in the database; it has caused a new epoch already");
+        return Ok(());
     }
-
-    fn position(self, state: &FeedState) -> u64 {
-        match self {
-            Self::After(sequence) => sequence,
-            Self::Reset | Self::Ahead => state.head.sequence,
-        }
+    if feed.store.begin_epoch_for_host(id).await? {
+        feed.host_epochs.has_begun(host.clone());
+        tracing::error!(%host, told = %id, %head, "the host `{host}` has changes that are not in the database: a new epoch begins, and every host takes a snapshot");
     }
+    Ok(())
 }
 
 /// One host's stream.
 struct HostStream {
     host: HostId,
+    with: With,
     credential: HostCredentialNumber,
     /// The client certificate, if it is the credential: it expires by itself.
     certificate: Option<PresentedCertificate>,
     /// Heartbeats since the last validation of the certificate.
     heartbeats: u32,
     /// The last change that was sent.
-    position: u64,
+    position: Position,
     store: Store,
     epoch: watch::Receiver<Epoch>,
     messages: broadcast::Receiver<HubMessage>,
@@ -148,7 +145,7 @@ impl HostStream {
                 }
                 step = self.next().await;
             }
-            tracing::info!(host = %self.host, position = self.position, "the stream of `{}` ends", self.host);
+            tracing::info!(host = %self.host, position = %self.position.id(), "the stream of `{}` ends", self.host);
         }
     }
 
@@ -162,17 +159,32 @@ impl HostStream {
                 if changed.is_err() || !self.is_good() { Step::End } else { Step::Nothing }
             }
             message = self.messages.recv() => match message {
-                Ok(HubMessage::Changes(batch)) if batch.last <= self.position => Step::Nothing,
-                Ok(HubMessage::Changes(batch)) if batch.first == self.position + 1 => {
-                    self.position = batch.last;
-                    Step::Send(batch.bytes)
+                Ok(HubMessage::Changes(batch)) if batch.last <= self.position.cursor.sequence => Step::Nothing,
+                Ok(HubMessage::Changes(batch)) if self.is_followed_by(&batch) => {
+                    self.advance(batch.last, batch.after);
+                    Step::Send(batch.bytes.bytes(self.with))
                 }
                 Ok(HubMessage::Heartbeat { .. }) if !self.is_certified() => Step::End,
-                Ok(HubMessage::Heartbeat { sequence, bytes }) if sequence <= self.position => Step::Send(bytes),
+                Ok(HubMessage::Heartbeat { sequence, .. }) if sequence < self.position.cursor.sequence => {
+                    Step::Nothing
+                }
+                Ok(HubMessage::Heartbeat { sequence, bytes }) if sequence == self.position.cursor.sequence => {
+                    Step::Send(bytes.bytes(self.with))
+                }
                 Ok(_) | Err(RecvError::Lagged(_)) => Step::CatchUp,
                 Err(RecvError::Closed) => Step::End,
             }
         }
+    }
+
+    fn is_followed_by(&self, batch: &EncodedChanges) -> bool {
+        let is_next = batch.first == self.position.cursor.sequence.saturating_add(1);
+        is_next && self.position.chain.is_none_or(|chain| chain == batch.before)
+    }
+
+    fn advance(&mut self, sequence: u64, chain: Chain) {
+        self.position.cursor.sequence = sequence;
+        self.position.chain = Some(chain);
     }
 
     fn is_good(&self) -> bool {
@@ -204,13 +216,22 @@ impl HostStream {
         if self.stopping.is_cancelled() || self.is_revoked() || self.epoch.has_changed().unwrap_or(true) {
             return None;
         }
-        match self.store.changes_after(self.position, MISSED_PER_READ).await {
+        match self.store.changes_after(self.position.cursor.sequence, MISSED_PER_READ).await {
             Ok(Changes::Next(changes)) => {
-                self.position = changes.last()?.sequence;
-                Some(encoded(&self.epoch.borrow(), &changes))
+                let last = changes.last()?;
+                if !follows(&self.position, &changes) {
+                    // They are of an epoch that the hub is about to notice.
+                    return None;
+                }
+                self.advance(last.sequence, last.chain);
+                Some(encoded(&self.position.cursor.epoch, &changes, self.with))
             }
             Ok(Changes::Pruned) => {
-                self.position = self.store.feed_state().await.ok()?.head.sequence;
+                let head = self.store.feed_state().await.ok()?.head;
+                if head.cursor.epoch != self.position.cursor.epoch {
+                    return None;
+                }
+                self.position = head;
                 Some(reset())
             }
             Err(error) => {

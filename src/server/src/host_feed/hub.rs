@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pushkeys_feed::{Cursor, Epoch, Event, encode, encode_stored};
+use pushkeys_feed::{Chain, Cursor, Epoch, Event, EventId, KeySum, Position, encode, encode_stored};
 use pushkeys_keys::ErrorReport;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::with::With;
 use crate::store::{Change, Changes, FeedState, HostCredentialNumber, Store, StoreError};
 
 /// How long one read of the database may take: a dead connection would block the hub for minutes.
@@ -38,7 +39,7 @@ pub(super) enum HubMessage {
     /// Changes without a gap.
     Changes(EncodedChanges),
     /// There is no change after `sequence`.
-    Heartbeat { sequence: u64, bytes: Bytes },
+    Heartbeat { sequence: u64, bytes: Encoded },
 }
 
 /// Changes, encoded.
@@ -46,7 +47,23 @@ pub(super) enum HubMessage {
 pub(super) struct EncodedChanges {
     pub(super) first: u64,
     pub(super) last: u64,
-    pub(super) bytes: Bytes,
+    /// The chain values before the first and after the last.
+    pub(super) before: Chain,
+    pub(super) after: Chain,
+    pub(super) bytes: Encoded,
+}
+
+/// The bytes for hosts that know chains, and for those that do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Encoded {
+    chained: Bytes,
+    plain: Bytes,
+}
+
+impl Encoded {
+    pub(super) fn bytes(self, with: With) -> Bytes {
+        if with.chain { self.chained } else { self.plain }
+    }
 }
 
 /// How streams subscribe to the reader.
@@ -67,7 +84,7 @@ impl Hub {
         let state = store.feed_state().await?;
         let (credentials_sender, credentials) = watch::channel(Arc::new(store.host_credentials().await?));
         let messages = broadcast::Sender::new(MESSAGES_MAX);
-        let (epoch_sender, epoch) = watch::channel(state.head.epoch.clone());
+        let (epoch_sender, epoch) = watch::channel(state.head.cursor.epoch.clone());
         let hub = Self { epoch, messages: messages.clone(), credentials };
         let reader = Reader {
             store,
@@ -151,47 +168,66 @@ impl Reader {
 
     /// Sends what changed since the last read.
     async fn read(&mut self) -> Result<(), StoreError> {
+        // Read before the state: what was committed since is not missing in it.
+        let seen = self.store.last_seen().unwrap_or_else(|| self.state.head.clone());
         let now = self.store.feed_state().await?;
         if now.hosts_version != self.state.hosts_version {
             self.credentials.send_replace(Arc::new(self.store.host_credentials().await?));
             self.state.hosts_version = now.hosts_version;
         }
-        if now.head.epoch != self.state.head.epoch {
-            tracing::warn!(from = %self.state.head, to = %now.head, "the database has a new epoch: `{}`", now.head);
-            self.epoch.send_replace(now.head.epoch.clone());
+        if lacks(&now.head, &seen) || lacks(&now.head, &self.state.head) {
+            return self.begin_epoch_if_lost(&seen).await;
+        }
+        if now.head.cursor.epoch != self.state.head.cursor.epoch {
+            tracing::warn!(from = %self.state.head.id(), to = %now.head.id(), "the database has a new epoch: `{}`", now.head.id());
+            self.epoch.send_replace(now.head.cursor.epoch.clone());
             self.state = now;
+            self.store.saw(&self.state.head);
             return Ok(());
         }
-        if now.head.sequence < self.state.head.sequence {
-            // The next read finds the new epoch, also if another replica began it.
-            if self.store.begin_epoch_if_lost(&self.state.head).await? {
-                tracing::error!(seen = %self.state.head, found = %now.head, "the database was restored to an older state: changes are lost");
-            }
-            return Ok(());
-        }
-        while self.state.head.sequence < now.head.sequence {
-            match self.store.changes_after(self.state.head.sequence, CHANGES_PER_READ).await? {
-                Changes::Next(changes) if !changes.is_empty() => self.publish(&changes),
+        while self.state.head.cursor.sequence < now.head.cursor.sequence {
+            match self.store.changes_after(self.state.head.cursor.sequence, CHANGES_PER_READ).await? {
+                Changes::Next(mut changes) if !changes.is_empty() => {
+                    // The digest is that of `now`.
+                    changes.retain(|change| change.sequence <= now.head.cursor.sequence);
+                    let has_other = |change: &Change| {
+                        change.sequence == seen.cursor.sequence && Some(change.chain) != seen.chain
+                    };
+                    if !follows(&self.state.head, &changes) || changes.iter().any(has_other) {
+                        return self.begin_epoch_if_lost(&seen).await;
+                    }
+                    self.publish(&changes);
+                }
                 // Streams notice the gap by the next sequence number, and read from the table.
-                Changes::Next(_) | Changes::Pruned => self.state.head.sequence = now.head.sequence,
+                Changes::Next(_) | Changes::Pruned => self.state.head = now.head.clone(),
             }
+        }
+        self.state = now;
+        self.store.saw(&self.state.head);
+        Ok(())
+    }
+
+    async fn begin_epoch_if_lost(&self, seen: &Position) -> Result<(), StoreError> {
+        // The next read finds the new epoch, also if another replica began it.
+        if !self.store.begin_epoch_if_lost(seen).await? {
+            self.store.begin_epoch_if_lost(&self.state.head).await?;
         }
         Ok(())
     }
 
     fn publish(&mut self, changes: &[Change]) {
-        for batch in batches(&self.state.head.epoch, changes) {
-            self.state.head.sequence = batch.last;
+        for batch in batches(&self.state.head, changes) {
+            self.state.head.cursor.sequence = batch.last;
+            self.state.head.chain = Some(batch.after);
             // There may be no stream.
             let _ = self.messages.send(HubMessage::Changes(batch));
         }
     }
 
     fn beat(&self) {
-        let sequence = self.state.head.sequence;
-        let mut bytes = Vec::new();
-        encode(&Event::Heartbeat { sequence }, None, &mut bytes);
-        let _ = self.messages.send(HubMessage::Heartbeat { sequence, bytes: bytes.into() });
+        let FeedState { head, sum, .. } = &self.state;
+        let sequence = head.cursor.sequence;
+        let _ = self.messages.send(HubMessage::Heartbeat { sequence, bytes: heartbeat(sequence, *sum) });
     }
 
     fn report_failure(&mut self, reason: &str) {
@@ -208,14 +244,41 @@ impl Reader {
     }
 }
 
-/// `changes` in batches of about [`BATCH_BYTES`], and of one change at least.
-fn batches(epoch: &Epoch, changes: &[Change]) -> Vec<EncodedChanges> {
+/// Whether a database with the end `head` certainly lacks `position`: its epoch is older, its number is lower, or its chain value is
+/// another one at the same number.
+fn lacks(head: &Position, position: &Position) -> bool {
+    let (found, seen) = (&head.cursor, &position.cursor);
+    found.epoch < seen.epoch
+        || found.epoch == seen.epoch && found.sequence < seen.sequence
+        || found == seen && head.chain != position.chain
+}
+
+/// Whether `changes` are the next ones after `head`, by the number alone where its chain value is unknown.
+pub(super) fn follows(head: &Position, changes: &[Change]) -> bool {
+    let mut at = head.clone();
+    changes.iter().all(|change| {
+        let chain = at.follow(change.event.as_str().as_bytes(), change.data.as_bytes());
+        at.chain = Some(change.chain);
+        at.cursor.sequence == change.sequence && chain.is_none_or(|chain| chain == change.chain)
+    })
+}
+
+/// `changes` after `head` in batches of about [`BATCH_BYTES`], and of one change at least.
+fn batches(head: &Position, changes: &[Change]) -> Vec<EncodedChanges> {
+    let epoch = &head.cursor.epoch;
     let mut batches = Vec::new();
+    let mut before = head.chain.unwrap_or_else(|| Chain::start(epoch));
     let mut rest = changes;
     while let Some(first) = rest.first() {
         let (now, later) = rest.split_at(count_fitting(rest).max(1));
-        let last = now.last().unwrap_or(first).sequence;
-        batches.push(EncodedChanges { first: first.sequence, last, bytes: encoded(epoch, now) });
+        let last = now.last().unwrap_or(first);
+        let bytes = Encoded {
+            chained: encoded(epoch, now, With { chain: true }),
+            plain: encoded(epoch, now, With::default()),
+        };
+        let (first, after) = (first.sequence, last.chain);
+        batches.push(EncodedChanges { first, last: last.sequence, before, after, bytes });
+        before = after;
         rest = later;
     }
     batches
@@ -229,11 +292,24 @@ fn count_fitting(changes: &[Change]) -> usize {
     sizes.take_while(|&size| size <= BATCH_BYTES).count()
 }
 
+fn heartbeat(sequence: u64, sum: KeySum) -> Encoded {
+    let bytes = |event: &Event| {
+        let mut bytes = Vec::new();
+        encode(event, None, &mut bytes);
+        bytes.into()
+    };
+    Encoded {
+        chained: bytes(&Event::Checkpoint { sequence, sum }),
+        plain: bytes(&Event::Heartbeat { sequence }),
+    }
+}
+
 /// The encoding of `changes`.
-pub(super) fn encoded(epoch: &Epoch, changes: &[Change]) -> Bytes {
+pub(super) fn encoded(epoch: &Epoch, changes: &[Change], with: With) -> Bytes {
     let mut bytes = Vec::new();
     for change in changes {
-        let id = Cursor { epoch: epoch.clone(), sequence: change.sequence };
+        let cursor = Cursor { epoch: epoch.clone(), sequence: change.sequence };
+        let id = EventId { cursor, chain: with.chain.then(|| change.chain.prefix()) };
         encode_stored(change.event, change.data.as_bytes(), Some(&id), &mut bytes);
     }
     bytes.into()
@@ -245,22 +321,63 @@ mod tests {
 
     use super::*;
 
+    /// Changes after `head` with data of these sizes.
+    fn changes(head: &Position, sizes: &[usize]) -> Vec<Change> {
+        let mut at = head.clone();
+        let change = |&size: &usize| {
+            let data = "x".repeat(size);
+            let chain = at.follow(b"put", data.as_bytes()).unwrap();
+            Change { sequence: at.cursor.sequence, event: EventKind::Put, data, chain }
+        };
+        sizes.iter().map(change).collect()
+    }
+
     #[test]
     fn batches_are_bounded_and_lose_nothing() {
-        let epoch: Epoch = "e1".parse().unwrap();
+        let head = Position::start("e1-0".parse().unwrap());
         let check = |sizes: &[usize], expected: &[(u64, u64)]| {
-            let changes: Vec<Change> = (1..)
-                .zip(sizes)
-                .map(|(sequence, &size)| Change { sequence, event: EventKind::Put, data: "x".repeat(size) })
-                .collect();
-            let batches = batches(&epoch, &changes);
+            let changes = changes(&head, sizes);
+            let batches = batches(&head, &changes);
             let ranges: Vec<_> = batches.iter().map(|batch| (batch.first, batch.last)).collect();
             assert_eq!(ranges, expected);
-            let together: Vec<u8> = batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
-            assert_eq!(together, encoded(&epoch, &changes));
+            for with in [With { chain: true }, With::default()] {
+                let together: Vec<u8> =
+                    batches.iter().flat_map(|batch| batch.bytes.clone().bytes(with).to_vec()).collect();
+                assert_eq!(together, encoded(&head.cursor.epoch, &changes, with));
+            }
+            let mut chain = head.chain.unwrap();
+            for batch in &batches {
+                assert_eq!(batch.before, chain);
+                chain = batch.after;
+            }
         };
         check(&[], &[]);
         check(&[10, 10, 10], &[(1, 3)]);
         check(&[BATCH_BYTES + 1, 10, BATCH_BYTES, 10], &[(1, 1), (2, 2), (3, 3), (4, 4)]);
+    }
+
+    #[test]
+    fn a_position_is_missing_behind_the_end_and_in_another_history() {
+        let position = |text: &str| Position::start(text.parse().unwrap());
+        let seen = position("e2-7");
+        for (head, expected) in
+            [("e2-7", false), ("e2-8", false), ("e3-1", false), ("e2-6", true), ("e1-9", true)]
+        {
+            assert_eq!(lacks(&position(head), &seen), expected, "{head}");
+        }
+        let other = Position { chain: position("e3-7").chain, ..seen.clone() };
+        assert!(lacks(&other, &seen));
+    }
+
+    #[test]
+    fn only_changes_with_the_right_number_and_chain_follow() {
+        let head = Position::start("e1-7".parse().unwrap());
+        let good = changes(&head, &[10, 20, 30]);
+        assert!(follows(&head, &good) && follows(&head, &[]));
+        assert!(!follows(&head, &good[1..]));
+        let mut other = good.clone();
+        other[1].data.push('y');
+        assert!(!follows(&head, &other));
+        assert!(!follows(&Position::start("e2-7".parse().unwrap()), &good));
     }
 }

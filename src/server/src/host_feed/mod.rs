@@ -13,10 +13,12 @@
 mod applied;
 mod changes;
 mod error;
+mod host_epochs;
 mod hub;
 mod reports;
 mod snapshot;
 mod state;
+mod with;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -11,7 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::Stream;
-use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, SnapshotWriter};
+use pushkeys_feed::{SNAPSHOT_MEDIA_TYPE, SnapshotHeader, SnapshotWriter};
 use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::error::FeedError;
 use super::state::{Feed, FromConnection, FromFeed};
+use super::with::With;
 use crate::store::{HostId, Snapshot, StoreError};
 
 /// Entries per page, and per write: about 300 KiB of Ed25519 keys.
@@ -33,6 +34,7 @@ const TURN_TIME_MAX: Duration = Duration::from_secs(10);
 pub(super) async fn serve(
     State(feed): FromFeed,
     certificate: FromConnection,
+    with: With,
     headers: HeaderMap,
 ) -> Result<Response, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
@@ -40,7 +42,7 @@ pub(super) async fn serve(
     let Ok(Ok(turn)) = turn else { return Err(FeedError::TooManySnapshots) };
     let snapshot = feed.store.snapshot().await?;
     let (pieces, received) = mpsc::channel(PAGES_AHEAD);
-    tokio::spawn(read(snapshot, pieces, host, feed, turn));
+    tokio::spawn(read(snapshot, with, pieces, host, feed, turn));
     let headers = [(CONTENT_TYPE, SNAPSHOT_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(body(received))).into_response())
 }
@@ -80,14 +82,15 @@ enum SnapshotError {
 /// Reads in its own task, with a time limit even while the host accepts nothing.
 async fn read(
     snapshot: Snapshot,
+    with: With,
     pieces: mpsc::Sender<Piece>,
     host: HostId,
     feed: Feed,
     _turn: OwnedSemaphorePermit,
 ) {
-    let cursor = snapshot.cursor().clone();
+    let cursor = snapshot.header().position.id();
     tracing::info!(%host, %cursor, "the snapshot for `{host}` begins");
-    let sending = timeout(SNAPSHOT_TIME_MAX, send_all(snapshot, &pieces));
+    let sending = timeout(SNAPSHOT_TIME_MAX, send_all(snapshot, with, &pieces));
     let sent = tokio::select! {
         () = feed.stopping.cancelled() => return,
         sent = sending => sent,
@@ -104,9 +107,13 @@ async fn read(
     }
 }
 
-async fn send_all(mut snapshot: Snapshot, pieces: &mpsc::Sender<Piece>) -> Result<u64, SnapshotError> {
+async fn send_all(
+    mut snapshot: Snapshot,
+    with: With,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<u64, SnapshotError> {
     let mut out = Vec::new();
-    let mut writer = SnapshotWriter::new(snapshot.cursor(), &mut out);
+    let mut writer = SnapshotWriter::with_header(&header(&snapshot, with), &mut out);
     let mut entries = 0;
     while let Some(page) = snapshot.next_page(PAGE_ENTRIES).await? {
         entries += page.count;
@@ -121,6 +128,16 @@ async fn send_all(mut snapshot: Snapshot, pieces: &mpsc::Sender<Piece>) -> Resul
     send(pieces, Piece::Bytes(out.into())).await?;
     send(pieces, Piece::End).await?;
     Ok(entries)
+}
+
+/// The header for a host, with what it understands.
+fn header(snapshot: &Snapshot, with: With) -> SnapshotHeader {
+    let header = snapshot.header();
+    if with.chain {
+        header.clone()
+    } else {
+        SnapshotHeader { position: header.position.cursor.clone().into(), sum: None }
+    }
 }
 
 async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), SnapshotError> {

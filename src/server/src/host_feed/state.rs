@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::FeedError;
+use super::host_epochs::HostEpochs;
 use super::hub::Hub;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
 use crate::store::{SNAPSHOTS_MAX, Store};
@@ -21,6 +22,7 @@ pub(crate) struct Feed {
     authenticator: Authenticator,
     pub(super) hub: Hub,
     pub(super) snapshots: Arc<Semaphore>,
+    pub(super) host_epochs: HostEpochs,
     pub(super) stopping: CancellationToken,
 }
 
@@ -32,7 +34,8 @@ impl Feed {
         hub: Hub,
         stopping: CancellationToken,
     ) -> Self {
-        Self { store, authenticator, hub, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)), stopping }
+        let snapshots = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
+        Self { store, authenticator, hub, snapshots, host_epochs: HostEpochs::default(), stopping }
     }
 
     pub(super) async fn host(

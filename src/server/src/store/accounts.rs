@@ -8,8 +8,8 @@ use pushkeys_keys::{AccountId, AccountName, Hint, Name};
 use thiserror::Error;
 
 use super::audit::Actor;
-use super::changes::{KeyChange, Numbering};
-use super::columns::{account_id, account_name, fingerprint, from_sql, instant, key_id, now_ms};
+use super::changes::{KeyChange, Numbering, TakenKey};
+use super::columns::{account_id, account_name, from_sql, instant, now_ms};
 use super::error::{StoreError, is_taken};
 use super::handle::Store;
 use crate::database::{Transaction, sql};
@@ -137,8 +137,8 @@ impl Store {
     pub(crate) async fn remove_account(&self, id: &AccountId) -> Result<Option<Vec<KeyChange>>, StoreError> {
         let mut transaction = self.begin_write().await?;
         let Some(number) = account_number(&mut transaction, id).await? else { return Ok(None) };
-        let rows: Vec<(String, Vec<u8>)> =
-            sql("DELETE FROM keys WHERE account = $1 RETURNING id, fingerprint")
+        let rows: Vec<(String, Vec<u8>, String)> =
+            sql("DELETE FROM keys WHERE account = $1 RETURNING id, fingerprint, entry")
                 .bind(number)
                 .fetch_all(&mut transaction)
                 .await
@@ -149,8 +149,8 @@ impl Store {
             .await
             .map_err(StoreError::of("remove an account"))?;
         let mut numbering = Numbering::default();
-        for (key, digest) in rows {
-            numbering.remove(id.clone(), key_id(&key)?, fingerprint(&digest)?);
+        for row in rows {
+            numbering.remove(id.clone(), TakenKey::of(row)?);
         }
         Ok(Some(self.commit_changes(transaction, numbering, &Actor::operator()).await?))
     }

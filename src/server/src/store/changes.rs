@@ -1,13 +1,14 @@
 //! The numbered changes that hosts follow.
 
-use pushkeys_feed::{Cursor, Event, EventKind};
+use pushkeys_feed::{Chain, Event, EventKind, KeyDigest, KeySum, Position};
 use pushkeys_keys::{AccountId, Fingerprint, KeyId};
 
 use super::audit::Actor;
-use super::columns::{cursor, from_sql, to_sql};
+use super::columns::{chain, from_sql, key_sum, position, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Transaction, Value, many, sql};
+use super::history::{self, digest_of};
+use crate::database::{On, Transaction, Value, many, sql};
 
 /// Rows in one statement: SQLite allows 32,766 parameters, PostgreSQL 65,535.
 const ROWS_PER_STATEMENT: usize = 500;
@@ -33,6 +34,8 @@ pub(crate) struct Change {
     pub(crate) event: EventKind,
     /// The event's data, one line of JSON.
     pub(crate) data: String,
+    /// The chain value after the change.
+    pub(crate) chain: Chain,
 }
 
 /// The changes after a number.
@@ -47,8 +50,10 @@ pub(crate) enum Changes {
 /// The state of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FeedState {
-    /// The epoch of the database, and the number of the last change.
-    pub(crate) head: Cursor,
+    /// The epoch of the database, the number of the last change, and the chain value after it.
+    pub(crate) head: Position,
+    /// All keys after the last change.
+    pub(crate) sum: KeySum,
     /// The number of the last change that is no longer kept; hosts can resume from there.
     pub(crate) pruned: u64,
     /// Grows when hosts or their credentials change.
@@ -56,36 +61,40 @@ pub(crate) struct FeedState {
 }
 
 impl FeedState {
-    /// Whether a host that has everything up to `cursor` can resume there.
-    pub(crate) fn can_resume(&self, cursor: &Cursor) -> bool {
-        cursor.epoch == self.head.epoch && (self.pruned..=self.head.sequence).contains(&cursor.sequence)
+    pub(super) async fn read(on: impl On<'_>) -> Result<Self, StoreError> {
+        type StateRow = (String, i64, Option<Vec<u8>>, Option<i64>, Option<String>, i64, i64);
+        let row: StateRow =
+            sql("SELECT epoch, sequence, chain, keys, digest, pruned, hosts_version FROM service")
+                .fetch_one(on)
+                .await
+                .map_err(StoreError::of("read the state of the feed"))?;
+        let (epoch, sequence, chain, keys, digest, pruned, hosts_version) = row;
+        let missing = || StoreError::malformed("a history without a chain");
+        Ok(Self {
+            head: position(&epoch, sequence, chain.as_deref().ok_or_else(missing)?)?,
+            sum: key_sum(keys.ok_or_else(missing)?, &digest.ok_or_else(missing)?)?,
+            pruned: from_sql(pruned)?,
+            hosts_version: from_sql(hosts_version)?,
+        })
     }
 }
 
 impl Store {
     /// The current state of the feed.
     pub(crate) async fn feed_state(&self) -> Result<FeedState, StoreError> {
-        let row: (String, i64, i64, i64) = sql("SELECT epoch, sequence, pruned, hosts_version FROM service")
-            .fetch_one(&self.database)
-            .await
-            .map_err(StoreError::of("read the state of the feed"))?;
-        let (epoch, sequence, pruned, hosts_version) = row;
-        Ok(FeedState {
-            head: cursor(&epoch, sequence)?,
-            pruned: from_sql(pruned)?,
-            hosts_version: from_sql(hosts_version)?,
-        })
+        FeedState::read(&self.database).await
     }
 
     /// At most `limit` changes after the number `sequence`.
     pub(crate) async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Changes, StoreError> {
-        let rows: Vec<(i64, String, String)> =
-            sql("SELECT sequence, event, data FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2")
-                .bind(to_sql(sequence))
-                .bind(limit)
-                .fetch_all(&self.database)
-                .await
-                .map_err(StoreError::of("read changes"))?;
+        let rows: Vec<ChangeRow> = sql(
+            "SELECT sequence, event, data, chain FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        )
+        .bind(to_sql(sequence))
+        .bind(limit)
+        .fetch_all(&self.database)
+        .await
+        .map_err(StoreError::of("read changes"))?;
         let changes = rows.into_iter().map(change).collect::<Result<Vec<_>, _>>()?;
         match changes.first() {
             Some(first) if first.sequence == sequence + 1 => Ok(Changes::Next(changes)),
@@ -105,8 +114,13 @@ impl Store {
         numbering: Numbering,
         actor: &Actor,
     ) -> Result<Vec<KeyChange>, StoreError> {
-        let changes = numbering.write(&mut transaction, self.limits.changes_max).await?;
+        let seen = self.last_seen.get();
+        let (changes, head) =
+            numbering.write(&mut transaction, self.limits.changes_max, seen.as_ref()).await?;
         self.commit(transaction).await?;
+        if let Some(head) = head {
+            self.last_seen.advance(&head);
+        }
         for change in &changes {
             log(change, actor);
         }
@@ -130,15 +144,19 @@ fn log(change: &KeyChange, actor: &Actor) {
     );
 }
 
-fn change((sequence, event, data): (i64, String, String)) -> Result<Change, StoreError> {
+type ChangeRow = (i64, String, String, Vec<u8>);
+
+fn change((sequence, event, data, bytes): ChangeRow) -> Result<Change, StoreError> {
     let event = event.parse().map_err(|()| StoreError::malformed("a change"))?;
-    Ok(Change { sequence: from_sql(sequence)?, event, data })
+    Ok(Change { sequence: from_sql(sequence)?, event, data, chain: chain(&bytes)? })
 }
 
 /// The changes of a transaction, which are numbered when they are written.
 #[derive(Default)]
 pub(super) struct Numbering {
     changes: Vec<Unnumbered>,
+    added: Vec<KeyDigest>,
+    removed: Vec<KeyDigest>,
 }
 
 struct Unnumbered {
@@ -149,75 +167,112 @@ struct Unnumbered {
     data: String,
 }
 
+/// A row that was taken from the table of keys.
+pub(super) struct TakenKey {
+    pub(super) key_id: KeyId,
+    pub(super) fingerprint: Fingerprint,
+    /// What it was in the digest of all keys.
+    digest: Option<KeyDigest>,
+}
+
+impl TakenKey {
+    /// The key in the columns `id`, `fingerprint` and `entry`.
+    pub(super) fn of((id, fingerprint, entry): (String, Vec<u8>, String)) -> Result<Self, StoreError> {
+        Ok(Self {
+            key_id: super::columns::key_id(&id)?,
+            fingerprint: super::columns::fingerprint(&fingerprint)?,
+            digest: digest_of(&entry),
+        })
+    }
+}
+
 impl Numbering {
     /// Adds that `account` has a key, with its entry in JSON.
     pub(super) fn put(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint, entry: String) {
+        self.added.extend(digest_of(&entry));
         self.changes.push(Unnumbered { event: EventKind::Put, account, key_id, fingerprint, data: entry });
     }
 
-    /// Adds that `account` no longer has a key.
-    pub(super) fn remove(&mut self, account: AccountId, key_id: KeyId, fingerprint: Fingerprint) {
-        let mut data = Vec::new();
-        Event::Remove(fingerprint).append_data(&mut data);
-        let data = String::from_utf8_lossy(&data).into_owned();
-        self.changes.push(Unnumbered { event: EventKind::Remove, account, key_id, fingerprint, data });
+    /// Adds that a key is no longer as `entry` says, which the next [`Numbering::put`] replaces.
+    pub(super) fn replace(&mut self, entry: &str) {
+        self.removed.extend(digest_of(entry));
     }
 
-    /// Numbers and writes the changes, and drops all but the last `changes_max`.
+    /// Adds that `account` no longer has the key `taken`.
+    pub(super) fn remove(&mut self, account: AccountId, taken: TakenKey) {
+        let fingerprint = taken.fingerprint;
+        self.push_remove(account, taken, &Event::Remove(fingerprint));
+    }
+
+    /// Adds that `account` no longer has the key `taken`, since it may be in the wrong hands.
+    pub(super) fn remove_compromised(&mut self, account: AccountId, taken: TakenKey) {
+        let fingerprint = taken.fingerprint;
+        self.push_remove(account, taken, &Event::Compromised(fingerprint));
+    }
+
+    fn push_remove(&mut self, account: AccountId, taken: TakenKey, event: &Event) {
+        let TakenKey { key_id, fingerprint, digest } = taken;
+        let mut data = Vec::new();
+        event.append_data(&mut data);
+        let data = String::from_utf8_lossy(&data).into_owned();
+        self.removed.extend(digest);
+        self.changes.push(Unnumbered { event: event.kind(), account, key_id, fingerprint, data });
+    }
+
+    /// Numbers and writes the changes, and drops all but the last `changes_max`. Returns the end of the history too, if there was
+    /// a change. If the database does not have what this process has `seen`, the changes belong to a new epoch.
     async fn write(
         self,
         transaction: &mut Transaction,
         changes_max: u64,
-    ) -> Result<Vec<KeyChange>, StoreError> {
+        seen: Option<&Position>,
+    ) -> Result<(Vec<KeyChange>, Option<Position>), StoreError> {
         if self.changes.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        let count = self.changes.len() as u64;
-        let first = reserve(transaction, count, changes_max).await? + 1;
+        let FeedState { mut head, mut sum, pruned, .. } = match seen {
+            Some(seen) => history::verified(transaction, seen).await?.0,
+            None => FeedState::read(&mut *transaction).await?,
+        };
+        self.added.iter().for_each(|digest| sum.add(*digest));
+        self.removed.iter().for_each(|digest| sum.remove(*digest));
         let mut written = Vec::with_capacity(self.changes.len());
-        for (rows, first) in
-            self.changes.chunks(ROWS_PER_STATEMENT).zip((first..).step_by(ROWS_PER_STATEMENT))
-        {
-            insert(transaction, rows, first).await?;
-            written.extend(rows.iter().zip(first..).map(|(row, sequence)| KeyChange {
-                sequence,
-                event: row.event,
-                account: row.account.clone(),
-                key_id: row.key_id.clone(),
-                fingerprint: row.fingerprint,
-            }));
+        for rows in self.changes.chunks(ROWS_PER_STATEMENT) {
+            let mut values = Vec::with_capacity(rows.len());
+            for row in rows {
+                let chain = head.follow(row.event.as_str().as_bytes(), row.data.as_bytes());
+                let sequence = head.cursor.sequence;
+                values.push([
+                    Value::from(to_sql(sequence)),
+                    row.event.as_str().into(),
+                    row.data.as_str().into(),
+                    chain.map(|chain| chain.as_bytes().to_vec()).into(),
+                ]);
+                let Unnumbered { event, account, key_id, fingerprint, .. } = row;
+                let (account, key_id) = (account.clone(), key_id.clone());
+                written.push(KeyChange {
+                    sequence,
+                    event: *event,
+                    account,
+                    key_id,
+                    fingerprint: *fingerprint,
+                });
+            }
+            many("INSERT INTO changes (sequence, event, data, chain) {rows}", values)
+                .execute(&mut *transaction)
+                .await
+                .map_err(StoreError::of("write changes"))?;
         }
-        prune(transaction).await?;
-        Ok(written)
+        let pruned = pruned.max(head.cursor.sequence.saturating_sub(changes_max));
+        history::write_head(transaction, &head, pruned, &sum).await?;
+        prune(transaction, pruned).await?;
+        Ok((written, Some(head)))
     }
 }
 
-/// Reserves the next `count` numbers; returns the last one before them.
-async fn reserve(transaction: &mut Transaction, count: u64, changes_max: u64) -> Result<u64, StoreError> {
-    let last: i64 = sql("UPDATE service SET sequence = sequence + $1,
-             pruned = CASE WHEN sequence + $1 - $2 > pruned THEN sequence + $1 - $2 ELSE pruned END
-         RETURNING sequence")
-    .bind(to_sql(count))
-    .bind(to_sql(changes_max))
-    .fetch_value(transaction)
-    .await
-    .map_err(StoreError::of("number a change"))?;
-    Ok(from_sql(last)?.saturating_sub(count))
-}
-
-async fn insert(transaction: &mut Transaction, rows: &[Unnumbered], first: u64) -> Result<(), StoreError> {
-    let values = rows.iter().zip(first..).map(|(row, sequence)| {
-        [Value::from(to_sql(sequence)), row.event.as_str().into(), row.data.as_str().into()]
-    });
-    many("INSERT INTO changes (sequence, event, data) {rows}", values)
-        .execute(transaction)
-        .await
-        .map_err(StoreError::of("write changes"))?;
-    Ok(())
-}
-
-async fn prune(transaction: &mut Transaction) -> Result<(), StoreError> {
-    sql("DELETE FROM changes WHERE sequence <= (SELECT pruned FROM service)")
+async fn prune(transaction: &mut Transaction, pruned: u64) -> Result<(), StoreError> {
+    sql("DELETE FROM changes WHERE sequence <= $1")
+        .bind(to_sql(pruned))
         .execute(transaction)
         .await
         .map_err(StoreError::of("drop old changes"))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_feed::{Cursor, Epoch};
+use pushkeys_feed::{Chain, Cursor, Epoch, KeySum, Position};
 use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
 
 use super::error::StoreError;
@@ -50,6 +50,21 @@ pub(super) fn key_id(text: &str) -> Result<KeyId, StoreError> {
 
 pub(super) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
     bytes.try_into().map(Fingerprint::from_bytes).map_err(|_| StoreError::malformed("a fingerprint"))
+}
+
+pub(super) fn chain(bytes: &[u8]) -> Result<Chain, StoreError> {
+    bytes.try_into().map(Chain::from_bytes).map_err(|_| StoreError::malformed("a chain value"))
+}
+
+/// Number and digest of all keys, from two columns.
+pub(super) fn key_sum(keys: i64, digest: &str) -> Result<KeySum, StoreError> {
+    let digest = digest.parse().map_err(|_| StoreError::malformed("a digest of keys"))?;
+    Ok(KeySum { keys: from_sql(keys)?, digest })
+}
+
+/// A position in the history, from three columns.
+pub(super) fn position(epoch: &str, sequence: i64, bytes: &[u8]) -> Result<Position, StoreError> {
+    Ok(Position { cursor: cursor(epoch, sequence)?, chain: Some(chain(bytes)?) })
 }
 
 /// A place in the feed, from two columns.

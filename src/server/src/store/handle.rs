@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::acknowledgements::Acknowledgements;
 use super::error::StoreError;
+use super::history::LastSeen;
 use crate::database::{Database, Transaction};
 
 /// The configured limits of the store.
@@ -28,6 +29,7 @@ pub(crate) struct Store {
     pub(super) limits: StoreLimits,
     pub(super) committed: watch::Sender<()>,
     pub(super) acknowledgements: Acknowledgements,
+    pub(super) last_seen: LastSeen,
 }
 
 impl Store {
@@ -37,6 +39,7 @@ impl Store {
             limits,
             committed: watch::Sender::new(()),
             acknowledgements: Acknowledgements::default(),
+            last_seen: LastSeen::default(),
         }
     }
 

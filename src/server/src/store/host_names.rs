@@ -11,7 +11,7 @@ pub(crate) struct HostId(Box<str>);
 
 impl HostId {
     /// The id in a column.
-    pub(super) fn of(id: impl Into<Box<str>>) -> Self {
+    pub(crate) fn of(id: impl Into<Box<str>>) -> Self {
         Self(id.into())
     }
 }

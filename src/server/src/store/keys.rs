@@ -1,12 +1,12 @@
 //! The keys of accounts.
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, KeyName};
+use pushkeys_keys::{AccountId, Fingerprint, KeyName};
 use sqlx::FromRow;
 
 use super::audit::{Actor, AuditEvent};
-use super::changes::{KeyChange, Numbering};
-use super::columns::{fingerprint, from_sql, instant, key_id};
+use super::changes::{KeyChange, Numbering, TakenKey};
+use super::columns::{fingerprint, from_sql, instant};
 use super::error::StoreError;
 use super::handle::Store;
 use super::key_facts::named_algorithm;
@@ -83,11 +83,9 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let Some(owner) = owner(&mut transaction, account).await? else { return Ok(None) };
         let Some(name) = name_held(&mut transaction, &owner, name).await? else { return Ok(None) };
-        let Some((key_id, fingerprint)) = take_key(&mut transaction, &owner, &name).await? else {
-            return Ok(None);
-        };
+        let Some(taken) = take_key(&mut transaction, &owner, &name).await? else { return Ok(None) };
         let mut numbering = Numbering::default();
-        numbering.remove(account.clone(), key_id, fingerprint);
+        numbering.remove(account.clone(), taken);
         let event = AuditEvent::KeyRemoved;
         self.record(&mut transaction, owner.number, actor, event, &name).await?;
         let changes = self.commit_changes(transaction, numbering, actor).await?;
@@ -151,13 +149,13 @@ pub(super) async fn take_key(
     transaction: &mut Transaction,
     owner: &Owner,
     name: &str,
-) -> Result<Option<(KeyId, Fingerprint)>, StoreError> {
-    let row: Option<(String, Vec<u8>)> =
-        sql("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint")
+) -> Result<Option<TakenKey>, StoreError> {
+    let row: Option<(String, Vec<u8>, String)> =
+        sql("DELETE FROM keys WHERE account = $1 AND name = $2 RETURNING id, fingerprint, entry")
             .bind(owner.number)
             .bind(name)
             .fetch_optional(transaction)
             .await
             .map_err(StoreError::of("remove a key"))?;
-    row.map(|(id, digest)| Ok((key_id(&id)?, fingerprint(&digest)?))).transpose()
+    row.map(TakenKey::of).transpose()
 }

@@ -11,12 +11,12 @@ use crate::database::{Database, DatabaseUrl, Open, OpenError};
 pub(crate) enum OpenStoreError {
     #[error(transparent)]
     Database(#[from] OpenError),
-    #[error("cannot find out whether the database `{url}` was restored")]
+    #[error("cannot prepare the history in the database `{url}`")]
     Restore { url: DatabaseUrl, source: StoreError },
 }
 
 impl Store {
-    /// Opens the database at `url`. With [`Open::Prepare`], a database that was restored gets a new epoch.
+    /// Opens the database at `url`. With [`Open::Prepare`], a new database and a copy made by `backup` get a new epoch.
     pub(crate) async fn open(
         url: &DatabaseUrl,
         open: Open,
@@ -24,11 +24,11 @@ impl Store {
     ) -> Result<Self, OpenStoreError> {
         let store = Self::new(Database::open(url, open).await?, limits);
         if open == Open::Prepare {
-            let begun = store.begin_epoch_if_restored().await;
+            let begun = store.prepare_history().await;
             if let Some(epoch) =
                 begun.map_err(|source| OpenStoreError::Restore { url: url.clone(), source })?
             {
-                tracing::warn!(%url, %epoch, "the database `{url}` is new or was restored: every host takes a snapshot");
+                tracing::warn!(%url, %epoch, "the database `{url}` is new, was migrated, or is a backup: every host takes a snapshot");
             }
         }
         Ok(store)

@@ -116,12 +116,13 @@ impl Store {
         if is_compromised(&mut transaction, fingerprint).await? {
             return Err(PutKeyError::Compromised);
         }
+        let mut numbering = Numbering::default();
         let found = holder(&mut transaction, &owner, fingerprint).await?;
         settle(&mut transaction, owner.number, fingerprint).await?;
         match found {
             Holder::NoAccount => {}
             Holder::Other { account: former, name } => {
-                remove_key(&mut transaction, fingerprint).await?;
+                numbering.replace(&take_entry(&mut transaction, fingerprint).await?);
                 settle(&mut transaction, former, fingerprint).await?;
                 warn(&mut transaction, former, WarningKind::TakenOver, fingerprint, &name, None).await?;
                 let (event, actor) = (AuditEvent::KeyTakenOver, Actor::service());
@@ -141,7 +142,6 @@ impl Store {
         let verified_at = Some(now_ms());
         let wanted = KeyToPut { name, key, text, expires_at: None, may_replace };
         let new = Registration { verified_at, ..Registration::of(account, &wanted, actor) };
-        let mut numbering = Numbering::default();
         self.register(&mut transaction, &owner, &new, &mut numbering).await?;
         let changes = self.commit_changes(transaction, numbering, actor).await?;
         log_proof(account, fingerprint, actor);
@@ -167,10 +167,10 @@ impl Store {
                 .map_err(StoreError::of("look up a key"))?;
         verified_at.ok_or(ReportKeyError::NoSuchKey)?.ok_or(ReportKeyError::NotVerified)?;
         let taken = take_key(&mut transaction, &owner, &name).await?;
-        let (key_id, fingerprint) = taken.ok_or(ReportKeyError::NoSuchKey)?;
-        add_compromised(&mut transaction, fingerprint).await?;
+        let taken = taken.ok_or(ReportKeyError::NoSuchKey)?;
+        add_compromised(&mut transaction, taken.fingerprint).await?;
         let mut numbering = Numbering::default();
-        numbering.remove(account.clone(), key_id, fingerprint);
+        numbering.remove_compromised(account.clone(), taken);
         let event = AuditEvent::KeyReported;
         self.record(&mut transaction, owner.number, actor, event, &name).await?;
         let changes = self.commit_changes(transaction, numbering, actor).await?;
@@ -217,14 +217,13 @@ async fn use_challenge(
     Ok(used == 1)
 }
 
-/// Adds no change for hosts: the next one names the key's new account.
-async fn remove_key(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<(), StoreError> {
-    sql("DELETE FROM keys WHERE fingerprint = $1")
+/// Removes a key without a change for hosts, since the next one names the key's new account. Returns its entry.
+async fn take_entry(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<String, StoreError> {
+    sql("DELETE FROM keys WHERE fingerprint = $1 RETURNING entry")
         .bind(fingerprint.as_bytes().as_slice())
-        .execute(transaction)
+        .fetch_value(transaction)
         .await
-        .map_err(StoreError::of("move a key"))?;
-    Ok(())
+        .map_err(StoreError::of("move a key"))
 }
 
 async fn verify(transaction: &mut Transaction, fingerprint: Fingerprint) -> Result<(), StoreError> {

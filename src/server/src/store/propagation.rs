@@ -123,7 +123,7 @@ impl Store {
         limit: Duration,
     ) -> Result<Propagation, StoreError> {
         let end = tokio::time::Instant::now() + limit;
-        let wanted = Cursor { sequence, ..self.feed_state().await?.head };
+        let wanted = Cursor { sequence, ..self.feed_state().await?.head.cursor };
         let mut news = self.acknowledgements.subscribe();
         loop {
             let propagation = Propagation::of(&self.acknowledgements().await?, &wanted, Timestamp::now());

@@ -140,9 +140,9 @@ impl Store {
             check_name(transaction, owner, wanted.name).await?;
         }
         match take_key(transaction, owner, wanted.name.as_str()).await? {
-            Some((key_id, fingerprint)) => {
+            Some(taken) => {
                 self.note(transaction, owner, wanted, AuditEvent::KeyRemoved).await?;
-                numbering.remove(wanted.account.clone(), key_id, fingerprint);
+                numbering.remove(wanted.account.clone(), taken);
             }
             None => self.check_room(transaction, owner).await?,
         }
@@ -170,7 +170,8 @@ impl Store {
     ) -> Result<KeyId, StoreError> {
         let new = wanted.entry(key_id.clone(), &owner.name)?;
         // Comments do not concern hosts.
-        if new.replace(transaction, wanted).await? {
+        if let Some(before) = new.replace(transaction, wanted).await? {
+            numbering.replace(&before);
             self.note(transaction, owner, wanted, AuditEvent::KeyChanged).await?;
             numbering.put(wanted.account.clone(), new.id, new.fingerprint, new.entry);
         }
@@ -345,12 +346,12 @@ impl NewKey {
         Ok(())
     }
 
-    /// Stores what can change of a stored key; returns whether its entry for hosts has changed.
+    /// Stores what can change of a stored key; returns its entry for hosts of before, if that has changed.
     async fn replace(
         &self,
         transaction: &mut Transaction,
         registration: &Registration<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let digest = self.fingerprint.as_bytes().as_slice();
         let before: String = sql("SELECT entry FROM keys WHERE fingerprint = $1")
             .bind(digest)
@@ -365,6 +366,6 @@ impl NewKey {
             .execute(transaction)
             .await
             .map_err(StoreError::of("store a key's text"))?;
-        Ok(before != self.entry)
+        Ok(Some(before).filter(|before| *before != self.entry))
     }
 }

@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 use pushkeys_feed::{HostRevocation, RevokedAnswer, RevokedThing, Use};
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, UseKind};
+use pushkeys_keys::{AccountId, Fingerprint, UseKind};
 
 use super::audit::{Actor, AuditEvent};
-use super::changes::{KeyChange, Numbering};
-use super::columns::{account_id, fingerprint, instant, key_id, now_ms};
+use super::changes::{KeyChange, Numbering, TakenKey};
+use super::columns::{account_id, fingerprint, instant, now_ms};
 use super::compromised::add_compromised;
 use super::error::StoreError;
 use super::handle::Store;
@@ -136,12 +136,10 @@ impl Store {
         let Some(what) = revocation(&mut transaction, id).await? else { return Ok(None) };
         let mut numbering = Numbering::default();
         let actor = Actor::operator();
-        for RevokedKey { number, account, name, key_id, fingerprint } in
-            take_keys(&mut transaction, &what).await?
-        {
+        for RevokedKey { number, account, name, taken } in take_keys(&mut transaction, &what).await? {
             self.record(&mut transaction, number, &actor, AuditEvent::KeyReported, &name).await?;
-            add_compromised(&mut transaction, fingerprint).await?;
-            numbering.remove(account, key_id, fingerprint);
+            add_compromised(&mut transaction, taken.fingerprint).await?;
+            numbering.remove_compromised(account, taken);
         }
         drop_revocation(&mut transaction, id).await?;
         Ok(Some(self.commit_changes(transaction, numbering, &actor).await?))
@@ -308,8 +306,7 @@ struct RevokedKey {
     number: i64,
     account: AccountId,
     name: String,
-    key_id: KeyId,
-    fingerprint: Fingerprint,
+    taken: TakenKey,
 }
 
 /// Removes the keys of `what`, and returns them.
@@ -319,20 +316,19 @@ async fn take_keys(
 ) -> Result<Vec<RevokedKey>, StoreError> {
     let query = match what {
         RevokedThing::Fingerprint(fingerprint) => sql("DELETE FROM keys WHERE fingerprint = $1
-             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint")
+             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint, entry")
         .bind(fingerprint.as_bytes().as_slice()),
         RevokedThing::Account(account) => sql("DELETE FROM keys
              WHERE account = (SELECT number FROM accounts WHERE id = $1)
-             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint")
+             RETURNING account, (SELECT a.id FROM accounts a WHERE a.number = keys.account), name, id, fingerprint, entry")
         .bind(account.as_str()),
     };
-    let rows: Vec<(i64, String, String, String, Vec<u8>)> =
+    let rows: Vec<(i64, String, String, String, Vec<u8>, String)> =
         query.fetch_all(transaction).await.map_err(StoreError::of("remove revoked keys"))?;
     rows.into_iter()
-        .map(|(number, account, name, key, digest)| {
-            let (account, key_id, fingerprint) =
-                (account_id(&account)?, key_id(&key)?, fingerprint(&digest)?);
-            Ok(RevokedKey { number, account, name, key_id, fingerprint })
+        .map(|(number, account, name, key, fingerprint, entry)| {
+            let taken = TakenKey::of((key, fingerprint, entry))?;
+            Ok(RevokedKey { number, account: account_id(&account)?, name, taken })
         })
         .collect()
 }

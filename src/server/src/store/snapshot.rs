@@ -1,13 +1,14 @@
 //! Snapshots: all keys at one moment, for hosts that begin or have fallen too far behind.
 
-use pushkeys_feed::Cursor;
+use pushkeys_feed::SnapshotHeader;
 use sqlx::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-use super::columns::{cursor, from_sql};
+use super::changes::FeedState;
+use super::columns::from_sql;
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Database, READ_CONNECTIONS, Transaction, sql};
+use crate::database::{Database, READ_CONNECTIONS, Transaction};
 
 /// The most snapshots at once: each holds a connection and a read transaction.
 pub(crate) const SNAPSHOTS_MAX: usize = 4;
@@ -18,13 +19,13 @@ const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
 const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
     SET LOCAL idle_in_transaction_session_timeout = 0";
 
-/// A read transaction that sees the keys as they are at [`Snapshot::cursor`], whatever is written after it.
+/// A read transaction that sees the keys as they are at [`Snapshot::header`], whatever is written after it.
 ///
 /// While it is open, SQLite's write-ahead log and PostgreSQL's old rows cannot be cleaned up, so the caller limits its
 /// time.
 pub(crate) struct Snapshot {
     transaction: Transaction,
-    cursor: Cursor,
+    header: SnapshotHeader,
     after: Vec<u8>,
 }
 
@@ -50,18 +51,16 @@ impl Store {
             }
         };
         let mut transaction = begun.map_err(StoreError::of("begin a snapshot"))?;
-        let (epoch, sequence): (String, i64) = sql("SELECT epoch, sequence FROM service")
-            .fetch_one(&mut transaction)
-            .await
-            .map_err(StoreError::of("begin a snapshot"))?;
-        Ok(Snapshot { transaction, cursor: cursor(&epoch, sequence)?, after: Vec::new() })
+        let FeedState { head, sum, .. } = FeedState::read(&mut transaction).await?;
+        let header = SnapshotHeader { position: head, sum: Some(sum) };
+        Ok(Snapshot { transaction, header, after: Vec::new() })
     }
 }
 
 impl Snapshot {
     /// The last change that the snapshot includes.
-    pub(crate) fn cursor(&self) -> &Cursor {
-        &self.cursor
+    pub(crate) fn header(&self) -> &SnapshotHeader {
+        &self.header
     }
 
     /// The next entries, at most `limit`; `None` after the last.

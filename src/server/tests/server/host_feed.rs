@@ -74,8 +74,7 @@ async fn a_new_stream_gets_a_reset_and_then_the_changes() {
     let ana = service.account("ana");
     register(&service, &ana, 1).await;
     let epoch = snapshot(&service, &host).await.0.cursor.epoch;
-    let beyond = format!("{epoch}-2");
-    for last_event_id in [None, Some("other-1"), Some("nonsense"), Some(beyond.as_str())] {
+    for last_event_id in [None, Some("other-1"), Some("nonsense")] {
         let mut stream = service.changes(&host, last_event_id).await;
         let first = stream.next().await.unwrap();
         assert_eq!(first.event.unwrap(), Event::Reset, "{last_event_id:?}");

@@ -14,6 +14,7 @@ mod console;
 mod cors;
 mod document;
 mod expiry;
+mod history;
 mod host_feed;
 mod limits;
 mod oauth;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use pushkeys_feed::{EventReader, Received};
+use pushkeys_feed::{Event, EventReader, Received};
 use pushkeys_tests::PostgresDatabase;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -268,7 +268,16 @@ impl Service {
     }
 
     pub(crate) async fn changes(&self, host: &str, last_event_id: Option<&str>) -> Stream {
-        let mut request = self.request(Method::GET, pushkeys_feed::CHANGES_PATH, host);
+        self.stream(pushkeys_feed::CHANGES_PATH, host, last_event_id).await
+    }
+
+    /// The stream of a host that knows chains.
+    pub(crate) async fn chained_changes(&self, host: &str, last_event_id: Option<&str>) -> Stream {
+        self.stream(&format!("{}?with=chain", pushkeys_feed::CHANGES_PATH), host, last_event_id).await
+    }
+
+    async fn stream(&self, path: &str, host: &str, last_event_id: Option<&str>) -> Stream {
+        let mut request = self.request(Method::GET, path, host);
         if let Some(id) = last_event_id {
             request = request.header(pushkeys_feed::LAST_EVENT_ID, id);
         }
@@ -300,7 +309,7 @@ impl Stream {
     pub(crate) async fn next(&mut self) -> Option<Received> {
         loop {
             let received = self.next_of_any_kind().await?;
-            if !matches!(received.event, Ok(pushkeys_feed::Event::Heartbeat { .. })) {
+            if !matches!(received.event, Ok(Event::Heartbeat { .. } | Event::Checkpoint { .. })) {
                 return Some(received);
             }
         }

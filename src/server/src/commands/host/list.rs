@@ -36,7 +36,7 @@ struct ListedCredential {
 /// JSON named the host `host` and ended with that number.
 pub(super) async fn run(store: &Store, is_old_name: bool, output: Output) -> anyhow::Result<()> {
     let (hosts, acknowledgements) = (store.hosts().await?, store.acknowledgements().await?);
-    let (head, now) = (store.feed_state().await?.head, Timestamp::now());
+    let (head, now) = (store.feed_state().await?.head.cursor, Timestamp::now());
     let Propagation { applied, of } = Propagation::of(&acknowledgements, &head, now);
     let by_name: HashMap<&str, &HostAcknowledgement> =
         acknowledgements.iter().map(|one| (one.host.as_str(), one)).collect();
