@@ -179,5 +179,5 @@ fn the_console_shows_the_propagation_and_the_host_that_revoked_a_key() {
     until("both keys are live", || page().contains("All changes are live on 1 of 1 push hosts."));
     let _ = host.pushkeys(&["revoke", &laptop.fingerprint().to_string()]).output();
     until("the page shows it", || page().contains("this key is refused there"));
-    assert_eq!(page().matches("this key is refused there").count(), 1, "of one key alone");
+    assert_eq!(page().matches("this key is refused there").count(), 1, "for one key only");
 }

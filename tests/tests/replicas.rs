@@ -232,7 +232,7 @@ fn no_host_misses_a_change_after_the_loss_of_a_replica_or_the_database() {
     until("a heartbeat is sent", || listener.heartbeats() > 0);
     world.server.kill();
     let asks = Client::new(&world.first().url(), None);
-    until("the database is gone for everybody", || {
+    until("the database is unavailable for all replicas", || {
         asks.send(Method::GET, &["healthz"], None).is_ok_and(|reply| reply.status == 503)
     });
     let heartbeats = listener.heartbeats();

@@ -232,7 +232,7 @@ fn certificates_are_replaced_on_both_sides_during_logins() {
     while_logins_go_on(&host, &ana, &laptop, |go_on| {
         // The host's certificate: the daemon reconnects by itself. The first one stays valid for a while.
         host.files().shows(&world.hosts.signs_for_host(&[&name]));
-        until("the host connects anew", || host.syncd.log().contains("the credentials have changed"));
+        until("the host reconnects", || host.syncd.log().contains("the credentials have changed"));
         go_on(1);
         // The service's certificate: a key that does not match is refused, and the previous pair stays in use.
         let (own, wrong) = (
@@ -323,7 +323,7 @@ fn a_token_is_rotated_without_a_failed_login_or_a_lost_change() {
     };
 
     refused(&["host", "rotate", &name, "--finish"], "has one credential");
-    refused(&["host", "rotate", "nobody"], "there is no host `nobody`");
+    refused(&["host", "rotate", "none"], "there is no host `none`");
     let new: Value =
         serde_json::from_str(&service.administers(&["host", "rotate", &name, "--json"]).output())
             .expect("JSON");
@@ -414,7 +414,7 @@ fn credentials_are_not_sent_in_plain_text_by_default() {
     let _ = room.write_with_mode("tls.key", &own.key, 0o644);
     for command in ["serve", "check"] {
         let refused = server(command);
-        assert!((refused.stdout + &refused.stderr).contains("is open to everybody"), "{command}");
+        assert!((refused.stdout + &refused.stderr).contains("is accessible to all users"), "{command}");
     }
 }
 

@@ -68,7 +68,7 @@ fn systemd_understands_every_line_of_the_units() {
     let unit = root.join("usr/lib/systemd/system/pushkeys-syncd.service");
     let text = fs::read_to_string(&unit).expect("a unit").replace("ProtectClock=", "ProtectCluck=");
     fs::write(&unit, text).expect("own file");
-    assert!(verified(&root).contains("Unknown key 'ProtectCluck'"), "a mistake would be told");
+    assert!(verified(&root).contains("Unknown key 'ProtectCluck'"), "a mistake would be reported");
 }
 
 #[test]
@@ -100,8 +100,8 @@ impl Manager {
         let room = Room::temporary();
         let path = room.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket in an own directory");
-        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        fs::set_permissions(&path, everybody).expect("own socket");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        fs::set_permissions(&path, mode).expect("own socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("own socket");
         Self { socket, path, _room: room }
     }
@@ -112,7 +112,7 @@ impl Manager {
 
     /// Reads messages until one has the line `wanted`.
     #[track_caller]
-    fn hears(&self, wanted: &str) {
+    fn receives(&self, wanted: &str) {
         let mut message = vec![0; MESSAGE_BYTES_MAX];
         for _ in 0..MESSAGES_MAX {
             let length = self.socket.recv(&mut message).expect("the daemon reports in time");
@@ -163,11 +163,11 @@ impl ActivatedService {
 fn the_service_notifies_systemd_that_it_is_ready_alive_and_stopping() {
     let (manager, service) = (Manager::start(), ActivatedService::prepare());
     let mut process = service.start(&manager);
-    manager.hears("READY=1");
-    manager.hears("WATCHDOG=1");
-    manager.hears("WATCHDOG=1");
+    manager.receives("READY=1");
+    manager.receives("WATCHDOG=1");
+    manager.receives("WATCHDOG=1");
     assert!(process.stop().success());
-    manager.hears("STOPPING=1");
+    manager.receives("STOPPING=1");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_restart_of_the_service_refuses_no_connection() {
     const RESTARTS: usize = 3;
     let (manager, service) = (Manager::start(), ActivatedService::prepare());
     let mut process = service.start(&manager);
-    manager.hears("READY=1");
+    manager.receives("READY=1");
     let (client, is_over) = (service.client(), AtomicBool::new(false));
     let address = service.listener.local_addr().expect("a bound socket");
     std::thread::scope(|scope| {
@@ -192,7 +192,7 @@ fn a_restart_of_the_service_refuses_no_connection() {
         for _ in 0..RESTARTS {
             assert!(process.stop().success());
             process = service.start(&manager);
-            manager.hears("READY=1");
+            manager.receives("READY=1");
             let reply = client.send(Method::GET, &["healthz"], None).expect("an answer");
             assert_eq!(reply.status, 200, "{reply:?}");
         }
@@ -213,13 +213,13 @@ fn the_daemon_notifies_systemd_that_it_is_ready_alive_reloading_and_stopping() {
     command.arg("--config").arg(syncd.configuration());
     manager.watch(&mut command);
     let mut process = Process::spawn("pushkeys-syncd", command, &files.room().join("log"));
-    manager.hears("READY=1");
+    manager.receives("READY=1");
     until("the cache is there when the daemon is ready", || files.cache().join("local/HEAD").exists());
-    manager.hears("WATCHDOG=1");
-    manager.hears("WATCHDOG=1");
+    manager.receives("WATCHDOG=1");
+    manager.receives("WATCHDOG=1");
     let _ = run(Command::new("kill").args(["-HUP", &process.pid().to_string()])).output();
-    manager.hears("RELOADING=1");
-    manager.hears("READY=1");
+    manager.receives("RELOADING=1");
+    manager.receives("READY=1");
     assert!(process.stop().success());
-    manager.hears("STOPPING=1");
+    manager.receives("STOPPING=1");
 }

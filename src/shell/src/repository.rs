@@ -485,7 +485,7 @@ mod tests {
         let confirmed = open();
         fs::remove_file(place.join(PROVISIONAL)).unwrap();
         discard(confirmed, true);
-        assert!(root.repository(&new).unwrap().is_some(), "it exists for everybody");
+        assert!(root.repository(&new).unwrap().is_some(), "it is visible to readers");
         assert_eq!(fs::read_dir(folder.path().join("root/acct_8")).unwrap().count(), 1);
     }
 

@@ -115,7 +115,7 @@ fn a_database_is_authenticated_by_its_ca_and_name_and_may_require_our_certificat
     let url = format!("{}?sslmode=verify-full&sslrootcert={{room}}/right.pem", at("carol", "localhost"));
     operator.is_refused(&url, &["requires a valid client certificate"]);
     let url = format!("{url}&sslcert={{room}}/carol.pem&sslkey={{room}}/carol.key");
-    operator.is_refused(&url, &["carol.key", "is open to everybody"]);
+    operator.is_refused(&url, &["carol.key", "is accessible to all users"]);
     let _ = operator.room.write("carol.key", &carol.key);
     operator.succeeds(&url);
 }

@@ -152,8 +152,8 @@ fn check_strangers(program: &Path, service: &Service, ana: &Credential) {
     let wrong = Credential { token: ana.token.clone(), secret: "wrong".to_owned() };
     let stranger = Clever::of(program, service, &wrong);
     assert!(!stranger.run(&["ssh-keys", "-F", "json"]).status.success());
-    let nobody = Clever::logged_out(program, vec![("API_HOST", service.url())]);
-    assert!(!nobody.run(&["ssh-keys", "-F", "json"]).status.success());
+    let logged_out = Clever::logged_out(program, vec![("API_HOST", service.url())]);
+    assert!(!logged_out.run(&["ssh-keys", "-F", "json"]).status.success());
 }
 
 /// Everything except logging in, which differs between versions; returns what that needs.

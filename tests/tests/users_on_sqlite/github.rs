@@ -148,7 +148,7 @@ fn errors_of_github_are_shown_and_delete_nothing() {
     let (ana, mut visitor) = signed_in(&service, "ana");
     ana.adds(&key, "laptop");
     let _ = link(&mut visitor);
-    let told = |trouble: Trouble, expected: &str| {
+    let check = |trouble: Trouble, expected: &str| {
         github.has_trouble(Some(trouble.clone()));
         let begun_at = Instant::now();
         // A response of GitHub is cached for a moment.
@@ -160,13 +160,16 @@ fn errors_of_github_are_shown_and_delete_nothing() {
         assert!(begun_at.elapsed().as_secs() < 50, "{trouble:?}");
         reply.status
     };
-    assert_eq!(told(Trouble::TooManyRequests, "try again in 7 s"), 503);
-    assert_eq!(told(Trouble::NoneRemaining, "try again in 1 s"), 503);
-    assert_eq!(told(Trouble::Huge, "cannot be reached"), 503);
-    assert_eq!(told(Trouble::Redirect(elsewhere.url()), "cannot be reached"), 503);
-    assert_eq!(told(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another host"), 503);
-    assert_eq!(told(Trouble::Garbage, "cannot be read"), 503);
-    assert_eq!(told(Trouble::Broken, "status 500"), 503);
+    assert_eq!(check(Trouble::TooManyRequests, "try again in 7 s"), 503);
+    assert_eq!(check(Trouble::NoneRemaining, "try again in 1 s"), 503);
+    assert_eq!(check(Trouble::Huge, "cannot be reached"), 503);
+    assert_eq!(check(Trouble::Redirect(elsewhere.url()), "cannot be reached"), 503);
+    assert_eq!(
+        check(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another host"),
+        503
+    );
+    assert_eq!(check(Trouble::Garbage, "cannot be read"), 503);
+    assert_eq!(check(Trouble::Broken, "status 500"), 503);
     assert_eq!(elsewhere.asked(), (0, 0));
     let page = visitor.opens(KEYS);
     assert!(page.status == 200 && page.body.contains("does not respond correctly"), "{}", page.body);

@@ -40,7 +40,7 @@ const KIB_PER_MIB: f64 = 1024.0;
 Opens the stream of every host at a key service on SQLite, each with a token of its own, then adds and removes a key at the
 API again and again, and counts from the request's beginning until the last host has the whole event. As the daemon does,
 every host says on a second connection what it has applied, after each change and every five seconds. The floor, before that: a
-thread that writes such an event to as many sockets, read by the same readers. Readers and service share the machine.")]
+thread that writes such an event to the same number of sockets, read by the same readers. Readers and service share the machine.")]
 pub(crate) struct Arguments {
     /// Hosts that are connected
     #[arg(long, default_value_t = 5_000)]

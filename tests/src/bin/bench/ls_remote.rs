@@ -53,10 +53,10 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
             assert_eq!(listed.matches("refs/heads/branch-").count(), BRANCHES, "{listed}");
         }
     }
-    let [with_git_shell, with_door] = samples;
+    let [with_git_shell, through_pushkeys] = samples;
     report.times("git ls-remote, behind git-shell", &with_git_shell, &with_git_shell);
-    report.times("git ls-remote, through the door", &with_door, &with_git_shell);
-    let cost = ratio(with_door.median(), with_git_shell.median());
+    report.times("git ls-remote, through pushkeys-shell", &through_pushkeys, &with_git_shell);
+    let cost = ratio(through_pushkeys.median(), with_git_shell.median());
     report.at_most("git ls-remote, against git-shell", cost, RATIO_MAX, "x");
 }
 

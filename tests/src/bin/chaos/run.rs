@@ -388,7 +388,7 @@ fn difference(here: &BTreeSet<Registered>, held: &BTreeSet<Registered>) -> Strin
             .map(|(fingerprint, account, id)| format!("{fingerprint} ({account}, {id})"));
         format!("{}: {}", missing.len(), first.collect::<Vec<_>>().join(", "))
     };
-    format!("on the host alone {}; in the database alone {}", named(here, held), named(held, here))
+    format!("only on the host {}; only in the database {}", named(here, held), named(held, here))
 }
 
 /// The end of a program's output, on one line.
@@ -406,9 +406,6 @@ mod tests {
     fn a_difference_names_both_sides() {
         let one = |name: &str| (name.to_owned(), "acct_1".to_owned(), "key_1".to_owned());
         let text = difference(&BTreeSet::from([one("a"), one("b")]), &BTreeSet::from([one("b"), one("c")]));
-        assert_eq!(
-            text,
-            "on the host alone 1: a (acct_1, key_1); in the database alone 1: c (acct_1, key_1)"
-        );
+        assert_eq!(text, "only on the host 1: a (acct_1, key_1); only in the database 1: c (acct_1, key_1)");
     }
 }
