@@ -92,10 +92,18 @@ impl Writer {
         Ok(Some(acceptance).filter(|acceptance| now < acceptance.until))
     }
 
-    /// Says that nothing is held back any more.
+    /// Says, durably, that nothing is held back any more. It is said before HEAD is written: a confirmation must not come
+    /// back with a power cut and count once more.
     pub fn release(&mut self) -> Result<(), WriteError> {
         self.directory().remove(ACCEPT_FILE)?;
-        self.directory().remove(HELD_FILE)
+        self.directory().remove(HELD_FILE)?;
+        self.directory().sync()
+    }
+
+    /// Uses up, durably, what an operator has confirmed, while something is still held back.
+    pub fn use_acceptance_up(&mut self) -> Result<(), WriteError> {
+        self.directory().remove(ACCEPT_FILE)?;
+        self.directory().sync()
     }
 }
 

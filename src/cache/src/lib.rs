@@ -5,6 +5,7 @@
 //! socket; they parse no configuration, and what they cannot trust they refuse instead of guessing.
 //!
 //! ```text
+//! <cache>/SOURCES                which sources count
 //! <cache>/REVOKED                what a sysadmin has revoked on this host
 //! <cache>/<source>/HEAD          which generation is in force, of when, until when
 //! <cache>/<source>/g<N>/<shard>  sorted lines between two sentinels
@@ -27,6 +28,7 @@ mod scan;
 mod search;
 mod session_log;
 mod shard;
+mod sources;
 #[cfg(feature = "status")]
 pub mod status;
 mod usage;
@@ -50,6 +52,7 @@ pub use session_log::{
     SESSION_LINE_BYTES_MAX, SESSION_LOG, SESSION_LOG_DAYS, SESSION_SOCKET, session_line_account,
 };
 pub use shard::ShardId;
+pub use sources::set_sources;
 pub use usage::{ParseUsedError, USAGE_SOCKET, USED_BYTES_MAX, Used};
 pub use verdict::{Consultation, Consulted, NoAnswer, Verdict};
 pub use writer::{LOCK_FILE, Writer};

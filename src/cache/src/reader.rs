@@ -1,6 +1,6 @@
 //! The reader: what a cache holds, as far as it can be trusted.
 
-use std::ffi::OsString;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,13 @@ use pushkeys_files::append_at;
 use pushkeys_keys::{Fingerprint, SourceName};
 
 use crate::entry::Entry;
-use crate::error::{Damage, ReadError};
+use crate::error::{Damage, ReadError, WriteError};
 use crate::files::{Directory, read_at};
 use crate::head::{HEAD_BYTES_MAX, Head};
-use crate::revocation::{REVOKED_FILE, Revocations};
+use crate::revocation::Revocations;
 use crate::search::{Fault, find};
 use crate::shard::{SENTINEL_BYTES_MAX, ShardId};
+use crate::sources::{self, SOURCES_FILE};
 use crate::verdict::{Consultation, Consulted};
 
 /// A reader that finds its generation replaced begins again at HEAD, at most so many times. A generation
@@ -23,9 +24,6 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// A shard is read whole only up to this size: 512 lines on average, of which each could be an RSA key of 16384 bits.
 pub(crate) const SHARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// The sources of a cache, at most; one look-up consults all of them.
-pub(crate) const SOURCES_MAX: usize = 64;
 
 /// A cache, for reading.
 #[derive(Debug)]
@@ -39,14 +37,47 @@ impl Cache {
         Ok(Self { root: Directory::open_root(path)? })
     }
 
-    /// The names of the sources, sorted.
+    /// The names of the sources that count, sorted.
     pub fn sources(&self) -> Result<Vec<SourceName>, ReadError> {
-        Ok(sources_in(&self.root.names()?))
+        if let Some(sources) = sources::read(&self.root)? {
+            return Ok(sources);
+        }
+        let folders = sources::folders(&self.root)?;
+        let heads = folders.iter().filter_map(|name| Some(self.source(name).ok()?.head));
+        self.check_unnamed(heads)?;
+        Ok(folders)
+    }
+
+    /// The folders that are called like sources, and do not count: copies, and what is left of others. None in a cache of a
+    /// version that named no sources.
+    pub fn strangers(&self) -> Result<Vec<SourceName>, ReadError> {
+        let Some(sources) = sources::read(&self.root)? else { return Ok(Vec::new()) };
+        let is_stranger =
+            |name: &SourceName| !sources.contains(name) && self.root.open_directory(name.as_str()).is_ok();
+        Ok(sources::folders(&self.root)?.into_iter().filter(is_stranger).collect())
     }
 
     /// What is revoked on this host.
     pub fn revocations(&self) -> Result<Revocations, ReadError> {
-        self.revocations_in(&self.root.names()?)
+        match Revocations::read(&self.root) {
+            Err(ReadError::Missing(_)) => Ok(Revocations::default()),
+            other => other,
+        }
+    }
+
+    /// Makes everything that readers see now survive a power cut.
+    pub fn make_durable(&self) -> Result<(), WriteError> {
+        for name in self.sources()? {
+            match self.source(&name) {
+                Ok(source) => {
+                    source.generation.sync()?;
+                    source.directory.sync()?;
+                }
+                Err(ReadError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.root.sync()
     }
 
     /// The source called `name`, as it is now.
@@ -57,26 +88,27 @@ impl Cache {
 
     /// What every source says of `fingerprint`, and what is revoked.
     pub fn consult(&self, fingerprint: &Fingerprint) -> Result<Consultation, ReadError> {
-        let names = self.root.names()?;
-        let revocations = self.revocations_in(&names)?;
-        let sources = sources_in(&names);
+        let revocations = self.revocations()?;
+        let named = sources::read(&self.root)?;
+        let is_named = named.is_some();
+        let sources = named.map_or_else(|| sources::folders(&self.root), Ok)?;
         if sources.is_empty() {
             return Err(ReadError::Missing(self.root.path().join("<source>/HEAD")));
         }
-        let sources = sources.into_iter().map(|name| self.consult_one(name, fingerprint)).collect();
+        let sources: Vec<Consulted> =
+            sources.into_iter().map(|name| self.consult_one(name, fingerprint)).collect();
+        if !is_named {
+            self.check_unnamed(sources.iter().filter_map(|one| Some(&one.found.as_ref().ok()?.0)))?;
+        }
         Ok(Consultation { fingerprint: *fingerprint, sources, revocations })
     }
 
-    /// The names in the folder say whether there is a file to open, at no cost of its own.
-    fn revocations_in(&self, names: &[OsString]) -> Result<Revocations, ReadError> {
-        if !names.iter().any(|name| name == REVOKED_FILE) {
-            return Ok(Revocations::default());
+    /// A version that kept no notes in HEAD named no sources. If any of `heads` has some, the file is lost.
+    fn check_unnamed<H: Borrow<Head>>(&self, mut heads: impl Iterator<Item = H>) -> Result<(), ReadError> {
+        if heads.any(|head| head.borrow().notes.is_some()) {
+            return Err(ReadError::damaged(&self.root.path().join(SOURCES_FILE), Damage::Gone));
         }
-        match Revocations::read(&self.root) {
-            // The last revocation was taken back in this moment.
-            Err(ReadError::Missing(_)) => Ok(Revocations::default()),
-            other => other,
-        }
+        Ok(())
     }
 
     fn consult_one(&self, name: SourceName, fingerprint: &Fingerprint) -> Consulted {
@@ -84,13 +116,6 @@ impl Cache {
         let found = source.and_then(|source| source.find(fingerprint));
         Consulted { source: name, found }
     }
-}
-
-fn sources_in(names: &[OsString]) -> Vec<SourceName> {
-    let mut sources: Vec<SourceName> =
-        names.iter().filter_map(|name| name.to_str()?.parse().ok()).take(SOURCES_MAX).collect();
-    sources.sort_unstable();
-    sources
 }
 
 /// One source of a cache, and the generation that was in force when it was opened.

@@ -5,8 +5,7 @@
 //! <cache>/REVOKED.lock  held by whoever replaces it
 //! ```
 //!
-//! A look-up reads the names in the cache's folder anyway, so a host where nothing is revoked does not even open a file
-//! for this. One that is there and cannot be trusted or read leaves every look-up without an answer: what it revokes
+//! One that is there and cannot be trusted or read leaves every look-up without an answer: what it revokes
 //! is then unknown.
 
 use std::fmt;
@@ -202,6 +201,9 @@ pub fn change_revocations<T>(
         root.sync()?;
     } else if after != before {
         root.replace(REVOKED_FILE, after.to_text().as_bytes())?;
+    } else {
+        // What another has put in place and was killed may not be durable yet, and the caller says that it is.
+        root.sync()?;
     }
     Ok(result)
 }

@@ -22,6 +22,7 @@ use crate::hold::ACCEPT_FILE;
 use crate::merge::Applied;
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
+use crate::sources;
 
 /// When more than half of the shards are touched, and there are at least so many, the whole generation is replaced:
 /// its files are not renamed one by one over files that the file system then has to give back meanwhile.
@@ -93,9 +94,22 @@ impl Writer {
             Err(ReadError::Missing(_)) => {}
             Err(error) => writer.fault = Some(error),
         }
+        writer.make_durable()?;
         writer.tidy()?;
         writer.recount();
         Ok(writer)
+    }
+
+    /// What a killed writer has put in place may not be durable yet. It is, before anything is built upon it: changes that are
+    /// found to be made already would otherwise move HEAD past shards that a power cut takes back.
+    fn make_durable(&self) -> Result<(), WriteError> {
+        // What is wrong with a folder that cannot be opened is said by the count of the keys.
+        if let Some(head) = &self.head
+            && let Ok(generation) = self.directory.open_directory(&generation_name(head.generation))
+        {
+            generation.sync()?;
+        }
+        self.directory.sync()
     }
 
     /// What is in force, if anything is. Its cursor is `None` when a full sync is due.
@@ -132,7 +146,8 @@ impl Writer {
         self.wait_for_removal();
         let Some(cache) = self.directory.path().parent() else { return Ok(()) };
         let root = Directory::open_root(cache)?;
-        // A source without HEAD is one that cannot answer, so it goes in one step: no reader asks for this name.
+        sources::remove(&root, &self.name)?;
+        // A reader that has read the names before finds it whole, or not at all.
         let removed = format!(".{}.removed", self.name);
         root.remove_directory(&removed)?;
         root.rename(self.name.as_str(), &removed)?;
@@ -354,11 +369,10 @@ impl Writer {
 }
 
 fn open_source(cache: &Path, name: &SourceName) -> Result<Directory, WriteError> {
-    let root = match Directory::open_root(cache) {
-        Err(ReadError::Missing(_)) => Directory::make_root(cache)?,
-        other => other?,
-    };
+    let root = sources::open_or_make(cache)?;
     root.make_directory(name.as_str())?;
+    // This also makes the folder durable.
+    sources::add(&root, name)?;
     Ok(root.open_directory(name.as_str())?)
 }
 

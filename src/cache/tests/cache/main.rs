@@ -8,5 +8,6 @@
 )]
 
 mod distrust;
+mod sources;
 mod world;
 mod writing;

@@ -223,7 +223,7 @@ fn a_removed_source_is_no_longer_consulted() {
     assert!(world.ask("git", &fingerprint(1)).unwrap_err().contains("source `local` to `acct_1`"));
     writer.remove_source().unwrap();
     assert_eq!(world.ask("git", &fingerprint(1)), Ok(Some("acct_0".to_owned())));
-    assert_eq!(std::fs::read_dir(world.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(world.path()).unwrap().count(), 3, "api, SOURCES and its lock");
 }
 
 #[test]

@@ -28,6 +28,14 @@ fn check(change: impl FnOnce(&Host), expected: &str) {
 }
 
 #[test]
+fn a_folder_that_is_no_source_is_named() {
+    check(
+        |host| fs::create_dir(host.cache().join("api-old")).unwrap(),
+        "[cache]/api-old: it is no source of syncd's configuration, and no lookup reads it\n",
+    );
+}
+
+#[test]
 fn a_damaged_file_is_named_with_its_line() {
     let api = "[cache]/api/g1/0";
     check(

@@ -33,6 +33,8 @@ pub(super) struct Worker {
     memory: Memory,
     /// While anything is held back, nothing refreshes HEAD and no cursor is kept.
     held: Option<Held>,
+    /// Whether a daemon before this one held anything back.
+    is_held_before: bool,
     /// Whether it is a snapshot.
     is_snapshot_held: bool,
     /// The keys in force whose removal waits for confirmation, up to [`WAITING_MAX`]. Once it is confirmed, a snapshot says
@@ -51,6 +53,7 @@ impl Worker {
             writer,
             memory,
             held: None,
+            is_held_before: true,
             is_snapshot_held: false,
             waiting: BTreeSet::new(),
             singles: Singles::new(),
@@ -283,7 +286,10 @@ impl Worker {
         difference: &Difference,
         place: Place,
     ) -> Result<(), WriteError> {
-        self.held = None;
+        if self.held.take().is_some() || self.is_held_before {
+            self.writer.release()?;
+            self.is_held_before = false;
+        }
         self.is_snapshot_held = false;
         self.waiting.clear();
         if let Some(last) = place.last {
@@ -304,7 +310,7 @@ impl Worker {
             self.cache.status.changed(changed, Some(what));
             self.cache.conflicts.touched(&self.cache.name, Touched::All);
         }
-        self.writer.release()
+        Ok(())
     }
 
     /// Holds the new state back if it removes too much.
@@ -332,8 +338,10 @@ impl Worker {
             removed: difference.removed,
             added: difference.added,
         };
-        // What was confirmed was another snapshot, and the confirmation is used up.
-        self.writer.release()?;
+        if accepted.is_some() {
+            // What was confirmed was another snapshot.
+            self.writer.use_acceptance_up()?;
+        }
         self.writer.hold(&held)?;
         self.writer.forget_cursor()?;
         let is_new = self.held.is_none_or(|before| before.removed != held.removed);

@@ -103,6 +103,8 @@ impl Keeper {
             Revoked::Account(account) => is_current && self.accounts.of(account.as_str()).is_empty(),
         };
         if is_gone {
+            // What is lifted for good must not be in force again after a power cut.
+            Cache::open(&self.folder)?.make_durable()?;
             pushkeys_cache::change_revocations(&self.folder, |all| all.remove(what))?;
             tracing::info!("the {what} is no longer revoked on this host: no source has it any more");
         }

@@ -40,6 +40,7 @@ pub(super) fn overview() -> Overview {
         syncd: Ok(status),
         process: Process::Runs,
         room: Ok(Room { bytes: 1 << 30, files: Some(1000) }),
+        strangers: Vec::new(),
         lookups: Some(Ok(None)),
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Overview {
     pub(super) syncd: Result<Status, StatusError>,
     pub(super) process: Process,
     pub(super) room: io::Result<Room>,
+    /// Folders that are called like sources, and are none.
+    pub(super) strangers: Vec<SourceName>,
     /// What lookups could not answer lately; absent if nothing asked for it.
     pub(super) lookups: Option<Result<Option<FailedLookups>, ErrorReport>>,
 }
@@ -81,6 +83,7 @@ impl Overview {
             syncd,
             process,
             room: Room::of(&context.cache),
+            strangers: cache.strangers()?,
             lookups,
         })
     }

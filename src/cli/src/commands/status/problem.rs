@@ -60,6 +60,12 @@ pub(super) fn all(overview: &Overview) -> Vec<Problem> {
     if let Some(Ok(Some(failed))) = &overview.lookups {
         problems.push(of_lookups(failed));
     }
+    problems.extend(overview.strangers.iter().map(|name| {
+        let path = overview.folder.join(name.as_str());
+        let what =
+            format!("`{}` is no source of syncd's configuration, and no lookup reads it", path.display());
+        general(what, format!("rm -r {}", shell_word(&path.to_string_lossy())))
+    }));
     problems.extend(overview.sources.iter().flat_map(|source| of_source(source, overview)));
     problems
 }
@@ -524,6 +530,13 @@ mod tests {
         let since = "2026-11-23T16:00:00Z".parse().unwrap();
         let held =
             pushkeys_cache::Held { since, keys_in_force: 1000, keys_offered: 101, removed: 900, added: 1 };
+        check(
+            |overview| overview.strangers.push("api-old".parse().unwrap()),
+            &[(
+                "`/var/lib/pushkeys/cache/api-old` is no source of syncd's configuration, and no lookup reads it",
+                "rm -r /var/lib/pushkeys/cache/api-old",
+            )],
+        );
         check(
             |overview| overview.sources[0].held = Ok(Some(held)),
             &[(

@@ -28,6 +28,10 @@ pub(crate) fn run(context: &Context, out: &mut dyn io::Write) -> Result<Outcome>
     let (cache, names) = context.open()?;
     let mut report = Verification::new(out, context.json);
     let mut sources = Vec::new();
+    for stranger in cache.strangers()? {
+        let what = "it is no source of syncd's configuration, and no lookup reads it";
+        report.fault(&context.cache.join(stranger.as_str()), None, what)?;
+    }
     for name in &names {
         report.sources += 1;
         match cache.source(name) {

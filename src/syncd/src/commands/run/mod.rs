@@ -91,7 +91,7 @@ impl Daemon {
         let (revoked_keys_file, list) = watch::channel(config.revoked_keys_file.clone());
         tokio::spawn(keeper::run(folder.clone(), Arc::clone(&answers), list));
         let mut sources = Sources::new(folder, Arc::clone(&status), conflicts, answers);
-        sources.remove_orphans(&config.sources);
+        sources.name(&config.sources);
         sources.adopt(&config.sources).await;
         sources.wake(false);
         Self {

@@ -79,8 +79,17 @@ impl Sources {
         }
     }
 
-    /// Removes the cache of sources that were taken out of the configuration while no daemon ran.
-    pub(super) fn remove_orphans(&self, wanted: &[SourceSettings]) {
+    /// Makes the sources of the cache those of `wanted`: removes what was taken out of the configuration while no daemon ran,
+    /// and names the others as those that count.
+    pub(super) fn name(&self, wanted: &[SourceSettings]) {
+        self.remove_orphans(wanted);
+        let names: Vec<SourceName> = wanted.iter().map(|settings| settings.name.clone()).collect();
+        if let Err(error) = pushkeys_cache::set_sources(&self.folder, &names) {
+            tracing::error!("the sources of the cache cannot be named: {}", ErrorReport::of(&error));
+        }
+    }
+
+    fn remove_orphans(&self, wanted: &[SourceSettings]) {
         let Ok(cache) = Cache::open(&self.folder) else { return };
         for name in cache.sources().unwrap_or_default() {
             let path = self.folder.join(name.as_str());
