@@ -1,10 +1,9 @@
 //! One line of a shard: everything that is known of one key.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pushkeys_keys::{
-    AccountId, AuthorizedKeysLine, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX, Name,
+    AccountId, AuthorizedKeysLine, Expiry, Fingerprint, KeyId, LINE_BYTES_MAX, Login, NAME_ESCAPED_BYTES_MAX,
+    Name,
 };
 
 use crate::checksum::{CHECKSUM_CHARACTERS, checksum};
@@ -75,13 +74,11 @@ impl Entry {
         EntryLine::check(line)?.entry()
     }
 
-    /// From when on sshd refuses the key, if ever. A time that sshd could not read either is damage.
-    pub fn expires_at(&self) -> Result<Option<Timestamp>, Damage> {
+    /// From when on sshd refuses the key, if ever. A time in any form but the one in which lines are rendered is damage.
+    pub fn expires_at(&self) -> Result<Option<Expiry>, Damage> {
         let Some(text) = self.line.expiry_time() else { return Ok(None) };
-        DateTime::strptime("%Y%m%d%H%M%SZ", text)
-            .and_then(|time| TimeZone::UTC.to_timestamp(time))
-            .map(Some)
-            .map_err(|_| Damage::Fields)
+        let expiry = Expiry::from_option(text, &TimeZone::UTC).map_err(|_| Damage::Fields)?;
+        if expiry.to_option() == text { Ok(Some(expiry)) } else { Err(Damage::Fields) }
     }
 
     /// Whether the key opens `login`.
@@ -209,7 +206,9 @@ mod tests {
         };
         check("", Ok(None));
         check(",expiry-time=\"20270131120000Z\"", Ok(Some("2027-01-31T12:00:00Z".parse().unwrap())));
+        check(",expiry-time=\"99991231235959Z\"", Ok(Some("9999-12-31T23:59:59Z".parse().unwrap())));
         check(",expiry-time=\"20270231120000Z\"", Err(Damage::Fields));
+        check(",expiry-time=\"20270131\"", Err(Damage::Fields));
         check(",expiry-time=\"tomorrow\"", Err(Damage::Fields));
     }
 

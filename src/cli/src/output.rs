@@ -44,7 +44,11 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// How far `instant` is from `now`, in the largest unit of which there is at least one.
 pub(crate) fn distance(instant: Timestamp, now: Timestamp) -> String {
-    let distance: SignedDuration = instant.duration_since(now);
+    from_now(instant.duration_since(now))
+}
+
+/// The same of what is `distance` from now.
+pub(crate) fn from_now(distance: SignedDuration) -> String {
     let seconds = distance.as_secs().unsigned_abs();
     let span = match seconds {
         0..60 => format!("{seconds} s"),

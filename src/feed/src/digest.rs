@@ -49,7 +49,7 @@ impl KeyDigest {
         hash.update(key_id.as_str());
         hash.update("\n");
         if let Some(expiry) = expires_at {
-            hash.update(expiry.instant().as_second().to_string());
+            hash.update(expiry.as_second().to_string());
         }
         hash.update("\n");
         for (nth, login) in logins.unwrap_or_default().iter().enumerate() {

@@ -12,7 +12,6 @@ mod characters;
 mod chosen_name;
 mod error_report;
 mod escape;
-#[cfg(feature = "policy")]
 mod expiry;
 mod fingerprint;
 mod id;
@@ -28,7 +27,6 @@ mod use_kind;
 pub use chosen_name::{AccountName, KeyName};
 pub use error_report::{ErrorReport, Hint, Hinted, shell_word};
 pub use escape::{escape, unescape};
-#[cfg(feature = "policy")]
 pub use expiry::{Expiry, ParseExpiryError};
 pub use fingerprint::{Fingerprint, FingerprintText, ParseFingerprintError, SHARD_BITS_MAX};
 pub use id::{AccountId, KeyId, Login, ParseIdError, SourceName};

@@ -128,7 +128,7 @@ impl CommandTemplate {
         if let Some(expiry) = expiry {
             line.push_str(EXPIRY);
             line.push('"');
-            line.push_str(&expiry.instant().strftime("%Y%m%d%H%M%SZ").to_string());
+            line.push_str(&expiry.to_option());
             line.push('"');
         }
         line.push(' ');

@@ -43,7 +43,7 @@ impl fmt::Display for Greeting<'_> {
         for (what, value) in rows {
             writeln!(out, "  {what:<13}{value}")?;
         }
-        if let Some(left) = expires_at.map(|at| at.duration_since(*now)).filter(|left| *left <= EXPIRY_NEAR) {
+        if let Some(left) = expires_at.map(|expiry| expiry.after(*now)).filter(|left| *left <= EXPIRY_NEAR) {
             write!(
                 out,
                 "\nThis key expires {}: add a new one at the key service before that.\n",

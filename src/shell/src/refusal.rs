@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use jiff::Timestamp;
 use pushkeys_cache::NoAnswer;
+use pushkeys_keys::Expiry;
 use thiserror::Error;
 
 use crate::authorize::AuthorizeError;
@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     #[error("two sources of this host assign your key to different accounts")]
     Conflict(#[source] NoAnswer),
     #[error("your key expired at {0}")]
-    Expired(Timestamp),
+    Expired(Expiry),
     #[error("this connection was authenticated by another key than the session's")]
     OtherKey(#[source] UserAuthError),
     #[error(

@@ -25,7 +25,7 @@ pub(crate) fn check(arguments: &Arguments, login: &Login, now: Timestamp) -> Res
         return Err(Refusal::Changed);
     }
     match entry.expires_at() {
-        Ok(Some(instant)) if instant <= now => Err(Refusal::Expired(instant)),
+        Ok(Some(expiry)) if expiry.is_past(now) => Err(Refusal::Expired(expiry)),
         Ok(_) => Ok(entry),
         // sshd refuses such a line, too. syncd writes none, so the cache is damaged.
         Err(damage) => Err(Refusal::CannotAnswer(

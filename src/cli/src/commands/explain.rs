@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::context::{Context, Outcome, warn_of_stale};
 use crate::hint;
 use crate::log::{Dropped, Event, Kind, dropped, last_lines, refused};
-use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, write_hint, write_json};
+use crate::output::{BAD, FAINT, GOOD, STRONG, count, distance, from_now, write_hint, write_json};
 use crate::record;
 
 /// How many past refusals are shown.
@@ -165,7 +165,9 @@ fn consult(context: &Context, fingerprint: &Fingerprint) -> Result<(Cache, Consu
 /// Whether sshd accepts the line that it is given.
 fn is_accepted_by_sshd(entry: &Entry, fingerprint: &Fingerprint, now: Timestamp) -> Result<(), String> {
     match entry.expires_at() {
-        Ok(Some(expires_at)) if expires_at <= now => return Err(format!("the key expired at {expires_at}")),
+        Ok(Some(expires_at)) if expires_at.is_past(now) => {
+            return Err(format!("the key expired at {expires_at}"));
+        }
         Ok(_) => {}
         Err(_) => return Err("sshd cannot read its expiry-time".to_owned()),
     }
@@ -256,8 +258,10 @@ impl Steps {
         self.add(name, "login", Some(entry.opens(login)), text);
         let (holds, text) = match entry.expires_at() {
             Ok(None) => (true, "it does not expire".to_owned()),
-            Ok(Some(at)) if at <= now => (false, format!("it expired at {at}, {}", distance(at, now))),
-            Ok(Some(at)) => (true, format!("it expires at {at}, {}", distance(at, now))),
+            Ok(Some(at)) if at.is_past(now) => {
+                (false, format!("it expired at {at}, {}", from_now(at.after(now))))
+            }
+            Ok(Some(at)) => (true, format!("it expires at {at}, {}", from_now(at.after(now)))),
             Err(_) => (false, "its expiry-time cannot be read".to_owned()),
         };
         self.add(name, "expiry", Some(holds), text);

@@ -82,7 +82,7 @@ pub(super) async fn list(
         key: key.text,
         fingerprint: key.fingerprint.to_string(),
         verified: key.verified,
-        expires_at: key.expires_at.map(|instant| instant.to_string()),
+        expires_at: key.expires_at.map(|expiry| expiry.to_string()),
     });
     Ok(Json(keys.collect()))
 }
@@ -186,7 +186,7 @@ fn expiry(query: &str) -> Result<Option<Expiry>, ApiError> {
     })?;
     let expiry: Expiry =
         text.parse().map_err(|error: ParseExpiryError| ApiError::refused_put(error.to_string()))?;
-    if expiry.instant() <= Timestamp::now() {
+    if expiry.is_past(Timestamp::now()) {
         return Err(ApiError::refused_put("the expiry of this key is in the past: choose a later one"));
     }
     Ok(Some(expiry))

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey, md5_fingerprint};
 use serde::Deserialize;
 
@@ -176,11 +175,11 @@ fn key_row(stored: StoredKey, now: Timestamp, texts: &Messages) -> KeyRow {
         name: stored.name,
         fingerprint: stored.fingerprint.to_string(),
         verified: stored.verified,
-        has_expired: stored.expires_at.is_some_and(|expires_at| expires_at <= now),
+        has_expired: stored.expires_at.is_some_and(|expiry| expiry.is_past(now)),
         revoked: None,
         last_used: last_used(stored.last_use.as_ref(), texts),
-        added: Moment(stored.created_at),
-        expires: stored.expires_at.map(Moment),
+        added: Moment::from(stored.created_at),
+        expires: stored.expires_at.map(Moment::from),
     }
 }
 
@@ -196,7 +195,7 @@ fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
         text: fill(message, &[("name", &warning.name)]),
         id: warning.id,
         fingerprint: warning.fingerprint.to_string(),
-        date: Moment(warning.date),
+        date: Moment::from(warning.date),
         can_prove: warning.text.is_some(),
     }
 }
@@ -216,7 +215,7 @@ fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> PushHelp {
 fn last_used(last_use: Option<&KeyUse>, texts: &Messages) -> String {
     last_use.map_or_else(
         || texts.never_used.to_owned(),
-        |used| fill(texts.used_at, &[("time", &Moment(used.at).to_string()), ("host", &used.host)]),
+        |used| fill(texts.used_at, &[("time", &Moment::from(used.at).to_string()), ("host", &used.host)]),
     )
 }
 
@@ -226,7 +225,7 @@ fn last_check(keys: &[StoredKey], texts: &Messages) -> String {
     checks.max_by_key(|(check, _)| check.at).map_or_else(
         || texts.check_never.to_owned(),
         |(check, name)| {
-            let at = Moment(check.at).to_string();
+            let at = Moment::from(check.at).to_string();
             fill(texts.check_last, &[("time", &at), ("host", &check.host), ("name", name)])
         },
     )
@@ -284,11 +283,7 @@ fn read_expiry(text: &str, texts: &Messages) -> Result<Option<Expiry>, &'static 
     if text.is_empty() {
         return Ok(None);
     }
-    let end = text.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
-    let end = end.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp());
-    let end = end.ok_or(texts.expiry_format)?;
-    if end <= Timestamp::now() {
-        return Err(texts.expiry_past);
-    }
-    Expiry::new(end).map(Some).map_err(|_| texts.expiry_format)
+    let day = text.parse::<Date>().map_err(|_| texts.expiry_format)?;
+    let end = Expiry::end_of(day).map_err(|_| texts.expiry_format)?;
+    if end.is_past(Timestamp::now()) { Err(texts.expiry_past) } else { Ok(Some(end)) }
 }

@@ -185,7 +185,7 @@ fn min_characters(message: &str) -> String {
 
 fn session_row(session: SessionInfo, by: &SignedIn) -> SessionRow {
     let texts = by.texts();
-    let seen_at = Moment(session.seen_at).to_string();
+    let seen_at = Moment::from(session.seen_at).to_string();
     let address = session.address.map(|address| address.to_string());
     SessionRow {
         is_current: session.id == by.session.id,
@@ -227,11 +227,11 @@ fn browser(agent: &str) -> String {
 }
 
 fn token_row(token: TokenInfo, texts: &Messages) -> TokenRow {
-    let expires = token.expires_at.map(|expires_at| Moment(expires_at).to_string());
+    let expires = token.expires_at.map(|expires_at| Moment::from(expires_at).to_string());
     TokenRow {
         id: token.id,
         label: token.label.unwrap_or_else(|| texts.token_unnamed.to_owned()),
-        added: Moment(token.created_at),
+        added: Moment::from(token.created_at),
         expires: expires.map(|time| fill(texts.token_expires, &[("time", &time)])),
     }
 }
@@ -266,7 +266,7 @@ fn history_row(row: AuditRow, texts: &Messages) -> ActivityRow {
         Via::Service => texts.by_service.to_owned(),
     };
     ActivityRow {
-        at: Moment(row.at),
+        at: Moment::from(row.at),
         what: fill(message, &[("name", subject)]),
         by,
         from: row.actor.address.map(|address| address.to_string()).unwrap_or_default(),

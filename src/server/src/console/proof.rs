@@ -131,7 +131,7 @@ fn proof_page(
         fingerprint: fingerprint.to_string(),
         command: proof::command(&challenge.text).replace("KEYFILE", &format!("~/.ssh/{file}")),
         step_file: Sentence::new(&fill(texts.proof_step_file, &[("file", file)])),
-        until: fill(texts.proof_until, &[("time", &Moment(challenge.expires_at).to_string())]),
+        until: fill(texts.proof_until, &[("time", &Moment::from(challenge.expires_at).to_string())]),
         signature,
         refusal,
     };

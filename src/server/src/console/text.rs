@@ -3,7 +3,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use pushkeys_keys::Expiry;
 
 /// A sentence with code between backticks. It is escaped when it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,19 @@ impl askama::filters::HtmlSafe for Sentence {}
 
 /// An instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) Timestamp);
+pub(super) struct Moment(DateTime);
+
+impl From<Timestamp> for Moment {
+    fn from(instant: Timestamp) -> Self {
+        Self(TimeZone::UTC.to_datetime(instant))
+    }
+}
+
+impl From<Expiry> for Moment {
+    fn from(expiry: Expiry) -> Self {
+        Self(expiry.utc())
+    }
+}
 
 impl Moment {
     /// For the attribute `datetime`.
@@ -59,7 +73,7 @@ impl Moment {
 
 impl fmt::Display for Moment {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.0.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        write!(out, "{}", self.0.strftime("%Y-%m-%d %H:%M UTC"))
     }
 }
 
@@ -79,10 +93,12 @@ mod tests {
 
     #[test]
     fn a_moment_is_told_in_utc_to_the_minute() {
-        let moment = Moment("2027-01-31T12:34:56Z".parse().unwrap());
+        let moment = Moment::from("2027-01-31T12:34:56Z".parse::<Timestamp>().unwrap());
         assert_eq!(
             (moment.to_string().as_str(), moment.machine().as_str()),
             ("2027-01-31 12:34 UTC", "2027-01-31T12:34:56Z")
         );
+        let never = Moment::from("9999-12-31T23:59:59Z".parse::<Expiry>().unwrap());
+        assert_eq!(never.machine(), "9999-12-31T23:59:59Z");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_feed::{Chain, Cursor, Epoch, KeySum, Position};
-use pushkeys_keys::{AccountId, Fingerprint, KeyId, Name};
+use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyId, Name};
 
 use super::error::StoreError;
 
@@ -24,6 +24,10 @@ pub(super) fn now_ms() -> i64 {
 
 pub(super) fn instant(ms: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(ms).map_err(|_| StoreError::malformed("a time"))
+}
+
+pub(super) fn expiry(ms: i64) -> Result<Expiry, StoreError> {
+    Expiry::from_millisecond(ms).map_err(|_| StoreError::malformed("a key's expiry"))
 }
 
 /// `age` before `now_ms`.

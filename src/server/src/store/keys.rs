@@ -1,12 +1,12 @@
 //! The keys of accounts.
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Fingerprint, KeyName};
+use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyName};
 use sqlx::FromRow;
 
 use super::audit::{Actor, AuditEvent};
 use super::changes::{KeyChange, Numbering, TakenKey};
-use super::columns::{fingerprint, from_sql, instant};
+use super::columns::{expiry, fingerprint, from_sql, instant};
 use super::error::StoreError;
 use super::handle::Store;
 use super::key_facts::named_algorithm;
@@ -26,7 +26,7 @@ pub(crate) struct StoredKey {
     /// Whether the account proved possession of the private key.
     pub(crate) verified: bool,
     /// When hosts begin to refuse it.
-    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Expiry>,
     pub(crate) created_at: Timestamp,
     /// Its last use, as hosts report it.
     pub(crate) last_use: Option<KeyUse>,
@@ -102,7 +102,7 @@ fn stored_key(row: StoredKeyRow) -> Result<StoredKey, StoreError> {
         bits: row.bits.map(from_sql).transpose()?,
         fingerprint: fingerprint(&row.fingerprint)?,
         verified: row.verified_at.is_some(),
-        expires_at: row.expires_at.map(instant).transpose()?,
+        expires_at: row.expires_at.map(expiry).transpose()?,
         created_at: instant(row.created_at)?,
         last_use: key_use(row.used_at, row.used_host)?,
         last_check: key_use(row.checked_at, row.checked_host)?,

@@ -22,6 +22,8 @@ async fn an_expiry_is_listed_sent_to_hosts_changed_and_removed() {
     let steps = [
         ("k?expires_at=2997-01-31T12:00:00Z", Some("2997-01-31T12:00:00Z")),
         ("k?expires_at=2998-01-31T12%3A00%3A00%2B02%3A00", Some("2998-01-31T10:00:00Z")),
+        // "Never", as many systems write it.
+        ("k?expires_at=9999-12-31T23:59:59Z", Some("9999-12-31T23:59:59Z")),
         ("k", None),
     ];
     let mut ids = Vec::new();
@@ -45,6 +47,7 @@ async fn an_expiry_in_the_past_or_misspelt_is_refused() {
         ("k?expires_at=soon", "not a time such as"),
         ("k?expires_at=", "not a time such as"),
         ("k?expires_at=99999-01-31T12:00:00Z", "time"),
+        ("k?expires_at=9999-12-31T23:59:59-01:00", "between 1970 and 9999, in UTC"),
         ("k?expire_at=2997-01-31T12:00:00Z", "not an expiry such as"),
         ("k?expires_at=2997-01-31T12:00:00Z&a=b", "not a time such as"),
     ];

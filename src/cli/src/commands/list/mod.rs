@@ -172,7 +172,7 @@ impl Listed {
 }
 
 fn expires(entry: &Entry, now: Timestamp) -> String {
-    let is_expired = entry.expires_at().is_ok_and(|at| at.is_some_and(|at| at <= now));
+    let is_expired = entry.expires_at().is_ok_and(|at| at.is_some_and(|at| at.is_past(now)));
     match record::expiry(entry) {
         Some(time) if is_expired => format!("{time} (expired)"),
         Some(time) => time,

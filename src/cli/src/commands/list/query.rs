@@ -54,7 +54,7 @@ fn expires_by(line: &EntryLine<'_>, last: Timestamp) -> bool {
         && line
             .entry()
             .and_then(|entry| entry.expires_at())
-            .map_or(true, |at| at.is_some_and(|at| at <= last))
+            .map_or(true, |at| at.is_some_and(|at| at.is_past(last)))
 }
 
 #[cfg(test)]
