@@ -40,6 +40,8 @@ pub enum Trouble {
     Garbage,
     /// 500.
     Broken,
+    /// This response.
+    Response(WebResponse),
 }
 
 #[derive(Default)]
@@ -343,6 +345,7 @@ impl World {
             }
             Trouble::Garbage => WebResponse { status: 200, headers: Vec::new(), body: "<html>".to_owned() },
             Trouble::Broken => WebResponse::json(500, &json!({"message": "oops"})),
+            Trouble::Response(response) => response.clone(),
         }
     }
 

@@ -63,7 +63,12 @@ struct World {
     key: EncodingKey,
     key_id: String,
     issued: usize,
+    /// Changes responses.
+    change: Option<Change>,
 }
+
+/// Gets the path of a request and its response.
+type Change = Box<dyn Fn(&str, &mut WebResponse) + Send>;
 
 /// The provider.
 pub struct OpenId {
@@ -84,6 +89,7 @@ impl OpenId {
             key: new_key(),
             key_id: "key-1".to_owned(),
             issued: 0,
+            change: None,
         };
         let world = Arc::new(Mutex::new(world));
         let answering = Arc::clone(&world);
@@ -118,6 +124,20 @@ impl OpenId {
         self.lock().forgery = forgery;
     }
 
+    /// Changes each response by `change`, which gets the path of the request and the response.
+    pub fn changes_responses(&self, change: impl Fn(&str, &mut WebResponse) + Send + 'static) {
+        self.lock().change = Some(Box::new(change));
+    }
+
+    /// Replaces members of the response with the tokens.
+    pub fn grants_with(&self, members: Value) {
+        self.changes_responses(move |path, response| {
+            if path == "/token" {
+                response.replaces_members(&members);
+            }
+        });
+    }
+
     /// Replaces the signing key by a new published one.
     pub fn rotates_its_key(&self) {
         let mut world = self.lock();
@@ -137,6 +157,14 @@ fn new_key() -> EncodingKey {
 
 impl World {
     fn answer(&mut self, asked: &WebRequest) -> WebResponse {
+        let mut response = self.unchanged_answer(asked);
+        if let Some(change) = &self.change {
+            change(&asked.path, &mut response);
+        }
+        response
+    }
+
+    fn unchanged_answer(&mut self, asked: &WebRequest) -> WebResponse {
         let host = asked.headers.get("host").map_or("", String::as_str);
         let issuer = format!("http://{host}");
         match asked.path.as_str() {

@@ -54,6 +54,18 @@ impl WebResponse {
         Self { status: 302, headers: vec![("Location", url.to_string())], body: String::new() }
     }
 
+    /// Replaces members of the JSON object in the body.
+    ///
+    /// # Panics
+    ///
+    /// If the body is not a JSON object.
+    pub fn replaces_members(&mut self, members: &serde_json::Value) {
+        let mut body: serde_json::Value = serde_json::from_str(&self.body).expect("JSON");
+        let object = body.as_object_mut().expect("an object");
+        object.extend(members.as_object().cloned().unwrap_or_default());
+        self.body = body.to_string();
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

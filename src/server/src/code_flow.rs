@@ -19,13 +19,13 @@ use oauth2::{
 };
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
 use crate::encryption::{Cipher, EncryptError};
 use crate::files::FileError;
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::{Outbound, OutboundError, Remedy};
 
 /// How long a user may take at the other service, in milliseconds.
 const ATTEMPT_AGE_MS_MAX: i64 = 10 * 60 * 1000;
@@ -88,6 +88,7 @@ pub(crate) struct Callback {
 
 /// What the other service returns for a code.
 pub(crate) struct Granted {
+    /// By which we ask in the person's name; empty where an ID token is all there is.
     pub(crate) access_token: String,
     /// `None`: exactly those that were requested.
     pub(crate) scopes: Option<Vec<String>>,
@@ -100,14 +101,17 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    fn of(answer: &TokenResponse) -> Self {
-        Self {
+    /// What `answer` grants, if that is anything.
+    fn of(answer: &TokenResponse) -> Option<Self> {
+        let has_token =
+            !answer.access_token().secret().is_empty() || answer.extra_fields().id_token.is_some();
+        has_token.then(|| Self {
             access_token: answer.access_token().secret().clone(),
             scopes: answer.scopes().map(|scopes| words(scopes)),
             id_token: answer.extra_fields().id_token.clone(),
             expires_in: answer.expires_in(),
             refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
-        }
+        })
     }
 }
 
@@ -118,8 +122,12 @@ pub(crate) enum RenewError {
     #[error("the other service no longer accepts the refresh token")]
     Refused,
     /// For another reason than the token.
-    #[error("the other service does not renew the token: {0}")]
-    Failed(String),
+    #[error("the other service does not renew the token: {reason}")]
+    Failed {
+        /// In its words.
+        reason: String,
+        remedy: Remedy,
+    },
     #[error("the other service's response cannot be read")]
     Malformed,
     #[error(transparent)]
@@ -135,8 +143,12 @@ pub(crate) enum CodeFlowError {
     #[error("this answer belongs to no attempt that was begun in this browser within 10 minutes")]
     NoAttempt,
     /// The user or the other service refused.
-    #[error("the other service refused: {0}")]
-    Refused(String),
+    #[error("the other service refused: {reason}")]
+    Refused {
+        /// In its words.
+        reason: String,
+        remedy: Remedy,
+    },
     #[error("the other service's response cannot be read")]
     Malformed,
     #[error(transparent)]
@@ -145,6 +157,34 @@ pub(crate) enum CodeFlowError {
     Address(#[from] oauth2::url::ParseError),
     #[error(transparent)]
     Encrypt(#[from] EncryptError),
+}
+
+impl CodeFlowError {
+    fn refused(code: &str, description: Option<&str>) -> Self {
+        Self::Refused { reason: reason(code, description), remedy: remedy(code) }
+    }
+
+    /// What helps against it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoAttempt => Remedy::Repeat,
+            Self::Refused { remedy, .. } => *remedy,
+            Self::Outbound(error) => error.remedy(),
+            Self::Malformed | Self::Address(_) | Self::Encrypt(_) => Remedy::Operator,
+        }
+    }
+}
+
+impl RenewError {
+    /// What helps against it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Refused => Remedy::Repeat,
+            Self::Failed { remedy, .. } => *remedy,
+            Self::Outbound(error) => error.remedy(),
+            Self::Malformed | Self::Address(_) => Remedy::Operator,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -204,13 +244,13 @@ impl CodeFlowClient {
         let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
         let granted = request.request_async(&Http(outbound)).await.map_err(|error| match error {
             RequestTokenError::Request(error) => error.into(),
-            RequestTokenError::ServerResponse(refusal) => CodeFlowError::Refused(reason(
+            RequestTokenError::ServerResponse(refusal) => CodeFlowError::refused(
                 refusal.error().as_ref(),
                 refusal.error_description().map(String::as_str),
-            )),
+            ),
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => CodeFlowError::Malformed,
         })?;
-        Ok(Granted::of(&granted))
+        Granted::of(&granted).ok_or(CodeFlowError::Malformed)
     }
 
     /// Renews a token (RFC 6749, section 6). The other service may accept `refresh_token` only once.
@@ -221,15 +261,16 @@ impl CodeFlowClient {
     ) -> Result<Granted, RenewError> {
         let (client, token) = (self.bare_client()?, RefreshToken::new(refresh_token));
         let asked = client.exchange_refresh_token(&token).request_async(&Http(outbound)).await;
-        asked.map(|answer| Granted::of(&answer)).map_err(|error| match error {
+        let granted = asked.map_err(|error| match error {
             RequestTokenError::Request(error) => error.into(),
             RequestTokenError::ServerResponse(refusal) => match refusal.error().as_ref() {
                 // The second is GitHub's own.
                 "invalid_grant" | "bad_refresh_token" => RenewError::Refused,
-                other => RenewError::Failed(reason(other, None)),
+                other => RenewError::Failed { reason: reason(other, None), remedy: remedy(other) },
             },
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => RenewError::Malformed,
-        })
+        })?;
+        Granted::of(&granted).ok_or(RenewError::Malformed)
     }
 
     fn client(&self, redirect_url: &str) -> Result<Client, CodeFlowError> {
@@ -277,7 +318,7 @@ impl Callback {
             return Err(CodeFlowError::NoAttempt);
         }
         if let Some(error) = &self.error {
-            return Err(CodeFlowError::Refused(reason(error, self.error_description.as_deref())));
+            return Err(CodeFlowError::refused(error, self.error_description.as_deref()));
         }
         match &self.code {
             Some(code) if !code.is_empty() && code.len() <= PARAMETER_BYTES_MAX => Ok(code.clone()),
@@ -298,6 +339,23 @@ fn reason(error: &str, description: Option<&str>) -> String {
     pushkeys_keys::escape(text).chars().take(REASON_CHARACTERS_MAX).collect()
 }
 
+/// What helps against a refusal with this code (RFC 6749, sections 4.1.2.1 and 5.2, and GitHub's own).
+fn remedy(code: &str) -> Remedy {
+    match code {
+        "temporarily_unavailable" | "server_error" | "slow_down" => Remedy::Wait,
+        "invalid_client"
+        | "unauthorized_client"
+        | "invalid_request"
+        | "invalid_scope"
+        | "unsupported_grant_type"
+        | "unsupported_response_type"
+        | "incorrect_client_credentials"
+        | "redirect_uri_mismatch"
+        | "application_suspended" => Remedy::Operator,
+        _ => Remedy::Repeat,
+    }
+}
+
 /// [`Outbound`] as the HTTP client of the `oauth2` crate.
 struct Http<'a>(&'a Outbound);
 
@@ -312,15 +370,61 @@ impl<'c> AsyncHttpClient<'c> for Http<'_> {
 
 async fn send(outbound: &Outbound, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
     let (parts, body) = request.into_parts();
-    let request = outbound.client().request(parts.method, parts.uri.to_string());
+    let url = parts.uri.to_string();
+    let request = outbound.client().request(parts.method, &url);
     let answer = outbound.send(request.headers(parts.headers).body(body)).await?;
-    // GitHub sends refusals with status 200.
-    let is_refusal =
-        serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.get("error").is_some());
-    let mut response = http::Response::new(answer.body);
-    *response.status_mut() = if is_refusal { http::StatusCode::BAD_REQUEST } else { answer.status };
-    *response.headers_mut() = answer.headers;
+    let members = serde_json::from_slice(&answer.body).ok();
+    let (status, body) = match members.as_ref().and_then(refusal) {
+        // GitHub sends refusals with status 200.
+        Some(refusal) => (http::StatusCode::BAD_REQUEST, refusal),
+        None if answer.status.is_success() => {
+            (http::StatusCode::OK, members.as_ref().map(grant).unwrap_or_default())
+        }
+        None => return Err(OutboundError::Status { url, status: answer.status }),
+    };
+    let mut response = http::Response::new(body.to_string().into_bytes());
+    *response.status_mut() = status;
     Ok(response)
+}
+
+/// Of what the other service says when it refuses, what is needed, in the form that the library reads. A member `error` that
+/// is no text refuses nothing.
+fn refusal(answer: &Value) -> Option<Value> {
+    let code = answer.get("error")?.as_str().filter(|code| !code.is_empty())?;
+    Some(
+        json!({ "error": code, "error_description": answer.get("error_description").and_then(Value::as_str) }),
+    )
+}
+
+/// The same of what it says when it grants. RFC 6749 (section 5.1) says how all of it is written; services write it otherwise,
+/// and what is not needed must not cost a user the sign-in.
+fn grant(answer: &Value) -> Value {
+    let text = |member: &str| answer.get(member).and_then(Value::as_str);
+    let scopes = match answer.get("scope") {
+        Some(Value::String(scopes)) => Some(scopes.clone()),
+        Some(Value::Array(scopes)) => {
+            Some(scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    json!({
+        "access_token": text("access_token").unwrap_or_default(),
+        "token_type": "bearer",
+        "expires_in": answer.get("expires_in").and_then(seconds),
+        "scope": scopes,
+        "refresh_token": text("refresh_token").filter(|token| !token.is_empty()),
+        "id_token": text("id_token"),
+    })
+}
+
+/// A length of time in seconds, as a number or as a text with one.
+fn seconds(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
+        Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|seconds| seconds as u64)),
+        _ => None,
+    }
 }
 
 fn now_ms() -> i64 {
@@ -364,6 +468,56 @@ mod tests {
             assert_eq!(query[name], value, "{name}");
         }
         assert!(!url.as_str().contains(&attempt.verifier) && !url.as_str().contains("hush"), "{url}");
+    }
+
+    #[test]
+    fn what_is_not_needed_of_an_answer_may_be_anything() {
+        #[track_caller]
+        fn check(answer: Value, expires_in_s: Option<u64>, scopes: Option<&[&str]>, has_renewal: bool) {
+            assert_eq!(refusal(&answer), None, "{answer}");
+            let read: TokenResponse = serde_json::from_value(grant(&answer)).unwrap();
+            let granted = Granted::of(&read).unwrap();
+            assert_eq!(granted.access_token, "a");
+            assert_eq!(granted.expires_in.map(|age| age.as_secs()), expires_in_s, "{answer}");
+            assert_eq!(
+                granted.scopes,
+                scopes.map(|scopes| scopes.iter().map(|&one| one.to_owned()).collect())
+            );
+            assert_eq!(granted.refresh_token.is_some(), has_renewal, "{answer}");
+        }
+        check(json!({"access_token": "a"}), None, None, false);
+        check(json!({"access_token": "a", "token_type": "Bearer", "expires_in": 60}), Some(60), None, false);
+        check(json!({"access_token": "a", "token_type": 7, "expires_in": "60"}), Some(60), None, false);
+        check(json!({"access_token": "a", "expires_in": 59.9}), Some(59), None, false);
+        check(json!({"access_token": "a", "expires_in": -1, "error": null}), Some(0), None, false);
+        check(json!({"access_token": "a", "expires_in": null, "error": ""}), None, None, false);
+        check(json!({"access_token": "a", "scope": "b c,d"}), None, Some(&["b", "c", "d"]), false);
+        check(json!({"access_token": "a", "scope": ["b", 7, "c"]}), None, Some(&["b", "c"]), false);
+        check(json!({"access_token": "a", "scope": ""}), None, Some(&[]), false);
+        check(json!({"access_token": "a", "scope": {}, "refresh_token": ""}), None, None, false);
+        check(json!({"access_token": "a", "refresh_token": "r", "id_token": 7}), None, None, true);
+        for nothing in
+            [json!({}), json!([]), json!({"access_token": ""}), json!({"access_token": {"a": "b"}})]
+        {
+            let read: TokenResponse = serde_json::from_value(grant(&nothing)).unwrap();
+            assert!(Granted::of(&read).is_none(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_helps_against_it() {
+        let refused =
+            |answer: Value| refusal(&answer).and_then(|refusal| Some(refusal["error"].as_str()?.to_owned()));
+        assert_eq!(
+            refused(json!({"error": "invalid_grant", "error_description": 7})),
+            Some("invalid_grant".into())
+        );
+        assert_eq!(refused(json!({"error": {"code": 7}})), None);
+        assert_eq!(remedy("access_denied"), Remedy::Repeat);
+        assert_eq!(remedy("bad_verification_code"), Remedy::Repeat);
+        assert_eq!(remedy("temporarily_unavailable"), Remedy::Wait);
+        assert_eq!(remedy("invalid_client"), Remedy::Operator);
+        assert_eq!(remedy("incorrect_client_credentials"), Remedy::Operator);
     }
 
     #[test]

@@ -143,6 +143,9 @@ pub(crate) enum OutboundError {
     /// See [`ANSWER_BYTES_MAX`].
     #[error("the response of `{url}` is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong { url: String },
+    /// A failure whose reason cannot be read.
+    #[error("`{url}` answered with status {}", status.as_u16())]
+    Status { url: String, status: StatusCode },
     /// What is meant for one service is not sent to another.
     #[error("`{url}` redirects elsewhere (status {status}), which is not followed")]
     Redirected {
@@ -151,6 +154,47 @@ pub(crate) enum OutboundError {
         #[source]
         hint: Hint,
     },
+}
+
+/// What helps against a failure of another service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// The user begins again.
+    Repeat,
+    /// The user waits: it is unavailable or overloaded.
+    Wait,
+    /// The operator changes something: the service or its registration there is not set up correctly.
+    Operator,
+}
+
+impl Remedy {
+    /// Against a response with this status, which is not one of success.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let may_pass = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+        let is_asked_to_wait = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        if may_pass || is_asked_to_wait { Self::Wait } else { Self::Operator }
+    }
+
+    /// The end of a message that says so.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Repeat => "begin again",
+            Self::Wait => "try again in a minute",
+            Self::Operator => "tell the operator of this service",
+        }
+    }
+}
+
+impl OutboundError {
+    /// What helps against it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Send { source, .. } if rejected_certificate(source).is_some() => Remedy::Operator,
+            Self::Send { .. } | Self::TooSlow { .. } => Remedy::Wait,
+            Self::Prepare(_) | Self::TooLong { .. } | Self::Redirected { .. } => Remedy::Operator,
+            Self::Status { status, .. } => Remedy::of_status(*status),
+        }
+    }
 }
 
 /// A whole response that is not a redirect.
@@ -245,6 +289,20 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert!(text.parse::<RemoteUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_helps_against_what_may_pass() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(Remedy::of_status(StatusCode::from_u16(status).unwrap()), Remedy::Wait, "{status}");
+        }
+        for status in [400, 401, 403, 404, 405, 406, 410, 422, 501] {
+            assert_eq!(
+                Remedy::of_status(StatusCode::from_u16(status).unwrap()),
+                Remedy::Operator,
+                "{status}"
+            );
         }
     }
 

@@ -4,10 +4,11 @@ use std::thread;
 use std::time::Instant;
 
 use pushkeys_tests::{
-    Account, GITHUB_CLIENT_SECRET, GitHub, Key, Service, SyntheticKeys, Trouble, Visitor, eventually,
+    Account, GITHUB_CLIENT_SECRET, GitHub, Key, Service, SyntheticKeys, Trouble, Visitor, WebResponse,
+    eventually,
 };
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{PASSWORD, service_with};
 
@@ -112,6 +113,42 @@ fn the_removal_of_a_key_that_github_no_longer_lists_is_only_suggested() {
     assert_eq!(ana.keys().len(), 2);
     let _ = visitor.submits("/users/me/ssh-keys/delete", &[("name", "laptop")]);
     assert_eq!(ana.keys(), [("own".to_owned(), own.fingerprint().to_string())]);
+}
+
+#[test]
+fn an_odd_record_hides_no_other_and_a_secondary_limit_asks_to_wait() {
+    let github = GitHub::start("ana-codes");
+    let (laptop, desk) = (Key::ed25519(), Key::ed25519());
+    github.lists(&[("laptop", &laptop.bare_text())]);
+    let mut service = service(&github);
+    let (ana, mut visitor) = signed_in(&service, "ana");
+    let _ = link(&mut visitor);
+    let _ = visitor.submits(IMPORT, &[("fingerprints", &laptop.fingerprint().to_string())]);
+    let mut asks = |answer: WebResponse| {
+        github.has_trouble(Some(Trouble::Response(answer)));
+        // A restart forgets the last listing.
+        service.stop();
+        service.restart();
+        listed(&ana)
+    };
+    let records = json!([
+        {"id": 1, "title": "lost"}, "?", null, {"id": 2, "title": null, "key": desk.bare_text(), "verified": 7}
+    ]);
+    let (status, keys) = asks(WebResponse::json(200, &records));
+    let names: Vec<_> = keys.as_array().into_iter().flatten().map(|key| &key["name"]).collect();
+    assert_eq!((status, names), (200, vec![&json!("GitHub key 2")]));
+
+    let limit = json!({"message": "You have exceeded a secondary rate limit."});
+    let (status, error) = asks(WebResponse::json(403, &limit).with("X-RateLimit-Remaining", "4998"));
+    assert_eq!((status, error["id"].as_u64()), (503, Some(5003)), "{error}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("try again in 60 s")), "{error}");
+    let (status, error) = asks(WebResponse::json(200, &json!({"keys": []})));
+    assert_eq!((status, error["id"].as_u64()), (502, Some(5002)), "{error}");
+
+    // The record that cannot be read may be that of the imported key.
+    let _ = asks(WebResponse::json(200, &records));
+    let page = visitor.opens(KEYS);
+    assert!(page.body.contains("lost") && !page.body.contains("no longer lists them"), "{}", page.body);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Sign-in by OpenID Connect, and attempts that must fail.
 
-use pushkeys_tests::{Forgery, Key, OPENID_CLIENT_SECRET, OpenId, Page, Service, Visitor};
+use pushkeys_tests::{Forgery, Key, OPENID_CLIENT_SECRET, OpenId, Page, Service, Visitor, WebResponse};
 use serde_json::{Value, json};
 
 use crate::{PASSWORD, service_with};
@@ -65,6 +65,60 @@ fn a_forged_token_is_refused_and_a_valid_one_accepted() {
     provider.forges(None);
     assert_eq!(sign_in(&mut visitor).url.path(), KEYS);
     assert!(!service.log().contains(OPENID_CLIENT_SECRET));
+}
+
+#[test]
+fn members_of_responses_that_are_not_needed_may_be_anything() {
+    let provider = OpenId::start(ana());
+    let service = service(&provider, true);
+    for members in [
+        json!({"expires_in": "3600", "scope": ["openid", 7], "token_type": null, "error": null}),
+        json!({"expires_in": {}, "token_type": 7, "scope": 7, "refresh_token": [], "access_token": null}),
+    ] {
+        provider.grants_with(members.clone());
+        let page = sign_in(&mut Visitor::of(&service.url()));
+        assert_eq!((page.status, page.url.path()), (200, KEYS), "{members}: {page:?}");
+    }
+    provider.changes_responses(|path, response| match path {
+        "/.well-known/openid-configuration" => response.replaces_members(&json!({
+            "token_endpoint_auth_methods_supported": "client_secret_basic", "scopes_supported": 7
+        })),
+        "/keys" => {
+            response.body =
+                response.body.replace("\"kid\":\"key-1\"", "\"kid\":\"key-1\",\"x5c\":7,\"key_ops\":{}");
+        }
+        _ => {}
+    });
+    // A restart forgets the metadata and the keys.
+    let mut service = service;
+    service.stop();
+    service.restart();
+    assert_eq!(sign_in(&mut Visitor::of(&service.url())).url.path(), KEYS);
+}
+
+#[test]
+fn a_permanent_failure_is_not_reported_as_temporary() {
+    let provider = OpenId::start(json!({"sub": "u-8"}));
+    let service = service(&provider, true);
+    let check = |token_response: WebResponse, status: u16, expected: &str| {
+        provider.changes_responses(move |path, response| {
+            if path == "/token" {
+                *response = token_response.clone();
+            }
+        });
+        let page = sign_in(&mut Visitor::of(&service.url()));
+        assert!(page.status == status && page.body.contains(expected), "{expected}: {page:?}");
+    };
+    check(WebResponse::json(401, &json!({"error": "invalid_client"})), 403, "tell its operator");
+    check(WebResponse::json(400, &json!({"error": "invalid_grant"})), 403, "Start again");
+    check(WebResponse::json(404, &json!({})), 502, "tell the operator");
+    check(WebResponse::json(200, &json!([])), 502, "tell the operator");
+    check(WebResponse::json(503, &json!({})), 503, "Try again in a minute");
+    provider.changes_responses(|_, _| {});
+    let page = sign_in(&mut Visitor::of(&service.url()));
+    assert!(page.status == 403 && page.body.contains("does not provide a name for your account"), "{page:?}");
+    let log = service.log();
+    assert!(log.contains("claim `preferred_username`, which `oidc.account_claim` names"), "{log}");
 }
 
 #[test]

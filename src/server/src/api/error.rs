@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::auth::AuthError;
 use crate::github::GithubError;
 use crate::metrics::Refused;
+use crate::outbound::Remedy;
 use crate::store::{PutKeyError, ReportKeyError, StoreError};
 
 /// The only number by which a known client recognises that its PUT was refused.
@@ -20,6 +21,7 @@ const NOT_FOUND: u32 = 4004;
 const NO_GITHUB_ACCOUNT: u32 = 7301;
 const METHOD_NOT_ALLOWED: u32 = 4005;
 const TOO_MANY_REQUESTS: u32 = 4029;
+const UNUSABLE: u32 = 5002;
 const UNAVAILABLE: u32 = 5003;
 
 /// An error response, with a message for the user.
@@ -70,6 +72,9 @@ impl ApiError {
             GithubError::LinkAgain => Self::new(StatusCode::NOT_FOUND, NO_GITHUB_ACCOUNT, error.to_string()),
             GithubError::RateLimited { wait_s } => {
                 Self { retry_after_s: Some(*wait_s), ..Self::busy(&error.to_string()) }
+            }
+            _ if error.remedy() == Remedy::Operator => {
+                Self::new(StatusCode::BAD_GATEWAY, UNUSABLE, error.to_string())
             }
             _ => Self::busy(&error.to_string()),
         }

@@ -20,6 +20,7 @@ use super::visitor::SignedIn;
 use super::{confirm, refusals};
 use crate::code_flow::{Callback, CodeFlowError};
 use crate::github::{Candidate, GitHub, GithubError, LinkError, Proposal, ProposeError};
+use crate::outbound::Remedy;
 use crate::store::{GithubLink, Imported, KeyFromGithub, PutKeyError, StoreError};
 
 const GITHUB: &str = "GitHub";
@@ -81,12 +82,13 @@ fn not_linked(by: &SignedIn, error: &LinkError) -> Response {
     let texts = by.texts();
     let why = match error {
         LinkError::Flow(CodeFlowError::NoAttempt) => texts.external_no_attempt.to_owned(),
-        LinkError::Flow(CodeFlowError::Refused(reason)) => {
-            fill(texts.external_refused, &[("name", GITHUB), ("reason", reason)])
+        LinkError::Flow(CodeFlowError::Refused { reason, remedy }) => {
+            refusals::external_refused(GITHUB, reason, *remedy, texts)
         }
         LinkError::Scope => texts.github_scope.to_owned(),
         LinkError::Github(error) => trouble(error, texts),
-        LinkError::Flow(_) | LinkError::Seal(_) => fill(texts.external_unavailable, &[("name", GITHUB)]),
+        LinkError::Flow(error) => refusals::external_failed(GITHUB, error.remedy(), texts).1,
+        LinkError::Seal(_) => refusals::external_failed(GITHUB, Remedy::Operator, texts).1,
     };
     by.visitor.refused(StatusCode::BAD_REQUEST, &why)
 }
@@ -178,8 +180,8 @@ async fn propose(console: &Console, by: &SignedIn) -> Result<Proposal, Response>
         Ok(None) => Err(to_keys("gone")),
         Err(ProposeError::Store(error)) => Err(by.failed(&error)),
         Err(ProposeError::Github(error)) => {
-            let why = trouble(&error, by.texts());
-            Err(by.visitor.refused(StatusCode::SERVICE_UNAVAILABLE, &why))
+            let (status, _) = refusals::external_failed(GITHUB, error.remedy(), by.texts());
+            Err(by.visitor.refused(status, &trouble(&error, by.texts())))
         }
     }
 }
@@ -216,7 +218,7 @@ fn trouble(error: &GithubError, texts: &Messages) -> String {
         GithubError::LinkAgain => texts.github_link_again.to_owned(),
         GithubError::RateLimited { wait_s } => fill(texts.github_wait, &[("seconds", &wait_s.to_string())]),
         GithubError::TooMany => texts.github_too_many.to_owned(),
-        _ => fill(texts.external_unavailable, &[("name", GITHUB)]),
+        _ => refusals::external_failed(GITHUB, error.remedy(), texts).1,
     }
 }
 

@@ -178,8 +178,24 @@ impl ReturnedBrowser<'_> {
         if !settings.create_accounts {
             return Err(refused(texts.oidc_unknown));
         }
-        let name = identity.name.as_deref().and_then(|name| AccountName::parse(name).ok());
-        let name = name.ok_or_else(|| refused(texts.oidc_no_name))?;
+        let claim = &settings.account_claim;
+        let name = match identity.name.as_deref().map(AccountName::parse) {
+            Some(Ok(name)) => name,
+            Some(Err(error)) => {
+                tracing::warn!(
+                    "no account was added: the claim `{claim}` (`oidc.account_claim`) is no name: {error}"
+                );
+                return Err(refused(texts.oidc_no_name));
+            }
+            None => {
+                tracing::warn!(
+                    "no account was added: the ID token has no text in the claim `{claim}`, which `oidc.account_claim` \
+                     names, hint: set `oidc.account_claim` to a claim that the provider sends, or ask for its scope in \
+                     `oidc.scopes`"
+                );
+                return Err(refused(texts.oidc_no_name));
+            }
+        };
         let added = store.add_account_of_identity(&name, identity, &visitor.actor()).await;
         let account = added.map_err(|error| not_tied(visitor, self.oidc, &error))?;
         tracing::info!(%account, "`{account}` was added at its first sign-in by OpenID Connect");

@@ -8,6 +8,7 @@ use super::text::Sentence;
 use crate::code_flow::CodeFlowError;
 use crate::language::Language;
 use crate::oidc::{IdTokenError, SignInError};
+use crate::outbound::Remedy;
 use crate::store::{PutKeyError, SetIdentityError};
 
 /// Parts of the French sentences.
@@ -62,9 +63,8 @@ pub(super) fn sign_in(error: &SignInError, label: &str, texts: &Messages) -> (St
         SignInError::Flow(CodeFlowError::NoAttempt) => {
             (StatusCode::BAD_REQUEST, texts.external_no_attempt.to_owned())
         }
-        SignInError::Flow(CodeFlowError::Refused(reason)) => {
-            let values = [("name", label), ("reason", reason.as_str())];
-            (StatusCode::FORBIDDEN, fill(texts.external_refused, &values))
+        SignInError::Flow(CodeFlowError::Refused { reason, remedy }) => {
+            (StatusCode::FORBIDDEN, external_refused(label, reason, *remedy, texts))
         }
         SignInError::IdToken(IdTokenError::NoAuthTime(_) | IdTokenError::OldAuthTime { .. }) => {
             (StatusCode::FORBIDDEN, fill(texts.oidc_not_confirmed, &[("name", label)]))
@@ -72,10 +72,27 @@ pub(super) fn sign_in(error: &SignInError, label: &str, texts: &Messages) -> (St
         SignInError::IdToken(_) | SignInError::Issuer => {
             (StatusCode::FORBIDDEN, fill(texts.oidc_not_verified, &[("name", label)]))
         }
-        SignInError::Flow(_) | SignInError::Provider(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, fill(texts.external_unavailable, &[("name", label)]))
-        }
+        SignInError::Flow(error) => external_failed(label, error.remedy(), texts),
+        SignInError::Provider(error) => external_failed(label, error.remedy(), texts),
     }
+}
+
+/// The message for a refusal by the service that users know as `label`.
+pub(super) fn external_refused(label: &str, reason: &str, remedy: Remedy, texts: &Messages) -> String {
+    let text = match remedy {
+        Remedy::Repeat | Remedy::Wait => texts.external_refused,
+        Remedy::Operator => texts.external_refused_setup,
+    };
+    fill(text, &[("name", label), ("reason", reason)])
+}
+
+/// The status of the page and the message for a failure of the service that users know as `label`.
+pub(super) fn external_failed(label: &str, remedy: Remedy, texts: &Messages) -> (StatusCode, String) {
+    let (status, text) = match remedy {
+        Remedy::Repeat | Remedy::Wait => (StatusCode::SERVICE_UNAVAILABLE, texts.external_unavailable),
+        Remedy::Operator => (StatusCode::BAD_GATEWAY, texts.external_broken),
+    };
+    (status, fill(text, &[("name", label)]))
 }
 
 /// An identity that was not linked; `None`: the database failed.

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::header::{ACCEPT, ETAG, IF_NONE_MATCH, LINK, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::{GithubError, PAGE_KEYS, PAGES_MAX, SCOPE};
+use super::link_header;
 use crate::outbound::{Outbound, OutboundResponse, RemoteUrl};
 
 /// Scopes that include it.
@@ -39,15 +40,26 @@ pub(crate) struct GithubUser {
 }
 
 /// A key that GitHub lists, not validated.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GithubKey {
-    /// GitHub's id of the key.
+    /// GitHub's id of the key; 0 if the record has none.
     pub(crate) id: i64,
-    /// The title that its owner chose.
-    #[serde(default)]
+    /// The title that its owner chose; empty if the record has none.
     pub(crate) title: String,
-    /// Type and base64.
+    /// Type and base64; empty if the record has none.
     pub(crate) key: String,
+}
+
+impl GithubKey {
+    /// What can be read of `record`. An unexpected record must not hide the others.
+    fn of(record: &Value) -> Self {
+        let text = |member: &str| record.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            id: record.get("id").and_then(Value::as_i64).unwrap_or_default(),
+            title: text("title"),
+            key: text("key"),
+        }
+    }
 }
 
 /// All keys that GitHub lists for one account.
@@ -99,13 +111,13 @@ impl GithubApi {
                 return Err(GithubError::LinkAgain);
             }
             let answer = check(answer)?;
-            listing.keys.extend(read::<Vec<GithubKey>>(&answer)?);
-            let Some(next) = next_page(&answer.headers) else {
+            listing.keys.extend(read::<Vec<Value>>(&answer)?.iter().map(GithubKey::of));
+            let Some(next) = next_page(&answer.headers, &url)? else {
                 let etag = answer.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
                 listing.etag = etag.filter(|_| page == 0).map(str::to_owned);
                 return Ok(Some(listing));
             };
-            url = self.url.beneath(&next).ok_or(GithubError::Elsewhere)?.into();
+            url = self.url.beneath(next.as_str()).ok_or(GithubError::Elsewhere)?.into();
         }
         Err(GithubError::TooMany)
     }
@@ -149,10 +161,21 @@ fn check(answer: OutboundResponse) -> Result<OutboundResponse, GithubError> {
     match answer.status {
         status if status.is_success() => Ok(answer),
         StatusCode::TOO_MANY_REQUESTS => Err(limited(&answer.headers)),
-        StatusCode::FORBIDDEN if is_limited => Err(limited(&answer.headers)),
+        StatusCode::FORBIDDEN if is_limited || speaks_of_limit(&answer) => Err(limited(&answer.headers)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(GithubError::LinkAgain),
-        status => Err(GithubError::Status { status: status.as_u16() }),
+        status => Err(GithubError::Status { status }),
     }
+}
+
+/// A secondary rate limit is often told by a status of 403 and no header: only the text says that it is one.
+fn speaks_of_limit(answer: &OutboundResponse) -> bool {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let says = |member: &str, parts: &[&str]| {
+        let text = body.get(member).and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+        parts.iter().any(|part| text.contains(part))
+    };
+    says("message", &["rate limit", "abuse detection"])
+        || says("documentation_url", &["rate-limit", "abuse-rate"])
 }
 
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
@@ -171,15 +194,14 @@ fn read<T: DeserializeOwned>(answer: &OutboundResponse) -> Result<T, GithubError
     serde_json::from_slice(&answer.body).map_err(|_| GithubError::Malformed)
 }
 
-/// The URL of `rel="next"` (RFC 8288), in the form that GitHub writes.
-fn next_page(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let mut links = values.flat_map(|value| value.split(','));
-    links.find_map(|link| {
-        let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|parameter| parameter.trim() == "rel=\"next\"");
-        is_next.then(|| url.to_owned())
-    })
+/// The page that comes after the one at `url`.
+fn next_page(headers: &HeaderMap, url: &str) -> Result<Option<Url>, GithubError> {
+    let fields = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let Some(target) = fields.filter_map(|field| link_header::target(field, "next")).next() else {
+        return Ok(None);
+    };
+    let page = Url::parse(url).and_then(|url| url.join(target));
+    page.map(Some).map_err(|_| GithubError::Malformed)
 }
 
 #[cfg(test)]
@@ -197,18 +219,36 @@ mod tests {
     #[test]
     fn the_next_page_is_where_the_link_header_says() {
         let check = |link: &'static str, expected: Option<&str>| {
-            assert_eq!(next_page(&answer(200, &[(LINK, link)]).headers).as_deref(), expected, "{link}");
+            let page = next_page(&answer(200, &[(LINK, link)]).headers, "https://a/api/v3/user/keys?page=1");
+            assert_eq!(page.unwrap().as_ref().map(Url::as_str), expected, "{link}");
         };
         check(
-            "<https://a/?page=2>; rel=\"next\", <https://a/?page=9>; rel=\"last\"",
-            Some("https://a/?page=2"),
+            "<https://a/api/v3/user/keys?page=2&x=a,b>; rel=\"next\"",
+            Some("https://a/api/v3/user/keys?page=2&x=a,b"),
         );
-        check(
-            "<https://a/?page=1>; rel=\"prev\", <https://a/?page=3>; rel=\"next\"",
-            Some("https://a/?page=3"),
-        );
+        check("</api/v3/user/keys?page=2>; rel=next", Some("https://a/api/v3/user/keys?page=2"));
+        check("<?page=2>; rel=next", Some("https://a/api/v3/user/keys?page=2"));
         check("<https://a/?page=1>; rel=\"first\"", None);
-        check("", None);
+        let headers = answer(200, &[(LINK, "<https://[>; rel=next")]).headers;
+        assert!(matches!(next_page(&headers, "https://a/"), Err(GithubError::Malformed)));
+    }
+
+    #[test]
+    fn of_an_odd_record_what_can_be_read_is_read() {
+        let check = |record: Value, id: i64, title: &str, key: &str| {
+            let expected = GithubKey { id, title: title.into(), key: key.into() };
+            assert_eq!(GithubKey::of(&record), expected, "{record}");
+        };
+        check(
+            json!({"id": 7, "title": "laptop", "key": "ssh-ed25519 AAAA", "verified": "yes"}),
+            7,
+            "laptop",
+            "ssh-ed25519 AAAA",
+        );
+        check(json!({"id": 7, "title": null, "key": "ssh-ed25519 AAAA"}), 7, "", "ssh-ed25519 AAAA");
+        check(json!({"id": "7", "title": 7, "key": {"a": 1}}), 0, "", "");
+        check(json!("ssh-ed25519 AAAA"), 0, "", "");
+        check(Value::Null, 0, "", "");
     }
 
     #[test]
@@ -224,7 +264,26 @@ mod tests {
         check(429, &[(RETRY_AFTER, "99999999")], "in 3600 s");
         check(403, &[(REMAINING, "0"), (RESET, "0")], "in 1 s");
         check(429, &[], "in 60 s");
-        check(500, &[], "status 500");
+        check(500, &[], "status 500): try again in a minute");
+        check(406, &[], "status 406): tell the operator");
+    }
+
+    #[test]
+    fn a_rate_limit_that_only_the_text_tells_is_one() {
+        let check = |body: Value, expected: &str| {
+            let answer = OutboundResponse {
+                body: body.to_string().into_bytes(),
+                ..answer(403, &[(REMAINING, "4998")])
+            };
+            let error = check(answer).err().unwrap().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        };
+        check(json!({"message": "You have exceeded a secondary rate limit. Please wait."}), "in 60 s");
+        check(json!({"message": "You have triggered an abuse detection mechanism."}), "in 60 s");
+        let url = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api";
+        check(json!({"message": "Please wait", "documentation_url": url}), "in 60 s");
+        check(json!({"message": "Resource not accessible by integration"}), "link it again");
+        check(json!({"message": 7}), "link it again");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Why GitHub's keys are not listed, and why an account is not linked.
 
+use axum::http::StatusCode;
 use thiserror::Error;
 
-use crate::code_flow::CodeFlowError;
+use crate::code_flow::{CodeFlowError, RenewError};
 use crate::encryption::EncryptError;
-use crate::outbound::OutboundError;
+use crate::outbound::{OutboundError, Remedy};
 use crate::store::StoreError;
 
 /// The scope that listing an account's keys with their titles requires.
@@ -24,23 +25,40 @@ pub(crate) enum GithubError {
     #[error("GitHub limits the rate of requests: try again in {wait_s} s")]
     RateLimited { wait_s: u64 },
     /// See [`OutboundError`].
-    #[error("GitHub cannot be reached: try again in a minute")]
+    #[error("GitHub cannot be reached: {}", .0.remedy().advice())]
     Unreachable(#[from] OutboundError),
     /// See [`LISTING_TIME_MAX`].
     #[error("GitHub takes too long to list the keys: try again in a minute")]
     TooSlow,
     /// Any other status.
-    #[error("GitHub answered with status {status}: try again in a minute")]
-    Status { status: u16 },
+    #[error("GitHub answered with status {}: {}", status.as_u16(), Remedy::of_status(*status).advice())]
+    Status { status: StatusCode },
     /// Not in the documented form.
-    #[error("GitHub's response cannot be read: try again in a minute")]
+    #[error("GitHub's response cannot be read: {}", Remedy::Operator.advice())]
     Malformed,
+    /// The link stands, but its token has ended.
+    #[error("GitHub does not renew its token: {}", .0.remedy().advice())]
+    Renew(#[source] RenewError),
     /// See [`PAGES_MAX`].
     #[error("GitHub lists more than {} keys, which is more than can be imported", PAGES_MAX * PAGE_KEYS)]
     TooMany,
     /// The next page would be at another service.
     #[error("GitHub's list of keys continues at another host, which is not trusted")]
     Elsewhere,
+}
+
+impl GithubError {
+    /// What helps against it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::LinkAgain => Remedy::Repeat,
+            Self::RateLimited { .. } | Self::TooSlow => Remedy::Wait,
+            Self::Unreachable(error) => error.remedy(),
+            Self::Status { status } => Remedy::of_status(*status),
+            Self::Renew(error) => error.remedy(),
+            Self::Malformed | Self::TooMany | Self::Elsewhere => Remedy::Operator,
+        }
+    }
 }
 
 /// Why an account was not linked.

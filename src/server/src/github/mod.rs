@@ -5,6 +5,7 @@
 
 mod api;
 mod error;
+mod link_header;
 mod listings;
 mod proposal;
 mod settings;

@@ -60,6 +60,10 @@ impl Proposal {
         let mut listed_now = HashSet::new();
         for key in listed {
             match ValidKey::check(key.key.trim(), policy) {
+                // GitHub says no key where one should be, which is not for the user to paste.
+                Err(Refusal::Empty) => {
+                    proposal.refused.push(RefusedKey { title: shown_title(key), refusal: Refusal::NotAKey })
+                }
                 Err(refusal) => proposal.refused.push(RefusedKey { title: shown_title(key), refusal }),
                 Ok(valid) => {
                     listed_now.insert(valid.fingerprint());
@@ -71,8 +75,11 @@ impl Proposal {
                 }
             }
         }
-        let is_gone =
-            |key: &StoredKey| imported.contains(&key.fingerprint) && !listed_now.contains(&key.fingerprint);
+        // A record without a key may be that of any of them.
+        let is_whole = listed.iter().all(|key| !key.key.trim().is_empty());
+        let is_gone = |key: &StoredKey| {
+            is_whole && imported.contains(&key.fingerprint) && !listed_now.contains(&key.fingerprint)
+        };
         proposal.gone = held.into_iter().filter(is_gone).collect();
         proposal
     }
@@ -175,6 +182,7 @@ mod tests {
         };
         assert_eq!(propose(&[listed(1, "x", ANA)]), []);
         assert_eq!(propose(&[]), std::slice::from_ref(&ana));
+        assert_eq!(propose(&[listed(1, "x", "")]), []);
     }
 
     #[test]

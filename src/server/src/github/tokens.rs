@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, ErrorReport};
+use pushkeys_keys::AccountId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -151,10 +151,7 @@ impl Tokens {
             Ok(granted) => Ok(UserToken::of(granted)),
             Err(RenewError::Refused) => Err(GithubError::LinkAgain),
             Err(RenewError::Outbound(error)) => Err(error.into()),
-            Err(error) => {
-                tracing::warn!("GitHub did not refresh a token: {}", ErrorReport::of(&error));
-                Err(GithubError::Malformed)
-            }
+            Err(error) => Err(GithubError::Renew(error)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! providers let users enter any address.
 
 mod id_token;
+mod jws;
 mod provider;
 mod settings;
 
@@ -128,10 +129,12 @@ impl Oidc {
         let granted = self.client(&provider).redeem(&self.outbound, attempt, callback).await?;
         let token = granted.id_token.ok_or(IdTokenError::Missing)?;
         let expected = Expected { issuer, client_id: &self.settings.client_id, nonce: &attempt.nonce };
-        let claims = match id_token::check(&token, &provider.keys, &expected) {
+        let now = Timestamp::now();
+        let claims = match id_token::check(&token, &provider.keys, &expected, now.as_second()) {
             // The provider may have rotated its keys.
             Err(IdTokenError::NoKey) => {
-                id_token::check(&token, &self.provider_cache.refreshed_provider().await?.keys, &expected)
+                let provider = self.provider_cache.refreshed_provider().await?;
+                id_token::check(&token, &provider.keys, &expected, now.as_second())
             }
             checked => checked,
         }?;
@@ -142,7 +145,6 @@ impl Oidc {
             name: claims.text(&self.settings.account_claim).map(str::to_owned),
             email: claims.text("email").filter(|_| is_verified).map(str::to_owned),
         };
-        let now = Timestamp::now();
         let auth_time_s = claims.auth_time_s(now.as_second())?;
         if is_confirming && (auth_time_s.is_some() || self.settings.require_auth_time) {
             check_is_new(auth_time_s, attempt.begun_at_s())?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use jsonwebtoken::jwk::Jwk;
 use pushkeys_keys::Hint;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +11,8 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::outbound::{Outbound, OutboundError, RemoteUrl, is_private};
+use super::jws::PublishedKey;
+use crate::outbound::{Outbound, OutboundError, Remedy, RemoteUrl, is_private};
 
 /// The maximum number of keys that are read.
 const KEYS_MAX: usize = 64;
@@ -28,8 +28,8 @@ pub(crate) enum ProviderError {
     #[error("the OpenID provider cannot be reached")]
     Unreachable(#[from] OutboundError),
     /// Any status but 200.
-    #[error("the OpenID provider answered with status {status} at `{url}`")]
-    Status { url: String, status: u16 },
+    #[error("the OpenID provider answered with status {} at `{url}`", status.as_u16())]
+    Status { url: String, status: StatusCode },
     /// Not JSON, or not as specified.
     #[error("the response of the OpenID provider at `{url}` cannot be read")]
     Malformed { url: String },
@@ -45,13 +45,24 @@ pub(crate) enum ProviderError {
     Plain,
 }
 
+impl ProviderError {
+    /// What helps against it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Unreachable(error) => error.remedy(),
+            Self::Status { status, .. } => Remedy::of_status(*status),
+            Self::Malformed { .. } | Self::Issuer { .. } | Self::Plain => Remedy::Operator,
+        }
+    }
+}
+
 /// The provider's metadata and keys, as last read.
 pub(super) struct Provider {
     pub(super) authorization_endpoint: String,
     pub(super) token_endpoint: String,
     /// Whether it accepts the client secret only in the body of a request.
     pub(super) is_secret_in_body: bool,
-    pub(super) keys: Vec<Jwk>,
+    pub(super) keys: Vec<PublishedKey>,
     read_at: Instant,
 }
 
@@ -61,7 +72,8 @@ struct Metadata {
     authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// A list of texts, as a rule.
+    token_endpoint_auth_methods_supported: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -115,8 +127,9 @@ impl ProviderCache {
         }
         let set: KeySet = self.get(&metadata.jwks_uri).await?;
         // A key of an unknown type must not prevent the use of the others.
-        let keys = set.keys.into_iter().take(KEYS_MAX).filter_map(|key| serde_json::from_value(key).ok());
+        let keys = set.keys.iter().take(KEYS_MAX).filter_map(PublishedKey::read);
         let methods = metadata.token_endpoint_auth_methods_supported;
+        let methods = methods.as_ref().and_then(Value::as_array).filter(|methods| !methods.is_empty());
         Ok(Provider {
             authorization_endpoint: metadata.authorization_endpoint,
             token_endpoint: metadata.token_endpoint,
@@ -130,7 +143,7 @@ impl ProviderCache {
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {
         let answer = self.outbound.send(self.outbound.client().get(url)).await?;
         if answer.status != StatusCode::OK {
-            return Err(ProviderError::Status { url: url.to_owned(), status: answer.status.as_u16() });
+            return Err(ProviderError::Status { url: url.to_owned(), status: answer.status });
         }
         serde_json::from_slice(&answer.body).map_err(|_| ProviderError::Malformed { url: url.to_owned() })
     }

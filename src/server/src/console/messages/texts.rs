@@ -114,6 +114,8 @@ messages! {
         "Ce n’est pas la signature que la commande affiche. Collez-la en entier, à partir de `-----BEGIN SSH SIGNATURE-----`.";
     proof_wrong: "This signature does not match the challenge below. Run the command again and paste what it prints.",
         "Cette signature ne correspond pas au défi ci-dessous. Exécutez à nouveau la commande et collez ce qu’elle affiche.";
+    proof_not_touched: "The security key signed without being touched, which proves nothing. Use a key that was created without `no-touch-required`, run the command again and touch the key when it blinks.",
+        "La clé de sécurité a signé sans être touchée, ce qui ne prouve rien. Utilisez une clé créée sans `no-touch-required`, exécutez à nouveau la commande et touchez la clé quand elle clignote.";
     proof_none: "The challenge for this key has expired. Request a new one.",
         "Le défi pour cette clé a expiré. Demandez-en un nouveau.";
 
@@ -238,6 +240,10 @@ messages! {
         "{name} a refusé : {reason}. Recommencez si ce n’est pas ce que vous vouliez.";
     external_unavailable: "{name} does not respond correctly at the moment. Try again in a minute.",
         "{name} ne répond pas correctement pour l’instant. Réessayez dans une minute.";
+    external_refused_setup: "{name} refused: {reason}. This service is not set up correctly there: tell its operator.",
+        "{name} a refusé : {reason}. Ce service n’y est pas configuré correctement : prévenez son exploitant.";
+    external_broken: "The response of {name} cannot be used, and trying again will not help: tell the operator of this service. Its log has the reason.",
+        "La réponse de {name} est inutilisable, et réessayer n’y changera rien : prévenez l’exploitant de ce service. Son journal en donne la raison.";
     linked: "Linked accounts", "Comptes associés";
     linked_as: "linked to {name}", "associé à {name}";
     not_linked: "not linked", "non associé";
