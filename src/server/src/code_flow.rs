@@ -472,8 +472,7 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_of_an_answer_may_be_anything() {
-        #[track_caller]
-        fn check(answer: Value, expires_in_s: Option<u64>, scopes: Option<&[&str]>, has_renewal: bool) {
+        let check = |answer: Value, expires_in_s: Option<u64>, scopes: Option<&[&str]>, has_renewal: bool| {
             assert_eq!(refusal(&answer), None, "{answer}");
             let read: TokenResponse = serde_json::from_value(grant(&answer)).unwrap();
             let granted = Granted::of(&read).unwrap();
@@ -484,7 +483,7 @@ mod tests {
                 scopes.map(|scopes| scopes.iter().map(|&one| one.to_owned()).collect())
             );
             assert_eq!(granted.refresh_token.is_some(), has_renewal, "{answer}");
-        }
+        };
         check(json!({"access_token": "a"}), None, None, false);
         check(json!({"access_token": "a", "token_type": "Bearer", "expires_in": 60}), Some(60), None, false);
         check(json!({"access_token": "a", "token_type": 7, "expires_in": "60"}), Some(60), None, false);

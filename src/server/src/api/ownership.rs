@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::key_request::{check_key, json_string, name_in_path};
 use super::state::Api;
-use crate::proof::{self, Proof};
+use crate::proof::{self, Proof, ProofRefusal};
 use crate::store::PutKeyError;
 
 const CHALLENGE: &str = "challenge";
@@ -64,7 +64,8 @@ async fn ask(api: &Api, account: &AccountId, request: Request) -> Result<ProofRe
         ));
     }
     let fingerprint = key.fingerprint();
-    let challenge = proof::new_challenge(account, fingerprint).map_err(|error| ApiError::failed(&error))?;
+    let challenge =
+        api.service_url.new_challenge(account, fingerprint).map_err(|error| ApiError::failed(&error))?;
     let expires_at = api.store.add_challenge(account, fingerprint, text, &challenge).await?;
     Ok(ProofReply::Challenge {
         command: proof::command(&challenge),
@@ -86,12 +87,16 @@ async fn answer(
     let waiting = api.store.challenge(account, proof.fingerprint()).await;
     let waiting = waiting.map_err(|error| ApiError::unavailable(&error))?;
     let challenge = waiting.ok_or(PutKeyError::NoChallenge)?;
-    if !proof.is_of(&challenge.text) {
-        return Err(ApiError::refused_put(format!(
-            "this signature is not one of the last challenge for this key: run its command again, {}",
-            proof::command(&challenge.text)
-        )));
-    }
+    proof.check(&challenge.text).map_err(|why| {
+        let why = match why {
+            ProofRefusal::Other => "this signature is not one of the last challenge for this key: run its command again",
+            ProofRefusal::NotTouched => {
+                "the security key signed without being touched, which proves nothing: use a key that was made without \
+                 `no-touch-required`, run the command again and touch the key when it blinks"
+            }
+        };
+        ApiError::refused_put(format!("{why}, {}", proof::command(&challenge.text)))
+    })?;
     let key = check_key(api, &challenge.key_text)?;
     api.store.prove_key(account, &name, &key, &challenge, true, actor).await?;
     Ok(PROVED)

@@ -8,6 +8,7 @@ use tokio::time::Duration;
 use crate::auth::Authenticator;
 use crate::github::GitHub;
 use crate::origin::Origin;
+use crate::proof::ServiceUrl;
 use crate::rate_limit::Limits;
 use crate::store::Store;
 
@@ -22,6 +23,8 @@ pub(crate) struct Api {
     pub(crate) limits: Limits,
     /// `None`: not configured.
     pub(crate) github: Option<Arc<GitHub>>,
+    /// What challenges call this service.
+    pub(crate) service_url: ServiceUrl,
     /// How long a token of `clever login` is valid.
     pub(crate) cli_token_max: Duration,
 }

@@ -62,9 +62,16 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let metrics = Metrics::new(store.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), stopping.clone());
     let limits = Limits::new(config.account_rate, config.address_rate, &config.trusted_proxies);
+    let service_url = config.service_url(address);
     let external = ExternalServices { github: github.clone(), oidc };
-    let console =
-        Console::new(config.console.clone(), store.clone(), policy.clone(), limits.clone(), external);
+    let console = Console::new(
+        config.console.clone(),
+        store.clone(),
+        policy.clone(),
+        limits.clone(),
+        service_url.clone(),
+        external,
+    );
     let api = Api {
         store: store.clone(),
         authenticator,
@@ -72,6 +79,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         allowed_origins: config.allowed_origins.clone().into(),
         limits,
         github,
+        service_url,
         cli_token_max: config.console.cli_token_max,
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));

@@ -19,6 +19,7 @@ use crate::database::DatabaseUrl;
 use crate::files::read_trusted;
 use crate::origin::Origin;
 use crate::percent::is_unreserved;
+use crate::proof::ServiceUrl;
 use crate::rate_limit::Rate;
 use crate::store::StoreLimits;
 use crate::values::{duration, optional, parsed};
@@ -147,6 +148,16 @@ impl Config {
         let list: CompromisedList =
             text.parse().map_err(|source| ConfigError::Compromised { path: path.clone(), source })?;
         Ok(Policy::default().thorough().with_compromised(list))
+    }
+
+    /// What challenges call this service: `public_url`, or else the console's `base_url`, or else the listen address
+    /// `address`.
+    pub(crate) fn service_url(&self, address: SocketAddr) -> ServiceUrl {
+        let console = self.console.base_url.as_ref();
+        let configured = self.public_url.as_ref().map(ToString::to_string);
+        let configured = configured.or_else(|| console.map(|url| url.as_str().to_owned()));
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        ServiceUrl::new(&configured.unwrap_or_else(|| format!("{scheme}://{address}")))
     }
 
     /// Refuses to serve at `address` if credentials would be sent over the network in plain text.

@@ -17,7 +17,7 @@ use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{confirm, refusals};
 use crate::percent;
-use crate::proof::{self, Proof};
+use crate::proof::{self, Proof, ProofRefusal};
 use crate::store::{Challenge, PutKeyError, StoreError};
 
 /// The query of the page: which challenge it is about.
@@ -49,7 +49,7 @@ pub(super) async fn ask(State(console): State<Console>, Posted { by, fields }: P
         return refused(&console, &by, Sentence::new(by.texts().proof_impossible)).await;
     }
     let fingerprint = key.fingerprint();
-    let challenge = match proof::new_challenge(&by.session.account, fingerprint) {
+    let challenge = match console.service_url.new_challenge(&by.session.account, fingerprint) {
         Ok(challenge) => challenge,
         Err(error) => return by.visitor.failed(&error),
     };
@@ -169,10 +169,11 @@ pub(super) async fn answer(State(console): State<Console>, posted: Posted) -> Re
     };
     let refusal = match Proof::parse(fields.get("signature")) {
         Err(_) => Some(texts.proof_not_a_signature),
-        Ok(proof) if proof.fingerprint() != fingerprint || !proof.is_of(&challenge.text) => {
-            Some(texts.proof_wrong)
-        }
-        Ok(_) => None,
+        Ok(proof) if proof.fingerprint() != fingerprint => Some(texts.proof_wrong),
+        Ok(proof) => proof.check(&challenge.text).err().map(|why| match why {
+            ProofRefusal::Other => texts.proof_wrong,
+            ProofRefusal::NotTouched => texts.proof_not_touched,
+        }),
     };
     if let Some(refusal) = refusal {
         let no_proof =

@@ -12,6 +12,7 @@ use super::site::Site;
 use crate::github::GitHub;
 use crate::oidc::Oidc;
 use crate::password::Passwords;
+use crate::proof::ServiceUrl;
 use crate::rate_limit::{Limiter, Limits, Peer};
 use crate::store::{Lifetimes, Store};
 
@@ -42,6 +43,7 @@ pub(crate) struct ConsoleState {
     pub(super) passwords: Passwords,
     pub(super) config: ConsoleSettings,
     pub(super) site: Site,
+    pub(super) service_url: ServiceUrl,
     pub(super) account_attempts: Limiter<String>,
     pub(super) address_attempts: Limiter<Peer>,
     pub(super) github: Option<Arc<GitHub>>,
@@ -63,6 +65,7 @@ impl Console {
         store: Store,
         policy: Arc<Policy>,
         limits: Limits,
+        service_url: ServiceUrl,
         external: ExternalServices,
     ) -> Self {
         Self(Arc::new(ConsoleState {
@@ -71,6 +74,7 @@ impl Console {
             limits,
             passwords: Passwords::default(),
             site: Site(config.base_url.clone()),
+            service_url,
             config,
             account_attempts: Limiter::every(ATTEMPT_PER_ACCOUNT_EVERY, ATTEMPTS_PER_ACCOUNT),
             address_attempts: Limiter::every(ATTEMPT_PER_ADDRESS_EVERY, ATTEMPTS_PER_ADDRESS),

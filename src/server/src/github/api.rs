@@ -196,10 +196,8 @@ fn read<T: DeserializeOwned>(answer: &OutboundResponse) -> Result<T, GithubError
 
 /// The page that comes after the one at `url`.
 fn next_page(headers: &HeaderMap, url: &str) -> Result<Option<Url>, GithubError> {
-    let fields = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let Some(target) = fields.filter_map(|field| link_header::target(field, "next")).next() else {
-        return Ok(None);
-    };
+    let mut fields = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let Some(target) = fields.find_map(|field| link_header::target(field, "next")) else { return Ok(None) };
     let page = Url::parse(url).and_then(|url| url.join(target));
     page.map(Some).map_err(|_| GithubError::Malformed)
 }

@@ -48,7 +48,7 @@ impl<'a> Parameters<'a> {
             };
             match name.trim() {
                 name if name.eq_ignore_ascii_case("rel") => {
-                    parameters.relations = parameters.relations.or(Some(value))
+                    parameters.relations = parameters.relations.or(Some(value));
                 }
                 name if name.eq_ignore_ascii_case("anchor") => parameters.has_anchor = true,
                 _ => {}

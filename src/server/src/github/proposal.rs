@@ -62,7 +62,7 @@ impl Proposal {
             match ValidKey::check(key.key.trim(), policy) {
                 // GitHub says no key where one should be, which is not for the user to paste.
                 Err(Refusal::Empty) => {
-                    proposal.refused.push(RefusedKey { title: shown_title(key), refusal: Refusal::NotAKey })
+                    proposal.refused.push(RefusedKey { title: shown_title(key), refusal: Refusal::NotAKey });
                 }
                 Err(refusal) => proposal.refused.push(RefusedKey { title: shown_title(key), refusal }),
                 Ok(valid) => {

@@ -254,7 +254,7 @@ impl<'a> Registration<'a> {
     }
 
     fn expires_at_ms(&self) -> Option<i64> {
-        self.expires_at.map(|expiry| expiry.as_millisecond())
+        self.expires_at.map(Expiry::as_millisecond)
     }
 }
 
