@@ -10,7 +10,7 @@ use crate::escape::is_unprintable;
 /// The longest name in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The longest [escaped](crate::escape) form of a name in bytes: every byte becomes ten at most, as in `\u{10ffff}`.
+/// The longest [escaped](crate::escape()) form of a name in bytes: every byte becomes ten at most, as in `\u{10ffff}`.
 pub const NAME_ESCAPED_BYTES_MAX: usize = NAME_BYTES_MAX * 10;
 
 /// A name for display: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 that are safe to write to a terminal.
