@@ -98,6 +98,18 @@ impl Metrics {
         let errors: Counter = Counter::default();
         errors.inc_by(store::errors());
         now.register("database_errors", "Statements that the database did not do", errors);
+        for (name, help, number) in [
+            ("epochs_begun", "New epochs because the database lost changes", store::epochs_begun()),
+            (
+                "key_sum_differences",
+                "Times that the table of keys was not what hosts were told",
+                store::sum_differences(),
+            ),
+        ] {
+            let counter: Counter = Counter::default();
+            counter.inc_by(number);
+            now.register(name, help, counter);
+        }
         match self.store.feed_state().await {
             Ok(state) => {
                 gauge(&mut now, "sequence", "The number of the last change", state.head.cursor.sequence);

@@ -1,5 +1,7 @@
 //! `check`
 
+use std::time::Duration;
+
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
@@ -9,7 +11,7 @@ use crate::config::Config;
 use crate::database::{Open, OpenError};
 use crate::mail;
 use crate::secret::{SecretFileError, ServiceSecret};
-use crate::store::{OpenStoreError, Store};
+use crate::store::{OpenStoreError, Store, SumDifference};
 use crate::tls;
 
 /// The result of one check.
@@ -17,6 +19,8 @@ use crate::tls;
 struct Finding {
     what: &'static str,
     ok: bool,
+    /// `ok`, `warning` or `wrong`.
+    state: &'static str,
     detail: String,
     /// What to do about what is wrong.
     hint: Option<String>,
@@ -35,7 +39,12 @@ impl Finding {
     }
 
     fn of(what: &'static str, ok: bool, report: ErrorReport) -> Self {
-        Self { what, ok, detail: report.text(), line: report.to_string(), hint: report.hint }
+        let state = if ok { "ok" } else { "wrong" };
+        Self { what, ok, state, detail: report.text(), line: report.to_string(), hint: report.hint }
+    }
+
+    fn warning(what: &'static str, detail: &str, hint: &str) -> Self {
+        Self { state: "warning", ..Self::of(what, true, ErrorReport::hinted(detail, hint)) }
     }
 }
 
@@ -46,14 +55,13 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<Answe
         listen(config),
         policy(config),
         secret(config),
-        database(config).await,
     ];
+    findings.extend(database(config).await);
     if let Some(settings) = &config.smtp {
         findings.push(mail_server(settings).await);
     }
     output.list(&findings, &["WHAT", "STATE", "DETAIL"], |finding| {
-        let state = if finding.ok { "ok" } else { "wrong" };
-        vec![finding.what.to_owned(), state.to_owned(), finding.line.clone()]
+        vec![finding.what.to_owned(), finding.state.to_owned(), finding.line.clone()]
     })?;
     Ok(if findings.iter().all(|finding| finding.ok) { Answer::Yes } else { Answer::No })
 }
@@ -93,19 +101,50 @@ async fn mail_server(settings: &mail::SmtpSettings) -> Finding {
     }
 }
 
-async fn database(config: &Config) -> Finding {
+async fn database(config: &Config) -> Vec<Finding> {
     let store = match Store::open(&config.database, Open::Examine, config.store_limits()).await {
         Ok(store) => store,
         Err(OpenStoreError::Database(OpenError::Missing(_))) => {
-            return Finding::good("database", "does not exist yet: `serve` creates it");
+            return vec![Finding::good("database", "does not exist yet: `serve` creates it")];
         }
-        Err(error) => return Finding::bad("database", &error),
+        Err(error) => return vec![Finding::bad("database", &error)],
     };
-    let checked = store.check().await;
+    let mut findings = vec![tables(&store).await, digest(&store).await];
+    findings.extend(replication(&store).await);
     store.close().await;
-    match checked {
+    findings
+}
+
+async fn tables(store: &Store) -> Finding {
+    match store.check().await {
         Ok(damage) if damage == "ok" => Finding::good("database", "is intact, and its schema is up to date"),
         Ok(damage) => Finding::of("database", false, ErrorReport::of_message(&damage)),
         Err(error) => Finding::bad("database", &error),
     }
+}
+
+async fn digest(store: &Store) -> Finding {
+    match store.find_sum_difference(Duration::ZERO).await {
+        Ok(None) => Finding::good("digest of all keys", "is that of the table of keys"),
+        Ok(Some(SumDifference { told, found })) => {
+            let what = format!(
+                "hosts are told of {told}, and the table has {found}: something else has written to it"
+            );
+            let hint = "a running service repairs it within an hour, and a minute after it starts";
+            Finding::of("digest of all keys", false, ErrorReport::hinted(&what, hint))
+        }
+        Err(error) => Finding::bad("digest of all keys", &error),
+    }
+}
+
+async fn replication(store: &Store) -> Option<Finding> {
+    const HINT: &str = "set synchronous_commit and synchronous_standby_names: see docs/operating.md, \"What a failover can lose\"";
+    Some(match store.database().replication().await.transpose()? {
+        Ok(replication) => match replication.risk() {
+            Some(risk) => Finding::warning("replication", risk, HINT),
+            None if replication.standbys == 0 => Finding::good("replication", "no standby is connected"),
+            None => Finding::good("replication", "a commit waits for a standby"),
+        },
+        Err(error) => Finding::bad("replication", &error),
+    })
 }

@@ -26,7 +26,7 @@ use crate::oidc::Oidc;
 use crate::rate_limit::Limits;
 use crate::request_id::with_request_ids;
 use crate::secret::ServiceSecret;
-use crate::store::Store;
+use crate::store::{Store, StoreError, SumDifference};
 use crate::tls::{self, Tls};
 
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
@@ -37,6 +37,11 @@ const ADDRESS_FILE_MODE: u32 = 0o644;
 const WATCHDOG_SHARE: u32 = 3;
 /// The pause between two batches of [`fill_key_facts`].
 const FACTS_PAUSE: Duration = Duration::from_millis(20);
+/// When and how often the table of keys is compared with what hosts are told, and the pause after each thousand keys: a million keys
+/// take some seconds of one processor.
+const SUM_CHECK_DELAY: Duration = Duration::from_mins(1);
+const SUM_CHECK_INTERVAL: Duration = Duration::from_hours(1);
+const SUM_CHECK_PAUSE: Duration = Duration::from_millis(5);
 /// How often acknowledgements of hosts are written to the database.
 const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -88,6 +93,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     serve_metrics(config, metrics.clone(), hub.clone()).await?;
 
     tokio::spawn(fill_key_facts(store.clone(), policy, stopping.clone()));
+    tokio::spawn(check_sums(store.clone(), stopping.clone()));
     let acknowledgements = tokio::spawn(write_acknowledgements(store.clone(), stopping.clone()));
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
@@ -119,6 +125,26 @@ async fn write_acknowledgements(store: Store, stopping: CancellationToken) {
     }
     if let Err(error) = store.write_acknowledgements().await {
         tracing::warn!("{}", ErrorReport::of(&error));
+    }
+}
+
+/// Compares number and digest of all keys with the table of keys from time to time, until `stopping`.
+async fn check_sums(store: Store, stopping: CancellationToken) {
+    let mut delay = SUM_CHECK_DELAY;
+    while stopping.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
+        delay = SUM_CHECK_INTERVAL;
+        let checking = async {
+            let Some(difference) = store.find_sum_difference(SUM_CHECK_PAUSE).await? else { return Ok(()) };
+            let SumDifference { told, found } = difference;
+            // With the writer lock it is certain.
+            if store.repair_sum().await? {
+                tracing::error!(%told, %found, "the table of keys was changed by something else than pushkeys-server: hosts were told of {told}, and the table has {found}; a new epoch begins, and every host takes a snapshot");
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Some(Err(error)) = stopping.run_until_cancelled(checking).await {
+            tracing::warn!("cannot compare the digest of all keys: {}", ErrorReport::of(&error));
+        }
     }
 }
 

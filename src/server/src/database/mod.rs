@@ -9,6 +9,7 @@ mod error;
 mod migrations;
 mod open;
 mod postgres;
+mod replication;
 mod sqlite;
 mod statement;
 mod transfer;

@@ -7,6 +7,7 @@
 //! a restored dump, a copied and an overwritten file are one case.
 
 use std::cmp::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering as AtomicOrdering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ use crate::secret;
 const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(10);
 /// Keys that are read at once for their digest.
 const KEYS_PER_READ: u32 = 1_000;
+
+/// Epochs that were begun since this process began, because changes were lost.
+static EPOCHS_BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// Epochs that this process has begun because changes were lost.
+pub(crate) fn epochs_begun() -> u64 {
+    EPOCHS_BEGUN.load(AtomicOrdering::Relaxed)
+}
 
 /// The last position that this process has seen or written; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +113,7 @@ impl Store {
         }
         let state = renew(&mut transaction, state, Some(&id.cursor.clone().into())).await?;
         self.commit_epoch(transaction, &state.head).await?;
+        EPOCHS_BEGUN.fetch_add(1, AtomicOrdering::Relaxed);
         Ok(true)
     }
 
@@ -207,6 +217,7 @@ pub(super) async fn verified(
         return Ok((state, false));
     }
     tracing::error!(seen = %seen.id(), found = %state.head.id(), "the database lost changes that this process has seen: a new epoch begins, and every host takes a snapshot");
+    EPOCHS_BEGUN.fetch_add(1, AtomicOrdering::Relaxed);
     Ok((renew(transaction, state, Some(seen)).await?, true))
 }
 
@@ -230,7 +241,7 @@ pub(super) async fn at_number(
 }
 
 /// Begins an epoch after that of `state` and that of `seen`.
-async fn renew(
+pub(super) async fn renew(
     transaction: &mut Transaction,
     mut state: FeedState,
     seen: Option<&Position>,
@@ -271,7 +282,7 @@ pub(super) async fn write_head(
 }
 
 /// Number and digest of all keys in the table.
-async fn sum_of_keys(transaction: &mut Transaction) -> Result<KeySum, StoreError> {
+pub(super) async fn sum_of_keys(transaction: &mut Transaction) -> Result<KeySum, StoreError> {
     let (mut sum, mut after) = (KeySum::default(), Vec::new());
     loop {
         let rows: Vec<(Vec<u8>, String)> =

@@ -17,6 +17,7 @@ on_both_databases! {
     what_a_host_names_begins_a_new_epoch_only_if_it_is_missing
     a_host_resumes_where_its_chain_is_that_of_the_database
     epochs_are_begun_in_order
+    a_key_that_something_else_removed_is_found_and_hosts_are_told
 }
 
 /// The service on some state of its database.
@@ -264,4 +265,25 @@ async fn epochs_are_begun_in_order(database: TestDatabase) {
         assert!(next > last && next.began_at_ms().is_some(), "{next}");
         last = next;
     }
+}
+
+async fn a_key_that_something_else_removed_is_found_and_hosts_are_told(database: TestDatabase) {
+    let world = World::new(&database).await;
+    for number in 0..3 {
+        world.put(number).await;
+    }
+    let difference = async || world.store.find_sum_difference(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(difference().await, None);
+    assert!(!world.store.repair_sum().await.unwrap());
+    let before = world.state().await;
+    world.execute("DELETE FROM keys WHERE name = 'key1'").await;
+    let found = difference().await.unwrap();
+    assert_eq!((found.told, found.found.keys), (before.sum, 2));
+    assert!(world.store.repair_sum().await.unwrap());
+    let after = world.state().await;
+    assert!(after.head.cursor.epoch > before.head.cursor.epoch);
+    assert_eq!(after.sum, found.found);
+    assert_eq!(difference().await, None);
+    world.put(4).await;
+    world.check_chain_and_digest().await;
 }
