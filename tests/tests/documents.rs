@@ -97,7 +97,7 @@ fn every_outage_in_the_guide_has_its_test() {
 
 /// `sh`: run on a machine by the tests of packages, in this file for documents of a certain subject, or, for
 /// `make`, below. `sh tls`: all run by `tests/tests/tls.rs`. `sshd_config`: given to each sshd that supports it by the tests of
-/// packages. `toml` and `ndjson`: below.
+/// packages. `python`: run by `src/syncd/tests/syncd/own_service.rs`. `toml` and `ndjson`: below.
 #[test]
 fn every_code_block_has_a_language_that_is_tested() {
     for document in DOCUMENTS {
@@ -105,6 +105,7 @@ fn every_code_block_has_a_language_that_is_tested() {
         for (language, text) in blocks(document) {
             match language.as_str() {
                 "sh" | "toml" | "ndjson" => assert!(is_guide, "{document}: {text}"),
+                "python" => assert_eq!(document, "docs/own-key-api.md", "{text}"),
                 "sh tls" | "sshd_config" => assert_eq!(document, "docs/operating.md", "{text}"),
                 // Drawings, and contents of files.
                 "" => {

@@ -38,9 +38,15 @@ pub(super) enum Command {
     ///
     /// Nothing is contacted, unless that is asked for, and the cache is not opened.
     Check {
-        /// Also ask every source whether it answers, takes the credentials and has the same time.
+        /// Also ask every source for all that the daemon would ask it for.
+        ///
+        /// The snapshot is read to its end, each line, the order and the digest are checked, and each key is validated. A feed's stream
+        /// of changes is opened twice: after that snapshot, and after an id that the service cannot know.
         #[arg(long)]
         contact: bool,
+        /// Ask no more than for the first entry of each snapshot.
+        #[arg(long, requires = "contact")]
+        brief: bool,
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,

@@ -8,7 +8,7 @@ use pushkeys_files::{ReadFileError, Trust};
 use pushkeys_keys::ErrorReport;
 use serde::Serialize;
 
-use super::contact::{self, Sample};
+use super::contact::{self, Extent, Sample, WholeContact};
 use crate::config::{self, Config, SourceKind, SourceSettings};
 use crate::remote::credentials::Credentials;
 use crate::source::key_files;
@@ -37,7 +37,7 @@ enum Level {
 }
 
 /// Checks the configuration and the files that it names.
-pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
+pub(super) async fn run(path: &Path, contact: Option<Extent>, json: bool) -> ExitCode {
     let findings = match config::load(path) {
         Ok(config) => config_findings(path, &config, contact).await,
         Err(error) => vec![Finding::wrong(Level::Error, ErrorReport::of(&error))],
@@ -48,7 +48,7 @@ pub(super) async fn run(path: &Path, contact: bool, json: bool) -> ExitCode {
     if has_error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn config_findings(path: &Path, config: &Config, contact: bool) -> Vec<Finding> {
+async fn config_findings(path: &Path, config: &Config, contact: Option<Extent>) -> Vec<Finding> {
     let read = format!(
         "`{}` is understood: {} sources, cache in `{}`",
         path.display(),
@@ -61,19 +61,19 @@ async fn config_findings(path: &Path, config: &Config, contact: bool) -> Vec<Fin
         let source = source_finding(settings);
         let is_usable = source.level != Level::Error;
         findings.push(source);
-        if contact && is_usable {
-            findings.extend(contact_findings(settings).await);
+        if let Some(extent) = contact.filter(|_| is_usable) {
+            findings.extend(contact_findings(settings, extent).await);
         }
     }
-    if !contact {
+    if contact.is_none() {
         findings.push(Finding::ok("no source was contacted, and the cache was not opened"));
     }
     findings
 }
 
-async fn contact_findings(settings: &SourceSettings) -> Vec<Finding> {
+async fn contact_findings(settings: &SourceSettings, extent: Extent) -> Vec<Finding> {
     let name = &settings.name;
-    match contact::ask(settings).await {
+    match contact::ask(settings, extent).await {
         Ok(None) => Vec::new(),
         Ok(Some(contact)) => {
             let what = format!("{name}: it answers, and takes this host's credentials");
@@ -85,10 +85,35 @@ async fn contact_findings(settings: &SourceSettings) -> Vec<Finding> {
                 let what = format!("{name}: this host's clock is {seconds} s {direction} the source's");
                 Finding::wrong(Level::Warning, ErrorReport::hinted(&what, "timedatectl set-ntp true"))
             });
-            [Some(answers), clock].into_iter().flatten().collect()
+            let mut findings: Vec<Finding> = [Some(answers), clock].into_iter().flatten().collect();
+            findings.extend(contact.whole.iter().flat_map(|whole| whole_findings(settings, whole)));
+            findings
         }
         Err(error) => vec![Finding::wrong(Level::Error, ErrorReport::of(&error).within(name))],
     }
+}
+
+fn whole_findings(settings: &SourceSettings, whole: &WholeContact) -> Vec<Finding> {
+    let name = &settings.name;
+    let WholeContact { cursor, entries, skipped, stream } = whole;
+    let mut findings = vec![if skipped.count == 0 {
+        Finding::ok(&format!(
+            "{name}: its snapshot of change `{cursor}` is whole, and each of {entries} entries can be used"
+        ))
+    } else {
+        let first = skipped.first.first().map(|skip| format!("; the first: {skip}")).unwrap_or_default();
+        let what = format!(
+            "{name}: its snapshot of change `{cursor}` is whole, and {} of {entries} entries are left out{first}",
+            skipped.count
+        );
+        Finding::wrong(Level::Warning, ErrorReport::hinted(&what, "fix them at the source"))
+    }];
+    if let Some(stream) = stream {
+        findings.push(Finding::ok(&format!(
+            "{name}: its stream of changes goes on from the snapshot, with {stream}, and resets a host that it does not know"
+        )));
+    }
+    findings
 }
 
 fn program_finding(settings: &SourceSettings) -> Finding {

@@ -18,6 +18,7 @@ use pushkeys_keys::ErrorReport;
 use tokio::runtime::Builder;
 
 use self::arguments::{Arguments, Command};
+use self::contact::Extent;
 use crate::config::{self, Config};
 
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
@@ -47,8 +48,10 @@ fn execute(path: &Path, command: Command) -> anyhow::Result<ExitCode> {
             with_config(path, async |config| run::run(path, config).await)??;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { contact, json } => {
+        Command::Check { contact, brief, json } => {
             owner::become_owner(path)?;
+            let extent = if brief { Extent::FirstEntry } else { Extent::Whole };
+            let contact = contact.then_some(extent);
             let runtime = Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(check::run(path, contact, json)))
         }

@@ -34,7 +34,7 @@ pub(super) fn feed_snapshot(remote: &Remote) -> Request<'_> {
 }
 
 /// The changes of a host feed after `cursor`, without an end.
-pub(super) fn feed_changes<'a>(remote: &'a Remote, cursor: &Cursor) -> Request<'a> {
+pub(crate) fn feed_changes<'a>(remote: &'a Remote, cursor: &Cursor) -> Request<'a> {
     let url = below(&remote.url, CHANGES_PATH);
     let header = Some((HeaderName::from_static(LAST_EVENT_ID), cursor.to_string()));
     Request { header, ..Request::get(remote, url, CHANGES_MEDIA_TYPE) }

@@ -46,17 +46,19 @@ fn a_snapshot_without_its_last_newline_is_cut_short_to_every_mode() {
         assert_eq!(output.status.success(), expected.is_none(), "{arguments:?}: {said}");
         assert!(expected.is_none_or(|expected| said.contains(expected)), "{arguments:?}: {said}");
     };
-    // `--contact` reads no further than the first entry.
+    // `--brief` reads no further than the first entry.
     for entries in [&[][..], &[entry(0, "acct_7")]] {
         let whole = snapshot(0, entries);
         let cut = whole.strip_suffix(b"\n").unwrap();
         let expected = Some("without a trailer line");
-        for arguments in [&["sync-once"][..], &["compare"], &["check", "--contact"]] {
+        for arguments in
+            [&["sync-once"][..], &["compare"], &["check", "--contact"], &["check", "--contact", "--brief"]]
+        {
             answer(&whole);
             check(&["sync-once"], None);
             check(arguments, None);
             answer(cut);
-            let reads_no_trailer = arguments.contains(&"--contact") && !entries.is_empty();
+            let reads_no_trailer = arguments.contains(&"--brief") && !entries.is_empty();
             check(arguments, expected.filter(|_| !reads_no_trailer));
         }
     }

@@ -8,6 +8,7 @@ mod feed;
 mod guard;
 mod history;
 mod hostile;
+mod own_service;
 
 mod reload;
 mod support;

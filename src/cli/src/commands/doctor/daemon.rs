@@ -180,7 +180,7 @@ pub(crate) fn user(context: &Context) -> String {
 pub(super) fn check_sources(context: &Context, options: &DoctorOptions) -> (Vec<Finding>, Vec<Sample>) {
     let config = config(context, options.syncd.config.as_ref());
     let mut command = as_user(&user(context), &options.syncd.program);
-    command.arg("--config").arg(&config).args(["check", "--contact", "--json"]);
+    command.arg("--config").arg(&config).args(["check", "--contact", "--brief", "--json"]);
     let why = "without its daemon this host falls behind, and refuses every key once the cache is too old";
     let finished = match run(&mut command) {
         Ok(finished) => finished,
