@@ -61,7 +61,7 @@ impl Excuses {
 
 /// An active or past fault.
 #[derive(Debug, Clone)]
-struct Spell {
+struct FaultPeriod {
     number: u64,
     excuses: Excuses,
     victim: usize,
@@ -69,7 +69,7 @@ struct Spell {
     ended: Option<Instant>,
 }
 
-impl Spell {
+impl FaultPeriod {
     fn is_about(&self, host: usize) -> bool {
         match self.excuses.behind {
             Hosts::None => false,
@@ -92,7 +92,7 @@ pub(crate) struct Conditions {
 #[derive(Debug, Default)]
 struct Inner {
     begun: u64,
-    spells: Vec<Spell>,
+    faults: Vec<FaultPeriod>,
     /// The beginning of a loss of commits, and finished losses.
     losing_since: Option<Instant>,
     losses: Vec<Loss>,
@@ -110,15 +110,15 @@ impl Conditions {
         let mut inner = self.inner();
         inner.begun += 1;
         let number = inner.begun;
-        inner.spells.push(Spell { number, excuses, victim, began: Instant::now(), ended: None });
+        inner.faults.push(FaultPeriod { number, excuses, victim, began: Instant::now(), ended: None });
         number
     }
 
     /// Ends the fault `number`.
     pub(crate) fn end(&self, number: u64) {
         let mut inner = self.inner();
-        if let Some(spell) = inner.spells.iter_mut().find(|spell| spell.number == number) {
-            spell.ended = Some(Instant::now());
+        if let Some(period) = inner.faults.iter_mut().find(|period| period.number == number) {
+            period.ended = Some(Instant::now());
         }
     }
 
@@ -149,7 +149,7 @@ impl Conditions {
     /// All deviations are resolved: faults that have ended excuse nothing any more.
     pub(crate) fn is_right(&self) {
         let mut inner = self.inner();
-        inner.spells.retain(|spell| spell.ended.is_none());
+        inner.faults.retain(|period| period.ended.is_none());
         inner.losses.clear();
         inner.forgiven_at = Some(Instant::now());
     }
@@ -157,8 +157,8 @@ impl Conditions {
     /// The host's answers must have been right at some moment since then.
     pub(crate) fn horizon(&self, host: usize) -> Instant {
         let inner = self.inner();
-        let about = inner.spells.iter().filter(|spell| spell.is_on() && spell.is_about(host));
-        let first = about.map(|spell| spell.began).min().unwrap_or_else(Instant::now);
+        let about = inner.faults.iter().filter(|period| period.is_on() && period.is_about(host));
+        let first = about.map(|period| period.began).min().unwrap_or_else(Instant::now);
         first.checked_sub(CALM).unwrap_or(first)
     }
 
@@ -170,25 +170,28 @@ impl Conditions {
 
     /// Whether lookups of the host may fail.
     pub(crate) fn may_be_silent(&self, host: usize) -> bool {
-        self.inner().spells.iter().any(|spell| {
-            let is_about = spell.is_on() && spell.is_about(host);
+        self.inner().faults.iter().any(|period| {
+            let is_about = period.is_on() && period.is_about(host);
             // A host that is disconnected for this time refuses.
             is_about
-                && (spell.excuses.silent || spell.began.elapsed() > MAX_STALE.saturating_sub(STALE_SLACK))
+                && (period.excuses.silent || period.began.elapsed() > MAX_STALE.saturating_sub(STALE_SLACK))
         })
     }
 
     /// Whether the foreign service may have removed some keys from the host.
     pub(crate) fn may_be_shrunk(&self, host: usize) -> bool {
-        self.inner().spells.iter().any(|spell| spell.is_on() && spell.victim == host && spell.excuses.shrunk)
+        self.inner()
+            .faults
+            .iter()
+            .any(|period| period.is_on() && period.victim == host && period.excuses.shrunk)
     }
 
     /// Whether a request that was sent at `sent` may have failed.
     pub(crate) fn excuses_write(&self, sent: Instant) -> bool {
         let inner = self.inner();
-        inner.spells.iter().any(|spell| {
-            spell.excuses.writes == Writes::MayFail
-                && spell.ended.is_none_or(|ended| sent <= ended + RECOVERY)
+        inner.faults.iter().any(|period| {
+            period.excuses.writes == Writes::MayFail
+                && period.ended.is_none_or(|ended| sent <= ended + RECOVERY)
         }) || inner.forgiven_at.is_some_and(|at| sent < at)
     }
 }

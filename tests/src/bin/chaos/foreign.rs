@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub(crate) entries: Vec<Entry>,
     pub(crate) ghosts: Vec<Entry>,
     /// The attack in place of good responses.
-    evil: Option<Evil>,
+    attack: Option<Attack>,
     /// A snapshot of another service that it sends in place of its own.
     pub(crate) replayed: Option<String>,
     /// The number of requests for a snapshot since the last change of the attack.
@@ -63,7 +63,7 @@ pub(crate) struct Entry {
 
 /// The responses of an attack, each until the host disconnects.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Evil {
+pub(crate) struct Attack {
     pub(crate) name: &'static str,
     /// The snapshot; `None` for the good one.
     pub(crate) snapshot: Option<Answer>,
@@ -83,7 +83,7 @@ impl Foreign {
             sequence: 100,
             entries: entries(SEED, "other", KEYS),
             ghosts: entries(GHOST_SEED, "ghost", GHOSTS),
-            evil: None,
+            attack: None,
             replayed: None,
             snapshots: 0,
             streams: 0,
@@ -113,14 +113,14 @@ impl Foreign {
     }
 
     /// Begins an attack, or ends it.
-    pub(crate) fn set_attack(&self, evil: Option<Evil>) {
+    pub(crate) fn set_attack(&self, attack: Option<Attack>) {
         let mut state = self.state();
-        (state.evil, state.snapshots, state.streams) = (evil, 0, 0);
+        (state.attack, state.snapshots, state.streams) = (attack, 0, 0);
     }
 
     /// Whether the attack goes on: endless responses end with the fault.
-    pub(crate) fn is_evil(&self) -> bool {
-        self.state().evil.is_some()
+    pub(crate) fn is_attacking(&self) -> bool {
+        self.state().attack.is_some()
     }
 
     /// Its keys as in the cache.
@@ -145,25 +145,25 @@ impl Foreign {
             let mut words = head.split(' ');
             let path = words.nth(1).unwrap_or_default();
             if path.starts_with("/v1/feed/snapshot") {
-                let evil = {
+                let attack = {
                     let mut state = self.state();
                     state.snapshots += 1;
-                    state.evil
+                    state.attack
                 };
-                if let Some(answer) = evil.and_then(|evil| evil.snapshot) {
+                if let Some(answer) = attack.and_then(|attack| attack.snapshot) {
                     return answer(&mut stream, self);
                 }
                 let body = self.state().snapshot();
                 stream.write_all(&ok(NDJSON, &body))?;
             } else if path.starts_with("/v1/feed/changes") {
-                let evil = {
+                let attack = {
                     let mut state = self.state();
                     state.streams += 1;
-                    state.evil
+                    state.attack
                 };
-                return match evil {
+                return match attack {
                     None => self.good_changes(&mut stream, &head),
-                    Some(evil) => match evil.changes {
+                    Some(attack) => match attack.changes {
                         Some(answer) => answer(&mut stream, self),
                         None => reset(&mut stream),
                     },
@@ -190,7 +190,7 @@ impl Foreign {
             return reset(stream);
         }
         stream.write_all(STREAM)?;
-        while !self.is_evil() {
+        while !self.is_attacking() {
             stream.write_all(&chunk(&self.state().heartbeat()))?;
             thread::sleep(HEARTBEAT);
         }

@@ -89,7 +89,7 @@ impl Fleet {
     fn step(&mut self, number: usize, step: &Step) {
         let Step { fault, choice, companion } = step;
         self.shared.log.fault(&format!("{number}: {step}"));
-        let spell = self.shared.conditions.begin(fault.excuses, choice.victim);
+        let active = self.shared.conditions.begin(fault.excuses, choice.victim);
         self.look();
         let end = (fault.begin)(&mut self.world, choice);
         self.expect_status(fault, choice);
@@ -110,13 +110,13 @@ impl Fleet {
         if other.is_none() {
             self.check_slowness(fault);
         }
-        if let Some((spell, end)) = other {
+        if let Some((active, end)) = other {
             end(&mut self.world);
-            self.shared.conditions.end(spell);
+            self.shared.conditions.end(active);
         }
         end(&mut self.world);
         self.look();
-        self.shared.conditions.end(spell);
+        self.shared.conditions.end(active);
         self.shared.log.say("fault", &format!("{number}: {} is over", fault.name));
         self.settle(fault.name, RECOVERY);
     }
@@ -134,8 +134,8 @@ impl Fleet {
     fn begin_companion(&mut self, companion: &Companion) -> (u64, crate::faults::End) {
         let Companion { fault, choice, .. } = companion;
         self.shared.log.fault(&format!("meanwhile: {}", fault.described(choice)));
-        let spell = self.shared.conditions.begin(fault.excuses, choice.victim);
-        (spell, (fault.begin)(&mut self.world, choice))
+        let active = self.shared.conditions.begin(fault.excuses, choice.victim);
+        (active, (fault.begin)(&mut self.world, choice))
     }
 
     /// Restarts services like a service manager, and updates the processes of the resource check.
@@ -214,14 +214,14 @@ impl Fleet {
     /// Restarts everything, so that a run can continue after a failed recovery.
     fn restart_all(&mut self) {
         self.shared.log.say("operator", "restarts everything");
-        let spell = self.shared.conditions.begin(Excuses { silent: true, ..Excuses::SERVICE }, 0);
+        let active = self.shared.conditions.begin(Excuses { silent: true, ..Excuses::SERVICE }, 0);
         self.world.replicas.iter_mut().for_each(Replica::kill);
         self.world.replicas.iter_mut().for_each(Replica::launch);
         for host in &mut self.world.hosts {
             host.kill_syncd();
             host.start_syncd();
         }
-        self.shared.conditions.end(spell);
+        self.shared.conditions.end(active);
         if let Err(wrong) = self.is_right_within(RECOVERY) {
             self.shared.log.violation("settled", &format!("after a restart too: {wrong}"), Instant::now());
             self.is_lost = true;
@@ -258,12 +258,12 @@ impl Fleet {
 
     /// Compares everything while no changes are made.
     fn agrees(&mut self) -> Result<(), String> {
-        let agreed = if self.shared.turns.pause(PAUSE_MAX) {
+        let agreed = if self.shared.gate.pause(PAUSE_MAX) {
             self.compare()
         } else {
             Err("requests of users are still on their way".to_owned())
         };
-        self.shared.turns.go_on();
+        self.shared.gate.resume();
         agreed
     }
 
@@ -340,7 +340,7 @@ impl Fleet {
     /// Ends all threads, checks everything a last time, and stops the fleet.
     fn end(self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        self.shared.turns.go_on();
+        self.shared.gate.resume();
         for thread in self.threads {
             let _ = thread.join();
         }

@@ -15,7 +15,7 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
     pub(crate) model: Model,
     pub(crate) conditions: Conditions,
-    pub(crate) turns: Turns,
+    pub(crate) gate: ChangeGate,
     pub(crate) is_over: AtomicBool,
     /// Counters for the last line.
     pub(crate) counts: Counts,
@@ -72,7 +72,7 @@ impl Shared {
 
 /// Controls when users may change keys.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct ChangeGate {
     state: Mutex<TurnState>,
     changed: Condvar,
 }
@@ -85,18 +85,18 @@ struct TurnState {
 
 /// The right to change keys until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct ChangePermit<'a>(&'a ChangeGate);
 
-impl Turns {
+impl ChangeGate {
     fn state(&self) -> MutexGuard<'_, TurnState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits while users are paused.
-    pub(crate) fn take(&self) -> Turn<'_> {
+    pub(crate) fn take(&self) -> ChangePermit<'_> {
         let waited = self.changed.wait_while(self.state(), |state| state.is_paused);
         waited.unwrap_or_else(PoisonError::into_inner).busy += 1;
-        Turn(self)
+        ChangePermit(self)
     }
 
     /// Pauses all users. Returns when the last one has paused, or false after `limit`.
@@ -108,13 +108,13 @@ impl Turns {
     }
 
     /// Resumes all users.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.state().is_paused = false;
         self.changed.notify_all();
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ChangePermit<'_> {
     fn drop(&mut self) {
         self.0.state().busy -= 1;
         self.0.changed.notify_all();

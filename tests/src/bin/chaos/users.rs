@@ -73,9 +73,9 @@ impl User {
             let thought = self.rng.below(longest);
             self.shared.rest(Duration::from_millis(thought));
             let shared = Arc::clone(&self.shared);
-            let turn = shared.turns.take();
+            let permit = shared.gate.take();
             self.change();
-            drop(turn);
+            drop(permit);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::database::{Database, Pair, Registered, Sqlite};
 use crate::foreign::Foreign;
 use crate::log::Log;
 use crate::model::{Model, UserKey};
-use crate::shared::{Counts, Shared, Turns};
+use crate::shared::{ChangeGate, Counts, Shared};
 
 /// The kind of fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,7 +196,7 @@ impl World {
             log: Arc::clone(log),
             model: Model::new(keys),
             conditions: Conditions::default(),
-            turns: Turns::default(),
+            gate: ChangeGate::default(),
             is_over: false.into(),
             counts: Counts::default(),
         });

@@ -80,9 +80,9 @@ impl Probe {
     fn run(mut self) {
         while !self.shared.is_over() {
             let shared = Arc::clone(&self.shared);
-            let turn = shared.turns.take();
+            let permit = shared.gate.take();
             self.look();
-            drop(turn);
+            drop(permit);
             self.shared.rest(PAUSE);
         }
     }

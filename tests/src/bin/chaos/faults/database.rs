@@ -332,7 +332,7 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     };
     // If the number of changes matters, users wait.
     if count.is_some() {
-        assert!(shared.turns.pause(2 * PATIENCE_MAX), "nothing is wrong yet, so all requests are answered");
+        assert!(shared.gate.pause(2 * PATIENCE_MAX), "nothing is wrong yet, so all requests are answered");
     }
     let pair = world.database.pair();
     pair.wait_for_standby();
@@ -355,7 +355,7 @@ fn lossy_promotion(world: &mut World, choice: &Choice) -> End {
     // Later commits of the primary are not replicated.
     pair.primary().stop_at_once();
     shared.conditions.has_lost();
-    shared.turns.go_on();
+    shared.gate.resume();
     shared.log.say("database", "the primary is gone");
     let is_restarted = choice.variant == "restarted";
     if is_restarted {

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Choice, End, Fault, USUAL, Victim};
 use crate::conditions::{CALM, Excuses};
-use crate::foreign::{Entry, Evil, Foreign, KEYS, NDJSON, STREAM, chunk, event, ok, snapshot};
+use crate::foreign::{Attack, Entry, Foreign, KEYS, NDJSON, STREAM, chunk, event, ok, snapshot};
 use crate::world::{World, snapshot_at};
 
 /// The maximum number of snapshots that a host requests during the fault.
@@ -49,7 +49,7 @@ pub(super) const FAULTS: &[Fault] = &[
         excuses: Excuses { shrunk: true, ..Excuses::NONE },
         status: &["other"],
         weight: 3,
-        begin: turn,
+        begin: begin_attack,
         ..USUAL
     },
     Fault {
@@ -61,7 +61,7 @@ pub(super) const FAULTS: &[Fault] = &[
         seconds: (6, 12),
         status: &["other"],
         weight: 3,
-        begin: turn,
+        begin: begin_attack,
         ..USUAL
     },
     Fault {
@@ -72,7 +72,7 @@ pub(super) const FAULTS: &[Fault] = &[
         seconds: (6, 12),
         status: &["other"],
         weight: 2,
-        begin: turn,
+        begin: begin_attack,
         ..USUAL
     },
     Fault {
@@ -82,7 +82,7 @@ pub(super) const FAULTS: &[Fault] = &[
         variants: &["endless-body", "crawling"],
         seconds: (6, 12),
         weight: 1,
-        begin: turn,
+        begin: begin_attack,
         ..USUAL
     },
     Fault {
@@ -92,7 +92,7 @@ pub(super) const FAULTS: &[Fault] = &[
         variants: &["after-heartbeat", "after-change", "at-once"],
         seconds: (12, 15),
         weight: 2,
-        begin: turn,
+        begin: begin_attack,
         ..USUAL
     },
     Fault {
@@ -118,42 +118,43 @@ pub(super) const FAULTS: &[Fault] = &[
     },
 ];
 
-const EVILS: &[Evil] = &[
-    Evil { name: "remove-all", snapshot: None, changes: Some(remove_all) },
-    Evil { name: "unreadable", snapshot: None, changes: Some(unreadable) },
-    Evil { name: "erosion", snapshot: Some(erosion), changes: Some(heartbeat_and_reset) },
-    Evil { name: "old-snapshot", snapshot: Some(old_snapshot), changes: None },
-    Evil { name: "old-epoch", snapshot: Some(old_epoch), changes: Some(heartbeat_and_reset) },
-    Evil { name: "backwards", snapshot: None, changes: Some(backwards) },
-    Evil { name: "gap", snapshot: None, changes: Some(gap) },
-    Evil { name: "other-epoch", snapshot: None, changes: Some(other_epoch) },
-    Evil { name: "empty", snapshot: Some(empty), changes: None },
-    Evil { name: "cut", snapshot: Some(cut), changes: None },
-    Evil { name: "nothing", snapshot: Some(|stream, _| stream.write_all(&ok(NDJSON, ""))), changes: None },
-    Evil {
+const ATTACKS: &[Attack] = &[
+    Attack { name: "remove-all", snapshot: None, changes: Some(remove_all) },
+    Attack { name: "unreadable", snapshot: None, changes: Some(unreadable) },
+    Attack { name: "erosion", snapshot: Some(erosion), changes: Some(heartbeat_and_reset) },
+    Attack { name: "old-snapshot", snapshot: Some(old_snapshot), changes: None },
+    Attack { name: "old-epoch", snapshot: Some(old_epoch), changes: Some(heartbeat_and_reset) },
+    Attack { name: "backwards", snapshot: None, changes: Some(backwards) },
+    Attack { name: "gap", snapshot: None, changes: Some(gap) },
+    Attack { name: "other-epoch", snapshot: None, changes: Some(other_epoch) },
+    Attack { name: "empty", snapshot: Some(empty), changes: None },
+    Attack { name: "cut", snapshot: Some(cut), changes: None },
+    Attack { name: "nothing", snapshot: Some(|stream, _| stream.write_all(&ok(NDJSON, ""))), changes: None },
+    Attack {
         name: "html",
         snapshot: Some(|stream, _| {
             stream.write_all(&ok("text/html", "<!doctype html><title>Sign in</title>"))
         }),
         changes: None,
     },
-    Evil { name: "garbage", snapshot: Some(garbage), changes: None },
-    Evil { name: "unordered", snapshot: Some(unordered), changes: None },
-    Evil { name: "endless-line", snapshot: None, changes: Some(endless_line) },
-    Evil { name: "endless-body", snapshot: Some(endless_body), changes: None },
-    Evil { name: "crawling", snapshot: Some(crawling), changes: None },
-    Evil { name: "error", snapshot: Some(error), changes: Some(error) },
-    Evil { name: "drip", snapshot: Some(drip), changes: None },
-    Evil { name: "after-heartbeat", snapshot: None, changes: Some(heartbeat_and_reset) },
-    Evil { name: "after-change", snapshot: None, changes: Some(change_and_reset) },
-    Evil { name: "at-once", snapshot: None, changes: None },
+    Attack { name: "garbage", snapshot: Some(garbage), changes: None },
+    Attack { name: "unordered", snapshot: Some(unordered), changes: None },
+    Attack { name: "endless-line", snapshot: None, changes: Some(endless_line) },
+    Attack { name: "endless-body", snapshot: Some(endless_body), changes: None },
+    Attack { name: "crawling", snapshot: Some(crawling), changes: None },
+    Attack { name: "error", snapshot: Some(error), changes: Some(error) },
+    Attack { name: "drip", snapshot: Some(drip), changes: None },
+    Attack { name: "after-heartbeat", snapshot: None, changes: Some(heartbeat_and_reset) },
+    Attack { name: "after-change", snapshot: None, changes: Some(change_and_reset) },
+    Attack { name: "at-once", snapshot: None, changes: None },
 ];
 
-fn turn(world: &mut World, choice: &Choice) -> End {
-    let evil = EVILS.iter().find(|evil| evil.name == choice.variant).expect("an answer for each variant");
+fn begin_attack(world: &mut World, choice: &Choice) -> End {
+    let attack =
+        ATTACKS.iter().find(|attack| attack.name == choice.variant).expect("an answer for each variant");
     let victim = choice.victim;
     let host = world.host(victim);
-    host.foreign.set_attack(Some(*evil));
+    host.foreign.set_attack(Some(*attack));
     host.foreign_way.closes_connections();
     Box::new(move |world| {
         let shared = Arc::clone(&world.shared);
@@ -184,7 +185,7 @@ fn drip_and_watch(world: &mut World, choice: &Choice) -> End {
     socket.set_nonblocking(true).expect("own socket");
     world.host(victim).kill_syncd();
     // The host's copy of the foreign service is to be synced first.
-    let end = turn(world, choice);
+    let end = begin_attack(world, choice);
     world.host(victim).start_syncd_watched(&path);
     let (began, mut heard, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
     world.expects("the daemon goes on saying that it lives", DRIP_TIME + WATCHDOG, move |_| {
@@ -217,7 +218,7 @@ fn replay(world: &mut World, choice: &Choice) -> End {
     shared.rest(CALM + Duration::from_secs(5));
     let replaying = Foreign::start();
     replaying.state().replayed = Some(recorded);
-    let spell = shared.conditions.begin(Excuses::HOST, victim);
+    let active = shared.conditions.begin(Excuses::HOST, victim);
     let link = &world.host(victim).link;
     link.leads_to(vec![format!("127.0.0.1:{}", replaying.port())]);
     link.closes_connections();
@@ -227,7 +228,7 @@ fn replay(world: &mut World, choice: &Choice) -> End {
         let link = &world.host(victim).link;
         link.leads_to(addresses);
         link.closes_connections();
-        world.shared.conditions.end(spell);
+        world.shared.conditions.end(active);
         drop(replaying);
     })
 }
@@ -236,7 +237,7 @@ fn replay(world: &mut World, choice: &Choice) -> End {
 fn goes_on(stream: &mut TcpStream, foreign: &Foreign, text: &str) -> io::Result<()> {
     stream.write_all(STREAM)?;
     stream.write_all(&chunk(text))?;
-    while foreign.is_evil() {
+    while foreign.is_attacking() {
         stream.write_all(&chunk(&foreign.state().heartbeat()))?;
         thread::sleep(PAUSE);
     }
@@ -357,7 +358,7 @@ fn unordered(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
 fn endless_line(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     stream.write_all(STREAM)?;
     let text = "x".repeat(ENDLESS_BYTES);
-    while foreign.is_evil() {
+    while foreign.is_attacking() {
         stream.write_all(&chunk(&text))?;
     }
     Ok(())
@@ -369,7 +370,7 @@ fn endless_body(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let header = foreign.state().snapshot();
     stream.write_all(&chunk(&format!("{}\n", header.lines().next().unwrap_or_default())))?;
     let text = "{}\n".repeat(ENDLESS_BYTES / 3);
-    while foreign.is_evil() {
+    while foreign.is_attacking() {
         stream.write_all(&chunk(&text))?;
     }
     Ok(())
@@ -378,7 +379,7 @@ fn endless_body(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
 fn crawling(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     let text = foreign.state().snapshot();
     for byte in ok(NDJSON, &text) {
-        if !foreign.is_evil() {
+        if !foreign.is_attacking() {
             break;
         }
         stream.write_all(&[byte])?;
@@ -392,7 +393,7 @@ fn drip(stream: &mut TcpStream, foreign: &Foreign) -> io::Result<()> {
     stream.write_all(head.as_bytes())?;
     let text = foreign.state().snapshot();
     for piece in text.as_bytes().chunks(DRIP_BYTES) {
-        if !foreign.is_evil() {
+        if !foreign.is_attacking() {
             break;
         }
         stream.write_all(&chunk(&String::from_utf8_lossy(piece)))?;
