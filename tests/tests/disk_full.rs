@@ -16,12 +16,12 @@ fn the_old_shard_serves_while_the_disk_is_full_and_sync_continues_afterwards() {
     let has_room = || !host.pushkeys(&["doctor", "--json"]).stdout.contains("\"check\": \"disk\"");
     assert!(has_room(), "a cache of one key needs little");
     disk.fill();
-    assert!(!has_room(), "the doctor foresees that a full sync fails");
+    assert!(!has_room(), "doctor predicts that a full sync fails");
     ana.adds(&meanwhile, "meanwhile");
     until("the daemon logs the full disk", || host.syncd.log().contains("No space left on device"));
     host.login("git", &before).succeeds_as(&ana);
     host.login("git", &meanwhile).is_refused();
-    assert!(host.lookup("git", &meanwhile.fingerprint()).is_unknown(), "the cache is whole, and old");
+    assert!(host.lookup("git", &meanwhile.fingerprint()).is_unknown(), "the cache is undamaged, and old");
 
     disk.make_room();
     host.learns(&meanwhile);

@@ -250,7 +250,7 @@ fn a_helper_that_sshd_cannot_run_is_found_and_fixed() {
     patient.check("a helper not roots", |_| sh(&format!("chown nobody {helper}")), ("error", "command-path"));
     sh(&format!("chmod 0777 {folder}"));
     assert!(found(&patient).contains(&"command-path".to_owned()));
-    assert!(found(&patient).contains(&"shell-path".to_owned()), "the folder is the forced command's too");
+    assert!(found(&patient).contains(&"shell-path".to_owned()), "the forced command uses the folder, too");
     sh(&format!("chmod 0755 {folder}"));
     sh(&format!("chmod o+w {folder}/pushkeys-shell"));
     // The daemon refuses a configuration with it, too.
@@ -345,11 +345,11 @@ fn a_host_that_cannot_reach_its_service_is_found() {
     );
     assert!(differing.1.ends_with("api: 9 keys compared, 0 left out: 8 differences\n"), "{}", differing.1);
     patient.host.syncd.start();
-    pushkeys_tests::until("cache and service are the same", || against_source(&patient).0 == Some(0));
+    pushkeys_tests::until("cache and service are equal", || against_source(&patient).0 == Some(0));
     pushkeys_tests::until("the host is in sync", || patient.findings().is_empty());
 
     patient.service.kill();
-    assert!(checks(&patient).contains(&"source".to_owned()), "the service is away");
+    assert!(checks(&patient).contains(&"source".to_owned()), "the service is unavailable");
 }
 
 /// The result of `pushkeys verify --against-source`.

@@ -302,6 +302,6 @@ fn the_list_in_the_guide_for_own_key_services_is_valid() {
     let answer = host.lookup("git", &key);
     assert!(answer.stdout.contains("--account acct_7 --key key_42"), "{answer:?}");
     server.answers(list("0000"));
-    until("a wrong last line is noticed", || host.syncd.log().contains("trailer"));
-    assert_eq!(host.lookup("git", &key), answer, "and what was in force stays");
+    until("a wrong last line is detected", || host.syncd.log().contains("trailer"));
+    assert_eq!(host.lookup("git", &key), answer, "and the keys in force stay");
 }

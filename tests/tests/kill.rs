@@ -53,7 +53,7 @@ fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let mut kills = 0;
     while !writers.iter().all(JoinHandle::is_finished) {
         let enough = progress.changes.load(Ordering::Relaxed) + 1 + rng.below(CHANGES_BETWEEN_KILLS_MAX);
-        until("changes go on", || {
+        until("changes continue", || {
             progress.changes.load(Ordering::Relaxed) >= enough || writers.iter().all(JoinHandle::is_finished)
         });
         kill_somebody(&mut rng, &mut service, &mut host);
@@ -62,7 +62,7 @@ fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let confirmed: Vec<Confirmed> =
         writers.into_iter().map(|writer| writer.join().expect("a writer")).collect();
 
-    until("the cache is what the database is", || host.registrations() == service.registrations());
+    until("cache and database are equal", || host.registrations() == service.registrations());
     progress.is_over.store(true, Ordering::Relaxed);
     for reader in readers {
         reader.join().expect("no reader saw a wrong answer");

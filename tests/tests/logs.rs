@@ -106,7 +106,7 @@ fn no_log_holds_a_control_character_or_a_secret() {
     for answer in hostile_answers() {
         let lines = host.syncd.log().lines().count();
         double.answers(answer);
-        until("the daemon says what it thinks of it", || host.syncd.log().lines().count() > lines);
+        until("the daemon reports the response", || host.syncd.log().lines().count() > lines);
     }
     for command in [
         HOSTILE.replace('\0', ""),

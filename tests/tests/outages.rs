@@ -75,7 +75,7 @@ fn a_host_without_network_keeps_its_keys_and_catches_up() {
     host.login("git", &tower).succeeds_as(&ana);
     host.login("git", &gone).is_refused();
     until("all is well", || host.pushkeys(&["status"]).status.success());
-    until("what was revoked is forgotten with the key", || !host.cache().join("REVOKED").exists());
+    until("the revocation is removed with the key", || !host.cache().join("REVOKED").exists());
     host.forgets(&gone);
 }
 
@@ -135,7 +135,7 @@ fn a_clock_that_is_ahead_refuses_logins_until_it_is_right() {
     host.syncd.stop();
     host.syncd.start_with_clock(Clock::Off("-25h"));
     let answer = || host.lookup("git", &laptop.fingerprint());
-    until("what was vouched for is long past", || answer().code != Some(0));
+    until("valid_until is long past", || answer().code != Some(0));
     assert!(answer().code == Some(7) && answer().stdout.is_empty(), "{:?}", answer());
     host.login("git", &laptop).is_refused();
 

@@ -60,7 +60,7 @@ fn a_change_is_known_to_be_live_on_every_host() {
     first.learns(&phone);
     second.learns(&phone);
     let list = || service.administers(&["host", "list"]).output();
-    until("both hosts say so", || list().contains("is live on 2 of 2 hosts"));
+    until("both hosts report it", || list().contains("is live on 2 of 2 hosts"));
     assert!(list().contains("CREDENTIALS") && list().contains("LAG"), "{}", list());
     // The former name, with the former members and the sum at the end.
     let old = service.administers(&["hosts", "--json"]).output();

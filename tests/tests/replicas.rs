@@ -156,7 +156,7 @@ fn concurrent_registrations_on_three_replicas_give_one_owner_and_one_order() {
     let of_database = held.iter().map(|one| (one.fingerprint.clone(), one.account.clone()));
     assert_eq!(owners, of_database.collect());
     for (host, replica) in hosts.iter().zip(&world.replicas) {
-        until("the cache is what the database is", || host.registrations() == held);
+        until("cache and database are equal", || host.registrations() == held);
         assert_eq!(replica.registrations(), held);
     }
 
@@ -243,7 +243,7 @@ fn no_host_misses_a_change_after_the_loss_of_a_replica_or_the_database() {
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(answer.body.contains("try again in a minute"), "{answer:?}");
     }
-    assert_eq!(listener.heartbeats(), heartbeats, "what cannot be read is not vouched for");
+    assert_eq!(listener.heartbeats(), heartbeats, "no heartbeat without a readable database");
     world.server.restart();
     until("heartbeats are sent again", || listener.heartbeats() > heartbeats);
     changes_go_on("the replicas found the database again");
@@ -251,7 +251,7 @@ fn no_host_misses_a_change_after_the_loss_of_a_replica_or_the_database() {
     over.store(true, Ordering::Relaxed);
     user.join().expect("a user");
     for host in &hosts {
-        until("the cache is what the database is", || host.registrations() == world.first().registrations());
+        until("cache and database are equal", || host.registrations() == world.first().registrations());
         let verified = host.pushkeys(&["verify"]);
         assert!(verified.status.success(), "{verified:?}");
     }

@@ -98,7 +98,7 @@ fn while_logins_go_on(host: &PushHost, account: &Account, key: &Key, during: imp
         });
         let go_on = |times: u32| {
             let wanted = count.load(Ordering::Relaxed) + times;
-            until("logins go on", || visitor.is_finished() || count.load(Ordering::Relaxed) >= wanted);
+            until("logins continue", || visitor.is_finished() || count.load(Ordering::Relaxed) >= wanted);
         };
         let until_here = Until(&is_over);
         go_on(1);
@@ -178,10 +178,10 @@ fn a_host_is_authenticated_only_by_a_certificate_for_its_name() {
     check(&world.hosts.signs_for_host(&[&name, &second.name()]), "is for two hosts");
 
     host.files().shows(&world.hosts.signs_for_host(&[&name]));
-    until("it follows again", || contact(&host).status.success());
+    until("it is in sync again", || contact(&host).status.success());
     let _ = world.service.administers(&["host", "revoke", &name]).output();
     status_tells(&host, "no host is identified by a client certificate");
-    assert_eq!(host.registrations().len(), 2, "and what it has stays until `max_stale`");
+    assert_eq!(host.registrations().len(), 2, "and its keys stay until `max_stale`");
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn certificates_are_replaced_on_both_sides_during_logins() {
         // Without a signal: the service checks its files by itself.
         let before = served(&world);
         let _ = room.write("tls.key", &own.key);
-        until("the new one is in force", || served(&world) != before);
+        until("the new certificate is in force", || served(&world) != before);
         ana.removes("phone");
         host.forgets(&phone);
     });
@@ -297,7 +297,7 @@ fn slow_and_malformed_handshakes_do_not_affect_others() {
     }
     let reply = world.service.client(None).send(Method::GET, &["healthz"], None).expect("an answer");
     assert_eq!(reply.status, 200);
-    assert_eq!(failures(&world.service, "slow"), 0, "which was before any of them was sent away");
+    assert_eq!(failures(&world.service, "slow"), 0, "which was before any slow client was disconnected");
     for stream in &mut slow {
         stream.set_read_timeout(Some(PATIENCE)).expect("own socket");
         assert_eq!(stream.read(&mut [0; 16]).expect("an end"), 0);
@@ -348,7 +348,7 @@ fn a_token_is_rotated_without_a_failed_login_or_a_lost_change() {
         host.learns(key);
     }
     host.login("git", &laptop).succeeds_as(&ana);
-    assert_eq!((feed(&old), feed(new)), (200, 200), "both are good until the change is finished");
+    assert_eq!((feed(&old), feed(new)), (200, 200), "both are valid until the change is finished");
     let _ = service.administers(&["host", "rotate", &name, "--finish"]).output();
     assert_eq!((feed(&old), feed(new)), (401, 200));
     ana.removes("key-0");

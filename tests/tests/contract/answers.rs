@@ -46,7 +46,7 @@ fn c01_known_unknown_and_unanswerable_are_distinguished() {
     let answer = host.lookup("git", &known.fingerprint());
     assert_eq!((answer.code, answer.stdout.lines().count()), (Some(0), 1), "{answer:?}");
     assert!(host.lookup("git", &unknown.fingerprint()).is_unknown());
-    assert!(host.lookup("root", &known.fingerprint()).is_unknown(), "a login that is not ours");
+    assert!(host.lookup("root", &known.fingerprint()).is_unknown(), "another login");
 
     // A running daemon would write HEAD again.
     host.syncd.stop();

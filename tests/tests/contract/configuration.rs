@@ -76,7 +76,7 @@ fn c10_no_file_and_no_certificate_allows_a_login() {
         generous_sshd(sshd, &room, &stray);
         sshd.drop_in = false;
     });
-    assert!(runs_a_shell(&without_drop_in.login("git", &stray).runs(&["id"])), "the way in is there");
+    assert!(runs_a_shell(&without_drop_in.login("git", &stray).runs(&["id"])), "the login works");
 
     let host = PushHost::start_with(&service, |sshd| generous_sshd(sshd, &room, &stray));
     host.login("git", &stray).is_refused();
@@ -100,7 +100,7 @@ fn c11_the_drop_in_overrides_a_global_command_only_for_its_login() {
     host.login("git", &stray).is_refused();
     assert!(runs_a_shell(&host.login("root", &stray).runs(&["id"])), "other logins keep their command");
     host.login("root", &key).is_refused();
-    assert!(host.lookup("root", &key.fingerprint()).is_unknown(), "even if a global command asked for root");
+    assert!(host.lookup("root", &key.fingerprint()).is_unknown(), "even if a global command applies to root");
 }
 
 #[test]

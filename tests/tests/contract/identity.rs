@@ -26,7 +26,7 @@ fn c12_no_byte_of_the_client_reaches_a_shell() {
     ] {
         let session = host.login("git", &key).runs(&[&command]);
         assert_eq!((session.code, session.stdout.as_str()), (Some(1), ""), "{command}: {session:?}");
-        assert!(!session.stderr.is_empty(), "the refusal says so");
+        assert!(!session.stderr.is_empty(), "the refusal has the reason");
         assert!(!touched.exists(), "{command}");
     }
     host.login("git", &key).succeeds_as(&ana);
@@ -110,7 +110,7 @@ fn c16_a_multiplexed_connection_opens_no_session_without_its_key() {
     host.forgets(&key);
     let session = through(&path).opens();
     assert_eq!((session.code, session.greeted()), (Some(1), None), "{session:?}");
-    assert!(!session.stderr.is_empty(), "the refusal says so");
+    assert!(!session.stderr.is_empty(), "the refusal has the reason");
     assert!(is_alive(&control), "it is the session that was refused, and not the connection");
     drop(master);
 }

@@ -75,7 +75,7 @@ fn c09_sshd_and_the_cache_agree_on_every_type_of_key() {
         let (text, fingerprint) = (token.text(), token.fingerprint());
         let reply = ana.tries_to_add(&text, "token").expect("an answer");
         assert_eq!(reply.status, 200, "{text}: {reply:?}");
-        until("the host learns of the token", || !host.lookup("git", &fingerprint).stdout.is_empty());
+        until("the host has the token", || !host.lookup("git", &fingerprint).stdout.is_empty());
         let agent = Agent::start(token);
         let socket = format!("IdentityAgent={}", agent.socket().display());
         let with_token = ["-o", "IdentitiesOnly=no", "-o", &socket];

@@ -79,7 +79,7 @@ fn mails_wait_while_the_mail_server_has_a_wrong_certificate_or_refuses_the_passw
     service.is_given("password", PASSWORD);
     assert_eq!(check(&service)["ok"], true);
     // The mails about the token and the key; the service detects the corrected files by itself.
-    until("what waited arrives", || server.mails().len() == 2);
+    until("the waiting mail arrives", || server.mails().len() == 2);
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn requests_succeed_and_a_limited_number_of_mails_waits_without_a_mail_server() 
     assert_eq!(log.matches("the mail queue is full: no mail is sent about this change").count(), 11, "{log}");
     until("the absence is logged", || service.log().contains("accepts no mail"));
     smtp.comes();
-    until("all that waited arrives", || smtp.mails().len() == 100);
+    until("all waiting mails arrive", || smtp.mails().len() == 100);
     assert!(service.log().contains("accepts mail again"));
     ana.adds(&key, "laptop");
-    until("and what comes after it", || smtp.mails().len() == 101);
+    until("and the change after it", || smtp.mails().len() == 101);
     // It is tried at intervals, and not for each mail.
     assert!(service.log().matches("accepts no mail").count() < 10, "{}", service.log());
 }

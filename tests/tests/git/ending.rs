@@ -136,7 +136,7 @@ fn a_push_is_logged_with_each_reference_and_its_commits() {
         let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON lines");
         shown.output().lines().map(record).collect::<Vec<_>>()
     };
-    until("the daemon has each", || pushes().len() == 3);
+    until("the daemon has each push", || pushes().len() == 3);
     for (record, (reference, old, new)) in pushes().iter().zip([
         ("refs/heads/main", none.as_str(), first),
         ("refs/heads/main", first, second),

@@ -77,13 +77,13 @@ fn a_revocation_survives_restarts_and_syncs_until_the_service_has_no_such_key() 
     world.host.learns(&other);
     assert!(world.opens().is_refused());
     world.host.login("git", &other).succeeds_as(&world.ana);
-    until("the host says what the service said", || {
+    until("the host shows the service's reason", || {
         world.host.pushkeys(&["revoke", "--list"]).output().contains("its operator has not decided")
     });
 
     world.ana.removes("laptop");
     until("the revocation is lifted", || world.is_lifted());
-    until("the service forgets it", || reported(&world.service).is_empty());
+    until("the service has removed it", || reported(&world.service).is_empty());
     world.ana.adds(&world.key, "laptop");
     world.host.learns(&world.key);
     world.host.login("git", &world.key).succeeds_as(&world.ana);
@@ -94,7 +94,7 @@ fn the_operator_confirms_a_hosts_revocation_for_all_hosts() {
     let world = World::start();
     world.revokes(&["--account", world.ana.id()]);
     until("the service has the report", || reported(&world.service).contains(world.ana.id()));
-    assert_eq!(world.ana.keys().len(), 1, "a host takes no key from the others");
+    assert_eq!(world.ana.keys().len(), 1, "other hosts are not affected");
     let row: serde_json::Value = serde_json::from_str(reported(&world.service).trim()).expect("one row");
     let id = row["id"].as_str().expect("an id");
     let _ = world.service.administers(&["revocation", "confirm", id]).output();
@@ -120,7 +120,7 @@ fn sshd_itself_refuses_keys_in_the_file_of_revoked_keys() {
     );
     let key_line = world.host.lookup("git", &world.key.fingerprint()).stdout;
     let _ = room.write_with_mode("authorized_keys", &key_line, 0o644);
-    until("the list is there", || list.exists());
+    until("the list exists", || list.exists());
     world.host.login("git", &world.key).succeeds_as(&world.ana);
     let empty = fs::read(&list).expect("the list");
     world.revokes(&[&world.key.fingerprint().to_string()]);

@@ -51,7 +51,7 @@ fn uses_survive_an_outage_of_the_service_and_a_restart_of_the_daemon() {
     world.host.syncd.start();
     world.service.restart();
     until("the push is dated", || world.row().get("last_used_at").is_some());
-    until("nothing waits any more", || !world.host.cache().join("USAGE.api").exists());
+    until("the queue is empty", || !world.host.cache().join("USAGE.api").exists());
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl<'a> Booted<'a> {
 
     fn waits_for_its_units(&mut self) {
         let parent = self.nspawn.pid().to_string();
-        self.first = eventually("the machine has a first process", || {
+        self.first = eventually("the machine has booted", || {
             assert!(self.nspawn.ended().is_none(), "systemd-nspawn ended: {}", self.nspawn.log());
             let children = run(Command::new("pgrep").args(["--parent", &parent, "--exact", "systemd"]));
             children.stdout.lines().next().map(str::to_owned)

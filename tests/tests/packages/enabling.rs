@@ -127,7 +127,7 @@ fn a_drop_in_that_sshd_does_not_obey_is_removed(machine: &Machine) {
         refuses(machine, &["--replace"], why);
         writes(machine, CONFIG, &config);
     };
-    with(&format!("{config}NoSuchKeyword yes\n"), "does not take its configuration as it is");
+    with(&format!("{config}NoSuchKeyword yes\n"), "rejects its configuration");
     assert!(config.contains(INCLUDE), "{config}");
     with(&config.replace(INCLUDE, ""), &format!("needs `{}`", INCLUDE.trim_end()));
     with(

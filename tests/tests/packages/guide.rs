@@ -154,11 +154,11 @@ impl Reader<'_> {
             until("an imported key is in force", || self.knows(&self.ana));
         } else if block.contains("--finish") {
             assert!(!self.hosts().contains(", then "), "{}", self.hosts());
-            assert!(self.is_in_step(), "the new token serves");
+            assert!(self.is_in_step(), "the new token is used");
         } else if block.starts_with("pushkeys accept") {
-            until("the host follows", || self.keys_of_the_service() == 1);
+            until("the host is in sync", || self.keys_of_the_service() == 1);
         } else if block.contains("rm /var/lib/pushkeys-server/pushkeys.db*") {
-            until("the host follows the service on PostgreSQL", || self.is_in_step());
+            until("the host is in sync with the service on PostgreSQL", || self.is_in_step());
             assert_eq!(self.database.query("SELECT count(*) FROM keys").trim(), "1");
         }
     }

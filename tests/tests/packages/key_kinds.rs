@@ -40,7 +40,7 @@ pub(crate) fn each_logs_in_and_pushes(machine: &Machine, booted: &Booted, debian
         row(kind, "yes");
     }
     if newest.is_none() {
-        assert!(!booted.runs("ssh -Q key").contains("mldsa44"), "it is tried where it is known");
+        assert!(!booted.runs("ssh -Q key").contains("mldsa44"), "it is tried if it is supported");
         row(POST_QUANTUM.0, "not in this OpenSSH");
     }
     for (kind, name, token) in [
@@ -65,7 +65,7 @@ fn logs_in_and_pushes(booted: &Booted, name: &str, options: &str) {
         "runuser -u pushkeys-server -- pushkeys-server import --authorized-keys-of kinds - </root/{name}.pub"
     ));
     let fingerprint = booted.runs(&format!("ssh-keygen -lf /root/{name}.pub | cut -d' ' -f2"));
-    until("the key has come", || booted.runs("pushkeys list").contains(fingerprint.trim()));
+    until("the key is in force", || booted.runs("pushkeys list").contains(fingerprint.trim()));
     let ssh = format!("ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=accept-new {options}");
     let greeting = booted.runs(&format!("{ssh} -T git@127.0.0.1"));
     assert!(greeting.contains("Hello kinds, your key works"), "{name}: {greeting}");

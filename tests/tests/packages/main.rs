@@ -167,7 +167,7 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
         });
         let go_on = |times: u32| {
             let wanted = count.load(Ordering::Relaxed) + times;
-            until("logins go on", || visitor.is_finished() || count.load(Ordering::Relaxed) >= wanted);
+            until("logins continue", || visitor.is_finished() || count.load(Ordering::Relaxed) >= wanted);
         };
         go_on(LOGINS_MIN);
         machine.installs(&deb("pushkeys", AFTER));
@@ -180,8 +180,8 @@ fn upgrade_under_load(machine: &Machine, key: &Key, syncd: &mut Process) {
         visitor.join().expect("every login went well");
     });
     assert_eq!(machine.runs(&["dpkg-query", "-W", "-f", "${Version}", "pushkeys"]), AFTER);
-    assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "what was edited stays");
-    assert!(machine.path(DROP_IN).is_symlink(), "what was enabled stays");
+    assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "edited files are kept");
+    assert!(machine.path(DROP_IN).is_symlink(), "an enabled drop-in stays enabled");
 }
 
 fn removal_and_purge_leave_other_files(machine: &Machine, key: &Key, before: &BTreeSet<String>) {
@@ -212,7 +212,7 @@ fn removal_and_purge_leave_other_files(machine: &Machine, key: &Key, before: &BT
         "/var/lib/pushkeys/git",
     ];
     assert_eq!(left, expected.iter().collect::<Vec<_>>());
-    assert!(before.difference(&after).next().is_none(), "nothing of anybody else's is gone");
+    assert!(before.difference(&after).next().is_none(), "no other file is missing");
     for user in ["pushkeys", "pushkeys-lookup", "pushkeys-server"] {
         assert!(!machine.tries(&["getent", "passwd", user]).status.success(), "{user} is gone");
     }

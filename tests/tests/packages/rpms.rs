@@ -21,7 +21,7 @@ fn the_rpm_installs_upgrades_and_leaves() {
     let machine = Machine::copy(Debian::Trixie, NO_PORT);
     let package = |version: &str| rpm("pushkeys", version).to_string_lossy().into_owned();
     runs_rpm(&machine, &["--install", &package(BEFORE)]);
-    assert_eq!(runs_rpm(&machine, &["--verify", "pushkeys"]), "", "every file is as the package has it");
+    assert_eq!(runs_rpm(&machine, &["--verify", "pushkeys"]), "", "every file is unchanged");
     for user in ["pushkeys", "pushkeys-lookup", "git"] {
         assert!(machine.runs(&["id", "-nG", user]).contains("pushkeys"), "{user}");
     }
@@ -39,11 +39,11 @@ fn the_rpm_installs_upgrades_and_leaves() {
     drop(syncd);
 
     runs_rpm(&machine, &["--upgrade", &package(AFTER)]);
-    assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "what was edited stays");
-    assert!(machine.path(DROP_IN).is_symlink() && answers(), "what was enabled stays");
+    assert_eq!(fs::read_to_string(&configuration).expect("a file"), edited, "edited files are kept");
+    assert!(machine.path(DROP_IN).is_symlink() && answers(), "an enabled drop-in stays enabled");
 
     runs_rpm(&machine, &["--erase", "pushkeys"]);
-    assert!(!machine.path(DROP_IN).is_symlink(), "sshd does not ask a helper that is gone");
+    assert!(!machine.path(DROP_IN).is_symlink(), "sshd does not run a missing helper");
     machine.runs(&["/usr/sbin/sshd", "-t"]);
     for path in [
         "/usr/sbin/pushkeys-syncd",

@@ -73,7 +73,7 @@ fn a_host_with_a_token_gets_a_key(booted: &Booted) {
         systemctl restart pushkeys-syncd.service
         pushkeys-syncd check",
     );
-    until("the key has come", || booted.runs("pushkeys list").contains("laptop"));
+    until("the key is in force", || booted.runs("pushkeys list").contains("laptop"));
     for user in ["git", "pushkeys-lookup", "pushkeys-server"] {
         let peek = format!(
             "runuser -u {user} -- cat /etc/pushkeys/host.token /run/credentials/pushkeys-syncd.service/*"
@@ -105,7 +105,7 @@ fn a_login_with_a_key_is_logged_in_the_journal(booted: &Booted) {
             .stdout
             .contains("Failed publickey for git")
     });
-    until("the journal has it", || {
+    until("the journal has the line", || {
         let (top, explained) =
             (booted.runs("pushkeys top --once"), booted.runs("pushkeys explain git /root/ana.pub"));
         let is_told = top.contains("asked=git-receive-pack repository=app");
@@ -156,7 +156,7 @@ fn a_daemon_that_hangs_is_restarted(booted: &Booted) {
         systemctl restart pushkeys-syncd.service
         kill -STOP \"$(systemctl show --property MainPID --value pushkeys-syncd.service)\""
     ));
-    until("systemd has started it again", || {
+    until("systemd has restarted it", || {
         booted.property("pushkeys-syncd.service", "NRestarts") != "0"
             && booted.property("pushkeys-syncd.service", "ActiveState") == "active"
     });
@@ -189,7 +189,7 @@ fn the_daemon_is_ready_before_sshd_starts(booted: &Booted) {
     let (ready, sshd) = (ready.parse::<u64>().expect("µs"), sshd.parse::<u64>().expect("µs"));
     assert!(0 < ready && ready <= sshd, "{ready} {sshd}");
     assert!(is_greeted(booted));
-    until("the service is back, too", || {
+    until("the service has recovered, too", || {
         booted.runs("pushkeys status").contains("nothing is wrong")
             && booted.property("pushkeys-server.service", "ActiveState") == "active"
     });

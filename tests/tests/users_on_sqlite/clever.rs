@@ -200,7 +200,7 @@ fn version_4_logs_in_after_approval_in_the_browser() {
     // The command that opens the browser.
     command.env("BROWSER", "true");
     let mut login = Process::spawn("clever login", command, &clever.home.join("login.log"));
-    let page = eventually("clever names its page", || {
+    let page = eventually("clever prints its page", || {
         login.log().split_whitespace().find(|word| word.contains("/cli-oauth?")).map(str::to_owned)
     });
 
@@ -214,7 +214,7 @@ fn version_4_logs_in_after_approval_in_the_browser() {
     assert!(login.ended().is_none(), "it waits for the approval");
     browser.find("main .primary").click();
     browser.shows("Go back to your terminal");
-    let status = eventually("clever goes on", || login.ended());
+    let status = eventually("clever continues", || login.ended());
     assert!(status.success(), "{}", login.log());
     assert_eq!(clever.keys(), []);
     let profile: Value = serde_json::from_str(&clever.succeeds(&["profile", "-F", "json"])).expect("JSON");

@@ -75,7 +75,7 @@ fn check_a_keys_way(world: &World) {
     browser.find("summary.danger").click();
     browser.shows("Delete the key “my laptop”?");
     take_picture(&world.browser, "delete");
-    assert_eq!(ana.keys().len(), 1, "asking is not deleting");
+    assert_eq!(ana.keys().len(), 1, "a question deletes nothing");
     browser.find("button.danger").click();
     browser.shows("The key was deleted");
     assert_eq!(ana.keys(), []);

@@ -172,7 +172,7 @@ fn all_pages_of_a_long_list_are_read_and_a_short_one_is_requested_with_its_etag(
     let (before, _) = github.asked();
     assert_eq!(listed(&ana).1.as_array().map(Vec::len), Some(3));
     assert_eq!(listed(&ana).1.as_array().map(Vec::len), Some(3));
-    assert_eq!(github.asked().0, before + 1, "a list of a moment ago is not asked for again");
+    assert_eq!(github.asked().0, before + 1, "a recent list is not requested again");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn errors_of_github_are_shown_and_delete_nothing() {
         github.has_trouble(Some(trouble.clone()));
         let begun_at = Instant::now();
         // A response of GitHub is cached for a moment.
-        let reply = eventually("GitHub is asked again", || {
+        let reply = eventually("GitHub is requested again", || {
             let reply = ana.asks(Method::GET, &["v2", "github", "keys"]);
             (reply.status != 200).then_some(reply)
         });
@@ -307,34 +307,34 @@ fn an_expired_token_is_renewed_and_only_a_refusal_requires_a_new_link() {
     assert!(page.body.contains("ana-codes"), "{page:?}");
     assert_eq!((listed(&ana).0, github.renewed()), (200, (0, 0)));
 
-    let mut asks_anew = || {
+    let mut asks_again = || {
         // A restart clears the cache of GitHub's responses.
         service.stop();
         service.restart();
         listed(&ana)
     };
     github.ends_all_tokens();
-    assert_eq!((asks_anew().0, github.renewed()), (200, (1, 0)));
+    assert_eq!((asks_again().0, github.renewed()), (200, (1, 0)));
     github.ends_all_tokens();
     github.renews(Some("temporarily_unavailable"));
-    assert_eq!(asks_anew().0, 503, "what may pass does not cost the link");
+    assert_eq!(asks_again().0, 503, "a temporary error does not remove the link");
     github.renews(None);
-    assert_eq!((asks_anew().0, github.renewed()), (200, (2, 0)));
+    assert_eq!((asks_again().0, github.renewed()), (200, (2, 0)));
 
     // Tokens that expire within a minute are renewed before they are used.
     github.is_a_github_app(30);
     github.ends_all_tokens();
-    assert_eq!((asks_anew().0, github.renewed()), (200, (3, 0)));
-    assert_eq!((asks_anew().0, github.renewed()), (200, (4, 0)));
+    assert_eq!((asks_again().0, github.renewed()), (200, (3, 0)));
+    assert_eq!((asks_again().0, github.renewed()), (200, (4, 0)));
 
     github.revokes_all();
-    let (status, error) = asks_anew();
+    let (status, error) = asks_again();
     assert_eq!((status, error["id"].as_u64()), (404, Some(7301)), "{error}");
     let log = service.log();
     assert!(!log.contains("ghu_") && !log.contains("ghr_"), "{log}");
     assert_eq!(link(&mut visitor).status, 200);
     let _ = visitor.submits("/users/me/github/unlink", &[]);
-    assert_eq!(github.tokens(), 0, "what had to be renewed for it is given back, too");
+    assert_eq!(github.tokens(), 0, "the renewed token is revoked, too");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn a_change_is_mailed_to_the_account_with_its_details() {
     let _ = visitor.submits("/users/me/ssh-keys/delete", &[("name", "laptop")]);
     let _ = mail_about(&smtp, "SSH key of your account was deleted");
     let signed_in = smtp.mails().iter().any(|mail| mail.text.contains("New sign-in to your account"));
-    assert!(!signed_in, "a session is in the history, and not in a mail");
+    assert!(!signed_in, "a session is in the activity, and not in a mail");
 }
 
 #[test]
@@ -67,9 +67,7 @@ fn a_refused_mail_waits_over_a_restart_and_delays_no_request() {
     let mut service = service(&smtp);
     service.set_password("ana", PASSWORD);
     // A service that is killed before it has stored the refusal retries only after its lease of the mail.
-    until("it is to be tried again", || {
-        service.log().contains("could not send a mail, which is tried again")
-    });
+    until("it is to be retried", || service.log().contains("could not send a mail, which is tried again"));
     assert!(smtp.refused() > 0 && smtp.mails().is_empty());
     service.kill();
     smtp.refuses(None);
@@ -84,7 +82,7 @@ fn a_mail_to_a_missing_mailbox_is_dropped_and_the_next_one_sent() {
     smtp.refuses(Some("550 no such user"));
     let service = service(&smtp);
     service.set_password("ana", PASSWORD);
-    until("it is given up", || service.log().contains("discarded the mail"));
+    until("it is dropped", || service.log().contains("discarded the mail"));
     smtp.refuses(None);
     service.set_password("ana", "another horse battery");
     let _ = mail_about(&smtp, "password of your account was changed");
