@@ -21,7 +21,7 @@ const UNSETTLED_MAX: Duration = Duration::from_secs(1);
 /// A watch on some files or folders.
 ///
 /// Folders are watched instead of files, because files are replaced by renaming; and their parents too, because the watch
-/// on a folder ends when it is removed.
+/// on a folder ends when it is removed. What else happens in a parent is no change.
 pub(crate) struct Watch {
     /// Why some of it is not watched, if that is so.
     error: Option<ErrorReport>,
@@ -34,10 +34,12 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches `paths`. What cannot be watched is left out: the caller also reads the files from time to time.
     pub(crate) fn on<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let paths: Vec<PathBuf> = paths.into_iter().map(Path::to_owned).collect();
+        let folders = folders(&paths);
         let changed = Arc::new(Notify::new());
         let notified = Arc::clone(&changed);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.as_ref().map_or(true, is_change) {
+            if event.as_ref().map_or(true, |event| is_change(event, &paths)) {
                 notified.notify_one();
             }
         });
@@ -45,7 +47,7 @@ impl Watch {
         let watcher = match watcher {
             Ok(mut watcher) => {
                 // A folder that is not there is reported where it is read.
-                for folder in folders(paths).into_iter().filter(|folder| folder.is_dir()) {
+                for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
                     if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                         found.get_or_insert_with(|| report(&format!("`{}`", folder.display()), &error));
                     }
@@ -95,25 +97,35 @@ fn report(what: &str, error: &notify::Error) -> ErrorReport {
     ErrorReport::hinted(&format!("{what} cannot be watched: {error}"), hint)
 }
 
-fn folders<'a>(paths: impl IntoIterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
+fn folders(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     for path in paths {
         if path.is_dir() {
-            folders.insert(path.to_owned());
+            folders.insert(path.clone());
         }
         folders.extend(path.parent().map(Path::to_owned));
     }
     folders
 }
 
-/// Reading a watched file is an event too, and no change.
-fn is_change(event: &Event) -> bool {
-    event.need_rescan()
-        || match event.kind {
-            EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-            EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
-            EventKind::Any | EventKind::Other => false,
-        }
+/// Reading a watched file is an event too, and no change. Neither is what happens beside the watched `paths`.
+fn is_change(event: &Event, paths: &[PathBuf]) -> bool {
+    let is_one = match event.kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
+        EventKind::Any | EventKind::Other => false,
+    };
+    let is_here = || event.paths.is_empty() || event.paths.iter().any(|changed| concerns(changed, paths));
+    event.need_rescan() || (is_one && is_here())
+}
+
+/// Whether `changed` is one of `paths` or in one of them, or is by its name (`..data`) a link that leads to all files of its
+/// folder, as Kubernetes makes them.
+fn concerns(changed: &Path, paths: &[PathBuf]) -> bool {
+    let is_link_to_all = changed.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+    paths
+        .iter()
+        .any(|path| changed.starts_with(path) || (is_link_to_all && changed.parent() == path.parent()))
 }
 
 #[cfg(test)]
@@ -137,6 +149,37 @@ mod tests {
         assert!(error.text().starts_with("files cannot be watched: "), "{error}");
         assert_eq!(error.hint.as_deref(), Some("sysctl fs.inotify.max_user_instances=1024"));
         assert_eq!(watch.interval(), UNWATCHED_INTERVAL);
+    }
+
+    #[test]
+    fn only_what_is_watched_and_what_is_in_it_concerns() {
+        let paths = [PathBuf::from("/etc/keys"), PathBuf::from("/etc/conf/syncd.toml")];
+        let check = |changed: &str, expected| {
+            assert_eq!(concerns(Path::new(changed), &paths), expected, "{changed}");
+        };
+        check("/etc/keys", true);
+        check("/etc/keys/ana.pub", true);
+        check("/etc/keys.log", false);
+        check("/etc/syncd.log", false);
+        check("/etc/conf/syncd.toml", true);
+        check("/etc/conf/syncd.toml.swp", false);
+        check("/etc/conf/..data", true);
+        check("/etc/conf/other", false);
+    }
+
+    #[tokio::test]
+    async fn what_happens_beside_a_folder_is_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        let mut watch = Watch::on([keys.as_path()]);
+        for number in 0..20 {
+            std::fs::write(folder.path().join("syncd.log"), number.to_string()).unwrap();
+        }
+        let beside = tokio::time::timeout(4 * SETTLE, watch.changed()).await;
+        assert!(beside.is_err() && watch.error().is_none());
+        std::fs::write(keys.join("ana.pub"), "x").unwrap();
+        watch.changed().await;
     }
 
     #[tokio::test]

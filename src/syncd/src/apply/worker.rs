@@ -302,6 +302,13 @@ impl Worker {
         let changed = difference.added + difference.removed + difference.changed;
         if changed == 0 && self.writer.head().is_some() && self.writer.fault().is_none() {
             drop(prepared);
+            let head = self.writer.head();
+            let is_known = head.is_some_and(|head| {
+                head.cursor.as_deref() == cursor && head.notes.as_ref() == Some(&self.memory.to_notes())
+            });
+            if is_known {
+                return self.touch();
+            }
             self.writer.apply(&[], cursor, stamps)?;
         } else {
             self.writer.commit(prepared, cursor, stamps)?;
@@ -368,10 +375,14 @@ impl Worker {
         match outcome {
             Outcome::Taken(Difference { added, removed, changed, kept }) => {
                 status.held(None);
-                tracing::info!(
-                    source = %name, added, removed, changed, kept,
+                let what = format!(
                     "`{name}`: snapshot in force: {added} added, {removed} removed, {changed} changed, {kept} kept"
                 );
+                if added + removed + changed == 0 {
+                    tracing::debug!(source = %name, kept, "{what}");
+                } else {
+                    tracing::info!(source = %name, added, removed, changed, kept, "{what}");
+                }
             }
             Outcome::Held(held) => status.held(Some(held)),
         }

@@ -138,7 +138,7 @@ fn source_finding(settings: &SourceSettings) -> Finding {
                 format!("{name}: {} of `{}`, its credentials can be used", settings.kind_name(), remote.url)
             })
             .map_err(|error| ErrorReport::of(&error)),
-        SourceKind::Directory { path } => key_files::read(path, &Validator::of(settings))
+        SourceKind::Directory { path } => key_files::read(path, &Validator::of(settings), |_| Ok(Vec::new()))
             .map(|keys| {
                 let (keys, skipped) = (keys.entries.len(), keys.skipped.len());
                 format!("{name}: `{}` holds {keys} keys, and {skipped} lines are left out", path.display())

@@ -144,7 +144,7 @@ impl<'a> Comparison<'a> {
         if let Some(mut body) = body {
             comparison.snapshot(&mut body).await?;
         } else if let SourceKind::Directory { path } = &settings.kind {
-            comparison.key_files(path)?;
+            comparison.key_files(path, &config.cache)?;
         }
         comparison.surplus(None)?;
         Ok(comparison)
@@ -159,8 +159,10 @@ impl<'a> Comparison<'a> {
         self.validate_waiting()
     }
 
-    fn key_files(&mut self, folder: &Path) -> Result<(), CompareError> {
-        let keys = key_files::read(folder, &self.validator).map_err(SyncError::from)?;
+    fn key_files(&mut self, folder: &Path, cache: &Path) -> Result<(), CompareError> {
+        let name = &self.settings.name;
+        let in_force = |accounts: &_| key_files::in_force(cache, name, accounts);
+        let keys = key_files::read(folder, &self.validator, in_force).map_err(SyncError::from)?;
         self.left_out += keys.skipped.len() as u64;
         keys.entries.iter().try_for_each(|entry| self.compare(entry.fingerprint, Some(entry)))
     }

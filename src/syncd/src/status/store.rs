@@ -243,10 +243,19 @@ impl StatusWriter {
 
     /// What a full sync has skipped, in place of what was counted before.
     pub(crate) fn all_skipped(&self, skips: &Skips) {
+        let from = skips.first.len().saturating_sub(SKIPPED_NAMED_MAX);
+        let recent: Vec<String> = skips.first.iter().skip(from).map(Skip::to_string).collect();
+        let mut is_same = false;
         self.update(|source| {
-            source.skipped = Skipped::default();
-            source.skipped_keys.clear();
+            is_same = source.skipped.count == skips.count && source.skipped.recent == recent;
+            if !is_same {
+                source.skipped = Skipped::default();
+                source.skipped_keys.clear();
+            }
         });
+        if is_same {
+            return;
+        }
         skips.first.iter().for_each(|skip| self.skipped(skip));
         self.update(|source| source.skipped.count = skips.count);
     }
