@@ -9,6 +9,7 @@
 
 mod api;
 mod auth;
+mod client_address;
 mod code_flow;
 mod commands;
 mod config;

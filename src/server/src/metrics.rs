@@ -57,6 +57,7 @@ pub(crate) struct Metrics {
     seconds: Family<OfClass, Histogram, fn() -> Histogram>,
     refusals: Family<OfKind, Counter>,
     handshakes: Family<OfKind, Counter>,
+    refused_connections: Counter,
     store: Store,
     totals: Arc<Mutex<Option<(Instant, Totals)>>>,
 }
@@ -69,6 +70,7 @@ impl Metrics {
             Family::new_with_constructor(|| Histogram::new(SECONDS));
         let refusals = Family::default();
         let handshakes = Family::default();
+        let refused_connections = Counter::default();
         registry.register(
             "build",
             "The version of the service",
@@ -82,8 +84,22 @@ impl Metrics {
             "TLS connections that did not begin, by kind",
             handshakes.clone(),
         );
+        registry.register(
+            "connections_refused",
+            "Connections that were closed because their address has too many",
+            refused_connections.clone(),
+        );
         let registry = Arc::new(registry);
-        Self { registry, requests, seconds, refusals, handshakes, store, totals: Arc::default() }
+        Self {
+            registry,
+            requests,
+            seconds,
+            refusals,
+            handshakes,
+            refused_connections,
+            store,
+            totals: Arc::default(),
+        }
     }
 
     /// The metrics in the text format of OpenMetrics; `streams` is the number of hosts that follow the changes.
@@ -134,6 +150,11 @@ impl Metrics {
     /// Counts a failed TLS handshake.
     pub(crate) fn handshake_failed(&self, kind: &'static str) {
         self.handshakes.get_or_create(&OfKind { kind }).inc();
+    }
+
+    /// Counts a connection that was closed because its address has too many.
+    pub(crate) fn connection_refused(&self) {
+        self.refused_connections.inc();
     }
 
     async fn totals(&self) -> Option<Totals> {

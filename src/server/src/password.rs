@@ -1,9 +1,9 @@
 //! Passwords and their hashes.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, PasswordHash, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
@@ -22,8 +22,10 @@ const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 /// Hashes that are computed at once: the most cores that a burst of sign-ins takes, with 19 MiB each.
 const HASHES_MAX: usize = 2;
+/// Sign-ins that wait for their turn, or have it. An address has ten at once, and no more.
+const WAITING_MAX: usize = 512;
 /// How long a sign-in waits for one of them.
-const TURN_TIME_MAX: Duration = Duration::from_secs(5);
+const TURN_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// A password that may be set. Deliberately without `Debug`.
 pub(crate) struct Password(String);
@@ -65,20 +67,30 @@ pub(crate) enum HashError {
     Argon2(argon2::password_hash::Error),
 }
 
-/// Hashes passwords, a few at a time.
+/// Hashes passwords, a few at a time and in the order in which they came; clones share the memory for it.
 #[derive(Clone)]
-pub(crate) struct Passwords(Arc<Semaphore>);
+pub(crate) struct Passwords {
+    turns: Arc<Semaphore>,
+    /// Sign-ins that wait for their turn, or have it.
+    places: Arc<Semaphore>,
+    /// What hashes are computed in, as much as was needed at once so far. An allocator would keep what it is given back,
+    /// in each thread, so that a burst of sign-ins would cost many times as much.
+    buffers: Arc<Mutex<Vec<Buffer>>>,
+}
+
+type Buffer = Vec<Block>;
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(HASHES_MAX)))
+        let (turns, places) = (Semaphore::new(HASHES_MAX), Semaphore::new(WAITING_MAX));
+        Self { turns: Arc::new(turns), places: Arc::new(places), buffers: Arc::default() }
     }
 }
 
 impl Passwords {
     /// The hash of `password` in Argon2's text form, with salt and parameters.
     pub(crate) async fn hash(&self, password: Password) -> Result<String, HashError> {
-        self.in_turn(move || hash(password.0.as_bytes())).await
+        self.in_turn(move |buffer| hash(password.0.as_bytes(), buffer)).await
     }
 
     /// Whether `password` fits the hash `stored`. Without a hash the answer is no, after the same time.
@@ -86,49 +98,88 @@ impl Passwords {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
         }
-        self.in_turn(move || verify(password.as_bytes(), stored.as_deref())).await
+        self.in_turn(move |buffer| verify(password.as_bytes(), stored.as_deref(), buffer)).await
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
+        work: impl FnOnce(&mut Buffer) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let turn = timeout(TURN_TIME_MAX, self.0.clone().acquire_owned()).await;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| HashError::Busy)?;
+        let turn = timeout(TURN_TIME_MAX, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(HashError::Busy) };
+        let buffers = Arc::clone(&self.buffers);
+        // A client that goes away leaves its turn to others only once the memory is free again.
         let work = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(turn);
+            let mut buffer = lock(&buffers).pop().unwrap_or_default();
+            let done = work(&mut buffer);
+            lock(&buffers).push(buffer);
+            drop((turn, place));
             done
         });
         work.await.map_err(|_| HashError::Busy)?
     }
 }
 
-fn argon2() -> Result<Argon2<'static>, HashError> {
-    let parameters =
-        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| HashError::Argon2(error.into()))?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
+fn lock(buffers: &Mutex<Vec<Buffer>>) -> MutexGuard<'_, Vec<Buffer>> {
+    // What is in a buffer does not matter.
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash(password: &[u8]) -> Result<String, HashError> {
+fn hash(password: &[u8], buffer: &mut Buffer) -> Result<String, HashError> {
     let salt = secret::random_bytes::<SALT_BYTES>()?;
     let salt = SaltString::encode_b64(&salt).map_err(HashError::Argon2)?;
-    let hash = argon2()?.hash_password(password, &salt).map_err(HashError::Argon2)?;
+    let parameters =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| HashError::Argon2(error.into()))?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: (&parameters).try_into().map_err(HashError::Argon2)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(output(password, &salt, &parameters, Params::DEFAULT_OUTPUT_LEN, buffer)?),
+    };
     Ok(hash.to_string())
 }
 
-fn verify(password: &[u8], stored: Option<&str>) -> Result<bool, HashError> {
-    /// A hash that no password fits, of random bytes that are forgotten.
-    static DUMMY: LazyLock<Option<String>> =
-        LazyLock::new(|| hash(&secret::random_bytes::<SALT_BYTES>().ok()?).ok());
-    let has_password = stored.is_some();
-    let Some(stored) = stored.or(DUMMY.as_deref()) else { return Err(HashError::Busy) };
-    let stored = PasswordHash::new(stored).map_err(HashError::Argon2)?;
-    match argon2()?.verify_password(password, &stored) {
-        Ok(()) => Ok(has_password),
-        Err(argon2::password_hash::Error::Password) => Ok(false),
-        Err(error) => Err(HashError::Argon2(error)),
+fn output(
+    password: &[u8],
+    salt: &SaltString,
+    parameters: &Params,
+    length: usize,
+    buffer: &mut Buffer,
+) -> Result<Output, HashError> {
+    let mut bytes = [0; Salt::RECOMMENDED_LENGTH * 4];
+    let salt = salt.decode_b64(&mut bytes).map_err(HashError::Argon2)?;
+    if buffer.len() < parameters.block_count() {
+        buffer.resize(parameters.block_count(), Block::default());
     }
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters.clone());
+    let compute = |out: &mut [u8]| Ok(argon2.hash_password_into_with_memory(password, salt, out, buffer)?);
+    Output::init_with(length, compute).map_err(HashError::Argon2)
+}
+
+fn verify(password: &[u8], stored: Option<&str>, buffer: &mut Buffer) -> Result<bool, HashError> {
+    /// A hash that no password fits, of random bytes that are forgotten.
+    static DUMMY: OnceLock<String> = OnceLock::new();
+    let has_password = stored.is_some();
+    let stored = match (stored, DUMMY.get()) {
+        (Some(stored), _) => stored,
+        (None, Some(dummy)) => dummy,
+        (None, None) => {
+            let made = hash(&secret::random_bytes::<SALT_BYTES>()?, buffer)?;
+            DUMMY.get_or_init(|| made)
+        }
+    };
+    let stored = PasswordHash::new(stored).map_err(HashError::Argon2)?;
+    let malformed = || HashError::Argon2(argon2::password_hash::Error::PhcStringField);
+    let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else { return Err(malformed()) };
+    let parameters = Params::try_from(&stored).map_err(HashError::Argon2)?;
+    if stored.algorithm != Algorithm::Argon2id.ident() || parameters.m_cost() > MEMORY_KIB {
+        return Err(malformed());
+    }
+    let salt = SaltString::from_b64(salt.as_str()).map_err(HashError::Argon2)?;
+    // Compared in constant time.
+    Ok(output(password, &salt, &parameters, expected.len(), buffer)? == expected && has_password)
 }
 
 #[cfg(test)]

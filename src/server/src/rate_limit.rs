@@ -4,25 +4,25 @@
 //! grows, never forgets, and no client can choose with which other it shares a bucket.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed, StateStore};
+use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 use pushkeys_keys::AccountId;
 use serde::Deserialize;
 
+use crate::client_address::TrustedProxies;
+
 /// Buckets of a limiter, 8 bytes each.
 const BUCKETS: usize = 65_536;
-/// The most proxies between a client and us.
-const HOPS_MAX: usize = 16;
-/// The header to which proxies add the address of their peer.
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -35,36 +35,69 @@ pub(crate) struct Rate {
 }
 
 /// Limits each `K` to a [`Rate`].
-pub(crate) struct Limiter<K: Hash + Eq + Clone>(RateLimiter<K, Buckets<K>, DefaultClock>);
+pub(crate) struct Limiter<K: Hash + Eq + Clone> {
+    rate: RateLimiter<K, Buckets<K>, DefaultClock>,
+    buckets: Buckets<K>,
+    /// The time after which one more request is served, in nanoseconds.
+    period: u64,
+}
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
     pub(crate) fn new(rate: Rate) -> Self {
-        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
-        Self(RateLimiter::new(quota, Buckets::default(), DefaultClock::default()))
+        Self::of(Quota::per_second(rate.per_second).allow_burst(rate.burst))
     }
 
     /// For rates below one a second: once every `period`, and `burst` at once.
     pub(crate) fn every(period: Duration, burst: NonZeroU32) -> Self {
         let quota = Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
-        Self(RateLimiter::new(quota.allow_burst(burst), Buckets::default(), DefaultClock::default()))
+        Self::of(quota.allow_burst(burst))
+    }
+
+    fn of(quota: Quota) -> Self {
+        let buckets = Buckets::default();
+        let period = u64::try_from(quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX);
+        let rate = RateLimiter::new(quota, buckets.clone(), DefaultClock::default());
+        Self { rate, buckets, period }
     }
 
     /// Counts a request of `who`. `Err`: it is refused, and would be served after this time.
     pub(crate) fn check(&self, who: &K) -> Result<(), Duration> {
-        self.0.check_key(who).map_err(|refusal| refusal.wait_time_from(self.0.clock().now()))
+        self.rate.check_key(who).map_err(|refusal| refusal.wait_time_from(self.rate.clock().now()))
+    }
+
+    /// Does not count a request of `who` after all, which [`Self::check`] has let through.
+    pub(crate) fn forgive(&self, who: &K) {
+        let Some(state) = self.buckets.state(who) else { return };
+        let earlier = |state: u64| Some(state.saturating_sub(self.period).max(1));
+        // The closure always gives a state.
+        let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier);
     }
 }
 
+/// The state of each bucket, which is a time in nanoseconds, and 0 if it was never used; clones share them.
 struct Buckets<K> {
-    states: Box<[InMemoryState]>,
+    states: Arc<[AtomicU64]>,
     hasher: RandomState,
-    of: std::marker::PhantomData<fn(K)>,
+    of: PhantomData<fn(K)>,
+}
+
+impl<K> Clone for Buckets<K> {
+    fn clone(&self) -> Self {
+        Self { states: Arc::clone(&self.states), hasher: self.hasher.clone(), of: PhantomData }
+    }
 }
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
-        let states = std::iter::repeat_with(InMemoryState::default).take(BUCKETS).collect();
-        Self { states, hasher: RandomState::new(), of: std::marker::PhantomData }
+        let states = std::iter::repeat_with(AtomicU64::default).take(BUCKETS).collect();
+        Self { states, hasher: RandomState::new(), of: PhantomData }
+    }
+}
+
+impl<K: Hash> Buckets<K> {
+    fn state(&self, key: &K) -> Option<&AtomicU64> {
+        let at = self.hasher.hash_one(key) % BUCKETS as u64;
+        usize::try_from(at).ok().and_then(|at| self.states.get(at))
     }
 }
 
@@ -75,12 +108,15 @@ impl<K: Hash> StateStore for Buckets<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let at = self.hasher.hash_one(key) % BUCKETS as u64;
-        let state = usize::try_from(at).ok().and_then(|at| self.states.get(at));
-        match state {
-            Some(state) => state.measure_and_replace(&NotKeyed::NonKey, measure),
-            // The remainder is always an index of the table.
-            None => measure(None).map(|(value, _)| value),
+        // The remainder is always an index of the table.
+        let Some(state) = self.state(key) else { return measure(None).map(|(value, _)| value) };
+        let mut before = state.load(Ordering::Acquire);
+        loop {
+            let (value, after) = measure((before != 0).then(|| before.into()))?;
+            match state.compare_exchange_weak(before, after.as_u64(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(value),
+                Err(changed) => before = changed,
+            }
         }
     }
 }
@@ -101,21 +137,6 @@ impl From<IpAddr> for Peer {
     }
 }
 
-/// The address of the client: the connection's, or, if that is a trusted proxy, the last one in `X-Forwarded-For` that
-/// is not.
-pub(crate) fn client_address(connection: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpAddr]) -> IpAddr {
-    let values = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
-    let mut hops = values.flat_map(|value| value.rsplit(',')).take(HOPS_MAX);
-    let mut address = connection.to_canonical();
-    while trusted_proxies.contains(&address) {
-        match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
-            Some(Ok(hop)) => address = hop.to_canonical(),
-            _ => break,
-        }
-    }
-    address
-}
-
 /// The limits of accounts and addresses; clones count together.
 #[derive(Clone)]
 pub(crate) struct Limits(Arc<LimitsState>);
@@ -123,23 +144,24 @@ pub(crate) struct Limits(Arc<LimitsState>);
 struct LimitsState {
     accounts: Limiter<AccountId>,
     peers: Limiter<Peer>,
-    trusted_proxies: Vec<IpAddr>,
+    proxies: TrustedProxies,
 }
 
 impl Limits {
-    /// Limits each account to `account` and each address to `address`. What `trusted_proxies` say of the address of
-    /// their peer is believed.
-    pub(crate) fn new(account: Rate, address: Rate, trusted_proxies: &[IpAddr]) -> Self {
-        Self(Arc::new(LimitsState {
-            accounts: Limiter::new(account),
-            peers: Limiter::new(address),
-            trusted_proxies: trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
-        }))
+    /// Limits each account to `account` and each address to `address`. What `proxies` say of the address of their peer is
+    /// believed.
+    pub(crate) fn new(account: Rate, address: Rate, proxies: TrustedProxies) -> Self {
+        Self(Arc::new(LimitsState { accounts: Limiter::new(account), peers: Limiter::new(address), proxies }))
+    }
+
+    /// Whether a trusted proxy is at `address`.
+    pub(crate) fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.0.proxies.contains(address)
     }
 
     /// The address of the client whose request came over `connection`.
     pub(crate) fn address(&self, connection: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        client_address(connection.ip(), headers, &self.0.trusted_proxies)
+        self.0.proxies.client(connection.ip(), headers)
     }
 
     /// Counts a request from `address`. `Err`: it is refused, and would be served after this number of seconds.
@@ -160,8 +182,6 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -181,6 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgiven_counts_no_longer_and_saves_nothing_up() {
+        let rate = Rate { per_second: 1.try_into().unwrap(), burst: 3.try_into().unwrap() };
+        let limiter = Limiter::new(rate);
+        limiter.forgive(&"ana");
+        for _ in 0..100 {
+            assert_eq!(limiter.check(&"ana"), Ok(()));
+            limiter.forgive(&"ana");
+        }
+        for _ in 0..3 {
+            assert_eq!(limiter.check(&"ana"), Ok(()));
+        }
+        assert!(limiter.check(&"ana").is_err());
+    }
+
+    #[test]
     fn the_addresses_of_one_link_are_one_peer() {
         let check = |a: &str, b: &str, is_same: bool| {
             assert_eq!(Peer::from(address(a)) == Peer::from(address(b)), is_same, "{a} {b}");
@@ -190,26 +225,5 @@ mod tests {
         check("192.0.2.1", "192.0.2.2", false);
         check("::ffff:192.0.2.1", "192.0.2.1", true);
         check("::ffff:192.0.2.1", "::ffff:192.0.2.2", false);
-    }
-
-    #[test]
-    fn only_a_trusted_proxy_is_believed_about_who_asks() {
-        let trusted = [address("10.0.0.1"), address("10.0.0.2")];
-        let check = |connection: &str, forwarded: &[&str], expected: &str| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append(FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
-            }
-            let found = client_address(address(connection), &headers, &trusted);
-            assert_eq!(found, address(expected), "{connection} {forwarded:?}");
-        };
-        check("192.0.2.1", &["198.51.100.7"], "192.0.2.1");
-        check("10.0.0.1", &["198.51.100.7"], "198.51.100.7");
-        check("::ffff:10.0.0.1", &["198.51.100.7"], "198.51.100.7");
-        check("10.0.0.1", &["203.0.113.9, 198.51.100.7"], "198.51.100.7");
-        check("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"], "198.51.100.7");
-        check("10.0.0.1", &[], "10.0.0.1");
-        check("10.0.0.1", &["unknown"], "10.0.0.1");
-        check("10.0.0.1", &[&["10.0.0.2"; 100].join(",")], "10.0.0.2");
     }
 }

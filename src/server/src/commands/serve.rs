@@ -66,7 +66,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let metrics = Metrics::new(store.clone());
     let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), stopping.clone());
-    let limits = Limits::new(config.account_rate, config.address_rate, &config.trusted_proxies);
+    let limits = Limits::new(config.account_rate, config.address_rate, config.proxies());
     let service_url = config.service_url(address);
     let external = ExternalServices { github: github.clone(), oidc };
     let console = Console::new(
@@ -82,7 +82,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         authenticator,
         policy: policy.clone(),
         allowed_origins: config.allowed_origins.clone().into(),
-        limits,
+        limits: limits.clone(),
         github,
         service_url,
         cli_token_max: config.console.cli_token_max,
@@ -98,7 +98,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let sender = mail_sender(config, &store)?;
     let sending = sender.map(|sender| tokio::spawn(sender.run(stopping.clone())));
     announce(config, address)?;
-    listen::serve(listener, HttpServer { router, tls, metrics, stopping }).await;
+    let connections_per_address_max = config.connections_per_address_max;
+    let server = HttpServer { router, tls, metrics, limits, connections_per_address_max, stopping };
+    listen::serve(listener, server).await;
     if let Some(sending) = sending {
         sending.await?;
     }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 pub(crate) use self::error::{ConfigError, ExposedError};
 use crate::auth::{Consumer, PublicUrl};
+use crate::client_address::{ProxyHeader, TrustedProxies};
 use crate::console::ConsoleSettings;
 use crate::database::DatabaseUrl;
 use crate::files::read_trusted;
@@ -52,8 +53,12 @@ pub(crate) struct Config {
     pub(crate) account_rate: Rate,
     /// The rate limit per IPv4 address or IPv6 /64.
     pub(crate) address_rate: Rate,
-    /// Proxies whose `X-Forwarded-For` is trusted.
+    /// The most connections of one address, or one /64 of IPv6.
+    pub(crate) connections_per_address_max: usize,
+    /// Proxies that are trusted to tell the address of their peer.
     pub(crate) trusted_proxies: Vec<IpAddr>,
+    /// Where they tell it.
+    pub(crate) proxy_header: ProxyHeader,
     /// The database.
     #[serde(deserialize_with = "parsed")]
     pub(crate) database: DatabaseUrl,
@@ -95,7 +100,9 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             account_rate: rate(200, 5_000),
             address_rate: rate(1_000, 20_000),
+            connections_per_address_max: 2_048,
             trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
             database: DatabaseUrl::at("/var/lib/pushkeys-server/pushkeys.db"),
             database_password_file: None,
             secret_file: "/var/lib/pushkeys-server/secret".into(),
@@ -129,6 +136,11 @@ impl Config {
             None => Ok(config),
             Some((setting, expected)) => Err(ConfigError::Value { path: path.to_owned(), setting, expected }),
         }
+    }
+
+    /// The proxies that are trusted.
+    pub(crate) fn proxies(&self) -> TrustedProxies {
+        TrustedProxies::new(&self.trusted_proxies, self.proxy_header)
     }
 
     /// The limits of the store.
@@ -173,6 +185,9 @@ impl Config {
         let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_unreserved);
         if !(HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&self.heartbeat) {
             return Some(("heartbeat", "between 50ms and 60s"));
+        }
+        if self.connections_per_address_max == 0 {
+            return Some(("connections_per_address_max", "at least 1"));
         }
         if self.changes_max == 0 || self.keys_per_account_max == 0 {
             return Some(("changes_max` or `keys_per_account_max", "at least 1"));

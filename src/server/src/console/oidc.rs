@@ -148,6 +148,9 @@ impl ReturnedBrowser<'_> {
             Ok(sign_in) => sign_in,
             Err(error) => return self.visitor.not_signed_in(self.oidc, &error),
         };
+        if let Some(address) = self.visitor.address {
+            self.console.address_attempts.forgive(&address.into());
+        }
         let account = match self.account(&identity).await {
             Ok(account) => account,
             Err(response) => return response,

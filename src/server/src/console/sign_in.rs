@@ -15,7 +15,7 @@ use super::state::Console;
 use super::text::Sentence;
 use super::visitor::{SignedIn, Visitor, sign_in_path, with_session, without_session};
 use crate::password::HashError;
-use crate::rate_limit::whole_seconds;
+use crate::rate_limit::{Peer, whole_seconds};
 use crate::secret::{self, Token};
 use crate::store::{AuditEvent, NewSession};
 use pushkeys_keys::{AccountId, AccountName};
@@ -112,11 +112,30 @@ pub(super) async fn check_password(
     password: &str,
 ) -> Result<(AccountId, String), SignInFailure> {
     let too_often = |wait| SignInFailure::TooOften { seconds: whole_seconds(wait) };
-    if let Some(address) = by.address {
-        console.address_attempts.check(&address.into()).map_err(too_often)?;
+    // Counted before the password is checked, so that no guess is free while others are checked.
+    let peer = by.address.map(Peer::from);
+    if let Some(peer) = &peer {
+        console.address_attempts.check(peer).map_err(too_often)?;
     }
     // Another spelling of the name is no further attempt.
-    console.account_attempts.check(&AccountName::spelling(name)).map_err(too_often)?;
+    let spelling = AccountName::spelling(name);
+    console.account_attempts.check(&spelling).map_err(too_often)?;
+    let checked = compare_password(console, by, name, password).await;
+    if !matches!(checked, Err(SignInFailure::Wrong)) {
+        if let Some(peer) = &peer {
+            console.address_attempts.forgive(peer);
+        }
+        console.account_attempts.forgive(&spelling);
+    }
+    checked
+}
+
+async fn compare_password(
+    console: &Console,
+    by: &Visitor,
+    name: &str,
+    password: &str,
+) -> Result<(AccountId, String), SignInFailure> {
     let found =
         console.store.password(name).await.map_err(|error| SignInFailure::Failed(by.failed(&error)))?;
     let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));

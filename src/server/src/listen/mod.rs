@@ -1,26 +1,31 @@
-//! Connections: how many are accepted, how long they may take to begin, and how they end.
+//! Connections: how many are accepted, how long they may last, and how they end.
+
+mod activity;
+mod connection;
+mod lingering;
+mod slots;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use pushkeys_keys::{ErrorReport, Hint, Hinted};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::Layer as _;
+use tokio_util::task::TaskTracker;
 
+use self::connection::Connection;
+use self::slots::Slots;
 use crate::metrics::Metrics;
-use crate::tls::{ClientCertificate, PresentedCertificate, Tls};
+use crate::rate_limit::Limits;
+use crate::tls::Tls;
 
 /// Connections at once: 5,000 hosts, and room for those that reconnect while their old connections time out.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -29,8 +34,8 @@ const CONNECTIONS_MAX: usize = 16_384;
 const HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 2;
 /// File descriptors for everything else.
 const OTHER_FILES: u64 = 256;
-/// How long a client may take to send the headers of a request.
-const HEADERS_TIME_MAX: Duration = Duration::from_secs(20);
+/// How often a client of HTTP/2 is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// The most bytes of headers, and of what is read ahead of a body.
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// The most headers of a request.
@@ -39,6 +44,10 @@ const HEADERS_MAX: usize = 64;
 const HTTP2_STREAMS_MAX: u32 = 32;
 /// How long requests may go on after the signal to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// The response to a client that has too many connections.
+const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nretry-after: 10\r\nconnection: close\r\n\
+    content-length: 43\r\n\r\ntoo many connections are from this address\n";
 /// The pause after a connection that the system could not accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,17 +72,21 @@ pub(crate) struct HttpServer {
     pub(crate) router: Router,
     /// `None`: plain HTTP.
     pub(crate) tls: Option<Tls>,
-    /// Counts failed handshakes.
+    /// Counts refused connections and failed handshakes.
     pub(crate) metrics: Metrics,
+    /// Knows trusted proxies, which may have all connections.
+    pub(crate) limits: Limits,
+    /// The most connections of one address, or of one /64 of IPv6.
+    pub(crate) connections_per_address_max: usize,
     pub(crate) stopping: CancellationToken,
 }
 
 /// Serves connections until the signal to stop, and then finishes the requests that have begun.
 pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
     raise_file_limit();
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let builder = Arc::new(builder());
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Slots::new(CONNECTIONS_MAX, server.connections_per_address_max);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
@@ -88,72 +101,46 @@ pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
                 continue;
             }
         };
+        let is_proxy = server.limits.is_trusted_proxy(peer.ip());
+        let peer_slot = if is_proxy { None } else { slots.of(peer.ip().into()) };
+        if peer_slot.is_none() && !is_proxy {
+            server.refuse(&stream);
+            continue;
+        }
         let connection = Connection {
             server: server.clone(),
             peer,
             builder: Arc::clone(&builder),
             handshakes: Arc::clone(&handshakes),
-            watcher: graceful.watcher(),
         };
-        tokio::spawn(async move {
+        connections.spawn(async move {
             connection.run(stream).await;
-            drop(slot);
+            drop((slot, peer_slot));
         });
     }
     drop(listener);
-    if timeout(STOP_TIME_MAX, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if timeout(STOP_TIME_MAX, connections.wait()).await.is_err() {
         tracing::warn!("requests were cut off, which took longer than {} s", STOP_TIME_MAX.as_secs());
     }
 }
 
-/// One connection, from its acceptance to its end.
-struct Connection {
-    server: HttpServer,
-    peer: SocketAddr,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    handshakes: Arc<Semaphore>,
-    watcher: Watcher,
-}
-
-impl Connection {
-    async fn run(self, stream: TcpStream) {
-        let Some(tls) = &self.server.tls else { return self.speak(stream, None).await };
-        let Ok(handshake) = self.handshakes.try_acquire() else {
-            return self.server.metrics.handshake_failed("crowded");
-        };
-        let handshake_result = tokio::select! {
-            () = self.server.stopping.cancelled() => return,
-            handshake_result = tls.shake_hands(stream) => handshake_result,
-        };
-        drop(handshake);
-        match handshake_result {
-            Ok((stream, presented)) => self.speak(stream, presented).await,
-            Err(error) => {
-                // Clients decide how often this happens, so it is counted and not logged.
-                tracing::debug!(peer = %self.peer, "no TLS connection: {}", ErrorReport::of(&error));
-                self.server.metrics.handshake_failed(error.kind());
-            }
+impl HttpServer {
+    /// Closes the connection of a client that has too many.
+    fn refuse(&self, stream: &TcpStream) {
+        self.metrics.connection_refused();
+        if self.tls.is_none() {
+            // The socket has room for it; a client that is gone reads nothing.
+            let _ = stream.try_write(TOO_MANY_CONNECTIONS);
         }
-    }
-
-    async fn speak(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        presented: Option<PresentedCertificate>,
-    ) {
-        let router = Extension(ClientCertificate(presented)).layer(self.server.router);
-        let service = TowerToHyperService::new(Extension(self.peer).layer(router));
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        // A broken connection is not logged: its requests have been.
-        let _ = self.watcher.watch(connection).await;
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let slot = slots.free().await?;
     let (stream, peer) = listener.accept().await?;
     // An event is one small write, and its host waits for it.
     stream.set_nodelay(true)?;
@@ -165,13 +152,14 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIME_MAX)
+        // The time of headers is that of the connection: see `activity`.
+        .header_read_timeout(None)
         .max_buf_size(HEADERS_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEADERS_TIME_MAX)
+        .keep_alive_interval(PING_INTERVAL)
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX));
     builder
