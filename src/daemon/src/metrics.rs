@@ -155,17 +155,21 @@ where
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
     let path = words.nth(1).and_then(|target| target.split('?').next());
-    let (status, media_type, body) = match (line.starts_with("GET "), path) {
+    let is_head = line.starts_with("HEAD ");
+    let (status, media_type, body) = match (is_head || line.starts_with("GET "), path) {
         (true, Some("/metrics")) => ("200 OK", MEDIA_TYPE, text().await),
         (true, _) => ("404 Not Found", "text/plain", "metrics are at /metrics\n".to_owned()),
-        (false, _) => ("405 Method Not Allowed", "text/plain", "only GET is answered\n".to_owned()),
+        (false, _) => ("405 Method Not Allowed", "text/plain", "only GET and HEAD are answered\n".to_owned()),
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nAllow: GET, HEAD\r\n\
+         Connection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
+    if !is_head {
+        stream.write_all(body.as_bytes()).await?;
+    }
     stream.shutdown().await
 }
 
@@ -204,6 +208,9 @@ mod tests {
         let scrape = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(scrape.starts_with("HTTP/1.1 200 OK\r\n") && scrape.ends_with("\r\n\r\nup 1\n"), "{scrape}");
         assert!(get("GET /metrics?x=1 HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        let head = get("HEAD /metrics HTTP/1.1\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 5\r\n"), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
         assert!(get("GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404 "));
         assert!(get("POST /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405 "));
         assert_eq!(get(&"x".repeat(REQUEST_BYTES_MAX)).await, "");

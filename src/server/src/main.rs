@@ -19,6 +19,7 @@ mod encryption;
 mod files;
 mod github;
 mod host_feed;
+mod http_rules;
 mod language;
 mod listen;
 mod mail;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -27,8 +27,12 @@ pub(super) async fn allow(State(origins): State<Arc<[Origin]>>, request: Request
     let allowed =
         origin.and_then(|origin| origins.iter().find(|allowed| allowed.is(origin))).map(Origin::header_value);
     let is_options = *request.method() == Method::OPTIONS;
-    let mut response =
-        if is_options { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = next.run(request).await;
+    if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allow = response.headers_mut().remove(ALLOW);
+        response = StatusCode::NO_CONTENT.into_response();
+        response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
+    }
     let headers = response.headers_mut();
     // Also without an `Origin`: a cache must not serve this response to a page of another origin.
     headers.append(VARY, HeaderValue::from_static("origin"));

@@ -20,6 +20,7 @@ const REFUSED: u32 = 4000;
 const NOT_FOUND: u32 = 4004;
 const NO_GITHUB_ACCOUNT: u32 = 7301;
 const METHOD_NOT_ALLOWED: u32 = 4005;
+const PRECONDITION_FAILED: u32 = 4012;
 const TOO_MANY_REQUESTS: u32 = 4029;
 const UNUSABLE: u32 = 5002;
 const UNAVAILABLE: u32 = 5003;
@@ -46,6 +47,11 @@ impl ApiError {
     /// The credential is missing or not valid.
     pub(super) fn unauthorized(error: &AuthError) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, UNAUTHORIZED, error.to_string())
+    }
+
+    /// A condition of the request is not met.
+    pub(super) fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, PRECONDITION_FAILED, message)
     }
 
     /// The request is not valid.
@@ -136,6 +142,7 @@ impl ApiError {
             REFUSED => "refused",
             NOT_FOUND | NO_GITHUB_ACCOUNT => "not-found",
             METHOD_NOT_ALLOWED => "method-not-allowed",
+            PRECONDITION_FAILED => "precondition-failed",
             TOO_MANY_REQUESTS => "too-many-requests",
             _ => "unavailable",
         }
@@ -146,8 +153,15 @@ impl ApiError {
         if *method != Method::PUT {
             return self;
         }
-        let is_clients_fault = self.status.is_client_error() && self.status != StatusCode::UNAUTHORIZED;
-        let status = if is_clients_fault { StatusCode::BAD_REQUEST } else { self.status };
+        let is_kept = matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::PRECONDITION_FAILED
+        );
+        let is_refusal = self.status.is_client_error() && !is_kept;
+        let status = if is_refusal { StatusCode::BAD_REQUEST } else { self.status };
         Self { status, id: PUT_REFUSED, ..self }
     }
 }

@@ -3,7 +3,7 @@
 use axum::body::BodyDataStream;
 use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use futures_util::StreamExt as _;
 use pushkeys_keys::{KEY_TEXT_BYTES_MAX, KeyName, Refusal, ValidKey};
 use tokio::time::{Duration, timeout};
@@ -48,6 +48,22 @@ pub(super) fn name_in_path(path: &str) -> Result<KeyName, ApiError> {
 /// The same as text, for a key whose name may be older than the rules of names.
 pub(super) fn text_in_path(path: &str) -> Option<String> {
     percent::decode(path.strip_prefix(KEYS_PATH).unwrap_or_default())
+}
+
+/// Refuses a change under a condition that cannot hold (RFC 9110, section 13).
+pub(super) fn check_conditions(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE) {
+        return Err(ApiError::precondition_failed(
+            "keys have no entity tags and no dates of change, so that `If-Match` and `If-Unmodified-Since` \
+             cannot hold: send the request without them",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a PUT may replace a key of the name: `If-None-Match: *` says no. Without entity tags, no other one matches.
+pub(super) fn may_replace(headers: &HeaderMap) -> bool {
+    headers.get(IF_NONE_MATCH).is_none_or(|tags| tags != "*")
 }
 
 /// The body, which is a JSON string.

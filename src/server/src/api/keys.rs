@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use jiff::Timestamp;
 use pushkeys_daemon::Period;
 use pushkeys_keys::{ErrorReport, Expiry, ParseExpiryError};
@@ -12,10 +12,12 @@ use tokio::time::Duration;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::guard::REQUEST_TIME_MAX;
-use super::key_request::{BODY_TIME_MAX, check_key, json_string, name_in_path, text_in_path};
+use super::key_request::{
+    BODY_TIME_MAX, check_conditions, check_key, json_string, may_replace, name_in_path, text_in_path,
+};
 use super::state::Api;
 use crate::percent;
-use crate::store::{AccountRevocation, KeyToPut, KeyUse, Propagation, StoreError, StoredKey};
+use crate::store::{AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, StoreError, StoredKey};
 
 #[derive(Serialize)]
 pub(super) struct ListedKey {
@@ -108,13 +110,18 @@ pub(super) async fn put_key(
 
 async fn store_key(api: &Api, caller: &Caller, request: Request) -> Result<Json<Done>, ApiError> {
     let name = name_in_path(request.uri().path())?;
+    check_conditions(request.headers())?;
+    let may_replace = may_replace(request.headers());
     let (wait, query) = wait_in(request.uri()).map_err(ApiError::refused_put)?;
     let expires_at = expiry(&query)?;
     let text = json_string(api, request).await?;
     let text = text.trim();
     let key = check_key(api, text)?;
-    let wanted = KeyToPut { name: &name, key: &key, text, expires_at, may_replace: true };
-    let changes = api.store.put_key(&caller.account, &wanted, &caller.actor).await?;
+    let wanted = KeyToPut { name: &name, key: &key, text, expires_at, may_replace };
+    let changes = match api.store.put_key(&caller.account, &wanted, &caller.actor).await {
+        Err(taken @ PutKeyError::NameTaken) => return Err(ApiError::precondition_failed(taken.to_string())),
+        changes => changes?,
+    };
     let sequence = changes.iter().map(|change| change.sequence).max();
     Ok(Json(Done { hosts: propagation(api, wait, sequence).await, ..STORED }))
 }
@@ -123,9 +130,11 @@ async fn store_key(api: &Api, caller: &Caller, request: Request) -> Result<Json<
 pub(super) async fn delete_key(
     State(api): State<Api>,
     Caller { account, actor, .. }: Caller,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Done>, ApiError> {
     let name = text_in_path(uri.path()).ok_or_else(ApiError::no_such_key)?;
+    check_conditions(&headers)?;
     let (wait, query) = wait_in(&uri).map_err(ApiError::refused)?;
     let change = if is_compromised(&query)? {
         api.store.report_key(&account, &name, &actor).await?

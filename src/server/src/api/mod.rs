@@ -14,7 +14,8 @@
 //! | 204 | | `OPTIONS` | the browser sends the actual request, or does not |
 //! | 404 | 7301 | no GitHub account is linked, or GitHub no longer accepts the link | the client says how to link one |
 //! | 404 | 4004 | no such key or path, or a login that was not approved | the user looks at the list |
-//! | 405 | 4005 | the path has other methods | the client has an error |
+//! | 405 | 4005, 505 for PUT | the path has other methods | the client has an error |
+//! | 412 | 4012, 505 for PUT | `If-Match` or `If-Unmodified-Since`, which cannot hold; `If-None-Match: *` and a name that is taken | the client sends it without them |
 //! | 429 | 4029 | too many requests of an account or address; a PUT gets 400 and 505 | the client waits for `Retry-After` |
 //! | 503 | 5003 | GitHub cannot be reached, or limits the rate (`Retry-After`) | the client tries again later |
 //! | 503 | 5003, 505 for PUT | the database did not answer in time | the client may try again; the operator reads the log |
@@ -34,9 +35,11 @@ mod state;
 use axum::extract::State;
 use axum::http::Method;
 use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use self::error::ApiError;
 pub(crate) use self::state::Api;
@@ -44,11 +47,12 @@ pub(crate) use self::state::Api;
 /// All paths of the API.
 pub(crate) fn router(api: Api) -> Router {
     // URL parsers resolve an empty name and `.` to `/v2/self/keys/`, and `..` to `/v2/self/`.
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let named_key = put(keys::put_key).delete(keys::delete_key);
     Router::new()
         .route("/v2/self", get(self_account::show))
         .route("/v2/self/", named_key.clone())
-        .route("/v2/self/keys", get(keys::list).put(keys::put_key))
+        .route("/v2/self/keys", get(keys::list).put(keys::put_key).layer(compression.clone()))
         .route("/v2/self/keys/", named_key.clone())
         .route("/v2/self/keys/{*name}", named_key.post(ownership::post))
         .route("/v2/self/warnings", get(ownership::warnings))
@@ -56,7 +60,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v2/self/cli_tokens", get(self_account::cli_token))
         .route("/v2/self/tokens/current", get(self_account::current_token))
         .route("/v2/github/keys", get(github::keys))
-        .route("/openapi.json", get(document::show))
+        .route("/openapi.json", get(document::show).layer(compression))
         .route("/healthz", get(health))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -77,4 +81,9 @@ async fn unknown_path(method: Method) -> ApiError {
 
 async fn unknown_method(method: Method) -> ApiError {
     ApiError::unknown_method().for_method(&method)
+}
+
+/// The response to a request with `method` that is malformed, because of `why`.
+pub(crate) fn refuse(why: &str, method: &Method) -> Response {
+    ApiError::refused(why).for_method(method).into_response()
 }

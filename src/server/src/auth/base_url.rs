@@ -31,6 +31,13 @@ impl FromStr for PublicUrl {
     }
 }
 
+impl PublicUrl {
+    /// Whether clients come by TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
 impl fmt::Display for PublicUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)

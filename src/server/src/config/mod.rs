@@ -138,6 +138,13 @@ impl Config {
         }
     }
 
+    /// Whether clients reach the service by TLS, its own or a proxy's.
+    pub(crate) fn is_https(&self) -> bool {
+        self.tls.is_some()
+            || self.public_url.as_ref().is_some_and(PublicUrl::is_https)
+            || self.console.base_url.as_ref().is_some_and(Origin::is_https)
+    }
+
     /// The proxies that are trusted.
     pub(crate) fn proxies(&self) -> TrustedProxies {
         TrustedProxies::new(&self.trusted_proxies, self.proxy_header)

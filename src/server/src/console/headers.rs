@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, VARY, X_FRAME_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -26,7 +23,6 @@ const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
 );
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Serves a page within its limits, and adds the headers.
 pub(super) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
@@ -44,7 +40,6 @@ pub(super) async fn guard(State(console): State<Console>, request: Request, next
     let headers = response.headers_mut();
     let fixed = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
         // With `no-referrer`, browsers would not send the origin of forms.
         (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
@@ -53,10 +48,6 @@ pub(super) async fn guard(State(console): State<Console>, request: Request, next
         (VARY, HeaderValue::from_static("accept-language, cookie")),
     ];
     headers.extend(fixed);
-    if console.site.is_https() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
-    }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

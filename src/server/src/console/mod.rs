@@ -32,6 +32,7 @@ use axum::Router;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{any, get, post};
+use tower_http::compression::CompressionLayer;
 
 pub(crate) use self::settings::ConsoleSettings;
 pub(crate) use self::state::{Console, ExternalServices};
@@ -61,7 +62,8 @@ pub(crate) fn router(console: Console) -> Router {
         .route(paths::LINK_OIDC, post(oidc::link))
         .route(paths::UNLINK_OIDC, post(oidc::unlink))
         .route(paths::CLI, get(cli::show).post(cli::approve))
-        .route("/assets/{file}", get(assets::show))
+        // Pages are not compressed: with their secrets stands text that others choose (BREACH).
+        .route("/assets/{file}", get(assets::show).layer(CompressionLayer::new()))
         .route("/users/{*path}", any(visitor::not_found))
         .layer(middleware::from_fn_with_state(console.clone(), headers::guard))
         .with_state(console)

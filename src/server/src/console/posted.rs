@@ -1,5 +1,7 @@
 //! Forms, which are only accepted from our own pages.
 
+use std::time::Duration;
+
 use axum::RequestExt as _;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
@@ -8,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use subtle::ConstantTimeEq as _;
+use tokio::time::timeout;
 
 use super::state::Console;
 use super::visitor::{SignedIn, Visitor};
@@ -17,6 +20,8 @@ use pushkeys_keys::KEY_TEXT_BYTES_MAX;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest form in bytes: the longest key with every byte as `%xx`, and the other fields.
 const FORM_BYTES_MAX: usize = 3 * KEY_TEXT_BYTES_MAX + 16 * 1024;
+/// How long a browser may take to send a form.
+const FORM_TIME_MAX: Duration = Duration::from_secs(10);
 /// The most fields of a form.
 const FIELDS_MAX: usize = 32;
 
@@ -71,9 +76,10 @@ async fn read(request: Request, console: &Console, by: &Visitor) -> Result<Field
     if !is_from_here(console, &parts) {
         return Err(by.refused(StatusCode::FORBIDDEN, by.texts().csrf));
     }
+    let body = timeout(FORM_TIME_MAX, to_bytes(body, FORM_BYTES_MAX)).await;
+    let body = body.map_err(|_| by.refused(StatusCode::REQUEST_TIMEOUT, by.texts().unavailable))?;
     // The only other error is a broken connection.
-    let too_large = |_| by.refused(StatusCode::PAYLOAD_TOO_LARGE, by.texts().too_large);
-    let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(too_large)?;
+    let body = body.map_err(|_| by.refused(StatusCode::PAYLOAD_TOO_LARGE, by.texts().too_large))?;
     Ok(Fields(form_urlencoded::parse(&body).into_owned().take(FIELDS_MAX).collect()))
 }
 
@@ -81,6 +87,8 @@ async fn read(request: Request, console: &Console, by: &Visitor) -> Result<Field
 fn is_from_here(console: &Console, request: &Parts) -> bool {
     let headers = &request.headers;
     let site = headers.get(SEC_FETCH_SITE).map(|site| site == "same-origin");
-    let origin = headers.get(ORIGIN).map(|origin| console.site.is_origin(origin, request));
+    // Privacy settings and extensions make it `null`; then the other header says it.
+    let origin = headers.get(ORIGIN).filter(|origin| *origin != "null" || site.is_none());
+    let origin = origin.map(|origin| console.site.is_origin(origin, request));
     [site, origin].iter().all(|says| *says != Some(false)) && (site, origin) != (None, None)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_stream::stream;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -78,7 +78,7 @@ pub(super) async fn serve(
         credentials,
         stopping: feed.stopping,
     };
-    let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
+    let headers = [(CONTENT_TYPE, CHANGES_MEDIA_TYPE), (CACHE_CONTROL, "no-store"), (ACCEL_BUFFERING, "no")];
     Ok((headers, Body::from_stream(stream.run(begins_with_reset))).into_response())
 }
 
@@ -96,6 +96,9 @@ async fn begin_epoch(feed: &Feed, host: &HostId, id: &EventId, head: &Position) 
     }
     Ok(())
 }
+
+/// By which nginx, and proxies that follow it, pass each event on at once.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// One host's stream.
 struct HostStream {

@@ -1,8 +1,11 @@
 //! Why a request of a host failed, and the response to it.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
+use pushkeys_feed::REPORT_MEDIA_TYPE;
 use pushkeys_keys::ErrorReport;
 
 use crate::auth::HostAuthError;
@@ -12,6 +15,14 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) enum FeedError {
     Unauthorized(HostAuthError),
+    /// The body of a report is not announced as JSON.
+    NotJson,
+    TooLarge {
+        bytes_max: usize,
+    },
+    TooSlow {
+        limit: Duration,
+    },
     Malformed(String),
     TooManySnapshots,
     NewEpoch,
@@ -30,6 +41,18 @@ impl IntoResponse for FeedError {
             Self::Unauthorized(error) => {
                 let text = ErrorReport::of(&error).lines() + "\n";
                 return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
+            }
+            Self::NotJson => {
+                let text = format!("the content type of a report is `{REPORT_MEDIA_TYPE}`\n");
+                return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+            }
+            Self::TooLarge { bytes_max } => {
+                let text = format!("the report is longer than {bytes_max} bytes\n");
+                return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+            }
+            Self::TooSlow { limit } => {
+                let text = format!("the report took longer than {} s\n", limit.as_secs());
+                return (StatusCode::REQUEST_TIMEOUT, text).into_response();
             }
             Self::Malformed(why) => {
                 let text = format!("the report cannot be read: {}\n", pushkeys_keys::escape(&why));

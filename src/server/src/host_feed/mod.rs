@@ -11,6 +11,7 @@
 //! the `changes` table once the host accepts bytes again.
 
 mod applied;
+mod body;
 mod changes;
 mod error;
 mod host_epochs;
@@ -21,7 +22,6 @@ mod state;
 mod with;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
@@ -37,9 +37,6 @@ pub(crate) fn router(feed: Feed) -> Router {
         .route(pushkeys_feed::CHANGES_PATH, get(changes::serve))
         .route(pushkeys_feed::USAGE_PATH, post(reports::usage))
         .route(pushkeys_feed::REVOKED_PATH, post(reports::revoked))
-        .route(
-            pushkeys_feed::APPLIED_PATH,
-            post(applied::note).layer(DefaultBodyLimit::max(applied::BODY_BYTES_MAX)),
-        )
+        .route(pushkeys_feed::APPLIED_PATH, post(applied::note))
         .with_state(feed)
 }

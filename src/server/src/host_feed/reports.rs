@@ -1,21 +1,15 @@
 //! `POST /v1/feed/usage` and `POST /v1/feed/revoked`
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use pushkeys_feed::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, RevokedReply, RevokedReport, UsageReport};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
+use super::body;
 use super::error::FeedError;
 use super::state::{FromConnection, FromFeed};
-
-/// How long a host may take to send a report.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 pub(super) struct Recorded {
@@ -30,7 +24,7 @@ pub(super) async fn usage(
     body: Body,
 ) -> Result<Json<Recorded>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
-    let UsageReport { uses } = read(body).await?;
+    let UsageReport { uses } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(uses.len())?;
     let recorded = feed.store.record_uses(&host, &uses).await?;
     Ok(Json(Recorded { recorded }))
@@ -43,7 +37,7 @@ pub(super) async fn revoked(
     body: Body,
 ) -> Result<Json<RevokedReply>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
-    let RevokedReport { revoked } = read(body).await?;
+    let RevokedReport { revoked } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(revoked.len())?;
     if revoked
         .iter()
@@ -57,21 +51,6 @@ pub(super) async fn revoked(
         tracing::debug!(host = %host, "`{host}` has revoked {} keys and accounts by itself", revoked.len());
     }
     Ok(Json(RevokedReply { answers }))
-}
-
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, FeedError> {
-    let bytes = match timeout(BODY_TIME_MAX, to_bytes(body, REPORT_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            return Err(FeedError::Malformed(format!(
-                "it is cut short, or longer than {REPORT_BYTES_MAX} bytes"
-            )));
-        }
-        Err(_) => {
-            return Err(FeedError::Malformed(format!("it took longer than {} s", BODY_TIME_MAX.as_secs())));
-        }
-    };
-    serde_json::from_slice(&bytes).map_err(|error| FeedError::Malformed(error.to_string()))
 }
 
 fn check_length(items: usize) -> Result<(), FeedError> {

@@ -16,6 +16,7 @@ mod document;
 mod expiry;
 mod history;
 mod host_feed;
+mod http;
 mod limits;
 mod oauth;
 mod ownership;

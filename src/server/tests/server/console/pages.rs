@@ -34,7 +34,7 @@ async fn a_form_from_another_site_changes_nothing() {
     }
     let elsewhere = tab.form("/sign-in", &[("account", "ana"), ("password", PASSWORD)]);
     Page::of(elsewhere).await.says(StatusCode::FORBIDDEN, "did not come from this site");
-    let request = tab.form(KEYS, &fields).header("sec-fetch-site", "same-origin");
+    let request = tab.form(KEYS, &fields).header("sec-fetch-site", "same-origin").header(ORIGIN, "null");
     Page::of(request).await.leads_to("/users/me/ssh-keys?done=added");
     assert_eq!(service.keys(&ana).await.len(), 1);
 }
