@@ -1,6 +1,6 @@
 //! HEAD: which generation of a source is in force, of when, and until when.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::checksum::checksum;
 use crate::error::Damage;
@@ -15,6 +15,9 @@ pub const NOTES_BYTES_MAX: usize = 2 * 1024;
 pub(crate) const HEAD_BYTES_MAX: usize = 4 * 1024;
 
 const _: () = assert!(CURSOR_BYTES_MAX + NOTES_BYTES_MAX + 512 <= HEAD_BYTES_MAX, "HEAD holds both");
+
+/// Clocks are set back by so much without anything being wrong.
+const CLOCK_STEP_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 const FORMAT: &str = "2";
 /// What the versions up to 1 wrote: without notes. Readers go on with it until the daemon has written HEAD again.
@@ -50,9 +53,14 @@ pub struct Head {
 
 impl Head {
     /// Whether a look-up at `now` may still be answered.
+    ///
+    /// A head of a time to come was written while the clock was ahead. How old it is is unknown, and its end is later than it
+    /// should be, so it is not valid; a daemon that is in contact with the source writes it again within seconds.
     #[must_use]
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.stamps.valid_until.is_none_or(|until| now < until)
+        let Stamps { synced_at, valid_until } = self.stamps;
+        let is_known = || synced_at.duration_since(now) <= CLOCK_STEP_MAX;
+        valid_until.is_none_or(|until| now < until && is_known())
     }
 
     /// HEAD as text, checksum included.
@@ -165,8 +173,18 @@ mod tests {
     #[test]
     fn validity_ends_at_the_second_it_names() {
         let until = head().stamps.valid_until.unwrap();
-        assert!(head().is_valid_at(until - jiff::SignedDuration::from_secs(1)));
+        assert!(head().is_valid_at(until - SignedDuration::from_secs(1)));
         assert!(!head().is_valid_at(until));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_extends_nothing() {
+        let synced_at = head().stamps.synced_at;
+        assert!(head().is_valid_at(synced_at - SignedDuration::from_secs(60)));
+        assert!(!head().is_valid_at(synced_at - SignedDuration::from_secs(61)));
+        let mut endless = head();
+        endless.stamps.valid_until = None;
+        assert!(endless.is_valid_at(synced_at - SignedDuration::from_hours(9000)));
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub enum EntryFault {
     /// More than [`LOGINS_MAX`].
     #[error("it names more than {LOGINS_MAX} logins")]
     TooManyLogins,
+    /// The key stands in the snapshot more than once.
+    #[error("it stands there more than once, so none of its entries is used")]
+    Twice,
     /// Not an instant that sshd can read.
     #[error("its expiry is refused")]
     Expiry(#[source] ParseExpiryError),

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::chain::Chain;
 use crate::cursor::{Cursor, Position};
 use crate::digest::KeySum;
-use crate::entry::{Entry, EntryError, Text, WireLine, append};
+use crate::entry::{Entry, EntryError, EntryFault, Text, WireLine, append};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::protocol::LINE_BYTES_MAX;
 
@@ -120,7 +120,8 @@ pub enum SnapshotLine {
     Header(SnapshotHeader),
     /// One key.
     Entry(Entry),
-    /// A line to skip and to report; its neighbours stand.
+    /// A line to skip and to report; its neighbours stand. If its fingerprint is that of the entry right before it, that entry is
+    /// not to be used either: two answers for one key are none.
     Malformed(EntryError),
 }
 
@@ -146,7 +147,7 @@ pub enum SnapshotError {
     /// A service newer than this host.
     #[error("the snapshot has format {0}, and only format {FORMAT} is known")]
     Format(u64),
-    /// Out of order, or one fingerprint twice: two answers for one key are none.
+    /// Out of order.
     #[error("the entry of `{0}` is not above the one before it")]
     Order(Fingerprint),
     /// The trailer counted otherwise.
@@ -245,6 +246,10 @@ impl Content {
         self.hash(line);
         self.entries += 1;
         match parsed {
+            Ok(entry) if self.last == Some(entry.fingerprint) => {
+                let fingerprint = Some(entry.fingerprint);
+                Ok(Some(SnapshotLine::Malformed(EntryError { fingerprint, fault: EntryFault::Twice })))
+            }
             Ok(entry) if self.last.is_some_and(|last| last >= entry.fingerprint) => {
                 Err(SnapshotError::Order(entry.fingerprint))
             }
@@ -461,11 +466,17 @@ mod tests {
         check(&good.replace("\"end\":true", "\"end\":false"), SnapshotError::Trailer);
         check(&(good.clone() + &good), SnapshotError::AfterTrailer);
         check(&write(&[1, 3, 2]), SnapshotError::Order(entry(2).fingerprint));
-        check(&write(&[1, 2, 2]), SnapshotError::Order(entry(2).fingerprint));
+        check(&write(&[1, 2, 1]), SnapshotError::Order(entry(1).fingerprint));
         check(&"a".repeat(LINE_BYTES_MAX + 1), SnapshotError::LineTooLong);
         let missing: Vec<&str> =
             good.lines().enumerate().filter(|(at, _)| *at != 2).map(|(_, line)| line).collect();
         check(&(missing.join("\n") + "\n"), SnapshotError::Count { expected: 3, found: 2 });
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_reported_and_its_neighbours_stand() {
+        let (good, malformed, snapshot) = read(&write(&[1, 2, 2, 2, 3])).unwrap();
+        assert_eq!((good, malformed, snapshot.entries), (vec![1, 2, 3], 2, 5));
     }
 
     #[test]

@@ -108,5 +108,7 @@ fn open_worker(cache: Arc<SourceCache>) -> Result<Worker, WriteError> {
         let name = &cache.name;
         tracing::error!(source = %name, "`{name}`: what is in force cannot be read, so everything is synced again: {fault}");
     }
-    Ok(Worker::new(cache, writer))
+    let mut worker = Worker::new(cache, writer);
+    worker.renew_validity()?;
+    Ok(worker)
 }

@@ -97,9 +97,13 @@ impl SourceCache {
 
     /// In sync now, and good until `max_stale` from now.
     pub(super) fn stamps(&self) -> Stamps {
-        let now = Timestamp::now();
-        let valid_until = self.max_stale.map(|span| now.saturating_add(span).unwrap_or(Timestamp::MAX));
-        Stamps { synced_at: now, valid_until }
+        self.stamps_of(Timestamp::now())
+    }
+
+    /// In sync at `synced_at`, and good until `max_stale` from then.
+    pub(super) fn stamps_of(&self, synced_at: Timestamp) -> Stamps {
+        let valid_until = self.max_stale.map(|span| synced_at.saturating_add(span).unwrap_or(Timestamp::MAX));
+        Stamps { synced_at, valid_until }
     }
 
     /// `cursor` as HEAD keeps it: behind what its entries are rendered by, so that it counts only with the same.

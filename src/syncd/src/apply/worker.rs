@@ -68,6 +68,23 @@ impl Worker {
         worker
     }
 
+    /// Makes HEAD say what `max_stale` says now, so that a change of it counts at once, and during an outage too.
+    pub(super) fn renew_validity(&mut self) -> Result<(), WriteError> {
+        let Some(head) = self.writer.head() else { return Ok(()) };
+        let stamps = self.cache.stamps_of(head.stamps.synced_at);
+        // HEAD counts whole seconds. What was synced in a time to come is not known to have been synced at all.
+        let second = |until: Option<Timestamp>| until.map(Timestamp::as_second);
+        let is_same = second(stamps.valid_until) == second(head.stamps.valid_until);
+        if self.writer.fault().is_some() || is_same || head.stamps.synced_at > Timestamp::now() {
+            return Ok(());
+        }
+        let name = &self.cache.name;
+        let until =
+            stamps.valid_until.map_or_else(|| "for ever".to_owned(), |until| format!("until {until:.0}"));
+        tracing::warn!(source = %name, "`{name}`: by `max_stale` as it is now, what is in force is valid {until}");
+        self.writer.touch(stamps)
+    }
+
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Work>) -> Result<(), WriteError> {
         let mut next = None;

@@ -57,10 +57,22 @@ impl Parts {
     async fn line(&mut self, line: SnapshotLine) -> Result<(), ApplyError> {
         match line {
             SnapshotLine::Entry(entry) => self.entries.push(entry),
-            SnapshotLine::Malformed(error) => self.skipped.push(Skip::new(error.fingerprint, &error)),
+            SnapshotLine::Malformed(error) => {
+                let is_of_last =
+                    |last: &mut pushkeys_feed::Entry| error.fingerprint == Some(last.fingerprint);
+                self.entries.pop_if(is_of_last);
+                self.skipped.push(Skip::new(error.fingerprint, &error));
+            }
             SnapshotLine::Header(_) => return Ok(()),
         }
-        if self.entries.len() + self.skipped.len() >= PART_ENTRIES { self.flush().await } else { Ok(()) }
+        if self.entries.len() + self.skipped.len() < PART_ENTRIES {
+            return Ok(());
+        }
+        // The line after the last entry may take it back.
+        let last = self.entries.pop();
+        self.flush().await?;
+        self.entries.extend(last);
+        Ok(())
     }
 
     async fn end(mut self, place: Place) -> Result<Result<Outcome, HistoryError>, ApplyError> {

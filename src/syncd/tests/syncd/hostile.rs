@@ -126,6 +126,33 @@ fn no_answer_in_place_of_changes_changes_the_cache() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_left_out_and_the_others_are_taken() {
+    let service = Service::start();
+    let mut host = Host::new();
+    host.configure(&service.poll(""));
+    // The last entry of one part of the snapshot and the first of the next are one key.
+    let mut some = entries(600);
+    some.sort_by_key(|entry| entry.fingerprint);
+    let twice = [0, 300, 511, 512, 599].map(|place| some[place].clone());
+    for mut entry in twice.clone() {
+        entry.account = "acct_8".parse().unwrap();
+        some.push(entry);
+    }
+    some.sort_by_key(|entry| entry.fingerprint);
+    service.answer(Answer::Tagged("\"1\"".into(), snapshot(0, &some)));
+    host.start();
+    let status = host.wait_in_sync("web", 595);
+    assert_eq!(status.skipped.count, 5, "{status:?}");
+    assert!(status.skipped.recent[0].contains("it stands there more than once"), "{status:?}");
+    let cache = pushkeys_cache::Cache::open(&host.cache()).unwrap();
+    let found = |entry: &pushkeys_feed::Entry| {
+        cache.source(&"web".parse().unwrap()).unwrap().find(&entry.fingerprint).unwrap().1
+    };
+    assert!(twice.iter().all(|entry| found(entry).is_none()));
+    assert!(found(&some[1]).is_none() && found(&some[2]).is_some());
+}
+
+#[test]
 fn one_malformed_entry_never_hurts_its_neighbours() {
     let service = Service::start();
     let mut host = Host::new();

@@ -106,6 +106,32 @@ fn a_token_that_everybody_can_read_is_not_used() {
 }
 
 #[test]
+fn another_max_stale_counts_at_once_and_during_an_outage() {
+    let service = Service::start();
+    let mut host = Host::new();
+    let configure = |host: &Host, max_stale: &str| {
+        host.configure(&service.feed(&format!("max_stale = \"{max_stale}\"\nsilence_max = \"300ms\"")))
+    };
+    configure(&host, "1h");
+    service.holds(&[entry(0, "acct_7")]);
+    host.start();
+    let before = host.wait_in_sync("api", 1);
+    service.fall_silent(true);
+    host.wait_for_error("api", "was silent");
+    configure(&host, "9h");
+    let seconds = |status: &pushkeys_cache::status::SourceStatus| {
+        let time = |text: &Option<String>| text.as_ref().unwrap().parse::<jiff::Timestamp>().unwrap();
+        time(&status.valid_until).duration_since(time(&status.synced_at)).as_secs()
+    };
+    assert_eq!(seconds(&before), 3600);
+    let after = host.wait_for("api", "another end", |status| seconds(status) == 9 * 3600);
+    assert_eq!(after.keys, 1);
+    host.wait_for_log("by `max_stale` as it is now, what is in force is valid until 2");
+    configure(&host, "2h");
+    host.wait_for("api", "an earlier end", |status| seconds(status) == 2 * 3600);
+}
+
+#[test]
 fn a_hangup_is_a_reload() {
     let mut host = Host::new();
     host.write("local/ana.pub", 0o644, &key(1).1);
