@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod accounts;
 mod arguments;
 mod commands;
@@ -86,7 +87,7 @@ fn run(context: &Context, command: Command, out: &mut dyn io::Write) -> Result<O
 fn run_revoke(context: &Context, revoke: &RevokeOptions, out: &mut dyn io::Write) -> Result<Outcome> {
     let what = match (&revoke.key, &revoke.account) {
         (Some(key), _) => Revoked::Key(key::fingerprint_of(key)?),
-        (None, Some(account)) => Revoked::Account(account.clone()),
+        (None, Some(account)) => Revoked::Account(revoke::account(context, account, revoke.undo)?),
         (None, None) => return revoke::list(context, out),
     };
     if revoke.undo { revoke::undo(context, &what, out) } else { revoke::run(context, what, out) }

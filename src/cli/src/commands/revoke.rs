@@ -15,6 +15,7 @@ use pushkeys_keys::{AccountId, Fingerprint, Hint};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::account::{AccountArgumentError, AccountText};
 use crate::context::{Context, Outcome};
 use crate::hint;
 use crate::output::{count, distance, write_json};
@@ -31,9 +32,9 @@ pub(crate) struct RevokeOptions {
     /// The fingerprint, a .pub file, or the text of a key
     #[arg(value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// All keys of this account, including those added later
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: Option<AccountId>,
+    /// All keys of the account with this id or name, including those added later
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: Option<String>,
     /// List what is revoked, and what the key service answered
     #[arg(long)]
     pub(crate) list: bool,
@@ -64,6 +65,34 @@ struct RevocationRow {
     revoked: String,
     since: String,
     reports: Vec<RevocationReport>,
+}
+
+/// The account that `text` names: by its id, or by its name where that is known.
+///
+/// Nothing that cannot be read now keeps an id from being revoked.
+pub(crate) fn account(context: &Context, text: &str, undo: bool) -> Result<AccountId> {
+    let id: Option<AccountId> = text.parse().ok();
+    let is_revoked = |id: &AccountId| {
+        let all = revocations(&context.cache).unwrap_or_default();
+        all.iter().any(|one| one.what == Revoked::Account(id.clone()))
+    };
+    if let Some(id) = id.clone().filter(|id| undo && is_revoked(id)) {
+        return Ok(id);
+    }
+    let resolved = context
+        .open()
+        .map_err(anyhow::Error::from)
+        .and_then(|(cache, sources)| AccountText::new(text).resolve(&cache, &sources));
+    match (resolved, id) {
+        (Ok(found), _) => {
+            if found.as_str() != text {
+                anstream::eprintln!("`{}` is account {found}", pushkeys_keys::escape(text));
+            }
+            Ok(found)
+        }
+        (Err(error), Some(id)) if !error.is::<AccountArgumentError>() => Ok(id),
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// Revokes `what`, which a source has unless the cache cannot tell.

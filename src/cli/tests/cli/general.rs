@@ -25,7 +25,6 @@ fn what_is_not_a_name_never_becomes_part_of_a_path() {
     };
     check(&["accept", "../../etc"], "is not a source name");
     check(&["list", "--source", "api/../local"], "is not a source name");
-    check(&["list", "--account", "Ana"], "is not an account id");
     check(&["list", "--fingerprint", "../x"], "a fingerprint begins with `SHA256:`");
     check(&["explain", "git/../x", ANA], "is not a login name");
     check(&["show", "SHA256:short"], "43 characters");

@@ -22,7 +22,11 @@ fn a_key_is_listed_that_matches_everything_asked_for() {
         assert_eq!(ids, expected, "{arguments:?}");
     };
     check(&["--account", "acct_1"], &["key_1"]);
-    check(&["--account", "acct_9"], &[]);
+    check(&["--account", "ana"], &["key_1"]);
+    let answer = host.pushkeys(&["list", "--account", "acct_9"]);
+    let expected =
+        "error: no source of this host has an account with the id or name `acct_9`\nhint: did you mean acct_";
+    assert!(answer.status == Some(1) && answer.stderr.starts_with(expected), "{answer:?}");
     check(&["--login", "deploy"], &["cy"]);
     check(&["--source", "local"], &["cy"]);
     check(&["--fingerprint", &ana], &["key_1"]);

@@ -1,10 +1,12 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use jiff::Timestamp;
 use pushkeys_cache::{Cache, Verdict};
 
-use crate::fixture::{ANA, BEN, CY, Host, UNKNOWN, fingerprint_of, spoil};
+use crate::fixture::{ANA, BEN, CY, Host, UNKNOWN, entry, fingerprint_of, named, spoil};
+
+const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFKttpn0/QsZEPeH+MsCNvWPakMx1ZJyylMXCyyOheGO";
 
 /// What sshd is told of `key` and the login `git`.
 fn verdict(host: &Host, key: &str) -> String {
@@ -51,6 +53,30 @@ fn an_account_is_revoked_with_every_key_it_has() {
 }
 
 #[test]
+fn an_account_is_revoked_by_its_name_if_only_one_has_it() {
+    let host = Host::with_keys();
+    let answer = host.pushkeys(&["revoke", "--account", "ana"]);
+    assert_eq!((answer.status, answer.stderr.as_str()), (Some(0), "`ana` is account acct_1\n"));
+    assert!(answer.stdout.starts_with("revoked: account acct_1 (1 key of this host); "), "{answer:?}");
+    assert_eq!(verdict(&host, ANA), "revoked by account acct_1");
+    assert_eq!(host.pushkeys(&["revoke", "--account", "ana", "--undo"]).status, Some(0));
+    assert_eq!(verdict(&host, ANA), "known");
+
+    // The id of one account as the name of another, which a user may choose.
+    host.put("other", [named(entry(UNKNOWN, "acct_9", "key_9"), "acct_1", "x")]);
+    host.pushkeys(&["revoke", "--account", "acct_1"]).is(0);
+    assert_eq!(
+        (verdict(&host, UNKNOWN).as_str(), verdict(&host, ANA).as_str()),
+        ("known", "revoked by account acct_1")
+    );
+    host.put("third", [named(entry(OTHER, "acct_8", "key_8"), "ana", "x")]);
+    let answer = host.pushkeys(&["revoke", "--account", "ana"]);
+    let expected =
+        "error: `ana` is the name of several accounts: acct_1, acct_8\nhint: name one of them by its id\n";
+    assert_eq!((answer.status, answer.stderr.as_str()), (Some(1), expected));
+}
+
+#[test]
 fn what_is_revoked_is_shown_by_every_command() {
     let host = Host::with_keys();
     assert_eq!(host.pushkeys(&["revoke", "--list"]).is(0), "nothing is revoked on this host\n");
@@ -72,11 +98,17 @@ fn what_is_revoked_is_shown_by_every_command() {
 #[test]
 fn a_slip_of_the_pen_revokes_nothing() {
     let host = Host::with_keys();
-    for arguments in [&["revoke", UNKNOWN][..], &["revoke", "--account", "acct_12"]] {
+    let check = |arguments: &[&str], expected: &str| {
         let answer = host.pushkeys(arguments);
         assert_eq!((answer.status, answer.stdout.as_str()), (Some(1), ""), "{arguments:?}");
-        assert!(answer.stderr.contains("so nothing was revoked\nhint: pushkeys list\n"), "{}", answer.stderr);
-    }
+        assert!(answer.stderr.ends_with(expected), "{}", answer.stderr);
+    };
+    check(&["revoke", UNKNOWN], "so nothing was revoked\nhint: pushkeys list\n");
+    let unknown = |text: &str, hint: &str| {
+        format!("error: no source of this host has an account with the id or name `{text}`\nhint: {hint}\n")
+    };
+    check(&["revoke", "--account", "acct_12"], &unknown("acct_12", "did you mean acct_1 (ana)?"));
+    check(&["revoke", "--account", "Ana B"], &unknown("Ana B", "pushkeys list"));
     for arguments in [
         &["revoke"][..],
         &["revoke", ANA, "--account", "ops"],
@@ -122,10 +154,11 @@ fn a_file_of_revocations_that_is_not_to_be_trusted_leaves_nobody_an_answer() {
 fn what_root_revokes_is_the_daemons_to_lift_and_the_look_ups_to_read() {
     let host = Host::with_keys();
     let (daemon, readers) = (65_534, 65_533);
-    for path in ["", "api", "api/HEAD", "api/g1", "api/g1/0", "local", "local/HEAD", "local/g1", "local/g1/0"]
-    {
-        chown(host.cache().join(path), Some(daemon), Some(readers)).unwrap();
-    }
+    let chown_all = std::process::Command::new("chown")
+        .args(["--recursive", &format!("{daemon}:{readers}")])
+        .arg(host.cache())
+        .status();
+    assert!(chown_all.unwrap().success());
     host.pushkeys(&["revoke", BEN]).is(0);
     let revoked = fs::metadata(host.cache().join("REVOKED")).unwrap();
     assert_eq!((revoked.uid(), revoked.gid(), revoked.mode() & 0o777), (daemon, readers, 0o640));

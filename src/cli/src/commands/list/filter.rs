@@ -2,16 +2,16 @@
 
 use clap::Args;
 use pushkeys_daemon::Period;
-use pushkeys_keys::{AccountId, Login, SourceName};
+use pushkeys_keys::{Login, SourceName};
 
 use crate::prefix::FingerprintPrefix;
 
 /// Which keys to list; a key must match every option.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ListFilter {
-    /// Only keys of this account
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: Option<AccountId>,
+    /// Only keys of the account with this id or name
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: Option<String>,
     /// Only keys that open this login
     #[arg(long, value_name = "LOGIN")]
     pub(crate) login: Option<Login>,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use pushkeys_cache::{Entry, ReadError, Revocations, Source};
 use pushkeys_keys::{ErrorReport, SourceName};
 
+use crate::account::is_unknown;
 use crate::context::{Context, Outcome, check_replaced, warn_of_stale};
 use crate::hint;
 use crate::output::{count, write_json_line};
@@ -53,7 +54,12 @@ pub(crate) fn run(context: &Context, filter: &ListFilter, out: &mut dyn io::Writ
         }
     }
     write_rows(&mut rows, out)?;
-    Ok(outcome)
+    let Some(account) = query.missing_account() else { return Ok(outcome) };
+    // Another source may have it, or other shards, or a part of the cache that cannot be read.
+    match account.resolve(&cache, &cache.sources()?) {
+        Err(error) if is_unknown(&error) => Err(error),
+        _ => Ok(outcome),
+    }
 }
 
 /// Lists `shards` of one source, and gives the number of faults in them.

@@ -1,5 +1,6 @@
 //! Which keys match. Every line of the cache is tested, so the tests work on the line as it is, without allocating.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,10 +9,14 @@ use pushkeys_daemon::Period;
 use pushkeys_keys::AuthorizedKeysLine;
 
 use super::filter::ListFilter;
+use crate::account::AccountText;
 
 /// What a key has to match.
 pub(super) struct Query<'a> {
     filter: &'a ListFilter,
+    account: Option<AccountText>,
+    /// Whether any key of the account was seen.
+    has_account: AtomicBool,
     /// The text to find in a name, in lower case.
     name: Option<String>,
     /// Keys that expire later than this do not match.
@@ -22,16 +27,40 @@ impl<'a> Query<'a> {
     pub(super) fn new(filter: &'a ListFilter, now: Timestamp) -> Self {
         let within = filter.expires_within.or_else(|| filter.expired.then_some(Period(Duration::ZERO)));
         let last_expiry = within.map(|Period(within)| now.saturating_add(within).unwrap_or(Timestamp::MAX));
-        Self { filter, name: filter.name.as_ref().map(|text| text.to_lowercase()), last_expiry }
+        let account = filter.account.as_deref().map(AccountText::new);
+        let has_account = AtomicBool::new(false);
+        Self {
+            filter,
+            account,
+            has_account,
+            name: filter.name.as_ref().map(|text| text.to_lowercase()),
+            last_expiry,
+        }
     }
 
     pub(super) fn matches(&self, line: &EntryLine<'_>) -> bool {
-        let Self { filter: ListFilter { account, login, fingerprint, .. }, name, last_expiry } = self;
-        account.as_ref().is_none_or(|account| line.account == account.as_str())
+        let Self { filter: ListFilter { login, fingerprint, .. }, name, last_expiry, .. } = self;
+        self.is_of_account(line)
             && login.as_ref().is_none_or(|login| line.logins.split(',').any(|one| one == login.as_str()))
             && fingerprint.as_ref().is_none_or(|prefix| prefix.matches(line.fingerprint))
             && name.as_ref().is_none_or(|text| is_named(line, text))
             && last_expiry.is_none_or(|last| expires_by(line, last))
+    }
+}
+
+impl Query<'_> {
+    /// The account whose keys are asked for, if none was seen.
+    pub(super) fn missing_account(&self) -> Option<&AccountText> {
+        self.account.as_ref().filter(|_| !self.has_account.load(Ordering::Relaxed))
+    }
+
+    fn is_of_account(&self, line: &EntryLine<'_>) -> bool {
+        let Some(account) = &self.account else { return true };
+        let is_match = account.matches(line);
+        if is_match {
+            self.has_account.store(true, Ordering::Relaxed);
+        }
+        is_match
     }
 }
 
