@@ -410,7 +410,7 @@ fn credentials_are_not_sent_in_plain_text_by_default() {
     let (certificate, key) = (room.write("tls.pem", &own.certificate), room.write("tls.key", &own.key));
     configure(&format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display()));
     let checked = server("check").output();
-    assert!(checked.contains("speaks TLS"), "{checked}");
+    assert!(checked.contains("uses TLS"), "{checked}");
     let _ = room.write_with_mode("tls.key", &own.key, 0o644);
     for command in ["serve", "check"] {
         let refused = server(command);

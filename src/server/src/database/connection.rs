@@ -1,15 +1,21 @@
-//! Connections and transactions.
+//! Connections, and where a statement runs.
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Postgres, Sqlite};
+
+use super::transaction::{Held, Transaction};
 
 /// Connections that read: requests, the feed's hub, and snapshots.
 pub(crate) const READ_CONNECTIONS: u32 = 12;
 /// How long a request waits for a connection before it fails.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A slow reader leaves the connection idle between statements, without any row lock.
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// The database, with connections that read and connections that write.
 #[derive(Clone)]
@@ -20,24 +26,18 @@ pub(crate) enum Database {
     Postgres { read: PgPool, write: PgPool },
 }
 
-/// A transaction that is rolled back unless it is committed.
-pub(crate) enum Transaction {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
-}
-
 /// Where a statement runs: on a [`Database`], by itself, or in a [`Transaction`].
 pub(crate) trait On<'c> {
     fn to_read(self) -> Target<'c>;
     fn to_write(self) -> Target<'c>;
 }
 
-/// A connection, or the pool to take one from.
+/// A connection in a transaction, or the pool to take one from.
 pub(crate) enum Target<'c> {
     SqlitePool(&'c SqlitePool),
-    Sqlite(&'c mut SqliteConnection),
+    Sqlite(&'c mut Held<Sqlite>),
     PostgresPool(&'c PgPool),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Held<Postgres>),
 }
 
 impl Database {
@@ -48,11 +48,21 @@ impl Database {
     /// numbers of changes become visible in order.
     pub(crate) async fn begin_write(&self) -> sqlx::Result<Transaction> {
         match self {
-            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite),
+            Self::Sqlite { write, .. } => {
+                Held::begin(write, "BEGIN IMMEDIATE").await.map(Transaction::Sqlite)
+            }
             Self::Postgres { write, .. } => {
                 let begin = "BEGIN; SELECT one FROM service FOR UPDATE";
-                write.begin_with(begin).await.map(Transaction::Postgres)
+                Held::begin(write, begin).await.map(Transaction::Postgres)
             }
+        }
+    }
+
+    /// Begins a transaction that reads, and sees nothing that is committed after its first statement.
+    pub(crate) async fn begin_read(&self) -> sqlx::Result<Transaction> {
+        match self {
+            Self::Sqlite { read, .. } => Held::begin(read, "BEGIN").await.map(Transaction::Sqlite),
+            Self::Postgres { read, .. } => Held::begin(read, BEGIN_READ).await.map(Transaction::Postgres),
         }
     }
 
@@ -67,15 +77,6 @@ impl Database {
                 read.close().await;
                 write.close().await;
             }
-        }
-    }
-}
-
-impl Transaction {
-    pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        match self {
-            Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction) => transaction.commit().await,
         }
     }
 }

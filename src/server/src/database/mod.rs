@@ -12,13 +12,15 @@ mod postgres;
 mod replication;
 mod sqlite;
 mod statement;
+mod transaction;
 mod transfer;
 mod url;
 
 pub(crate) use self::backup::BACKUP;
-pub(crate) use self::connection::{Database, On, READ_CONNECTIONS, Transaction};
+pub(crate) use self::connection::{Database, On, READ_CONNECTIONS};
 pub(crate) use self::error::OpenError;
 pub(crate) use self::open::Open;
 pub(crate) use self::statement::{Value, many, sql};
+pub(crate) use self::transaction::{Held, Transaction};
 pub(crate) use self::transfer::{TransferError, TransferProgress};
 pub(crate) use self::url::DatabaseUrl;

@@ -30,14 +30,30 @@ const IDLE_TIME_MAX: Duration = Duration::from_mins(10);
 /// The oldest version that the migrations run on; older ones get no security updates any more.
 const VERSION_MIN: u32 = 130_000;
 
-/// Time limits of the server for us, in milliseconds. A writer whose machine stops must not block all others, and a
-/// statement must not outlive the request that waits for it.
-const SETTINGS: [(&str, &str); 4] = [
-    ("idle_in_transaction_session_timeout", "10000"),
-    ("lock_timeout", "10000"),
-    ("statement_timeout", "30000"),
-    ("tcp_user_timeout", "10000"),
-];
+/// After how long PostgreSQL ends a transaction that sends no statement: its process has stopped, or its machine is gone.
+const IDLE_IN_TRANSACTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a statement waits for a lock, such as the writer lock.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(8);
+/// No statement outlives the request that waits for it.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(30);
+/// After how long PostgreSQL closes a connection whose other end acknowledges nothing.
+const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(10);
+
+const _: () = assert!(
+    IDLE_IN_TRANSACTION_TIME_MAX.as_secs() + 2 < LOCK_TIME_MAX.as_secs(),
+    "a writer that stopped loses its lock before those that wait for it give up"
+);
+const _: () = assert!(LOCK_TIME_MAX.as_secs() < STATEMENT_TIME_MAX.as_secs());
+
+/// Time limits that the server applies to us.
+fn time_limits() -> [(&'static str, u128); 4] {
+    [
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIME_MAX.as_millis()),
+        ("lock_timeout", LOCK_TIME_MAX.as_millis()),
+        ("statement_timeout", STATEMENT_TIME_MAX.as_millis()),
+        ("tcp_user_timeout", UNACKNOWLEDGED_TIME_MAX.as_millis()),
+    ]
+}
 
 /// The options of a connection, from URL, password file and environment (`PGPASSFILE`, …).
 pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, OpenError> {
@@ -75,7 +91,7 @@ fn has_authority(url: &PostgresUrl) -> bool {
 
 /// Connects; fails with sqlx's error if the server does not answer or refuses us.
 pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database> {
-    let options = options.application_name("pushkeys-server").options(SETTINGS);
+    let options = options.application_name("pushkeys-server").options(time_limits());
     // A pool would only report that it waited in vain.
     let tried = timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     tried.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await?;

@@ -121,20 +121,20 @@ macro_rules! fetch {
             Target::SqlitePool(pool) => {
                 bound!(sqlx::query_as::<Sqlite, $row>(text.for_sqlite(&values)), values).$fetch(pool).await
             }
-            Target::Sqlite(connection) => {
-                bound!(sqlx::query_as::<Sqlite, $row>(text.for_sqlite(&values)), values)
-                    .$fetch(connection)
-                    .await
+            Target::Sqlite(held) => {
+                let query = bound!(sqlx::query_as::<Sqlite, $row>(text.for_sqlite(&values)), values);
+                let result = query.$fetch(held.connection()?).await;
+                held.settle(result)
             }
             Target::PostgresPool(pool) => {
                 bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values)
                     .$fetch(pool)
                     .await
             }
-            Target::Postgres(connection) => {
-                bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values)
-                    .$fetch(connection)
-                    .await
+            Target::Postgres(held) => {
+                let query = bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values);
+                let result = query.$fetch(held.connection()?).await;
+                held.settle(result)
             }
         }
     }};
@@ -194,14 +194,16 @@ impl Statement {
                 let query = bound!(sqlx::query::<Sqlite>(text.for_sqlite(&values)), values);
                 Ok(query.execute(pool).await?.rows_affected())
             }
-            Target::Sqlite(connection) => {
+            Target::Sqlite(held) => {
                 let query = bound!(sqlx::query::<Sqlite>(text.for_sqlite(&values)), values);
-                Ok(query.execute(connection).await?.rows_affected())
+                let result = query.execute(held.connection()?).await;
+                Ok(held.settle(result)?.rows_affected())
             }
             Target::PostgresPool(pool) => execute_with_retries(&text, &values, pool).await,
-            Target::Postgres(connection) => {
+            Target::Postgres(held) => {
                 let query = bound!(sqlx::query::<Postgres>(text.for_postgres(&values)), &values);
-                Ok(query.execute(connection).await?.rows_affected())
+                let result = query.execute(held.connection()?).await;
+                Ok(held.settle(result)?.rows_affected())
             }
         }
     }

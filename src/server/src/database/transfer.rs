@@ -17,8 +17,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 use thiserror::Error;
 
-use super::connection::{Database, Transaction};
+use super::connection::Database;
 use super::sqlite;
+use super::transaction::Transaction;
 use super::url::DatabaseUrl;
 
 /// Bytes that are sent to the new database at once.
@@ -101,7 +102,8 @@ async fn transfer(
     })?;
     let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
     // The caller has checked that the target is PostgreSQL.
-    let Transaction::Postgres(to) = &mut transaction else { return Ok(0) };
+    let Transaction::Postgres(held) = &mut transaction else { return Ok(0) };
+    let to = held.connection().map_err(TransferError::Transaction)?;
     let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
     for table in &tables {
         check_empty(to, &table.name).await?;

@@ -1,23 +1,18 @@
 //! Snapshots: all keys at one moment, for hosts that begin or have fallen too far behind.
 
 use pushkeys_feed::SnapshotHeader;
-use sqlx::PgConnection;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{Postgres, Sqlite};
 
 use super::changes::FeedState;
 use super::columns::from_sql;
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Database, READ_CONNECTIONS, Transaction};
+use crate::database::{Held, READ_CONNECTIONS, Transaction};
 
 /// The most snapshots at once: each holds a connection and a read transaction.
 pub(crate) const SNAPSHOTS_MAX: usize = 4;
 
 const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
-
-/// A slow host leaves the connection idle between pages, without any row lock.
-const BEGIN_ON_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-    SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// A read transaction that sees the keys as they are at [`Snapshot::header`], whatever is written after it.
 ///
@@ -44,12 +39,7 @@ type Read = (Option<Vec<u8>>, i64, Option<String>);
 impl Store {
     /// Begins a snapshot.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let begun = match &self.database {
-            Database::Sqlite { read, .. } => read.begin().await.map(Transaction::Sqlite),
-            Database::Postgres { read, .. } => {
-                read.begin_with(BEGIN_ON_POSTGRES).await.map(Transaction::Postgres)
-            }
-        };
+        let begun = self.database.begin_read().await;
         let mut transaction = begun.map_err(StoreError::of("begin a snapshot"))?;
         let FeedState { head, sum, .. } = FeedState::read(&mut transaction).await?;
         let header = SnapshotHeader { position: head, sum: Some(sum) };
@@ -68,8 +58,8 @@ impl Snapshot {
     /// The database concatenates the entries, since transferring them row by row would cost several times as much.
     pub(crate) async fn next_page(&mut self, limit: u32) -> Result<Option<SnapshotPage>, StoreError> {
         let read = match &mut self.transaction {
-            Transaction::Sqlite(transaction) => from_sqlite(transaction, &self.after, limit).await,
-            Transaction::Postgres(transaction) => from_postgres(transaction, &self.after, limit).await,
+            Transaction::Sqlite(held) => from_sqlite(held, &self.after, limit).await,
+            Transaction::Postgres(held) => from_postgres(held, &self.after, limit).await,
         };
         let (Some(last), count, Some(entries)) = read.map_err(StoreError::of("read a snapshot"))? else {
             return Ok(None);
@@ -79,26 +69,26 @@ impl Snapshot {
     }
 }
 
-async fn from_sqlite(connection: &mut SqliteConnection, after: &[u8], limit: u32) -> sqlx::Result<Read> {
-    sqlx::query_as(
+async fn from_sqlite(held: &mut Held<Sqlite>, after: &[u8], limit: u32) -> sqlx::Result<Read> {
+    let query = sqlx::query_as(
         "SELECT max(fingerprint), count(*), group_concat(entry, char(10)) FROM
              (SELECT fingerprint, entry FROM keys WHERE fingerprint > $1 ORDER BY fingerprint LIMIT $2)",
     )
     .bind(after)
-    .bind(limit)
-    .fetch_one(connection)
-    .await
+    .bind(limit);
+    let read = query.fetch_one(held.connection()?).await;
+    held.settle(read)
 }
 
 /// PostgreSQL before 18 has no `max` of `bytea`.
-async fn from_postgres(connection: &mut PgConnection, after: &[u8], limit: u32) -> sqlx::Result<Read> {
-    sqlx::query_as(
+async fn from_postgres(held: &mut Held<Postgres>, after: &[u8], limit: u32) -> sqlx::Result<Read> {
+    let query = sqlx::query_as(
         "SELECT (array_agg(fingerprint ORDER BY fingerprint DESC))[1], count(*),
                 string_agg(entry, chr(10) ORDER BY fingerprint) FROM
              (SELECT fingerprint, entry FROM keys WHERE fingerprint > $1 ORDER BY fingerprint LIMIT $2) page",
     )
     .bind(after)
-    .bind(i64::from(limit))
-    .fetch_one(connection)
-    .await
+    .bind(i64::from(limit));
+    let read = query.fetch_one(held.connection()?).await;
+    held.settle(read)
 }

@@ -1,6 +1,7 @@
 //! The store on real databases, without a service around it.
 
 mod changes;
+mod faults;
 mod history;
 mod key_facts;
 mod linked;
