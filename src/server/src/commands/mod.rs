@@ -102,7 +102,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let config = Config::load(&arguments.config)?;
     let output = Output::new(arguments.json);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         match arguments.command {
             Command::Serve => serve::run(&config).await,
             Command::Check => check::run(&config, output).await,
@@ -118,5 +118,8 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             // Handled above, since it needs no configuration.
             Command::Manual { .. } => Ok(Answer::Yes),
         }
-    })
+    });
+    // Without this, the program waits for a name server that does not answer.
+    runtime.shutdown_background();
+    answer
 }

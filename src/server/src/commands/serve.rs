@@ -10,6 +10,7 @@ use pushkeys_daemon::service_manager;
 use pushkeys_files::Attributes;
 use pushkeys_keys::{ErrorReport, Policy};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Answer, open_store};
@@ -43,6 +44,9 @@ const FACTS_PAUSE: Duration = Duration::from_millis(20);
 const SUM_CHECK_DELAY: Duration = Duration::from_mins(1);
 const SUM_CHECK_INTERVAL: Duration = Duration::from_hours(1);
 const SUM_CHECK_PAUSE: Duration = Duration::from_millis(5);
+/// How long the last acknowledgements may take at a stop. With the end of requests before it, and that of the connections
+/// after it, the service stops within the time of its unit (`TimeoutStopSec`), whatever the database does.
+const LAST_WRITE_TIME_MAX: Duration = Duration::from_secs(3);
 /// How often acknowledgements of hosts are written to the database.
 const ACKNOWLEDGEMENTS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,6 +58,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let github = github.map(Arc::new);
     let oidc = config.oidc.as_ref().map(|settings| Oidc::new(settings, &secret)).transpose()?;
     let store = open_store(config).await?;
+    store.watch();
     let stopping = CancellationToken::new();
     stop_on_signal(stopping.clone())?;
     let tls = start_tls(config)?;
@@ -106,8 +111,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     if let Some(sending) = sending {
         sending.await?;
     }
-    // The task returns nothing.
-    let _ = acknowledgements.await;
+    if timeout(LAST_WRITE_TIME_MAX, acknowledgements).await.is_err() {
+        tracing::warn!("the last acknowledgements of hosts were not written: the database does not answer");
+    }
     store.close().await;
     tracing::info!("stopped");
     Ok(Answer::Yes)
@@ -172,7 +178,7 @@ async fn fill_key_facts(store: Store, policy: Arc<Policy>, stopping: Cancellatio
             tokio::time::sleep(FACTS_PAUSE).await;
         }
     };
-    if let Some(filled @ 1..) = stopping.run_until_cancelled(filling).await {
+    if let Some(filled @ 1..) = stopping.run_until_cancelled(Box::pin(filling)).await {
         tracing::info!(keys = filled, "stored type and size of {filled} old keys");
     }
 }

@@ -1,17 +1,19 @@
 //! Connections, and where a statement runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Postgres, Sqlite};
+use tokio::time::timeout;
 
+use super::primary::{Connections, GivenUp, Primary};
 use super::transaction::{Held, Transaction};
 
-/// Connections that read: requests, the feed's hub, and snapshots.
-pub(crate) const READ_CONNECTIONS: u32 = 12;
-/// How long a request waits for a connection before it fails.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long statements have to end when the database is closed.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A slow reader leaves the connection idle between statements, without any row lock.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
@@ -21,9 +23,11 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 #[derive(Clone)]
 pub(crate) enum Database {
     /// One connection writes: this process's writers wait for it.
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Writers wait for a lock, so they have connections of their own.
-    Postgres { read: PgPool, write: PgPool },
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
+    Postgres(Arc<Primary>),
 }
 
 /// Where a statement runs: on a [`Database`], by itself, or in a [`Transaction`].
@@ -36,7 +40,7 @@ pub(crate) trait On<'c> {
 pub(crate) enum Target<'c> {
     SqlitePool(&'c SqlitePool),
     Sqlite(&'c mut Held<Sqlite>),
-    PostgresPool(&'c PgPool),
+    PostgresPool(PgPool, GivenUp),
     Postgres(&'c mut Held<Postgres>),
 }
 
@@ -49,11 +53,12 @@ impl Database {
     pub(crate) async fn begin_write(&self) -> sqlx::Result<Transaction> {
         match self {
             Self::Sqlite { write, .. } => {
-                Held::begin(write, "BEGIN IMMEDIATE").await.map(Transaction::Sqlite)
+                Held::begin(write, "BEGIN IMMEDIATE", GivenUp::default()).await.map(Transaction::Sqlite)
             }
-            Self::Postgres { write, .. } => {
+            Self::Postgres(primary) => {
+                let Connections { write, given_up, .. } = primary.connections();
                 let begin = "BEGIN; SELECT one FROM service FOR UPDATE";
-                Held::begin(write, begin).await.map(Transaction::Postgres)
+                Held::begin(&write, begin, given_up).await.map(Transaction::Postgres)
             }
         }
     }
@@ -61,22 +66,23 @@ impl Database {
     /// Begins a transaction that reads, and sees nothing that is committed after its first statement.
     pub(crate) async fn begin_read(&self) -> sqlx::Result<Transaction> {
         match self {
-            Self::Sqlite { read, .. } => Held::begin(read, "BEGIN").await.map(Transaction::Sqlite),
-            Self::Postgres { read, .. } => Held::begin(read, BEGIN_READ).await.map(Transaction::Postgres),
+            Self::Sqlite { read, .. } => {
+                Held::begin(read, "BEGIN", GivenUp::default()).await.map(Transaction::Sqlite)
+            }
+            Self::Postgres(primary) => {
+                let Connections { read, given_up, .. } = primary.connections();
+                Held::begin(&read, BEGIN_READ, given_up).await.map(Transaction::Postgres)
+            }
         }
     }
 
-    /// Ends all connections.
+    /// Ends all connections, whatever they wait for.
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
+                let _ = timeout(CLOSE_TIME_MAX, join(read.close(), write.close())).await;
             }
-            Self::Postgres { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
+            Self::Postgres(primary) => primary.connections().close(CLOSE_TIME_MAX).await,
         }
     }
 }
@@ -85,14 +91,20 @@ impl<'c> On<'c> for &'c Database {
     fn to_read(self) -> Target<'c> {
         match self {
             Database::Sqlite { read, .. } => Target::SqlitePool(read),
-            Database::Postgres { read, .. } => Target::PostgresPool(read),
+            Database::Postgres(primary) => {
+                let Connections { read, given_up, .. } = primary.connections();
+                Target::PostgresPool(read, given_up)
+            }
         }
     }
 
     fn to_write(self) -> Target<'c> {
         match self {
             Database::Sqlite { write, .. } => Target::SqlitePool(write),
-            Database::Postgres { write, .. } => Target::PostgresPool(write),
+            Database::Postgres(primary) => {
+                let Connections { write, given_up, .. } = primary.connections();
+                Target::PostgresPool(write, given_up)
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 pub(super) async fn run(database: &Database, url: &DatabaseUrl) -> Result<(), OpenError> {
     let migrated = match database {
         Database::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await,
-        Database::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await,
+        Database::Postgres(primary) => POSTGRES_MIGRATIONS.run(&primary.connections().write).await,
     };
     migrated.map_err(|source| OpenError::Migrate { url: url.clone(), source })
 }
@@ -32,7 +32,7 @@ pub(super) async fn check(database: &Database, url: &DatabaseUrl) -> Result<(), 
     };
     let migrations = match database {
         Database::Sqlite { .. } => &SQLITE_MIGRATIONS,
-        Database::Postgres { .. } => &POSTGRES_MIGRATIONS,
+        Database::Postgres(_) => &POSTGRES_MIGRATIONS,
     };
     let expected = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
     if found == expected {

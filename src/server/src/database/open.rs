@@ -43,7 +43,7 @@ impl Database {
         let check = match self {
             Self::Sqlite { .. } => sql("PRAGMA quick_check(1)"),
             // PostgreSQL has its own tools for that; here it is enough that a table can be read.
-            Self::Postgres { .. } => sql("SELECT 'ok' FROM service"),
+            Self::Postgres(_) => sql("SELECT 'ok' FROM service"),
         };
         check.fetch_value(self).await
     }

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use pushkeys_keys::Hint;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
-use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
+use super::connection::Database;
 use super::error::OpenError;
+use super::pools::ACQUIRE_TIMEOUT;
+use super::primary::Primary;
 use super::url::{DatabaseUrl, PostgresUrl};
 use crate::files::{read_private, read_secret, read_trusted};
 use crate::outbound::{is_about_name, rejected_certificate};
@@ -23,10 +25,6 @@ const OWN_KEY: [&str; 2] = ["sslkey", "ssl-key"];
 const AUTHORITY_VARIABLE: &str = "PGSSLROOTCERT";
 /// The longest file of certificates in bytes.
 const CERTIFICATES_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Connections that write; most of them wait for the writer lock.
-const WRITE_CONNECTIONS: u32 = 4;
-/// How long an idle connection is kept.
-const IDLE_TIME_MAX: Duration = Duration::from_mins(10);
 /// The oldest version that the migrations run on; older ones get no security updates any more.
 const VERSION_MIN: u32 = 130_000;
 
@@ -95,9 +93,7 @@ pub(super) async fn connect(options: PgConnectOptions) -> sqlx::Result<Database>
     // A pool would only report that it waited in vain.
     let tried = timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     tried.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await?;
-    let write = pool_options(WRITE_CONNECTIONS).connect_with(options.clone()).await?;
-    let read = pool_options(READ_CONNECTIONS).connect_lazy_with(options);
-    Ok(Database::Postgres { read, write })
+    Ok(Database::Postgres(Primary::new(options)))
 }
 
 /// What to do if TLS is the reason for `error`.
@@ -118,8 +114,8 @@ pub(super) fn tls_hint(error: &sqlx::Error) -> Option<&'static str> {
 
 /// Checks version and encoding of the server of `database`, which is at `url`.
 pub(super) async fn check_server(database: &Database, url: &DatabaseUrl) -> Result<(), OpenError> {
-    let Database::Postgres { write, .. } = database else { return Ok(()) };
-    let described = describe(write).await;
+    let Database::Postgres(primary) = database else { return Ok(()) };
+    let described = describe(&primary.connections().write).await;
     let (version, encoding) = described.map_err(|source| OpenError::Connect { url: url.clone(), source })?;
     if version < VERSION_MIN {
         let hint = Hint::new(format!("version {} or newer is needed", VERSION_MIN / 10_000));
@@ -139,15 +135,6 @@ async fn describe(pool: &PgPool) -> sqlx::Result<(u32, String)> {
             .fetch_one(pool)
             .await?;
     Ok((version.parse().unwrap_or(0), encoding))
-}
-
-/// An idle connection that has broken is replaced before it is used.
-fn pool_options(connections_max: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(IDLE_TIME_MAX)
-        .test_before_acquire(true)
 }
 
 #[cfg(test)]

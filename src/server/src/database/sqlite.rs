@@ -13,8 +13,9 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 
-use super::connection::{ACQUIRE_TIMEOUT, Database, READ_CONNECTIONS};
+use super::connection::Database;
 use super::error::OpenError;
+use super::pools::{ACQUIRE_TIMEOUT, READ_CONNECTIONS};
 use crate::files::of_service_user;
 
 /// How long a writer waits for one of another process, such as a command.

@@ -123,17 +123,18 @@ macro_rules! fetch {
             }
             Target::Sqlite(held) => {
                 let query = bound!(sqlx::query_as::<Sqlite, $row>(text.for_sqlite(&values)), values);
-                let result = query.$fetch(held.connection()?).await;
+                let (connection, given_up) = held.connection()?;
+                let result = given_up.or_fail(query.$fetch(connection)).await;
                 held.settle(result)
             }
-            Target::PostgresPool(pool) => {
-                bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values)
-                    .$fetch(pool)
-                    .await
+            Target::PostgresPool(pool, given_up) => {
+                let query = bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values);
+                given_up.or_fail(query.$fetch(&pool)).await
             }
             Target::Postgres(held) => {
                 let query = bound!(sqlx::query_as::<Postgres, $row>(text.for_postgres(&values)), values);
-                let result = query.$fetch(held.connection()?).await;
+                let (connection, given_up) = held.connection()?;
+                let result = given_up.or_fail(query.$fetch(connection)).await;
                 held.settle(result)
             }
         }
@@ -196,13 +197,17 @@ impl Statement {
             }
             Target::Sqlite(held) => {
                 let query = bound!(sqlx::query::<Sqlite>(text.for_sqlite(&values)), values);
-                let result = query.execute(held.connection()?).await;
+                let (connection, given_up) = held.connection()?;
+                let result = given_up.or_fail(query.execute(connection)).await;
                 Ok(held.settle(result)?.rows_affected())
             }
-            Target::PostgresPool(pool) => execute_with_retries(&text, &values, pool).await,
+            Target::PostgresPool(pool, given_up) => {
+                given_up.or_fail(execute_with_retries(&text, &values, &pool)).await
+            }
             Target::Postgres(held) => {
                 let query = bound!(sqlx::query::<Postgres>(text.for_postgres(&values)), &values);
-                let result = query.execute(held.connection()?).await;
+                let (connection, given_up) = held.connection()?;
+                let result = given_up.or_fail(query.execute(connection)).await;
                 Ok(held.settle(result)?.rows_affected())
             }
         }

@@ -12,6 +12,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Database as Driver, Pool, Postgres, Sqlite};
 use tokio::time::timeout;
 
+use super::primary::GivenUp;
+
 /// How long a rollback may take before its connection is closed instead.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,7 @@ impl Transaction {
 pub(crate) struct Held<D: RunsText> {
     /// `None` once the transaction has ended.
     connection: Option<PoolConnection<D>>,
+    given_up: GivenUp,
     /// Whether a statement was begun of which the database has not told how it ended.
     is_unsettled: bool,
 }
@@ -61,17 +64,28 @@ impl RunsText for Postgres {
 
 impl<D: RunsText> Held<D> {
     /// Begins a transaction on a connection of `pool` by `statements`.
-    pub(super) async fn begin(pool: &Pool<D>, statements: &'static str) -> sqlx::Result<Self> {
-        let mut held = Self { connection: Some(pool.acquire().await?), is_unsettled: true };
-        D::run(held.connection()?, statements).await?;
+    pub(super) async fn begin(
+        pool: &Pool<D>,
+        statements: &'static str,
+        given_up: GivenUp,
+    ) -> sqlx::Result<Self> {
+        let connection = given_up.or_fail(pool.acquire()).await?;
+        let mut held = Self { connection: Some(connection), given_up, is_unsettled: true };
+        held.run(statements).await?;
         held.is_unsettled = false;
         Ok(held)
     }
 
-    /// The connection, for one statement, whose result is then passed to [`Self::settle`].
-    pub(crate) fn connection(&mut self) -> sqlx::Result<&mut D::Connection> {
+    /// The connection, for one statement, and what that must be run by; its result is then passed to [`Self::settle`].
+    pub(crate) fn connection(&mut self) -> sqlx::Result<(&mut D::Connection, &GivenUp)> {
         self.is_unsettled = true;
-        self.connection.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
+        let connection = self.connection.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        Ok((connection, &self.given_up))
+    }
+
+    async fn run(&mut self, statements: &'static str) -> sqlx::Result<()> {
+        let (connection, given_up) = self.connection()?;
+        given_up.or_fail(D::run(connection, statements)).await
     }
 
     /// Notes how a statement ended. One that the database refused leaves a connection that can roll back.
@@ -84,7 +98,7 @@ impl<D: RunsText> Held<D> {
     }
 
     async fn commit(mut self) -> sqlx::Result<()> {
-        D::run(self.connection()?, "COMMIT").await?;
+        self.run("COMMIT").await?;
         // Returns to its pool.
         drop(self.connection.take());
         Ok(())

@@ -103,7 +103,7 @@ async fn transfer(
     let mut transaction = target.begin_write().await.map_err(TransferError::Transaction)?;
     // The caller has checked that the target is PostgreSQL.
     let Transaction::Postgres(held) = &mut transaction else { return Ok(0) };
-    let to = held.connection().map_err(TransferError::Transaction)?;
+    let (to, _) = held.connection().map_err(TransferError::Transaction)?;
     let tables = tables(&mut source).await.map_err(of_table("sqlite_master"))?;
     for table in &tables {
         check_empty(to, &table.name).await?;
@@ -325,7 +325,7 @@ impl Database {
         progress: impl FnMut(TransferProgress<'_>),
     ) -> Result<u64, TransferError> {
         match (from, self) {
-            (DatabaseUrl::Sqlite(path), Self::Postgres { .. }) => transfer(path, self, progress).await,
+            (DatabaseUrl::Sqlite(path), Self::Postgres(_)) => transfer(path, self, progress).await,
             _ => Err(TransferError::Kinds { from: from.clone(), to: to.clone() }),
         }
     }

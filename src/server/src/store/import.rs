@@ -54,7 +54,7 @@ impl Store {
     /// Returns SQLite's writer of this process more memory and a longer write-ahead log: fingerprints are spread over the
     /// whole index, and with the default of 2 MiB each batch would write most of it several times.
     pub(crate) async fn expect_import(&self) -> Result<(), StoreError> {
-        if let Database::Postgres { .. } = self.database {
+        if let Database::Postgres(_) = self.database {
             return Ok(());
         }
         for setting in ["PRAGMA cache_size = -131072", "PRAGMA wal_autocheckpoint = 65536"] {

@@ -1,5 +1,6 @@
 //! What replicas of the service share through the database: commits, and the nonces of signed requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPool};
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Database, sql};
+use crate::database::{Database, Primary, sql};
 
 /// The channel that the trigger on `service` notifies.
 const CHANNEL: &str = "pushkeys";
@@ -20,11 +21,18 @@ const POLL_SQLITE: Duration = Duration::from_millis(100);
 const POLL_POSTGRES: Duration = Duration::from_secs(1);
 
 impl Store {
+    /// Watches the database until the store is closed: whether it takes writes, and commits of other processes. Without
+    /// it [`Store::commits`] reports those of this process only.
+    pub(crate) fn watch(&self) {
+        if let Database::Postgres(primary) = &self.database {
+            let (watched, listened) = (primary.clone(), primary.clone());
+            tokio::spawn(async move { watched.watch().await });
+            tokio::spawn(listen(listened, self.committed.clone()));
+        }
+    }
+
     /// Wakes when a change was committed: by this process, and on PostgreSQL by any.
     pub(crate) fn commits(&self) -> watch::Receiver<()> {
-        if let Database::Postgres { read, .. } = &self.database {
-            tokio::spawn(listen(read.clone(), self.committed.clone()));
-        }
         self.committed.subscribe()
     }
 
@@ -32,13 +40,13 @@ impl Store {
     pub(crate) fn poll_interval(&self) -> Duration {
         match self.database {
             Database::Sqlite { .. } => POLL_SQLITE,
-            Database::Postgres { .. } => POLL_POSTGRES,
+            Database::Postgres(_) => POLL_POSTGRES,
         }
     }
 
     /// Whether other processes may serve requests from this database.
     pub(crate) fn has_replicas(&self) -> bool {
-        matches!(self.database, Database::Postgres { .. })
+        matches!(self.database, Database::Postgres(_))
     }
 
     /// Records a signed request for all replicas. `false`: one of them has served it.
@@ -60,19 +68,28 @@ impl Store {
     }
 }
 
-/// Wakes this process at commits of others, until the pool is closed.
-async fn listen(pool: PgPool, committed: watch::Sender<()>) {
-    while !pool.is_closed() {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(CHANNEL).await.is_ok()
-        {
-            // For commits from before the listener was connected.
-            committed.send_replace(());
-            // `None`: the connection was lost.
-            while let Ok(Some(_)) = listener.try_recv().await {
-                committed.send_replace(());
-            }
+/// Wakes this process at commits of others, until the connections are closed.
+async fn listen(primary: Arc<Primary>, committed: watch::Sender<()>) {
+    while !primary.connections().is_closed() {
+        let connections = primary.connections();
+        tokio::select! {
+            () = connections.end() => {}
+            () = listen_on(&connections.read, &committed) => {}
         }
         sleep(LISTEN_PAUSE).await;
+    }
+}
+
+/// Wakes this process until the connection is lost.
+async fn listen_on(pool: &PgPool, committed: &watch::Sender<()>) {
+    if let Ok(mut listener) = PgListener::connect_with(pool).await
+        && listener.listen(CHANNEL).await.is_ok()
+    {
+        // For commits from before the listener was connected.
+        committed.send_replace(());
+        // `None`: the connection was lost.
+        while let Ok(Some(_)) = listener.try_recv().await {
+            committed.send_replace(());
+        }
     }
 }

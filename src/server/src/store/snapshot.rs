@@ -76,7 +76,8 @@ async fn from_sqlite(held: &mut Held<Sqlite>, after: &[u8], limit: u32) -> sqlx:
     )
     .bind(after)
     .bind(limit);
-    let read = query.fetch_one(held.connection()?).await;
+    let (connection, given_up) = held.connection()?;
+    let read = given_up.or_fail(query.fetch_one(connection)).await;
     held.settle(read)
 }
 
@@ -89,6 +90,7 @@ async fn from_postgres(held: &mut Held<Postgres>, after: &[u8], limit: u32) -> s
     )
     .bind(after)
     .bind(i64::from(limit));
-    let read = query.fetch_one(held.connection()?).await;
+    let (connection, given_up) = held.connection()?;
+    let read = given_up.or_fail(query.fetch_one(connection)).await;
     held.settle(read)
 }
