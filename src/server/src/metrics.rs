@@ -194,7 +194,7 @@ fn class_of(path: &str) -> &'static str {
     match path {
         pushkeys_feed::SNAPSHOT_PATH => "snapshot",
         pushkeys_feed::CHANGES_PATH => "changes",
-        "/healthz" => "health",
+        "/healthz" | "/livez" => "health",
         "/" | "/cli-oauth" | "/sign-out" => "console",
         "/openapi.json" => "api",
         _ if path.starts_with("/v1/feed/") => "feed",

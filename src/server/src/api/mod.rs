@@ -33,7 +33,7 @@ mod self_account;
 mod state;
 
 use axum::extract::State;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, put};
@@ -62,6 +62,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v2/github/keys", get(github::keys))
         .route("/openapi.json", get(document::show).layer(compression))
         .route("/healthz", get(health))
+        .route("/livez", get(liveness))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(guard::bound_time))
@@ -70,9 +71,22 @@ pub(crate) fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn health(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    api.store.feed_state().await.map_err(|error| ApiError::unavailable(&error))?;
-    Ok(Json(json!({ "status": "ok" })))
+/// Whether requests can be served. The causes of a failure are in the log, since anyone may ask.
+async fn health(State(api): State<Api>) -> (StatusCode, Json<Value>) {
+    let health = api.store.health().await;
+    let word = |is_good| if is_good { "ok" } else { "failing" };
+    let status = if health.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": word(health.is_good()),
+        "reads": word(health.reads),
+        "writes": word(health.writes),
+    });
+    (status, Json(body))
+}
+
+/// Answers while the process serves requests at all, whatever the database does: to restart it helps nothing else.
+async fn liveness() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
 }
 
 async fn unknown_path(method: Method) -> ApiError {

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::acknowledgements::Acknowledgements;
 use super::error::StoreError;
+use super::health::LastHealth;
 use super::history::LastSeen;
 use crate::database::{Database, Transaction};
 
@@ -29,6 +30,7 @@ pub(crate) struct Store {
     pub(super) limits: StoreLimits,
     pub(super) committed: watch::Sender<()>,
     pub(super) acknowledgements: Acknowledgements,
+    pub(super) health: LastHealth,
     pub(super) last_seen: LastSeen,
 }
 
@@ -39,6 +41,7 @@ impl Store {
             limits,
             committed: watch::Sender::new(()),
             acknowledgements: Acknowledgements::default(),
+            health: LastHealth::default(),
             last_seen: LastSeen::default(),
         }
     }

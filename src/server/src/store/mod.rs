@@ -23,6 +23,7 @@ mod compromised;
 mod error;
 mod github;
 mod handle;
+mod health;
 mod history;
 mod host_credentials;
 mod host_names;

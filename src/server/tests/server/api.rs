@@ -189,7 +189,7 @@ async fn a_post_quantum_key_is_stored_and_what_it_cannot_do_yet_is_said() {
     let challenge = service.request(Method::POST, "/v2/self/keys/laptop/challenge", &ana.bearer).json(MLDSA);
     check_refused(&answer(challenge).await, "cannot verify signatures of ssh-mldsa44-ed25519");
     let experiment = MLDSA.replace("ed25519 ", "ed25519@openssh.com ");
-    check_refused(&service.put(&ana, "k", &experiment).await, "an experiment of OpenSSH 10.4");
+    check_refused(&service.put(&ana, "k", &experiment).await, "is an experimental type of OpenSSH 10.4");
 }
 
 #[tokio::test]
@@ -368,7 +368,9 @@ async fn unknown_paths_and_methods_answer_in_json() {
     assert_eq!(post.0, StatusCode::METHOD_NOT_ALLOWED);
     let (status, body) = answer(service.request(Method::PUT, "/v2/self", &ana.bearer)).await;
     assert_eq!((status, &body["id"]), (StatusCode::METHOD_NOT_ALLOWED, &json!(505)), "{body}");
-    assert_eq!(service.get("/healthz", "").await, (StatusCode::OK, json!({ "status": "ok" })));
+    let health = json!({ "status": "ok", "reads": "ok", "writes": "ok" });
+    assert_eq!(service.get("/healthz", "").await, (StatusCode::OK, health));
+    assert_eq!(service.get("/livez", "").await, (StatusCode::OK, json!({ "status": "ok" })));
 }
 
 #[tokio::test]
