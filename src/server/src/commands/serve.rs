@@ -152,7 +152,7 @@ async fn check_sums(store: Store, stopping: CancellationToken) {
             }
             Ok::<_, StoreError>(())
         };
-        if let Some(Err(error)) = stopping.run_until_cancelled(checking).await {
+        if let Some(Err(error)) = stopping.run_until_cancelled(Box::pin(checking)).await {
             tracing::warn!("cannot compare the digest of all keys: {}", ErrorReport::of(&error));
         }
     }
