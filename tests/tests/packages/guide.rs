@@ -119,7 +119,7 @@ impl Reader<'_> {
             };
             let keys: String = SyntheticKeys::new(3).take(9).enumerate().map(line).collect();
             fs::write(self.machine.path("/root/others.ndjson"), keys).expect("own file");
-            let import = [&AS_SERVICE[..], &["import", "-"]].concat().join(" ");
+            let import = [&AS_SERVICE[..], &["import", "--create", "-"]].concat().join(" ");
             self.runs(&format!("{import} < /root/others.ndjson"));
             until("the host has all keys", || self.keys_of_the_service() == 10);
         } else if block.starts_with("pushkeys accept") {

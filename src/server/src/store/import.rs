@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use pushkeys_keys::{AccountId, AccountName, KeyName, ValidKey};
+use pushkeys_keys::{AccountId, AccountName, Expiry, KeyName, ValidKey};
 use thiserror::Error;
 
 use super::audit::{Actor, AuditEvent};
@@ -19,19 +19,32 @@ const ROWS_PER_STATEMENT: usize = 500;
 
 /// A key to import.
 pub(crate) struct ImportItem {
-    /// The name of the account, which is created if it is missing.
+    /// The name of the account.
     pub(crate) account: AccountName,
     pub(crate) name: KeyName,
+    /// Another name for the key, if its names are derived and not given. Then it may be stored under any name already.
+    pub(crate) fallback: Option<KeyName>,
     pub(crate) key: ValidKey,
     /// Its text, one line, with the comment.
     pub(crate) text: String,
+    pub(crate) expires_at: Option<Expiry>,
+}
+
+/// How items are imported.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImportMode {
+    /// Whether missing accounts are created.
+    pub(crate) creates_accounts: bool,
+    /// Whether nothing is stored in the end.
+    pub(crate) is_dry_run: bool,
 }
 
 /// The outcome for an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImportOutcome {
     Stored,
-    /// The same key was stored before under the same name: importing a file twice is not an error.
+    /// The account has the key under the same name, or under any if names are derived: importing a file twice is not an
+    /// error.
     Present,
     Refused(ImportRefusal),
 }
@@ -39,6 +52,8 @@ pub(crate) enum ImportOutcome {
 /// Why an item was refused, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ImportRefusal {
+    #[error("there is no account `{0}`: add it, or let the import create it with `--create`")]
+    NoSuchAccount(AccountName),
     #[error("the key is registered to another account")]
     OfAnotherAccount,
     #[error("the account already has this key under the name `{}`", pushkeys_keys::escape(.0))]
@@ -65,21 +80,36 @@ impl Store {
 
     /// Imports `items` in one transaction; returns the outcome of each, in their order. Each stored key has its row in the
     /// audit log, and an account with an address gets one mail for all of its keys.
-    pub(crate) async fn import(&self, items: &[ImportItem]) -> Result<Vec<ImportOutcome>, StoreError> {
+    pub(crate) async fn import(
+        &self,
+        items: &[ImportItem],
+        mode: ImportMode,
+    ) -> Result<Vec<ImportOutcome>, StoreError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut transaction = self.begin_write().await?;
-        let accounts = ensure_accounts(&mut transaction, items).await?;
+        let accounts = import_accounts(&mut transaction, items, mode).await?;
         let mut numbering = Numbering::default();
         let mut outcomes = Vec::with_capacity(items.len());
         let mut imported_names = ImportedNames::new();
         for items in items.chunks(ROWS_PER_STATEMENT) {
-            let rows = items.iter().map(|item| row(&accounts, item)).collect::<Result<Vec<_>, _>>()?;
+            let rows = items.iter().filter_map(|item| row(&accounts, item).transpose());
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
             let compromised = compromised(&mut transaction, &rows).await?;
             let (refused, sound): (Vec<_>, Vec<_>) =
                 rows.iter().partition(|row| compromised.contains(row.new.fingerprint.as_bytes().as_slice()));
             let all_are_stored =
                 insert(&mut transaction, &sound).await? == sound.len() as u64 && refused.is_empty();
             let mut stored = Vec::with_capacity(rows.len());
-            for row in rows {
+            let mut rows = rows.into_iter();
+            for item in items {
+                if !accounts.contains_key(item.account.as_str()) {
+                    let refusal = ImportRefusal::NoSuchAccount(item.account.clone());
+                    outcomes.push(ImportOutcome::Refused(refusal));
+                    continue;
+                }
+                let Some(row) = rows.next() else { break };
                 let outcome = if compromised.contains(row.new.fingerprint.as_bytes().as_slice()) {
                     ImportOutcome::Refused(ImportRefusal::Compromised)
                 } else if all_are_stored {
@@ -101,7 +131,10 @@ impl Store {
         for (account, names) in imported_names {
             self.tell_of_import(&mut transaction, account, &Actor::operator(), &names, None).await?;
         }
-        self.commit_changes(transaction, numbering, &Actor::operator()).await?;
+        // Without a commit, all of it is rolled back.
+        if !mode.is_dry_run {
+            self.commit_changes(transaction, numbering, &Actor::operator()).await?;
+        }
         Ok(outcomes)
     }
 }
@@ -115,12 +148,13 @@ struct PreparedItem<'a> {
     new: NewKey,
 }
 
-fn row<'a>(accounts: &'a Accounts, item: &'a ImportItem) -> Result<PreparedItem<'a>, StoreError> {
-    let account =
-        accounts.get(item.account.as_str()).ok_or_else(|| StoreError::malformed("an account's name"))?;
+/// `None`: its account does not exist.
+fn row<'a>(accounts: &'a Accounts, item: &'a ImportItem) -> Result<Option<PreparedItem<'a>>, StoreError> {
+    let Some(account) = accounts.get(item.account.as_str()) else { return Ok(None) };
     let key_id = secret::new_key_id()?;
-    let new = NewKey::of(key_id, &account.id, item.account.as_str(), &item.name, &item.key, None)?;
-    Ok(PreparedItem { account, item, new })
+    let name = item.account.as_str();
+    let new = NewKey::of(key_id, &account.id, name, &item.name, &item.key, item.expires_at)?;
+    Ok(Some(PreparedItem { account, item, new }))
 }
 
 /// An account of the import.
@@ -134,16 +168,19 @@ struct Known {
 /// Accounts by name.
 type Accounts = HashMap<String, Known>;
 
-async fn ensure_accounts(
+async fn import_accounts(
     transaction: &mut Transaction,
     items: &[ImportItem],
+    mode: ImportMode,
 ) -> Result<Accounts, StoreError> {
     let mut seen = HashSet::new();
     let names: Vec<&str> =
         items.iter().map(|item| item.account.as_str()).filter(|name| seen.insert(*name)).collect();
     let mut accounts = Accounts::with_capacity(names.len());
     for names in names.chunks(ROWS_PER_STATEMENT) {
-        make_accounts(transaction, names).await?;
+        if mode.creates_accounts {
+            make_accounts(transaction, names).await?;
+        }
         find_accounts(transaction, names, &mut accounts).await?;
     }
     Ok(accounts)
@@ -181,6 +218,9 @@ async fn compromised(
     transaction: &mut Transaction,
     rows: &[PreparedItem<'_>],
 ) -> Result<HashSet<Vec<u8>>, StoreError> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
     let fingerprints = rows.iter().map(|row| [Value::from(row.new.fingerprint.as_bytes().as_slice())]);
     let found: Vec<Vec<u8>> =
         many("SELECT fingerprint FROM compromised_keys WHERE fingerprint IN ({rows})", fingerprints)
@@ -207,10 +247,11 @@ async fn insert(transaction: &mut Transaction, rows: &[&PreparedItem<'_>]) -> Re
             now.into(),
             row.new.facts.algorithm.as_str().into(),
             row.new.facts.bits.into(),
+            row.item.expires_at.map(Expiry::as_millisecond).into(),
         ]
     });
     many(
-        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, algorithm, bits) {rows}
+        "INSERT INTO keys (fingerprint, account, id, name, text, entry, created_at, algorithm, bits, expires_at) {rows}
          ON CONFLICT DO NOTHING",
         values,
     )
@@ -234,7 +275,7 @@ async fn outcome(transaction: &mut Transaction, row: &PreparedItem<'_>) -> Resul
         Some((_, account, _)) if account != row.account.number => {
             ImportOutcome::Refused(ImportRefusal::OfAnotherAccount)
         }
-        Some((.., name)) if !is_called(&name, &row.item.name) => {
+        Some((.., name)) if row.item.fallback.is_none() && !is_called(&name, &row.item.name) => {
             ImportOutcome::Refused(ImportRefusal::UnderAnotherName(name))
         }
         Some(_) => ImportOutcome::Present,

@@ -58,7 +58,7 @@ pub(crate) use self::history::epochs_begun;
 pub(crate) use self::host_credentials::{HostCredential, HostCredentialNumber, HostUse, NewHostCredential};
 pub(crate) use self::host_names::{HostId, HostName};
 pub(crate) use self::hosts::Host;
-pub(crate) use self::import::{ImportItem, ImportOutcome};
+pub(crate) use self::import::{ImportItem, ImportMode, ImportOutcome, ImportRefusal};
 pub(crate) use self::keys::{KeyUse, StoredKey};
 pub(crate) use self::mail::WaitingMail;
 pub(crate) use self::oidc::{Identity, SetIdentityError};

@@ -82,7 +82,13 @@ async fn an_import_stores_valid_lines_and_reports_the_others() {
     ];
     std::fs::write(service.path("import"), lines.join("\n")).unwrap();
     let path = service.path("import").display().to_string();
-    let output = service.command(&["import", &path]);
+    let refused = service.command(&["import", &path]);
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("line 1: there is no account `ana`"),
+        "{refused:?}"
+    );
+    assert_eq!(service.ask(&["account", "list"]), json!(null));
+    let output = service.command(&["import", "--create", &path]);
     assert_eq!(output.status.code(), Some(1));
     let totals: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(totals, json!({ "stored": 2, "present": 0, "refused": 8 }));
@@ -108,6 +114,56 @@ async fn an_import_stores_valid_lines_and_reports_the_others() {
 
     std::fs::write(service.path("import"), [lines[0].as_str(), lines[9].as_str()].join("\n")).unwrap();
     assert_eq!(service.ask(&["import", &path]), json!({ "stored": 0, "present": 2, "refused": 0 }));
+}
+
+#[tokio::test]
+async fn an_authorized_keys_file_is_imported_once_however_often_and_by_whomever_it_was_edited() {
+    let service = Service::start();
+    let keys = ["a", "b", "c", "d"].map(|name| new_key(&service, name));
+    let bare = |key: &str| key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let file = service.path("keys").display().to_string();
+    let import = |lines: &[&[u8]], arguments: &[&str]| {
+        std::fs::write(&file, lines.concat()).unwrap();
+        let arguments = [&["import", "--authorized-keys-of", "ana"], arguments, &[file.as_str()]].concat();
+        let output = service.command(&arguments);
+        let totals = serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null);
+        (totals, String::from_utf8(output.stderr).unwrap())
+    };
+    // As Notepad saves it, with a comment in Latin-1 and one that two keys have.
+    let laptop = format!("\u{feff}{} laptop\r\n", bare(&keys[0]));
+    let latin =
+        [format!("no-pty,expiry-time=\"99991231235959Z\" {} J", bare(&keys[1])).as_bytes(), b"\xf6rg\r\n"]
+            .concat();
+    let again = format!("restrict {} laptop\r\n", bare(&keys[2]));
+    let refused = format!("from=\"192.0.2.1\" {} x\r\n", bare(&keys[3]));
+    let lines: [&[u8]; 4] = [laptop.as_bytes(), &latin, again.as_bytes(), refused.as_bytes()];
+
+    let (totals, stderr) = import(&lines, &[]);
+    assert!(totals.is_null() && stderr.contains("there is no account `ana`"), "{totals} {stderr}");
+    assert!(stderr.contains("--create"), "{stderr}");
+    let ana = service.account("ana");
+    let (totals, stderr) = import(&lines, &["--dry-run"]);
+    assert_eq!(totals, json!({"stored": 3, "present": 0, "refused": 1}));
+    assert!(stderr.contains("line 4: the option `from` cannot be imported"), "{stderr}");
+    assert_eq!(service.keys(&ana).await, []);
+
+    assert_eq!(import(&lines, &[]).0, totals);
+    let (_, listed) = service.get("/v2/self/keys", &ana.bearer).await;
+    let names: Vec<String> = listed.as_array().unwrap().iter().map(|key| text(key, "name")).collect();
+    let ending = text(&listed[2], "fingerprint");
+    let (_, ending) = ending.split_at(ending.len() - 8);
+    assert_eq!(names, ["Jörg", "laptop", &format!("laptop {ending}")]);
+    assert_eq!(listed[0]["expires_at"], "9999-12-31T23:59:59Z");
+    assert_eq!(text(&listed[0], "key"), format!("{} Jörg", bare(&keys[1])));
+
+    // In another order, with another comment, and beside a key that has the name by now.
+    let renamed = format!("{} new name\n", bare(&keys[0]));
+    let taken = format!("{} Jörg\n", bare(&keys[3]));
+    let edited: [&[u8]; 4] = [again.as_bytes(), renamed.as_bytes(), &latin, taken.as_bytes()];
+    assert_eq!(import(&edited, &[]).0, json!({"stored": 1, "present": 3, "refused": 0}));
+    assert_eq!(import(&edited, &[]).0, json!({"stored": 0, "present": 4, "refused": 0}));
+    let (totals, stderr) = import(&[b"\xff\xfes\0s\0h\0"], &[]);
+    assert!(totals.is_null() && stderr.contains("is in UTF-16"), "{stderr}");
 }
 
 /// Name and number of keys in a line of `account list`.

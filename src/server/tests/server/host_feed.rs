@@ -150,7 +150,7 @@ async fn a_slow_host_misses_nothing() {
     let import = lines.collect::<Vec<_>>().join("\n");
     std::fs::write(service.path("import"), import).unwrap();
     let path = service.path("import").display().to_string();
-    assert_eq!(service.ask(&["import", &path])["stored"], count);
+    assert_eq!(service.ask(&["import", "--create", &path])["stored"], count);
     assert_eq!(slow.next().await.unwrap().event.unwrap(), Event::Reset);
     for expected in 1..=count {
         assert_eq!(sequence(slow.next().await.unwrap().id), expected);

@@ -243,7 +243,7 @@ async fn a_key_that_its_verified_owner_reports_as_compromised_cannot_be_register
     let line = json!({ "account": "carl", "name": "k", "key": key.public }).to_string();
     fs::write(service.path("import"), format!("{line}\n")).unwrap();
     let import = service.path("import").display().to_string();
-    let output = service.command(&["import", &import]);
+    let output = service.command(&["import", "--create", &import]);
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("reported as compromised"), "{said}");

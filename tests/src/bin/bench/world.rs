@@ -28,7 +28,9 @@ pub(crate) fn import(service: &Service, room: &Room, seed: u64, count: usize) {
         writeln!(file, "{line}").expect("room on the disk");
     }
     file.into_inner().expect("room on the disk");
-    let _ = service.administers_within(&["import", &path.display().to_string()], IMPORT_TIME_MAX).output();
+    let _ = service
+        .administers_within(&["import", "--create", &path.display().to_string()], IMPORT_TIME_MAX)
+        .output();
     fs::remove_file(path).expect("own file");
 }
 

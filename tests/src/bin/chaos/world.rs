@@ -520,7 +520,9 @@ fn import_residents(service: &Service, seed: u64, count: usize) -> (Vec<UserKey>
         format!("{}\n", json!({"account": account, "name": name, "key": key.text}))
     });
     let file = service.room().write("residents.ndjson", &lines.collect::<String>());
-    let _ = service.administers_within(&["import", &file.display().to_string()], IMPORT_TIME_MAX).output();
+    let _ = service
+        .administers_within(&["import", "--create", &file.display().to_string()], IMPORT_TIME_MAX)
+        .output();
     let held: Vec<_> = service.registrations().into_iter().collect();
     let accounts: BTreeMap<&str, &str> =
         held.iter().map(|one| (one.fingerprint.as_str(), one.account.as_str())).collect();

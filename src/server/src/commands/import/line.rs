@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use pushkeys_keys::{AccountName, KEY_TEXT_BYTES_MAX, KeyName, NAME_BYTES_MAX};
+use jiff::Timestamp;
+use pushkeys_keys::{AccountName, Expiry, KEY_TEXT_BYTES_MAX, KeyName, NAME_BYTES_MAX};
 use serde::Deserialize;
 
 /// The longest line in bytes: a key and two names, each byte written as `\u00xx`.
@@ -14,13 +15,14 @@ pub(super) struct ImportLine {
     pub(super) name: LineName,
     /// The key, one line.
     pub(super) text: String,
+    pub(super) expires_at: Option<Expiry>,
 }
 
 /// The name of a key to import.
 pub(super) enum LineName {
     /// Given in the line.
     Given(KeyName),
-    /// From the comment, unless an earlier key of the file has the same.
+    /// From the comment, unless another key of the account has the same.
     Comment(String),
 }
 
@@ -30,6 +32,7 @@ struct JsonLine {
     account: String,
     name: String,
     key: String,
+    expires_at: Option<String>,
 }
 
 /// Reads the next line without its newline; of a line that is too long, only its beginning. `false` at the end.
@@ -45,15 +48,22 @@ pub(super) fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Resu
     Ok(true)
 }
 
-pub(super) fn read_object(line: &[u8]) -> Result<ImportLine, String> {
+/// The key in a line of JSON, read at `now`.
+pub(super) fn read_object(line: &[u8], now: Timestamp) -> Result<ImportLine, String> {
     if line.len() > LINE_BYTES_MAX {
         return Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"));
     }
     // The parser's error would quote the line, which may be a private key.
     let line: JsonLine = serde_json::from_slice(line).map_err(|_| {
-        "the line is not a JSON object with the strings `account`, `name` and `key`".to_owned()
+        "the line is not a JSON object with the strings `account`, `name` and `key`, and perhaps `expires_at`".to_owned()
     })?;
     let account = AccountName::parse(&line.account).map_err(|error| format!("account: {error}"))?;
     let name = KeyName::parse(&line.name).map_err(|error| format!("key: {error}"))?;
-    Ok(ImportLine { account, name: LineName::Given(name), text: line.key.trim().to_owned() })
+    let expires_at = line.expires_at.as_deref().map(str::parse::<Expiry>).transpose();
+    let expires_at = expires_at.map_err(|error| format!("expires_at: {error}"))?;
+    if let Some(expiry) = expires_at.filter(|expiry| expiry.is_past(now)) {
+        return Err(format!("the key expired at {expiry}"));
+    }
+    let text = line.key.trim().to_owned();
+    Ok(ImportLine { account, name: LineName::Given(name), text, expires_at })
 }

@@ -6,8 +6,8 @@ use pushkeys_keys::{AccountId, AccountName, KeyName, Policy, ValidKey};
 
 use super::{KEY, LIMITS, TestDatabase, on_both_databases};
 use crate::store::{
-    Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportOutcome, KeyFromGithub,
-    KeyToPut, PutKeyError, SetIdentityError, Store, StoreLimits,
+    Actor, AuditEvent, Email, GithubLink, GithubOrigin, Identity, ImportItem, ImportMode, ImportOutcome,
+    KeyFromGithub, KeyToPut, PutKeyError, SetIdentityError, Store, StoreLimits,
 };
 
 const SENDING: StoreLimits = StoreLimits { sends_mail: true, ..LIMITS };
@@ -197,10 +197,18 @@ async fn an_operators_import_is_in_the_trail_and_tells_an_account_with_an_addres
         .zip(["a", "b", "c", "a", "d"])
         .map(|((key, owner), called)| {
             let valid = ValidKey::check(&key.text, &Policy::default()).unwrap();
-            ImportItem { account: account_name(owner), name: name(called), key: valid, text: key.text }
+            ImportItem {
+                account: account_name(owner),
+                name: name(called),
+                fallback: None,
+                key: valid,
+                text: key.text,
+                expires_at: None,
+            }
         })
         .collect();
-    let outcomes = store.import(&items).await.unwrap();
+    let outcomes =
+        store.import(&items, ImportMode { creates_accounts: true, is_dry_run: false }).await.unwrap();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == ImportOutcome::Stored).count(), 4);
     let activity = store.audit(&ana, None, 10).await.unwrap();
     let activity: Vec<_> = activity.iter().rev().map(|row| (row.event, row.subject.as_str())).collect();
