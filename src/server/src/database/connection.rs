@@ -10,6 +10,7 @@ use sqlx::{Postgres, Sqlite};
 use tokio::time::timeout;
 
 use super::primary::{Connections, GivenUp, Primary};
+use super::sqlite_file::SqliteFile;
 use super::transaction::{Held, Transaction};
 
 /// How long statements have to end when the database is closed.
@@ -26,6 +27,7 @@ pub(crate) enum Database {
     Sqlite {
         read: SqlitePool,
         write: SqlitePool,
+        file: Arc<SqliteFile>,
     },
     Postgres(Arc<Primary>),
 }
@@ -52,8 +54,10 @@ impl Database {
     /// numbers of changes become visible in order.
     pub(crate) async fn begin_write(&self) -> sqlx::Result<Transaction> {
         match self {
-            Self::Sqlite { write, .. } => {
-                Held::begin(write, "BEGIN IMMEDIATE", GivenUp::default()).await.map(Transaction::Sqlite)
+            Self::Sqlite { write, file, .. } => {
+                let file = file.now()?;
+                let held = Held::begin(write, "BEGIN IMMEDIATE", GivenUp::default()).await?;
+                Ok(Transaction::Sqlite(held.in_file(file)))
             }
             Self::Postgres(primary) => {
                 let Connections { write, given_up, .. } = primary.connections();
@@ -79,7 +83,7 @@ impl Database {
     /// Ends all connections, whatever they wait for.
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { read, write } => {
+            Self::Sqlite { read, write, .. } => {
                 let _ = timeout(CLOSE_TIME_MAX, join(read.close(), write.close())).await;
             }
             Self::Postgres(primary) => primary.connections().close(CLOSE_TIME_MAX).await,

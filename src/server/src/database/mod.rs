@@ -13,6 +13,7 @@ mod postgres;
 mod primary;
 mod replication;
 mod sqlite;
+mod sqlite_file;
 mod statement;
 mod transaction;
 mod transfer;

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pushkeys_files::{ReadFileError, Trust};
@@ -16,6 +17,7 @@ use sqlx::sqlite::{
 use super::connection::Database;
 use super::error::OpenError;
 use super::pools::{ACQUIRE_TIMEOUT, READ_CONNECTIONS};
+use super::sqlite_file::SqliteFile;
 use crate::files::of_service_user;
 
 /// How long a writer waits for one of another process, such as a command.
@@ -26,9 +28,12 @@ pub(super) async fn connect(path: &Path) -> sqlx::Result<Database> {
     let options = connect_options(path);
     // Only the one writer may write: others would collide with it.
     let reader = options.clone().pragma("query_only", "ON");
-    let write = pool_options(1).connect_with(options).await?;
-    let read = pool_options(READ_CONNECTIONS).connect_lazy_with(reader);
-    Ok(Database::Sqlite { read, write })
+    let file = SqliteFile::new(path)?;
+    let write = pool_options(1, &file).connect_with(options).await?;
+    // All of them are opened at once: one that is opened after the file was replaced, and before that is noticed, would mix the new
+    // file with the log of the old one.
+    let readers = pool_options(READ_CONNECTIONS, &file).min_connections(READ_CONNECTIONS);
+    Ok(Database::Sqlite { read: readers.connect_lazy_with(reader), write, file })
 }
 
 /// Opens the file at `path` exclusively; fails if it is open elsewhere.
@@ -68,11 +73,16 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .pragma("trusted_schema", "OFF")
 }
 
-fn pool_options(connections_max: u32) -> SqlitePoolOptions {
+fn pool_options(connections_max: u32, file: &Arc<SqliteFile>) -> SqlitePoolOptions {
+    let file = file.clone();
     SqlitePoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .before_acquire(move |_, connection| {
+            let is_usable = file.is_open_since(connection.age);
+            Box::pin(async move { Ok(is_usable?) })
+        })
 }

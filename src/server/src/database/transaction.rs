@@ -13,6 +13,7 @@ use sqlx::{Database as Driver, Pool, Postgres, Sqlite};
 use tokio::time::timeout;
 
 use super::primary::GivenUp;
+use super::sqlite_file::OpenedFile;
 
 /// How long a rollback may take before its connection is closed instead.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(2);
@@ -38,6 +39,8 @@ pub(crate) struct Held<D: RunsText> {
     /// `None` once the transaction has ended.
     connection: Option<PoolConnection<D>>,
     given_up: GivenUp,
+    /// The file that a commit writes to, of SQLite.
+    file: Option<OpenedFile>,
     /// Whether a statement was begun of which the database has not told how it ended.
     is_unsettled: bool,
 }
@@ -70,10 +73,17 @@ impl<D: RunsText> Held<D> {
         given_up: GivenUp,
     ) -> sqlx::Result<Self> {
         let connection = given_up.or_fail(pool.acquire()).await?;
-        let mut held = Self { connection: Some(connection), given_up, is_unsettled: true };
+        let mut held = Self { connection: Some(connection), given_up, file: None, is_unsettled: true };
         held.run(statements).await?;
         held.is_unsettled = false;
         Ok(held)
+    }
+
+    /// A commit fails unless `file` is still the one at its path.
+    pub(super) fn in_file(self, file: OpenedFile) -> Self {
+        let mut held = self;
+        held.file = Some(file);
+        held
     }
 
     /// The connection, for one statement, and what that must be run by; its result is then passed to [`Self::settle`].
@@ -99,6 +109,10 @@ impl<D: RunsText> Held<D> {
 
     async fn commit(mut self) -> sqlx::Result<()> {
         self.run("COMMIT").await?;
+        self.is_unsettled = false;
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
         // Returns to its pool.
         drop(self.connection.take());
         Ok(())

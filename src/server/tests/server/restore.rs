@@ -6,6 +6,7 @@ use std::process::Output;
 
 use pushkeys_feed::{Epoch, Event};
 use pushkeys_tests::PostgresDatabase;
+use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::host_feed::{register, snapshot};
@@ -103,6 +104,44 @@ async fn a_copy_is_made_while_the_service_writes_and_begins_a_new_epoch_when_ser
         assert!(!epochs.contains(&restored.cursor.epoch), "each restore begins another epoch");
         epochs.push(restored.cursor.epoch);
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_or_replaced_under_the_service_confirms_nothing_that_is_lost() {
+    if is_on_postgres() {
+        return;
+    }
+    let service = Service::start();
+    let (host, ana) = (service.host("push1"), service.account("ana"));
+    register(&service, &ana, 2).await;
+    let before = epoch(&service, &host).await;
+    let copy = service.path("copy.db");
+    service.ask(&["backup", &copy.display().to_string()]);
+    service.delete(&ana, "key1").await;
+    let mut stream = service.changes(&host, Some(&format!("{before}-3"))).await;
+
+    let path = service.database().path();
+    let aside = service.path("aside.db");
+    fs::rename(&path, &aside).unwrap();
+    let key = crate::service::new_key(&service, "lost");
+    assert_eq!(service.put(&ana, "lost", &key).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.get("/healthz", "").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    // The same file again: nothing has happened.
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(service.put(&ana, "kept", &key).await.0, StatusCode::OK);
+    assert_eq!(stream.next().await.unwrap().id.unwrap().to_string(), format!("{before}-4"));
+
+    // The log of the replaced file is beside the copy, and does not belong to it.
+    fs::rename(&copy, &path).unwrap();
+    assert!(stream.next().await.is_none());
+    let now = wait_for_epoch(&service, &host, &before).await;
+    assert!(now > before);
+    check_reset(&service, &host, &before, 4).await;
+    let names = async || service.keys(&ana).await.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names().await, ["key0", "key1"]);
+    assert_eq!(service.put(&ana, "laptop", &key).await.0, StatusCode::OK);
+    assert_eq!(names().await, ["key0", "key1", "laptop"]);
+    assert!(service.command(&["check"]).status.success());
 }
 
 #[tokio::test]
