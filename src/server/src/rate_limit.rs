@@ -24,6 +24,10 @@ use crate::client_address::TrustedProxies;
 /// Buckets of a limiter, 8 bytes each.
 const BUCKETS: usize = 65_536;
 
+/// Signed requests of one account. Each is remembered for ten minutes, so an account has 32,000 of them at most.
+const SIGNED: Rate =
+    Rate { per_second: NonZeroU32::new(50).unwrap(), burst: NonZeroU32::new(2_000).unwrap() };
+
 /// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +67,15 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// Counts a request of `who`. `Err`: it is refused, and would be served after this time.
     pub(crate) fn check(&self, who: &K) -> Result<(), Duration> {
         self.rate.check_key(who).map_err(|refusal| refusal.wait_time_from(self.rate.clock().now()))
+    }
+
+    /// The same of `count` requests at once, at most the burst.
+    pub(crate) fn check_many(&self, who: &K, count: NonZeroU32) -> Result<(), Duration> {
+        match self.rate.check_key_n(who, count) {
+            Ok(checked) => checked.map_err(|refusal| refusal.wait_time_from(self.rate.clock().now())),
+            // More than the burst is never let through.
+            Err(_) => Err(Duration::MAX),
+        }
     }
 
     /// Does not count a request of `who` after all, which [`Self::check`] has let through.
@@ -143,6 +156,7 @@ pub(crate) struct Limits(Arc<LimitsState>);
 
 struct LimitsState {
     accounts: Limiter<AccountId>,
+    signed: Limiter<AccountId>,
     peers: Limiter<Peer>,
     proxies: TrustedProxies,
 }
@@ -151,7 +165,12 @@ impl Limits {
     /// Limits each account to `account` and each address to `address`. What `proxies` say of the address of their peer is
     /// believed.
     pub(crate) fn new(account: Rate, address: Rate, proxies: TrustedProxies) -> Self {
-        Self(Arc::new(LimitsState { accounts: Limiter::new(account), peers: Limiter::new(address), proxies }))
+        Self(Arc::new(LimitsState {
+            accounts: Limiter::new(account),
+            signed: Limiter::new(SIGNED),
+            peers: Limiter::new(address),
+            proxies,
+        }))
     }
 
     /// Whether a trusted proxy is at `address`.
@@ -167,6 +186,11 @@ impl Limits {
     /// Counts a request from `address`. `Err`: it is refused, and would be served after this number of seconds.
     pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), u64> {
         self.0.peers.check(&address.into()).map_err(whole_seconds)
+    }
+
+    /// Counts a signed request of `account`. `Err`: it is refused, and would be served after this number of seconds.
+    pub(crate) fn check_signed(&self, account: &AccountId) -> Result<(), u64> {
+        self.0.signed.check(account).map_err(whole_seconds)
     }
 
     /// Counts a request of `account`. `Err`: it is refused, and would be served after this number of seconds.

@@ -9,7 +9,7 @@ use pushkeys_keys::AccountId;
 
 use super::error::ApiError;
 use super::state::Api;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Presented};
 use crate::request_id::RequestId;
 use crate::store::{Actor, Via};
 
@@ -29,19 +29,31 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
+fn refusal(error: AuthError) -> ApiError {
+    match error {
+        AuthError::Store(error) => ApiError::unavailable(&error),
+        AuthError::NotRecorded => ApiError::busy(&error.to_string()),
+        _ => ApiError::unauthorized(&error),
+    }
+}
+
 impl Caller {
     async fn find(request: &Parts, api: &Api) -> Result<Self, ApiError> {
-        let shown = api.authenticator.account(request).await.map_err(|error| match error {
-            AuthError::Store(error) => ApiError::unavailable(&error),
-            AuthError::TooManySigned => ApiError::busy(&error.to_string()),
-            _ => ApiError::unauthorized(&error),
-        })?;
-        let checked = api.limits.check_account(&shown.account);
+        let Presented { token, nonce } = api.authenticator.account(request).await.map_err(refusal)?;
+        let checked = api.limits.check_account(&token.account);
         checked.map_err(|wait_s| ApiError::too_many("this account sends too many requests", wait_s))?;
+        // A request that is refused for another reason costs no room among those that were served.
+        if let Some(nonce) = nonce {
+            let checked = api.limits.check_signed(&token.account);
+            checked.map_err(|wait_s| {
+                ApiError::too_many("this account signs too many requests, use a bearer token", wait_s)
+            })?;
+            api.authenticator.use_once(nonce).await.map_err(refusal)?;
+        }
         let connection = request.extensions.get::<SocketAddr>();
         let address = connection.map(|connection| api.limits.address(*connection, &request.headers));
         let request = request.extensions.get::<RequestId>().cloned();
-        let actor = Actor { via: Via::Token(shown.label), address, request };
-        Ok(Self { account: shown.account, actor, expires_at: shown.expires_at })
+        let actor = Actor { via: Via::Token(token.label), address, request };
+        Ok(Self { account: token.account, actor, expires_at: token.expires_at })
     }
 }

@@ -11,10 +11,10 @@ use super::base_string::base_string;
 use super::base_url::{PublicUrl, candidates};
 use super::credential::Credential;
 use super::error::AuthError;
-use super::nonces::Nonces;
+use super::nonces::{Nonces, nonce};
 use super::oauth::{Consumer, OauthCredential, SignatureMethod, Signed};
 use crate::secret::{ServiceSecret, TokenDigest};
-use crate::store::{Store, TokenUse};
+use crate::store::{Nonce, Store, TokenUse};
 
 /// Authenticates accounts and hosts.
 #[derive(Clone)]
@@ -24,6 +24,13 @@ pub(crate) struct Authenticator {
     consumers: Vec<Consumer>,
     public_url: Option<PublicUrl>,
     nonces: Nonces,
+}
+
+/// A credential that is good.
+pub(crate) struct Presented {
+    pub(crate) token: TokenUse,
+    /// That of a signed request.
+    pub(crate) nonce: Option<Nonce>,
 }
 
 impl Authenticator {
@@ -39,13 +46,21 @@ impl Authenticator {
         Self { store, secret, consumers, public_url, nonces }
     }
 
-    /// The credential in `request`, with its account.
-    pub(crate) async fn account(&self, request: &Parts) -> Result<TokenUse, AuthError> {
+    /// The credential in `request`, with its account. Before it is served, [`Self::use_once`] takes the nonce.
+    pub(crate) async fn account(&self, request: &Parts) -> Result<Presented, AuthError> {
         let presented = match Credential::of(&request.headers)? {
-            Credential::Bearer(token) => self.store.token_by_bearer(TokenDigest::of(token)).await?,
+            Credential::Bearer(token) => {
+                let token = self.store.token_by_bearer(TokenDigest::of(token)).await?;
+                token.map(|token| Presented { token, nonce: None })
+            }
             Credential::Oauth(sent) => self.use_of_oauth(&sent, request).await?,
         };
         presented.ok_or(AuthError::Unknown)
+    }
+
+    /// Refuses a signed request that was served before.
+    pub(crate) async fn use_once(&self, nonce: Nonce) -> Result<(), AuthError> {
+        self.nonces.use_once(nonce, Timestamp::now().as_second()).await
     }
 
     /// The secret of a new OAuth token.
@@ -57,10 +72,10 @@ impl Authenticator {
         &self,
         sent: &OauthCredential,
         request: &Parts,
-    ) -> Result<Option<TokenUse>, AuthError> {
+    ) -> Result<Option<Presented>, AuthError> {
         let consumer = self.consumers.iter().find(|consumer| consumer.key == sent.consumer_key);
         let presented = self.store.token_by_oauth(&sent.token).await?;
-        let (Some(consumer), Some(presented)) = (consumer, presented) else { return Ok(None) };
+        let (Some(consumer), Some(token)) = (consumer, presented) else { return Ok(None) };
         // Both consist of characters that percent-encoding does not change.
         let key = format!("{}&{}", consumer.secret, self.secret.oauth_secret(&sent.token));
         let is_right = match &sent.method {
@@ -70,12 +85,14 @@ impl Authenticator {
         if !is_right {
             return Ok(None);
         }
-        // Only after the signature: otherwise anyone could use up the nonces of others.
-        if let SignatureMethod::HmacSha512(signed) = &sent.method {
-            let now_s = Timestamp::now().as_second();
-            self.nonces.use_once(&sent.token, &signed.nonce, signed.timestamp_s, now_s).await?;
-        }
-        Ok(Some(presented))
+        let nonce = match &sent.method {
+            SignatureMethod::HmacSha512(signed) => {
+                let now_s = Timestamp::now().as_second();
+                Some(nonce(&sent.token, &signed.nonce, signed.timestamp_s, now_s)?)
+            }
+            SignatureMethod::Plaintext => None,
+        };
+        Ok(Some(Presented { token, nonce }))
     }
 
     fn is_signed(&self, key: &str, signature: &str, signed: &Signed, request: &Parts) -> bool {

@@ -23,8 +23,8 @@ pub(crate) enum AuthError {
     Clock,
     #[error("this signed request was served before: sign it again with another nonce")]
     Replayed,
-    #[error("too many signed requests at the moment: try again in a minute, or use a bearer token")]
-    TooManySigned,
+    #[error("signed requests cannot be recorded at the moment: try again in a minute, or use a bearer token")]
+    NotRecorded,
     /// Wrong, expired or revoked, or the CLI's literal `undefined`.
     #[error("this credential is not valid: log in again, or request a new token")]
     Unknown,

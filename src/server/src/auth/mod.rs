@@ -12,7 +12,7 @@ mod host;
 mod nonces;
 mod oauth;
 
-pub(crate) use self::authenticator::Authenticator;
+pub(crate) use self::authenticator::{Authenticator, Presented};
 pub(crate) use self::base_url::PublicUrl;
 pub(crate) use self::error::AuthError;
 pub(crate) use self::host::{HostAuthError, KnownHost};

@@ -66,6 +66,7 @@ pub(crate) use self::open::OpenStoreError;
 pub(crate) use self::ownership::{Challenge, ReportKeyError};
 pub(crate) use self::propagation::{HostAcknowledgement, Propagation};
 pub(crate) use self::registration::{KeyToPut, PutKeyError};
+pub(crate) use self::replicas::Nonce;
 pub(crate) use self::reports::{AccountRevocation, ReportedRevocation};
 pub(crate) use self::self_check::{SumDifference, sum_differences};
 pub(crate) use self::sessions::{Lifetimes, NewSession, Session, SessionInfo};

@@ -1,5 +1,6 @@
 //! What replicas of the service share through the database: commits, and the nonces of signed requests.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Database, Primary, sql};
+use crate::database::{Database, Primary, many, sql};
 
 /// The channel that the trigger on `service` notifies.
 const CHANNEL: &str = "pushkeys";
@@ -19,6 +20,15 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(500);
 const POLL_SQLITE: Duration = Duration::from_millis(100);
 /// How often PostgreSQL is polled, in case a notification was lost.
 const POLL_POSTGRES: Duration = Duration::from_secs(1);
+
+/// The nonce of a signed request, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Nonce {
+    /// When the request was signed, in seconds since 1970.
+    pub(crate) timestamp_s: i64,
+    /// SHA-256 of token and nonce.
+    pub(crate) digest: [u8; 32],
+}
 
 impl Store {
     /// Watches the database until the store is closed: whether it takes writes, and commits of other processes. Without
@@ -50,13 +60,30 @@ impl Store {
     }
 
     /// Records a signed request for all replicas. `false`: one of them has served it.
-    pub(crate) async fn add_nonce(&self, timestamp_s: i64, digest: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) async fn add_nonce(&self, nonce: &Nonce) -> Result<bool, StoreError> {
         let written = sql("INSERT INTO nonces (timestamp_s, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(timestamp_s)
-            .bind(digest)
+            .bind(nonce.timestamp_s)
+            .bind(nonce.digest.as_slice())
             .execute(&self.database)
             .await;
         Ok(written.map_err(StoreError::of("record a signed request"))? == 1)
+    }
+
+    /// Records signed requests, some hundred at most, and returns those that were not served.
+    pub(crate) async fn add_nonces(&self, nonces: HashSet<Nonce>) -> Result<HashSet<Nonce>, StoreError> {
+        let failed = || StoreError::of("record signed requests");
+        let mut transaction = self.begin_write().await?;
+        let rows = nonces.iter().map(|nonce| [nonce.timestamp_s.into(), nonce.digest.as_slice().into()]);
+        let added: Vec<(i64, Vec<u8>)> =
+            many("INSERT INTO nonces (timestamp_s, digest) {rows} ON CONFLICT DO NOTHING RETURNING timestamp_s, digest", rows)
+                .fetch_all(&mut transaction)
+                .await
+                .map_err(failed())?;
+        // This is not a change for hosts, so streams are not woken.
+        transaction.commit().await.map_err(failed())?;
+        let added: HashSet<(i64, Vec<u8>)> = added.into_iter().collect();
+        let is_new = |nonce: &Nonce| added.contains(&(nonce.timestamp_s, nonce.digest.to_vec()));
+        Ok(nonces.into_iter().filter(is_new).collect())
     }
 
     /// Removes signed requests from before `timestamp_s`.

@@ -133,6 +133,47 @@ async fn behind_a_proxy_the_configured_url_is_what_clients_sign() {
 }
 
 #[tokio::test]
+async fn a_signed_request_is_served_once_also_after_a_crash_and_by_one_of_many_that_come_at_once() {
+    let mut service = Service::start_with("public_url = \"https://keys.example.com\"");
+    let ana = service.account("ana");
+    let sign = |nonce: &str| {
+        let url = "https%3A%2F%2Fkeys.example.com%2Fv2%2Fself".to_owned();
+        Request { method: "GET", url, nonce, timestamp_s: now_s() }.sign(&ana)
+    };
+    let header = sign("a");
+    assert_eq!(service.get("/v2/self", &header).await.0, StatusCode::OK);
+    service.kill();
+    service.restart();
+    let (status, body) = service.get("/v2/self", &header).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
+    let header = sign("b");
+    let answers = futures_util::future::join_all((0..8).map(|_| service.get("/v2/self", &header))).await;
+    assert_eq!(answers.iter().filter(|(status, _)| *status == StatusCode::OK).count(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_an_account_signs_beyond_its_limit_is_not_recorded() {
+    let service = Service::start_with(
+        "public_url = \"https://keys.example.com\"\naccount_rate = { per_second = 1, burst = 2 }",
+    );
+    let (ana, bob) = (service.account("ana"), service.account("bob"));
+    let sign = |account: &Account, nonce: &str| {
+        let url = "https%3A%2F%2Fkeys.example.com%2Fv2%2Fself".to_owned();
+        Request { method: "GET", url, nonce, timestamp_s: now_s() }.sign(account)
+    };
+    let mut served = 0;
+    for number in 0..12 {
+        let header = sign(&ana, &format!("n{number}"));
+        let (status, _) = service.get("/v2/self", &header).await;
+        served += i64::from(status == StatusCode::OK);
+        assert!(matches!(status, StatusCode::OK | StatusCode::TOO_MANY_REQUESTS), "{status}");
+    }
+    assert!(served < 12);
+    assert_eq!(service.database().ask("SELECT count(*) FROM nonces").await, Some(served));
+    assert_eq!(service.get("/v2/self", &sign(&bob, "b")).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_request_that_one_replica_has_served_is_refused_by_the_others() {
     if !is_on_postgres() {
         return;
