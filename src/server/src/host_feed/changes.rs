@@ -66,6 +66,7 @@ pub(super) async fn serve(
     tracing::info!(%host, %head, told = place, resumes = begin.is_some(), "the stream of `{host}` begins");
     let begins_with_reset = begin.is_none();
     let stream = HostStream {
+        replaced: feed.shares.stream(&host),
         host,
         with,
         credential: known.credential,
@@ -102,6 +103,8 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 
 /// One host's stream.
 struct HostStream {
+    /// Cancelled when the host has begun too many others.
+    replaced: CancellationToken,
     host: HostId,
     with: With,
     credential: HostCredentialNumber,
@@ -156,6 +159,7 @@ impl HostStream {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Step::End,
+            () = self.replaced.cancelled() => Step::End,
             // The host reconnects, and gets a reset if its position is of another epoch.
             _ = self.epoch.changed() => Step::End,
             changed = self.credentials.changed() => {
@@ -216,7 +220,11 @@ impl HostStream {
 
     /// The next changes from the table; `None` if there are none, or if the stream is about to end.
     async fn missed(&mut self) -> Option<Bytes> {
-        if self.stopping.is_cancelled() || self.is_revoked() || self.epoch.has_changed().unwrap_or(true) {
+        if self.stopping.is_cancelled()
+            || self.replaced.is_cancelled()
+            || self.is_revoked()
+            || self.epoch.has_changed().unwrap_or(true)
+        {
             return None;
         }
         match self.store.changes_after(self.position.cursor.sequence, MISSED_PER_READ).await {

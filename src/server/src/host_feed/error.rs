@@ -25,6 +25,9 @@ pub(super) enum FeedError {
     },
     Malformed(String),
     TooManySnapshots,
+    TooManyReports {
+        wait_s: u64,
+    },
     NewEpoch,
     Store(StoreError),
 }
@@ -53,6 +56,11 @@ impl IntoResponse for FeedError {
             Self::TooSlow { limit } => {
                 let text = format!("the report took longer than {} s\n", limit.as_secs());
                 return (StatusCode::REQUEST_TIMEOUT, text).into_response();
+            }
+            Self::TooManyReports { wait_s } => {
+                let text = "this host reports too much at once\n";
+                return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, wait_s.to_string())], text)
+                    .into_response();
             }
             Self::Malformed(why) => {
                 let text = format!("the report cannot be read: {}\n", pushkeys_keys::escape(&why));

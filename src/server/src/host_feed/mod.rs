@@ -5,6 +5,8 @@
 //! | 200 | the stream follows | the host discards a snapshot without its trailer |
 //! | 400 | a report is malformed | the host discards it: the versions differ |
 //! | 401 | no valid token or certificate of a host | the operator issues one with `host add` |
+//! | 408, 413, 415 | a report takes too long, is too long, or is no JSON | the host logs the sentence |
+//! | 429 | a host reports too much at once | the host waits, as `Retry-After` says |
 //! | 503 | the database does not answer, or too many snapshots are being sent | the host waits, as `Retry-After` says |
 //!
 //! A stream of changes holds no connection to the database, no lock and at most one batch: a slow host's stream reads from
@@ -17,6 +19,7 @@ mod error;
 mod host_epochs;
 mod hub;
 mod reports;
+mod shares;
 mod snapshot;
 mod state;
 mod with;

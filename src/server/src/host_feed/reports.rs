@@ -26,6 +26,8 @@ pub(super) async fn usage(
     let host = feed.host(&headers, &certificate).await?.host;
     let UsageReport { uses } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(uses.len())?;
+    let _share = feed.shares.report(&host).await?;
+    feed.shares.check_items(&host, uses.len())?;
     let recorded = feed.store.record_uses(&host, &uses).await?;
     Ok(Json(Recorded { recorded }))
 }
@@ -39,6 +41,8 @@ pub(super) async fn revoked(
     let host = feed.host(&headers, &certificate).await?.host;
     let RevokedReport { revoked } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(revoked.len())?;
+    let _share = feed.shares.report(&host).await?;
+    feed.shares.check_items(&host, revoked.len())?;
     if revoked
         .iter()
         .enumerate()

@@ -18,14 +18,21 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::error::FeedError;
+use super::shares::SnapshotShare;
 use super::state::{Feed, FromConnection, FromFeed};
 use super::with::With;
-use crate::store::{HostId, Snapshot, StoreError};
+use crate::store::{HostId, SNAPSHOTS_MAX, Snapshot, StoreError};
 
 /// Entries per page, and per write: about 300 KiB of Ed25519 keys.
 const PAGE_ENTRIES: u32 = 1_000;
 /// Pages that are read ahead.
 const PAGES_AHEAD: usize = 2;
+/// How long a host may take for one page.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(15);
+/// From this length of SQLite's write-ahead log in bytes, a snapshot waits until the log is emptied, for which no other one
+/// may be open; and from the second one, none begins before that.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How long a snapshot may hold its read transaction: meanwhile SQLite's write-ahead log only grows.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(10);
 /// How long a host waits for one of [`crate::store::SNAPSHOTS_MAX`] slots before it gets status 503.
@@ -38,13 +45,30 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Result<Response, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
-    let turn = timeout(TURN_TIME_MAX, feed.snapshots.clone().acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else { return Err(FeedError::TooManySnapshots) };
+    let share = feed.shares.snapshot(&host).await?;
+    let turn = turn(&feed).await?;
     let snapshot = feed.store.snapshot().await?;
     let (pieces, received) = mpsc::channel(PAGES_AHEAD);
-    tokio::spawn(read(snapshot, with, pieces, host, feed, turn));
+    tokio::spawn(read(snapshot, with, pieces, host, feed, share, turn));
     let headers = [(CONTENT_TYPE, SNAPSHOT_MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(body(received))).into_response())
+}
+
+/// Waits for one of the slots. If the write-ahead log is long, it waits for all of them and empties the log: snapshots that
+/// come later wait behind it, so that there is such a moment.
+async fn turn(feed: &Feed) -> Result<OwnedSemaphorePermit, FeedError> {
+    let acquire = |slots| timeout(TURN_TIME_MAX, feed.snapshots.clone().acquire_many_owned(slots));
+    let length = feed.store.log_bytes();
+    if length >= LOG_BYTES
+        && let Ok(Ok(mut all)) = acquire(SNAPSHOTS_MAX).await
+    {
+        feed.store.empty_log().await?;
+        return all.split(1).ok_or(FeedError::TooManySnapshots);
+    }
+    if length >= LOG_BYTES_MAX {
+        return Err(FeedError::TooManySnapshots);
+    }
+    acquire(1).await.ok().and_then(Result::ok).ok_or(FeedError::TooManySnapshots)
 }
 
 /// What the reader sends to the body.
@@ -75,6 +99,8 @@ fn body(mut pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Byte
 enum SnapshotError {
     #[error("the host closed the connection")]
     Disconnected,
+    #[error("the host accepted no page for {} s", PAGE_TIME_MAX.as_secs())]
+    Stalled,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -86,6 +112,7 @@ async fn read(
     pieces: mpsc::Sender<Piece>,
     host: HostId,
     feed: Feed,
+    share: SnapshotShare,
     _turn: OwnedSemaphorePermit,
 ) {
     let cursor = snapshot.header().position.id();
@@ -93,6 +120,10 @@ async fn read(
     let sending = timeout(SNAPSHOT_TIME_MAX, send_all(snapshot, with, &pieces));
     let sent = tokio::select! {
         () = feed.stopping.cancelled() => return,
+        () = share.replaced.cancelled() => {
+            tracing::info!(%host, %cursor, "the snapshot for `{host}` ends, since it has begun another one");
+            return;
+        }
         sent = sending => sent,
     };
     match sent {
@@ -141,5 +172,6 @@ fn header(snapshot: &Snapshot, with: With) -> SnapshotHeader {
 }
 
 async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), SnapshotError> {
-    pieces.send(piece).await.map_err(|_| SnapshotError::Disconnected)
+    let sent = timeout(PAGE_TIME_MAX, pieces.send(piece)).await.map_err(|_| SnapshotError::Stalled)?;
+    sent.map_err(|_| SnapshotError::Disconnected)
 }

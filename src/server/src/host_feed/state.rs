@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::FeedError;
 use super::host_epochs::HostEpochs;
 use super::hub::Hub;
+use super::shares::Shares;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
 use crate::store::{SNAPSHOTS_MAX, Store};
 use crate::tls::ClientCertificate;
@@ -23,6 +24,7 @@ pub(crate) struct Feed {
     pub(super) hub: Hub,
     pub(super) snapshots: Arc<Semaphore>,
     pub(super) host_epochs: HostEpochs,
+    pub(super) shares: Shares,
     pub(super) stopping: CancellationToken,
 }
 
@@ -34,8 +36,9 @@ impl Feed {
         hub: Hub,
         stopping: CancellationToken,
     ) -> Self {
-        let snapshots = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
-        Self { store, authenticator, hub, snapshots, host_epochs: HostEpochs::default(), stopping }
+        let snapshots = Arc::new(Semaphore::new(SNAPSHOTS_MAX as usize));
+        let (host_epochs, shares) = (HostEpochs::default(), Shares::default());
+        Self { store, authenticator, hub, snapshots, host_epochs, shares, stopping }
     }
 
     pub(super) async fn host(

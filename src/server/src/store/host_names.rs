@@ -16,6 +16,14 @@ impl HostId {
     }
 }
 
+#[cfg(test)]
+impl HostId {
+    /// A host of this id.
+    pub(crate) fn for_tests(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
 impl fmt::Display for HostId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)

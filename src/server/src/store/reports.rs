@@ -50,6 +50,9 @@ pub(crate) struct ReportedRevocation {
     pub(crate) dismissed_at: Option<Timestamp>,
 }
 
+/// Uses in one transaction: users change their keys between two of them.
+const USES_AT_ONCE: usize = 64;
+
 type RevocationRow = (String, String, Option<Vec<u8>>, Option<String>, i64, Option<i64>);
 
 /// Id, key or account, and when it was dismissed.
@@ -66,19 +69,21 @@ impl Store {
     /// Records uses of keys that `host` reports, and checks among them. Unknown registrations and uses older than the
     /// recorded one are ignored. Returns the number of uses that were recorded.
     pub(crate) async fn record_uses(&self, host: &HostId, uses: &[Use]) -> Result<u64, StoreError> {
-        let mut transaction = self.begin_write().await?;
-        let Some(host) = host_name(&mut transaction, host).await? else { return Ok(0) };
         let now = now_ms();
         let mut recorded = 0;
-        for one in uses {
-            let at = one.at.as_millisecond().min(now);
-            recorded += date(&mut transaction, DATE_USE, one, at, &host).await?;
-            if one.kind == UseKind::Check {
-                date(&mut transaction, DATE_CHECK, one, at, &host).await?;
+        for some in uses.chunks(USES_AT_ONCE) {
+            let mut transaction = self.begin_write().await?;
+            let Some(host) = host_name(&mut transaction, host).await? else { return Ok(recorded) };
+            for one in some {
+                let at = one.at.as_millisecond().min(now);
+                recorded += date(&mut transaction, DATE_USE, one, at, &host).await?;
+                if one.kind == UseKind::Check {
+                    date(&mut transaction, DATE_CHECK, one, at, &host).await?;
+                }
             }
+            // This is not a change for hosts, so streams are not woken.
+            transaction.commit().await.map_err(StoreError::of("commit"))?;
         }
-        // This is not a change for hosts, so streams are not woken.
-        transaction.commit().await.map_err(StoreError::of("commit"))?;
         Ok(recorded)
     }
 

@@ -7,12 +7,12 @@ use super::changes::FeedState;
 use super::columns::from_sql;
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{Held, READ_CONNECTIONS, Transaction};
+use crate::database::{Database, Held, READ_CONNECTIONS, Transaction};
 
 /// The most snapshots at once: each holds a connection and a read transaction.
-pub(crate) const SNAPSHOTS_MAX: usize = 4;
+pub(crate) const SNAPSHOTS_MAX: u32 = 4;
 
-const _: () = assert!(READ_CONNECTIONS as usize > SNAPSHOTS_MAX + 4);
+const _: () = assert!(READ_CONNECTIONS > SNAPSHOTS_MAX + 4);
 
 /// A read transaction that sees the keys as they are at [`Snapshot::header`], whatever is written after it.
 ///
@@ -44,6 +44,23 @@ impl Store {
         let FeedState { head, sum, .. } = FeedState::read(&mut transaction).await?;
         let header = SnapshotHeader { position: head, sum: Some(sum) };
         Ok(Snapshot { transaction, header, after: Vec::new() })
+    }
+}
+
+impl Store {
+    /// The length of SQLite's write-ahead log in bytes; PostgreSQL's does not depend on who reads.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let Database::Sqlite { read, .. } = &self.database else { return 0 };
+        let mut log = read.connect_options().get_filename().as_os_str().to_owned();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Brings the write-ahead log into the database and empties it, as far as nobody reads an old state.
+    pub(crate) async fn empty_log(&self) -> Result<(), StoreError> {
+        let Database::Sqlite { read, .. } = &self.database else { return Ok(()) };
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(read).await;
+        emptied.map(drop).map_err(StoreError::of("empty the write-ahead log"))
     }
 }
 

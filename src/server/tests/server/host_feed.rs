@@ -232,3 +232,47 @@ async fn a_stop_ends_streams_instead_of_waiting_for_them() {
     assert!(wait_for(|| service.log().contains("stopped").then_some(true)));
     assert!(!service.log().contains("cut off"));
 }
+
+#[tokio::test]
+async fn a_host_has_few_streams_of_which_the_newest_stay() {
+    let service = Service::start();
+    let (host, other) = (service.host("push1"), service.host("push2"));
+    let mut others = service.changes(&other, None).await;
+    let mut oldest = service.changes(&host, None).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(service.changes(&host, None).await);
+    }
+    assert_eq!(oldest.next().await.unwrap().event.unwrap(), Event::Reset);
+    assert!(oldest.next().await.is_none(), "the oldest of five ends");
+    let ana = service.account("ana");
+    register(&service, &ana, 1).await;
+    for stream in [&mut streams[0], &mut others] {
+        assert_eq!(stream.next().await.unwrap().event.unwrap(), Event::Reset);
+        assert!(matches!(stream.next().await.unwrap().event.unwrap(), Event::Put(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_reports_too_much_is_told_to_wait_and_others_are_not() {
+    let service = Service::start();
+    let (host, other) = (service.host("push1"), service.host("push2"));
+    let one = |number: usize| {
+        let fingerprint = Fingerprint::of(number.to_string().as_bytes()).to_string();
+        json!({ "fingerprint": fingerprint, "key_id": "key_1", "kind": "fetch", "at": "2026-01-01T10:00:00Z" })
+    };
+    let uses: Vec<_> = (0..pushkeys_feed::REPORT_ITEMS_MAX).map(one).collect();
+    let report = json!({ "uses": uses });
+    let post = async |host: &str| {
+        service.request(Method::POST, pushkeys_feed::USAGE_PATH, host).json(&report).send().await.unwrap()
+    };
+    let refused = loop {
+        let response = post(&host).await;
+        if response.status() != StatusCode::OK {
+            break response;
+        }
+    };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(post(&other).await.status(), StatusCode::OK);
+}
