@@ -12,6 +12,7 @@ mod auth;
 mod client_address;
 mod code_flow;
 mod commands;
+mod concurrency;
 mod config;
 mod console;
 mod database;

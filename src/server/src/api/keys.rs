@@ -1,11 +1,13 @@
 //! The account's keys.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri};
 use jiff::Timestamp;
 use pushkeys_daemon::Period;
-use pushkeys_keys::{ErrorReport, Expiry, ParseExpiryError};
+use pushkeys_keys::{AccountId, ErrorReport, Expiry, ParseExpiryError};
 use serde::Serialize;
 use tokio::time::Duration;
 
@@ -53,15 +55,31 @@ struct Reported {
 #[derive(Serialize)]
 pub(super) struct Done {
     id: u32,
-    message: &'static str,
+    message: Cow<'static, str>,
     r#type: &'static str,
     /// On how many hosts the change is live, if the client asked to wait for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosts: Option<Propagation>,
 }
 
-const STORED: Done = Done { id: 500, message: "The key was stored", r#type: "success", hosts: None };
-const REMOVED: Done = Done { id: 501, message: "The key was removed", r#type: "success", hosts: None };
+const STORED: Done =
+    Done { id: 500, message: Cow::Borrowed("The key was stored"), r#type: "success", hosts: None };
+const REMOVED: Done =
+    Done { id: 501, message: Cow::Borrowed("The key was removed"), r#type: "success", hosts: None };
+
+impl Done {
+    /// The same, with what came of waiting for the hosts. The message names those that are silent.
+    fn on(self, hosts: Option<Propagation>) -> Self {
+        let message = match &hosts {
+            Some(Propagation { applied, of, silent, .. }) if !silent.is_empty() => {
+                let silent: Vec<String> = silent.iter().map(ToString::to_string).collect();
+                format!("{}: live on {applied} of {of} hosts, {}", self.message, silent.join(", ")).into()
+            }
+            _ => self.message,
+        };
+        Self { message, hosts, ..self }
+    }
+}
 
 /// The longest wait for the hosts.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -123,7 +141,7 @@ async fn store_key(api: &Api, caller: &Caller, request: Request) -> Result<Json<
         changes => changes?,
     };
     let sequence = changes.iter().map(|change| change.sequence).max();
-    Ok(Json(Done { hosts: propagation(api, wait, sequence).await, ..STORED }))
+    Ok(Json(STORED.on(propagation(api, &caller.account, wait, sequence).await)))
 }
 
 /// `DELETE /v2/self/keys/{name}`, optionally with `?compromised=true`, which bars it from being registered again.
@@ -142,7 +160,7 @@ pub(super) async fn delete_key(
         let removed = api.store.remove_key(&account, &name, &actor).await;
         removed.map_err(|error| ApiError::unavailable(&error))?.ok_or_else(ApiError::no_such_key)?
     };
-    Ok(Json(Done { hosts: propagation(&api, wait, Some(change.sequence)).await, ..REMOVED }))
+    Ok(Json(REMOVED.on(propagation(&api, &account, wait, Some(change.sequence)).await)))
 }
 
 /// The wait for the hosts, and the rest of the query.
@@ -165,8 +183,15 @@ fn wait_in(uri: &Uri) -> Result<(Option<Duration>, String), &'static str> {
 }
 
 /// Waits for the hosts, if the client asked for it. The change is made in any case.
-async fn propagation(api: &Api, wait: Option<Duration>, sequence: Option<u64>) -> Option<Propagation> {
-    let limit = wait?;
+async fn propagation(
+    api: &Api,
+    account: &AccountId,
+    wait: Option<Duration>,
+    sequence: Option<u64>,
+) -> Option<Propagation> {
+    // A request of an account that waits too often is told how far the change has come by now.
+    let waiting = api.waits.begin(account.clone());
+    let limit = if waiting.is_some() { wait? } else { wait.map(|_| Duration::ZERO)? };
     let waited = async {
         let sequence = match sequence {
             Some(sequence) => sequence,

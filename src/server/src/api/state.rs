@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use pushkeys_keys::Policy;
+use pushkeys_keys::{AccountId, Policy};
 use tokio::time::Duration;
 
 use crate::auth::Authenticator;
+use crate::concurrency::Concurrency;
 use crate::github::GitHub;
 use crate::origin::Origin;
 use crate::proof::ServiceUrl;
@@ -25,6 +26,8 @@ pub(crate) struct Api {
     pub(crate) github: Option<Arc<GitHub>>,
     /// What challenges call this service.
     pub(crate) service_url: ServiceUrl,
+    /// Requests that wait for hosts, by account.
+    pub(crate) waits: Concurrency<AccountId>,
     /// How long a token of `clever login` is valid.
     pub(crate) cli_token_max: Duration,
 }

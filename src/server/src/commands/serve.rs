@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::shared::{Answer, open_store};
 use crate::api::{self, Api};
 use crate::auth::Authenticator;
+use crate::concurrency::Concurrency;
 use crate::config::Config;
 use crate::console::{self, Console, ExternalServices};
 use crate::github::GitHub;
@@ -35,6 +36,8 @@ use crate::tls::{self, Tls};
 const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
 /// Whoever waits for the address may read it.
 const ADDRESS_FILE_MODE: u32 = 0o644;
+/// Requests of one account that wait for hosts at once; further ones do not wait.
+const WAITS_PER_ACCOUNT_MAX: usize = 8;
 /// Watchdog notifications per watchdog interval of systemd: two may be late.
 const WATCHDOG_SHARE: u32 = 3;
 /// The pause between two batches of [`fill_key_facts`].
@@ -91,6 +94,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
         limits: limits.clone(),
         github,
         service_url,
+        waits: Concurrency::new(WAITS_PER_ACCOUNT_MAX),
         cli_token_max: config.console.cli_token_max,
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));

@@ -19,8 +19,8 @@ use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{confirm, github, refusals};
 use crate::store::{
-    AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, StoreError, StoredKey,
-    Warning, WarningKind,
+    AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, SilentHost, StoreError,
+    StoredKey, Warning, WarningKind,
 };
 
 /// The query, which says what was done before.
@@ -157,9 +157,15 @@ async fn fill_page(
 
 async fn changes_live(console: &Console, texts: &Messages) -> Result<Option<String>, StoreError> {
     let (hosts, state) = tokio::try_join!(console.store.acknowledgements(), console.store.feed_state())?;
-    let Propagation { applied, of } = Propagation::of(&hosts, &state.head.cursor, Timestamp::now());
+    let Propagation { applied, of, silent, .. } =
+        Propagation::of(&hosts, &state.head.cursor, Timestamp::now());
     let values = [("applied", &*applied.to_string()), ("hosts", &*of.to_string())];
-    Ok((of > 0).then(|| fill(texts.changes_live, &values)))
+    let silent = silent.first().map(|SilentHost { host, seconds }| {
+        let minutes = seconds.div_ceil(60).to_string();
+        fill(texts.host_silent, &[("host", host), ("minutes", &minutes)])
+    });
+    let sentences = [Some(fill(texts.changes_live, &values)), silent];
+    Ok((of > 0).then(|| sentences.into_iter().flatten().collect::<Vec<_>>().join(" ")))
 }
 
 fn revoked(key: &StoredKey, revocations: &[AccountRevocation], texts: &Messages) -> Option<String> {

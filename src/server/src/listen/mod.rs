@@ -3,7 +3,6 @@
 mod activity;
 mod connection;
 mod lingering;
-mod slots;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
-use self::slots::Slots;
+use crate::concurrency::Concurrency;
 use crate::metrics::Metrics;
-use crate::rate_limit::Limits;
+use crate::rate_limit::{Limits, Peer};
 use crate::tls::Tls;
 
 /// Connections at once: 5,000 hosts, and room for those that reconnect while their old connections time out.
@@ -86,7 +85,8 @@ pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
     raise_file_limit();
     let connections = TaskTracker::new();
     let builder = Arc::new(builder());
-    let slots = Slots::new(CONNECTIONS_MAX, server.connections_per_address_max);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let of_peers = Concurrency::new(server.connections_per_address_max);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
@@ -102,7 +102,7 @@ pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
             }
         };
         let is_proxy = server.limits.is_trusted_proxy(peer.ip());
-        let peer_slot = if is_proxy { None } else { slots.of(peer.ip().into()) };
+        let peer_slot = if is_proxy { None } else { of_peers.begin(Peer::from(peer.ip())) };
         if peer_slot.is_none() && !is_proxy {
             server.refuse(&stream);
             continue;
@@ -138,9 +138,9 @@ impl HttpServer {
 
 async fn accept(
     listener: &TcpListener,
-    slots: &Slots,
+    slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = slots.free().await?;
+    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     // An event is one small write, and its host waits for it.
     stream.set_nodelay(true)?;

@@ -8,6 +8,7 @@ use super::acknowledgements::Acknowledgements;
 use super::error::StoreError;
 use super::health::LastHealth;
 use super::history::LastSeen;
+use super::propagation::HostView;
 use crate::database::{Database, Transaction};
 
 /// The configured limits of the store.
@@ -31,6 +32,7 @@ pub(crate) struct Store {
     pub(super) committed: watch::Sender<()>,
     pub(super) acknowledgements: Acknowledgements,
     pub(super) health: LastHealth,
+    pub(super) host_view: HostView,
     pub(super) last_seen: LastSeen,
 }
 
@@ -42,6 +44,7 @@ impl Store {
             committed: watch::Sender::new(()),
             acknowledgements: Acknowledgements::default(),
             health: LastHealth::default(),
+            host_view: HostView::default(),
             last_seen: LastSeen::default(),
         }
     }

@@ -64,7 +64,7 @@ pub(crate) use self::mail::WaitingMail;
 pub(crate) use self::oidc::{Identity, SetIdentityError};
 pub(crate) use self::open::OpenStoreError;
 pub(crate) use self::ownership::{Challenge, ReportKeyError};
-pub(crate) use self::propagation::{HostAcknowledgement, Propagation};
+pub(crate) use self::propagation::{HostAcknowledgement, Propagation, SilentHost};
 pub(crate) use self::registration::{KeyToPut, PutKeyError};
 pub(crate) use self::replicas::Nonce;
 pub(crate) use self::reports::{AccountRevocation, ReportedRevocation};

@@ -1,9 +1,12 @@
 //! On which hosts a change is live.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_feed::Cursor;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::acknowledgements::SILENCE_MAX;
 use super::columns::{cursor, instant, to_sql};
@@ -14,6 +17,22 @@ use crate::database::sql;
 
 /// How often a request that waits looks at what other replicas have written.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// The most silent hosts that a response names.
+const SILENT_SHOWN_MAX: usize = 10;
+/// For how many times as long as it took to read what all hosts have acknowledged, requests share it: so waiting takes a tenth
+/// of a connection and of a processor at most, however many requests wait for however many hosts.
+const VIEW_SHARE: u32 = 10;
+
+/// What all hosts have acknowledged, as requests that wait share it; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostView(Arc<Mutex<Option<SeenHosts>>>);
+
+#[derive(Debug, Clone)]
+struct SeenHosts {
+    hosts: Arc<[HostAcknowledgement]>,
+    /// Until when they are shared.
+    until: Instant,
+}
 
 /// What a host acknowledged last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +46,33 @@ pub(crate) struct HostAcknowledgement {
 }
 
 /// On how many hosts a change is live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Propagation {
-    /// The connected hosts that have applied it.
+    /// The hosts that have applied it.
     pub(crate) applied: u64,
-    /// The connected hosts.
+    /// The hosts that have ever been there.
     pub(crate) of: u64,
+    /// Those that have not applied it and are not there, at most [`SILENT_SHOWN_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) silent: Vec<SilentHost>,
+    /// Whether a host that is there has not applied it yet.
+    #[serde(skip)]
+    pub(crate) is_under_way: bool,
+}
+
+/// A host that has acknowledged nothing lately.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct SilentHost {
+    /// The name of the host.
+    pub(crate) host: String,
+    /// For how long, in seconds.
+    pub(crate) seconds: u64,
+}
+
+impl std::fmt::Display for SilentHost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} silent for {} min", self.host, self.seconds.div_ceil(60))
+    }
 }
 
 impl HostAcknowledgement {
@@ -48,15 +88,22 @@ impl HostAcknowledgement {
 }
 
 impl Propagation {
-    /// How far `wanted` has come among the hosts that are connected.
+    /// How far `wanted` has come among `hosts`. One that was never there has no keys, and does not count.
     pub(crate) fn of(hosts: &[HostAcknowledgement], wanted: &Cursor, now: Timestamp) -> Self {
-        let connected = hosts.iter().filter(|host| host.is_connected(now));
-        let (mut applied, mut of) = (0, 0);
-        for host in connected {
-            of += 1;
-            applied += u64::from(host.has_applied(wanted));
+        let mut propagation = Self { applied: 0, of: 0, silent: Vec::new(), is_under_way: false };
+        for host in hosts {
+            let Some(seen_at) = host.seen_at else { continue };
+            propagation.of += 1;
+            if host.has_applied(wanted) {
+                propagation.applied += 1;
+            } else if host.is_connected(now) {
+                propagation.is_under_way = true;
+            } else if propagation.silent.len() < SILENT_SHOWN_MAX {
+                let seconds = u64::try_from(now.duration_since(seen_at).as_secs()).unwrap_or(0);
+                propagation.silent.push(SilentHost { host: host.host.clone(), seconds });
+            }
         }
-        Self { applied, of }
+        propagation
     }
 }
 
@@ -122,20 +169,36 @@ impl Store {
         sequence: u64,
         limit: Duration,
     ) -> Result<Propagation, StoreError> {
-        let end = tokio::time::Instant::now() + limit;
+        let end = Instant::now() + limit;
         let wanted = Cursor { sequence, ..self.feed_state().await?.head.cursor };
         let mut news = self.acknowledgements.subscribe();
         loop {
-            let propagation = Propagation::of(&self.acknowledgements().await?, &wanted, Timestamp::now());
-            if propagation.applied == propagation.of || tokio::time::Instant::now() >= end {
+            let seen = self.seen_hosts().await?;
+            let propagation = Propagation::of(&seen.hosts, &wanted, Timestamp::now());
+            if !propagation.is_under_way || Instant::now() >= end {
                 return Ok(propagation);
             }
             tokio::select! {
                 _ = news.changed() => {}
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                () = tokio::time::sleep_until(end) => {}
+                () = sleep(LOOK_INTERVAL) => {}
+                () = sleep_until(end) => {}
             }
+            sleep_until(seen.until.min(end)).await;
         }
+    }
+
+    /// What all hosts have acknowledged a moment ago. Of requests that ask at once, one reads it for all.
+    async fn seen_hosts(&self) -> Result<SeenHosts, StoreError> {
+        let mut view = self.host_view.0.lock().await;
+        if let Some(seen) = view.as_ref().filter(|seen| Instant::now() < seen.until) {
+            return Ok(seen.clone());
+        }
+        let begun_at = Instant::now();
+        let hosts = self.acknowledgements().await?.into();
+        let read_at = Instant::now();
+        let seen = SeenHosts { hosts, until: read_at + (read_at - begun_at) * VIEW_SHARE };
+        *view = Some(seen.clone());
+        Ok(seen)
     }
 }
 
@@ -146,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_connected_hosts_are_counted() {
+    fn hosts_that_were_ever_there_are_counted_and_the_silent_ones_are_named() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let host = |applied: &str, seconds_ago: i64| HostAcknowledgement {
             host: "push-1".into(),
@@ -154,14 +217,24 @@ mod tests {
             seen_at: Some(now - SignedDuration::from_secs(seconds_ago)),
         };
         let never = HostAcknowledgement { host: "push-2".into(), applied: None, seen_at: None };
-        let check = |hosts: &[HostAcknowledgement], applied, of| {
-            let wanted = "e1-7".parse().unwrap();
-            assert_eq!(Propagation::of(hosts, &wanted, now), Propagation { applied, of }, "{hosts:?}");
+        let check = |hosts: &[HostAcknowledgement], applied, of, silent: &[&str], is_under_way| {
+            let propagation = Propagation::of(hosts, &"e1-7".parse().unwrap(), now);
+            let named: Vec<String> = propagation.silent.iter().map(ToString::to_string).collect();
+            assert_eq!((propagation.applied, propagation.of), (applied, of), "{hosts:?}");
+            assert_eq!(
+                (named, propagation.is_under_way),
+                (silent.iter().map(ToString::to_string).collect(), is_under_way)
+            );
         };
-        check(&[], 0, 0);
-        check(&[never], 0, 0);
-        check(&[host("e1-7", 0), host("e1-9", 15), host("e1-6", 1)], 2, 3);
-        check(&[host("e1-7", 16)], 0, 0);
-        check(&[host("e2-8", 0)], 0, 1);
+        check(&[], 0, 0, &[], false);
+        check(&[never], 0, 0, &[], false);
+        check(&[host("e1-7", 0), host("e1-9", 15), host("e1-6", 1)], 2, 3, &[], true);
+        check(&[host("e1-7", 0), host("e1-6", 180)], 1, 2, &["push-1 silent for 3 min"], false);
+        check(&[host("e1-7", 16)], 1, 1, &[], false);
+        check(&[host("e2-8", 0)], 0, 1, &[], true);
+        assert_eq!(
+            Propagation::of(&vec![host("e1-1", 99); 99], &"e1-7".parse().unwrap(), now).silent.len(),
+            SILENT_SHOWN_MAX
+        );
     }
 }

@@ -7,7 +7,7 @@ use pushkeys_feed::Cursor;
 use serde::Serialize;
 
 use crate::commands::output::Output;
-use crate::store::{Host, HostAcknowledgement, HostCredential, Propagation, Store};
+use crate::store::{Host, HostAcknowledgement, HostCredential, Store};
 
 #[derive(Serialize)]
 struct ListedHost {
@@ -37,7 +37,8 @@ struct ListedCredential {
 pub(super) async fn run(store: &Store, is_old_name: bool, output: Output) -> anyhow::Result<()> {
     let (hosts, acknowledgements) = (store.hosts().await?, store.acknowledgements().await?);
     let (head, now) = (store.feed_state().await?.head.cursor, Timestamp::now());
-    let Propagation { applied, of } = Propagation::of(&acknowledgements, &head, now);
+    let connected = acknowledgements.iter().filter(|one| one.is_connected(now));
+    let (applied, of) = (connected.clone().filter(|one| one.has_applied(&head)).count(), connected.count());
     let by_name: HashMap<&str, &HostAcknowledgement> =
         acknowledgements.iter().map(|one| (one.host.as_str(), one)).collect();
     let rows: Vec<ListedHost> = hosts

@@ -43,6 +43,8 @@ messages! {
     no_keys: "You have no SSH key yet. Add one below.", "Vous n’avez pas encore de clé SSH. Ajoutez-en une ci-dessous.";
     changes_live: "All changes are live on {applied} of {hosts} push hosts.",
         "Toutes les modifications sont actives sur {applied} des {hosts} serveurs de push.";
+    host_silent: "{host} has been silent for {minutes} min.",
+        "{host} ne répond plus depuis {minutes} min.";
     revoked_on: "Revoked by the operator on {hosts}: this key is refused there.",
         "Révoquée par l’exploitant sur {hosts} : cette clé y est refusée.";
     verified: "Verified", "Vérifiée";
