@@ -25,11 +25,12 @@ pub use event::{Event, EventKind, encode, encode_stored};
 pub use event_reader::{EventError, EventReader, Received, StreamError};
 pub use lines::LineTooLong;
 pub use protocol::{
-    APPLIED_PATH, CHANGES_MEDIA_TYPE, CHANGES_PATH, LAST_EVENT_ID, LINE_BYTES_MAX, LOGINS_MAX,
-    REPORT_BYTES_MAX, REPORT_ITEMS_MAX, REPORT_MEDIA_TYPE, REVOKED_PATH, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH,
-    USAGE_PATH, WITH_CHAIN, WITH_PARAMETER,
+    APPLIED_PATH, CHANGES_MEDIA_TYPE, CHANGES_PATH, HOST_KEYS_MAX, HOST_KEYS_PATH, LAST_EVENT_ID,
+    LINE_BYTES_MAX, LOGINS_MAX, REPORT_BYTES_MAX, REPORT_ITEMS_MAX, REPORT_MEDIA_TYPE, REVOKED_PATH,
+    SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, USAGE_PATH, WITH_CHAIN, WITH_PARAMETER,
 };
 pub use report::{
-    HostRevocation, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing, UsageReport, Use,
+    HostKeysReply, HostKeysReport, HostRevocation, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
+    UsageReport, Use,
 };
 pub use snapshot::{Snapshot, SnapshotError, SnapshotHeader, SnapshotLine, SnapshotReader, SnapshotWriter};

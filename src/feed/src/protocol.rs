@@ -40,6 +40,12 @@ pub const USAGE_PATH: &str = "/v1/feed/usage";
 /// Where a host says what it has revoked, below the base URL of the key service.
 pub const REVOKED_PATH: &str = "/v1/feed/revoked";
 
+/// Where a host reports the host keys of its sshd, below the base URL of the key service.
+pub const HOST_KEYS_PATH: &str = "/v1/feed/host-keys";
+
+/// The maximum number of host keys of one host.
+pub const HOST_KEYS_MAX: usize = 16;
+
 /// The media type of reports and of their answers.
 pub const REPORT_MEDIA_TYPE: &str = "application/json";
 
@@ -48,3 +54,5 @@ pub const REPORT_ITEMS_MAX: usize = 1024;
 
 /// The longest report in bytes.
 pub const REPORT_BYTES_MAX: usize = 512 * 1024;
+
+const _: () = assert!(HOST_KEYS_MAX * (pushkeys_keys::KEY_TEXT_BYTES_MAX + 8) < REPORT_BYTES_MAX);

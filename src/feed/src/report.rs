@@ -1,4 +1,4 @@
-//! What a host tells its key service: which keys were used, and which it has revoked by itself.
+//! What a host reports to its key service: which keys were used, which it has revoked by itself, and its host keys.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -85,6 +85,23 @@ pub enum RevokedAnswer {
     Settled,
     /// The service's operator keeps the key.
     Dismissed,
+}
+
+/// All public host keys of a host's sshd at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostKeysReport {
+    /// At most [`HOST_KEYS_MAX`](crate::HOST_KEYS_MAX) texts of the form `type base64`.
+    pub keys: Vec<String>,
+}
+
+/// The answer of the service to a [`HostKeysReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostKeysReply {
+    /// What users connect to, if it is configured at the service.
+    pub push_host: Option<String>,
+    /// Fingerprints of the keys that are not published until the operator accepts them.
+    pub waiting: Vec<String>,
 }
 
 /// A value by its one text.

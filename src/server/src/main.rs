@@ -31,6 +31,7 @@ mod outbound;
 mod password;
 mod percent;
 mod proof;
+mod push_host;
 mod rate_limit;
 mod request_id;
 mod secret;

@@ -139,6 +139,8 @@ impl Metrics {
             gauge(&mut now, "accounts", "Accounts, as of a minute ago at most", totals.accounts);
             gauge(&mut now, "hosts", "Hosts that are registered, as of a minute ago at most", totals.hosts);
             gauge(&mut now, "mails_waiting", "Mails to be sent, as of a minute ago at most", totals.mails);
+            let help = "Host keys of hosts that are not accepted, as of a minute ago at most";
+            gauge(&mut now, "host_keys_waiting", help, totals.host_keys_waiting);
         }
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -196,7 +198,7 @@ fn class_of(path: &str) -> &'static str {
         pushkeys_feed::CHANGES_PATH => "changes",
         "/healthz" | "/livez" => "health",
         "/" | "/cli-oauth" | "/sign-out" => "console",
-        "/openapi.json" => "api",
+        "/openapi.json" | "/known_hosts" => "api",
         _ if path.starts_with("/v1/feed/") => "feed",
         _ if path.starts_with("/v2/") => "api",
         _ if path.starts_with("/users/me") || path.starts_with("/sign-in") => "console",
@@ -216,6 +218,8 @@ mod tests {
         check("/v1/feed/changes", "changes");
         check("/v1/feed/snapshot", "snapshot");
         check("/v1/feed/usage", "feed");
+        check("/known_hosts", "api");
+        check("/v1/feed/host-keys", "feed");
         check("/healthz", "health");
         check("/users/me/ssh-keys", "console");
         check("/sign-in/oidc/callback", "console");

@@ -28,6 +28,7 @@ mod github;
 mod guard;
 mod key_request;
 mod keys;
+mod known_hosts;
 mod ownership;
 mod self_account;
 mod state;
@@ -61,6 +62,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v2/self/tokens/current", get(self_account::current_token))
         .route("/v2/github/keys", get(github::keys))
         .route("/openapi.json", get(document::show).layer(compression))
+        .route("/known_hosts", get(known_hosts::show))
         .route("/healthz", get(health))
         .route("/livez", get(liveness))
         .fallback(unknown_path)

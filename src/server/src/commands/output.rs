@@ -44,6 +44,11 @@ impl Output {
     }
 }
 
+/// Lines in another program's format, with and without `--json`.
+pub(super) fn print_lines(mut lines: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    lines.try_for_each(|line| print(&line))
+}
+
 /// A closed pipe is not a failure: the reader may have read enough.
 fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {

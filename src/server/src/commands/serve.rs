@@ -74,7 +74,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     let authenticator =
         Authenticator::new(store.clone(), secret, config.consumers.clone(), config.public_url.clone());
     let metrics = Metrics::new(store.clone());
-    let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), stopping.clone());
+    let push_host = config.console.push_host.clone();
+    let feed = Feed::new(store.clone(), authenticator.clone(), hub.clone(), push_host, stopping.clone());
     let limits = Limits::new(config.account_rate, config.address_rate, config.proxies());
     let service_url = config.service_url(address);
     let external = ExternalServices { github: github.clone(), oidc };

@@ -10,17 +10,20 @@ use pushkeys_keys::{Expiry, KeyName, ParseNameError, Refusal, ValidKey, md5_fing
 use serde::Deserialize;
 
 use super::messages::{Messages, fill};
-use super::pages::{self, AddForm, KeyRow, KeysPage, PushHelp, Section, SystemHelp, WarningRow};
+use super::pages::{
+    self, AddForm, HostKeysBox, KeyRow, KeysPage, PublishedHostKey, PushHelp, Section, SystemHelp, WarningRow,
+};
 use super::paths::to_keys;
 use super::posted::{Fields, Posted};
-use super::settings::PushHost;
 use super::state::Console;
 use super::text::{Moment, Sentence};
 use super::visitor::SignedIn;
 use super::{confirm, github, refusals};
+use crate::origin::Origin;
+use crate::push_host::PushHost;
 use crate::store::{
-    AccountRevocation, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, SilentHost, StoreError,
-    StoredKey, Warning, WarningKind,
+    AccountRevocation, HostKey, KeyToPut, KeyUse, Propagation, PutKeyError, ReportKeyError, SilentHost,
+    StoreError, StoredKey, Warning, WarningKind,
 };
 
 /// The query, which says what was done before.
@@ -130,16 +133,17 @@ async fn fill_page(
 ) -> Result<KeysPage, StoreError> {
     let account = &by.session.account;
     let texts = by.texts();
-    let (keys, warnings, revocations, changes_live, github) = tokio::try_join!(
+    let (keys, warnings, revocations, changes_live, github, host_keys) = tokio::try_join!(
         console.store.keys(account),
         console.store.warnings(account),
         console.store.account_revocations(account),
         changes_live(console, texts),
         github::panel(console, by),
+        console.store.published_host_keys(),
     )?;
     let now = Timestamp::now();
     let page = by.page(Section::Keys);
-    let push = push(console, &keys, texts);
+    let push = push(console, &keys, &host_keys, texts);
     Ok(KeysPage {
         page: if form.refusal.is_some() { page.with_error() } else { page },
         notice,
@@ -206,7 +210,7 @@ fn warning_row(warning: Warning, texts: &Messages) -> WarningRow {
     }
 }
 
-fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> PushHelp {
+fn push(console: &Console, keys: &[StoredKey], host_keys: &[HostKey], texts: &Messages) -> PushHelp {
     let example = || PushHost::example();
     let host = console.config.push_host.clone().unwrap_or_else(example);
     let verbose = host.check_command("-v ");
@@ -214,8 +218,28 @@ fn push(console: &Console, keys: &[StoredKey], texts: &Messages) -> PushHelp {
         command: host.check_command(""),
         when_refused: Sentence::new(&fill(texts.check_bad, &[("command", &verbose)])),
         last_check: last_check(keys, texts),
+        host_keys: host_keys_box(console, &host, host_keys, texts),
         systems: SystemHelp::all(texts),
     }
+}
+
+fn host_keys_box(
+    console: &Console,
+    host: &PushHost,
+    host_keys: &[HostKey],
+    texts: &Messages,
+) -> Option<HostKeysBox> {
+    let published = host_keys.iter().filter(|key| key.push_host == *host);
+    let keys: Vec<PublishedHostKey> = published
+        .map(|key| PublishedHostKey { kind: key.kind().to_owned(), fingerprint: key.fingerprint.to_string() })
+        .collect();
+    let command =
+        |origin: &Origin| format!("curl -fsS {}/known_hosts >> ~/.ssh/known_hosts", origin.as_str());
+    (!keys.is_empty()).then(|| HostKeysBox {
+        lead: Sentence::new(&fill(texts.check_host_keys, &[("host", &host.to_string())])),
+        keys,
+        command: console.config.base_url.as_ref().map(command),
+    })
 }
 
 fn last_used(last_use: Option<&KeyUse>, texts: &Messages) -> String {

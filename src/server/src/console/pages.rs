@@ -253,7 +253,23 @@ pub(super) struct PushHelp {
     pub(super) command: String,
     pub(super) when_refused: Sentence,
     pub(super) last_check: String,
+    /// The published host keys, if there are any.
+    pub(super) host_keys: Option<HostKeysBox>,
     pub(super) systems: [SystemHelp; 3],
+}
+
+/// What ssh asks about at the first connection.
+pub(super) struct HostKeysBox {
+    pub(super) lead: Sentence,
+    pub(super) keys: Vec<PublishedHostKey>,
+    /// The command that adds the keys to those that ssh knows.
+    pub(super) command: Option<String>,
+}
+
+/// A host key, as ssh shows it.
+pub(super) struct PublishedHostKey {
+    pub(super) kind: String,
+    pub(super) fingerprint: String,
 }
 
 /// Commands for one operating system.

@@ -1,17 +1,14 @@
 //! The `[console]` table of the configuration.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use thiserror::Error;
 
 use crate::origin::Origin;
+use crate::push_host::PushHost;
 use crate::values::{duration, optional};
 
 const DAY: Duration = Duration::from_hours(24);
-const PUSH_HOST_BYTES_MAX: usize = 253;
 
 /// The settings of the console.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -78,74 +75,9 @@ impl ConsoleSettings {
     }
 }
 
-/// `push.example.com` or `push.example.com:2222`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PushHost {
-    name: String,
-    port: Option<u16>,
-}
-
-/// Why a text is not such a host.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is not a host such as push.example.com or push.example.com:2222", pushkeys_keys::escape(.0))]
-pub(crate) struct ParsePushHostError(String);
-
-impl FromStr for PushHost {
-    type Err = ParsePushHostError;
-
-    fn from_str(text: &str) -> Result<Self, ParsePushHostError> {
-        let refused = || ParsePushHostError(text.chars().take(80).collect());
-        let (name, port) = match text.split_once(':') {
-            Some((name, port)) => (name, Some(port.parse().map_err(|_| refused())?)),
-            None => (text, None),
-        };
-        // Users paste it into a shell as part of a command.
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-        let is_right = (1..=PUSH_HOST_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(is_name)
-            && !name.starts_with(['-', '.']);
-        if is_right { Ok(Self { name: name.to_owned(), port }) } else { Err(refused()) }
-    }
-}
-
-impl PushHost {
-    /// Shown if no host is configured.
-    pub(super) fn example() -> Self {
-        Self { name: "push.example.com".to_owned(), port: None }
-    }
-
-    /// The command that checks whether the host accepts a key, with `options` of ssh. `-T`, since ssh warns where it is
-    /// given no terminal.
-    pub(super) fn check_command(&self, options: &str) -> String {
-        let port = self.port.filter(|&port| port != 22).map(|port| format!("-p {port} ")).unwrap_or_default();
-        format!("ssh -T {options}{port}git@{}", self.name)
-    }
-}
-
-impl fmt::Display for PushHost {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.name)?;
-        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_push_host_becomes_a_command_and_never_an_option() {
-        let check = |text: &str, expected: Option<&str>| {
-            let command = text.parse::<PushHost>().ok().map(|host| host.check_command(""));
-            assert_eq!(command.as_deref(), expected, "{text}");
-        };
-        check("push.example.com", Some("ssh -T git@push.example.com"));
-        check("push.example.com:2222", Some("ssh -T -p 2222 git@push.example.com"));
-        check("push.example.com:22", Some("ssh -T git@push.example.com"));
-        for text in ["", "-oProxyCommand=x", "a b", "a;b", "a:", "a:99999", ".a"] {
-            check(text, None);
-        }
-    }
 
     #[test]
     fn a_console_that_others_could_listen_to_is_refused() {

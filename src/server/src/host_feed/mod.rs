@@ -17,6 +17,7 @@ mod body;
 mod changes;
 mod error;
 mod host_epochs;
+mod host_keys;
 mod hub;
 mod reports;
 mod shares;
@@ -40,6 +41,7 @@ pub(crate) fn router(feed: Feed) -> Router {
         .route(pushkeys_feed::CHANGES_PATH, get(changes::serve))
         .route(pushkeys_feed::USAGE_PATH, post(reports::usage))
         .route(pushkeys_feed::REVOKED_PATH, post(reports::revoked))
+        .route(pushkeys_feed::HOST_KEYS_PATH, post(host_keys::note))
         .route(pushkeys_feed::APPLIED_PATH, post(applied::note))
         .with_state(feed)
 }

@@ -25,7 +25,7 @@ pub(super) async fn usage(
 ) -> Result<Json<Recorded>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
     let UsageReport { uses } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
-    check_length(uses.len())?;
+    check_length(uses.len(), REPORT_ITEMS_MAX)?;
     let _share = feed.shares.report(&host).await?;
     feed.shares.check_items(&host, uses.len())?;
     let recorded = feed.store.record_uses(&host, &uses).await?;
@@ -40,7 +40,7 @@ pub(super) async fn revoked(
 ) -> Result<Json<RevokedReply>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
     let RevokedReport { revoked } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
-    check_length(revoked.len())?;
+    check_length(revoked.len(), REPORT_ITEMS_MAX)?;
     let _share = feed.shares.report(&host).await?;
     feed.shares.check_items(&host, revoked.len())?;
     if revoked
@@ -57,10 +57,10 @@ pub(super) async fn revoked(
     Ok(Json(RevokedReply { answers }))
 }
 
-fn check_length(items: usize) -> Result<(), FeedError> {
-    if items > REPORT_ITEMS_MAX {
+pub(super) fn check_length(items: usize, items_max: usize) -> Result<(), FeedError> {
+    if items > items_max {
         return Err(FeedError::Malformed(format!(
-            "it has {items} items, and at most {REPORT_ITEMS_MAX} are accepted"
+            "it has {items} items, and at most {items_max} are accepted"
         )));
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::host_epochs::HostEpochs;
 use super::hub::Hub;
 use super::shares::Shares;
 use crate::auth::{Authenticator, HostAuthError, KnownHost};
+use crate::push_host::PushHost;
 use crate::store::{SNAPSHOTS_MAX, Store};
 use crate::tls::ClientCertificate;
 
@@ -25,6 +26,8 @@ pub(crate) struct Feed {
     pub(super) snapshots: Arc<Semaphore>,
     pub(super) host_epochs: HostEpochs,
     pub(super) shares: Shares,
+    /// What users connect to, except for hosts of which the operator has said otherwise.
+    pub(super) push_host: Option<PushHost>,
     pub(super) stopping: CancellationToken,
 }
 
@@ -34,11 +37,12 @@ impl Feed {
         store: Store,
         authenticator: Authenticator,
         hub: Hub,
+        push_host: Option<PushHost>,
         stopping: CancellationToken,
     ) -> Self {
         let snapshots = Arc::new(Semaphore::new(SNAPSHOTS_MAX as usize));
         let (host_epochs, shares) = (HostEpochs::default(), Shares::default());
-        Self { store, authenticator, hub, snapshots, host_epochs, shares, stopping }
+        Self { store, authenticator, hub, snapshots, host_epochs, shares, push_host, stopping }
     }
 
     pub(super) async fn host(

@@ -26,6 +26,7 @@ mod handle;
 mod health;
 mod history;
 mod host_credentials;
+mod host_keys;
 mod host_names;
 mod hosts;
 mod import;
@@ -56,6 +57,7 @@ pub(crate) use self::github::{GithubLink, GithubOrigin, Imported, KeyFromGithub}
 pub(crate) use self::handle::{Store, StoreLimits};
 pub(crate) use self::history::epochs_begun;
 pub(crate) use self::host_credentials::{HostCredential, HostCredentialNumber, HostUse, NewHostCredential};
+pub(crate) use self::host_keys::{HostKey, ShownKeys, hosts_with_waiting_keys};
 pub(crate) use self::host_names::{HostId, HostName};
 pub(crate) use self::hosts::Host;
 pub(crate) use self::import::{ImportItem, ImportMode, ImportOutcome, ImportRefusal};

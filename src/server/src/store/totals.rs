@@ -13,6 +13,8 @@ pub(crate) struct Totals {
     pub(crate) hosts: u64,
     /// Queued mails.
     pub(crate) mails: u64,
+    /// Host keys that wait for the operator.
+    pub(crate) host_keys_waiting: u64,
 }
 
 impl Store {
@@ -26,6 +28,7 @@ impl Store {
         .await
         .map_err(StoreError::of("count rows"))?;
         let (keys, accounts) = (from_sql(keys)?, from_sql(accounts)?);
-        Ok(Totals { keys, accounts, hosts: from_sql(hosts)?, mails: from_sql(mails)? })
+        let host_keys_waiting = self.host_keys_waiting().await?;
+        Ok(Totals { keys, accounts, hosts: from_sql(hosts)?, mails: from_sql(mails)?, host_keys_waiting })
     }
 }

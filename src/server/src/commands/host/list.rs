@@ -7,7 +7,7 @@ use pushkeys_feed::Cursor;
 use serde::Serialize;
 
 use crate::commands::output::Output;
-use crate::store::{Host, HostAcknowledgement, HostCredential, Store};
+use crate::store::{Host, HostAcknowledgement, HostCredential, Store, hosts_with_waiting_keys};
 
 #[derive(Serialize)]
 struct ListedHost {
@@ -23,6 +23,8 @@ struct ListedHost {
     /// Changes that the host has not applied; absent if it has sent no acknowledgement of this epoch.
     lag: Option<u64>,
     seen_at: Option<String>,
+    /// Whether it has a host key that is not published.
+    host_keys_wait: bool,
 }
 
 #[derive(Serialize)]
@@ -41,19 +43,22 @@ pub(super) async fn run(store: &Store, is_old_name: bool, output: Output) -> any
     let (applied, of) = (connected.clone().filter(|one| one.has_applied(&head)).count(), connected.count());
     let by_name: HashMap<&str, &HostAcknowledgement> =
         acknowledgements.iter().map(|one| (one.host.as_str(), one)).collect();
+    let host_keys = store.host_keys().await?;
+    let waiting = hosts_with_waiting_keys(&host_keys);
     let rows: Vec<ListedHost> = hosts
         .into_iter()
         .map(|host| {
             let acknowledgement = by_name.get(host.name.as_str()).copied();
             ListedHost {
                 host: is_old_name.then(|| host.name.clone()),
+                host_keys_wait: waiting.contains(host.name.as_str()),
                 ..ListedHost::of(host, acknowledgement, &head, now)
             }
         })
         .collect();
     output.list(
         &rows,
-        &["NAME", "CREDENTIALS", "APPLIED", "LAG", "SEEN", "ADDED", "ID"],
+        &["NAME", "CREDENTIALS", "APPLIED", "LAG", "SEEN", "HOST KEYS", "ADDED", "ID"],
         ListedHost::cells,
     )?;
     if is_old_name || !output.is_json() {
@@ -77,6 +82,7 @@ impl ListedHost {
             applied: applied.map(|at| at.sequence),
             lag: in_epoch.map(|at| head.sequence.saturating_sub(at.sequence)),
             seen_at: acknowledgement.and_then(|one| one.seen_at).map(|at| at.to_string()),
+            host_keys_wait: false,
         }
     }
 
@@ -94,6 +100,7 @@ impl ListedHost {
             number(self.applied),
             number(self.lag),
             seen,
+            if self.host_keys_wait { "not published".to_owned() } else { String::new() },
             self.created_at.clone(),
             self.id.clone(),
         ]

@@ -1,5 +1,6 @@
-//! `host add | list | rotate | revoke`
+//! `host add | list | keys | serves | rotate | revoke`
 
+mod keys;
 mod list;
 
 use clap::Subcommand;
@@ -8,6 +9,7 @@ use pushkeys_keys::Hinted;
 use super::output::Output;
 use super::shared::{Answer, open_store};
 use crate::config::Config;
+use crate::push_host::PushHost;
 use crate::secret::Token;
 use crate::store::{HostName, NewHostCredential};
 
@@ -30,6 +32,20 @@ a CA in `client_ca` has signed, with the host's name as a DNS name among its sub
         after_help = "Example: the hosts that are behind\n  pushkeys-server host list --json | jq -r 'select(.lag > 0) | .name'"
     )]
     List,
+    /// List the keys by which clients know hosts, and decide which are published
+    Keys(keys::HostKeyArguments),
+    /// Set what users connect to in order to reach a host, if it is not `push_host` of the configuration
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Serves {
+        /// Its name
+        name: HostName,
+        /// Such as `git.example.com`, or `git.example.com:2222`
+        #[arg(group = "what")]
+        push_host: Option<PushHost>,
+        /// Use `push_host` of the configuration again
+        #[arg(long, group = "what")]
+        default: bool,
+    },
     /// Give a host a second credential, and later revoke the first
     #[command(after_help = "\
 Example:
@@ -62,6 +78,18 @@ pub(super) async fn run(config: &Config, command: HostCommand, output: Output) -
             print(&name, Some(&id), token.as_ref(), output)?;
         }
         HostCommand::List => list::run(&store, false, output).await?,
+        HostCommand::Keys(arguments) => keys::run(&store, arguments, output).await?,
+        HostCommand::Serves { name, push_host, .. } => {
+            let push_host = push_host.as_ref();
+            if !store.set_push_host(&name, push_host).await? {
+                return Err(no_host(&name).into());
+            }
+            let what =
+                push_host.map_or_else(|| "`push_host` of the configuration".to_owned(), ToString::to_string);
+            let value =
+                serde_json::json!({ "name": name.as_str(), "push_host": push_host.map(ToString::to_string) });
+            output.answer(&value, &format!("{name} serves {what}"))?;
+        }
         HostCommand::Rotate { name, finish: true, .. } => {
             store.finish_rotation(&name).await?;
             let text = format!("{name}: revoked the old credential");
@@ -74,9 +102,7 @@ pub(super) async fn run(config: &Config, command: HostCommand, output: Output) -
         }
         HostCommand::Revoke { name } => {
             if !store.revoke_host(&name).await? {
-                return Err(
-                    Hinted::new(format!("there is no host `{name}`"), "pushkeys-server host list").into()
-                );
+                return Err(no_host(&name).into());
             }
             output.answer(&serde_json::json!({ "name": name.as_str() }), &format!("revoked {name}"))?;
         }
@@ -91,6 +117,10 @@ pub(super) async fn list_by_old_name(config: &Config, output: Output) -> anyhow:
     list::run(&store, true, output).await?;
     store.close().await;
     Ok(Answer::Yes)
+}
+
+fn no_host(name: &HostName) -> Hinted {
+    Hinted::new(format!("there is no host `{name}`"), "pushkeys-server host list")
 }
 
 /// The credential of the host `name`: a token, which is shown only once, or a certificate.

@@ -122,8 +122,13 @@ messages! {
         "Le défi pour cette clé a expiré. Demandez-en un nouveau.";
 
     check_title: "Check your setup", "Vérifier votre configuration";
-    check_lead: "Run this in a terminal. The first time, compare the host’s fingerprint and answer `yes`.",
-        "Exécutez ceci dans un terminal. La première fois, comparez l’empreinte du serveur et répondez `yes`.";
+    check_lead: "Run this in a terminal.", "Exécutez ceci dans un terminal.";
+    check_first_time: "The first time, compare the host’s fingerprint and answer `yes`.",
+        "La première fois, comparez l’empreinte du serveur et répondez `yes`.";
+    check_host_keys: "The first time, `ssh` asks whether {host} is the right host. Answer `yes` if its fingerprint is one of these:",
+        "La première fois, `ssh` demande si {host} est le bon serveur. Répondez `yes` si son empreinte est l’une de celles-ci :";
+    check_known_hosts: "Or run this beforehand, and `ssh` does not ask:",
+        "Ou exécutez d’abord ceci, et `ssh` ne demandera rien :";
     check_good: "If you are greeted with the name of your account, everything works.",
         "Si vous êtes accueilli par le nom de votre compte, tout fonctionne.";
     check_bad: "If you see `Permission denied (publickey).`, the key is not in the list above, has expired, or your computer did not offer it: `{command}` shows which keys it offers.",

@@ -3,6 +3,7 @@
 mod changes;
 mod faults;
 mod history;
+mod host_keys;
 mod key_facts;
 mod linked;
 
