@@ -118,6 +118,20 @@ pub struct SourceStatus {
     pub skipped: Skipped,
     /// The snapshot that waits for a person.
     pub held: Option<HeldStatus>,
+    /// The host keys that were reported to a key service.
+    #[serde(default)]
+    pub host_keys: Option<HostKeysStatus>,
+}
+
+/// This host's own keys as reported to a key service, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostKeysStatus {
+    /// What users connect to, if it is configured at the service.
+    pub push_host: Option<String>,
+    /// Fingerprints of the host keys that were reported.
+    pub shown: Vec<String>,
+    /// Those that the service does not publish until its operator accepts them.
+    pub waiting: Vec<String>,
 }
 
 /// How a source is doing.

@@ -74,6 +74,7 @@ fn say_keys(host: &Host, pid: u32, state: State, keys: u64) {
         last_error: None,
         skipped: Skipped::default(),
         held: None,
+        host_keys: None,
     };
     let status = Status {
         pid,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pushkeys_daemon::{Period, PeriodOrNever};
+use pushkeys_feed::HOST_KEYS_MAX;
 use pushkeys_files::{ReadFileError, Trust};
 use pushkeys_keys::{Hint, Login, SourceName, shell_word};
 use reqwest::Url;
@@ -112,7 +113,18 @@ fn parse(text: &str) -> Result<Config, ConfigFault> {
             what: "`revoked_keys_file` is not an absolute path".to_owned(),
         });
     }
-    Ok(Config { cache, revoked_keys_file: raw.revoked_keys_file, sources, metrics: raw.metrics })
+    let host_keys = raw.host_keys;
+    if host_keys.iter().flatten().any(|path| !path.is_absolute()) {
+        return Err(ConfigFault {
+            offset: 0,
+            what: "`host_keys` names a path that is not absolute".to_owned(),
+        });
+    }
+    if host_keys.as_ref().is_some_and(|files| files.len() > HOST_KEYS_MAX) {
+        let what = format!("`host_keys` names more than {HOST_KEYS_MAX} files");
+        return Err(ConfigFault { offset: 0, what });
+    }
+    Ok(Config { cache, revoked_keys_file: raw.revoked_keys_file, host_keys, sources, metrics: raw.metrics })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -124,6 +136,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 struct RawConfig {
     cache: Option<PathBuf>,
     revoked_keys_file: Option<PathBuf>,
+    host_keys: Option<Vec<PathBuf>>,
     logins: Option<Vec<Parsed<Login>>>,
     command: Option<Parsed<ForcedCommand>>,
     max_stale: Option<PeriodOrNever>,

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) cache: PathBuf,
     /// A list of what is revoked on this host, for sshd's `RevokedKeys`.
     pub(crate) revoked_keys_file: Option<PathBuf>,
+    /// The public halves of sshd's host keys; `None` stands for those in sshd's folder.
+    pub(crate) host_keys: Option<Vec<PathBuf>>,
     /// At least one source, in the order of their names.
     pub(crate) sources: Vec<SourceSettings>,
     /// Where metrics are served, if they are.

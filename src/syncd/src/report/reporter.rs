@@ -1,4 +1,4 @@
-//! Reports to one key service: which of its keys were used here, and what this host has revoked.
+//! Reports to one key service: which of its keys were used here, what this host has revoked, and its host keys.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pushkeys_cache::status::ReportAnswer;
+use pushkeys_cache::status::{HostKeysStatus, ReportAnswer};
 use pushkeys_cache::{ReadError, Revocation, Revocations, Revoked};
 use pushkeys_daemon::Backoff;
 use pushkeys_feed::{
-    HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH, RevokedAnswer, RevokedReply, RevokedReport, RevokedThing,
-    USAGE_PATH,
+    HOST_KEYS_PATH, HostKeysReply, HostKeysReport, HostRevocation, REPORT_ITEMS_MAX, REVOKED_PATH,
+    RevokedAnswer, RevokedReply, RevokedReport, RevokedThing, USAGE_PATH,
 };
 use pushkeys_keys::{ErrorReport, SourceName};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 
+use super::host_keys::{HostKeyFiles, HostKeys};
 use super::usage::Usage;
 use crate::backoff::backoff;
 use crate::config::Remote;
@@ -25,6 +26,7 @@ use crate::remote::error::RequestError;
 use crate::remote::http::{below, post_json};
 use crate::revocation::answers::{RevocationAnswer, RevocationAnswers};
 use crate::revocation::keeper::revocations;
+use crate::status::store::StatusWriter;
 
 /// How soon after a greeting the service knows of it, and after `pushkeys revoke`: a person may be waiting.
 const TICK: Duration = Duration::from_secs(1);
@@ -32,6 +34,10 @@ const TICK: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often uses that could not be reported are written to the disk.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the files of host keys are read, and keys that are not published are reported again.
+const HOST_KEYS_LOOK: Duration = Duration::from_mins(1);
+/// How often host keys that have not changed are reported.
+const HOST_KEYS_AGAIN: Duration = Duration::from_hours(1);
 /// An answer is a word for each item of a report.
 const REPLY_BYTES_MAX: u64 = 64 * 1024;
 
@@ -54,6 +60,12 @@ pub(crate) struct Reporter {
     /// The revocations that were last reported, and when. The service may know of revocations that were taken back while no
     /// daemon ran, so the first report is made even if nothing is revoked.
     reported: Option<(Revocations, Instant)>,
+    host_keys: Arc<HostKeyFiles>,
+    /// The host keys that were last reported, when, and whether all of them are published.
+    reported_host_keys: Option<(HostKeys, Instant, bool)>,
+    /// When the files of host keys were last read, and the number of requests for that by then.
+    host_keys_read: Option<(Instant, u64)>,
+    status: StatusWriter,
 }
 
 #[derive(Debug, Error)]
@@ -83,6 +95,8 @@ impl Reporter {
         folder: PathBuf,
         usage: Arc<Usage>,
         answers: Arc<RevocationAnswers>,
+        host_keys: Arc<HostKeyFiles>,
+        status: StatusWriter,
     ) -> Self {
         Self {
             name,
@@ -95,6 +109,10 @@ impl Reporter {
             has_failed: false,
             saved_at: None,
             reported: None,
+            host_keys,
+            reported_host_keys: None,
+            host_keys_read: None,
+            status,
         }
     }
 
@@ -120,7 +138,8 @@ impl Reporter {
     async fn report(&mut self) -> Result<(), ReportError> {
         let revocations = self.report_revocations().await;
         let uses = self.report_uses().await;
-        revocations.and(uses)
+        let host_keys = self.report_host_keys().await;
+        revocations.and(uses).and(host_keys)
     }
 
     async fn report_revocations(&mut self) -> Result<(), ReportError> {
@@ -177,6 +196,38 @@ impl Reporter {
                 return Err(error);
             }
         }
+    }
+
+    async fn report_host_keys(&mut self) -> Result<(), ReportError> {
+        let asked = self.host_keys.asked();
+        let is_asked = self.host_keys_read.is_none_or(|(_, before)| before != asked);
+        if !is_asked && self.host_keys_read.is_some_and(|(at, _)| at.elapsed() < HOST_KEYS_LOOK) {
+            return Ok(());
+        }
+        let keys = self.host_keys.read();
+        let is_known = self.reported_host_keys.as_ref().is_some_and(|(reported, at, is_settled)| {
+            *reported == keys && *is_settled && !is_asked && at.elapsed() < HOST_KEYS_AGAIN
+        });
+        if !is_known {
+            let report = HostKeysReport { keys: keys.values().cloned().collect() };
+            let reply = match self.post(HOST_KEYS_PATH, &report).await {
+                Ok(reply) => serde_json::from_slice::<HostKeysReply>(&reply).map_err(|_| {
+                    ReportError::Reply { url: below(&self.remote.url, HOST_KEYS_PATH).into() }
+                })?,
+                // A service that does not know these reports publishes nothing.
+                Err(error) if matches!(error.status(), Some(404 | 405)) => HostKeysReply::default(),
+                Err(error) => return Err(error),
+            };
+            let is_settled = reply.waiting.is_empty();
+            self.status.host_keys(HostKeysStatus {
+                push_host: reply.push_host,
+                shown: keys.keys().map(ToString::to_string).collect(),
+                waiting: reply.waiting,
+            });
+            self.reported_host_keys = Some((keys, Instant::now(), is_settled));
+        }
+        self.host_keys_read = Some((Instant::now(), asked));
+        Ok(())
     }
 
     async fn post(&self, path: &str, report: &impl Serialize) -> Result<Vec<u8>, ReportError> {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_cache::status::{Conflict, HeldStatus, Problem, Skipped, SourceStatus, State, Status};
+use pushkeys_cache::status::{
+    Conflict, HeldStatus, HostKeysStatus, Problem, Skipped, SourceStatus, State, Status,
+};
 use pushkeys_cache::{Head, Held};
 use pushkeys_keys::{AccountId, ErrorReport, Fingerprint, SourceName};
 
@@ -47,6 +49,8 @@ pub(crate) struct SourceFacts {
     /// The keys of skipped entries, as long as they are few: one that is right later is no longer skipped.
     pub(super) skipped_keys: BTreeSet<Fingerprint>,
     pub(crate) held: Option<Held>,
+    /// The host keys that were reported to its service, and the answer.
+    pub(super) host_keys: Option<HostKeysStatus>,
     /// The number of keys that were added, changed or removed since the daemon started.
     pub(crate) changes: u64,
     /// The number of connections and syncs that have failed since then.
@@ -115,6 +119,7 @@ impl SourceFacts {
             skipped: Skipped::default(),
             skipped_keys: BTreeSet::new(),
             held: None,
+            host_keys: None,
             changes: 0,
             failures: 0,
         }
@@ -157,6 +162,7 @@ impl SourceFacts {
                 removed: held.removed,
                 added: held.added,
             }),
+            host_keys: self.host_keys.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushkeys_cache::status::{STATUS_FILE, Skipped, State, Status};
+use pushkeys_cache::status::{HostKeysStatus, STATUS_FILE, Skipped, State, Status};
 use pushkeys_cache::{Head, Held};
 use pushkeys_files::{Attributes, WriteFileError};
 use pushkeys_keys::{ErrorReport, Fingerprint, SourceName};
@@ -239,6 +239,11 @@ impl StatusWriter {
 
     pub(crate) fn held(&self, held: Option<Held>) {
         self.update(|source| source.held = held);
+    }
+
+    /// Records the host keys that were reported, and the answer of the service.
+    pub(crate) fn host_keys(&self, host_keys: HostKeysStatus) {
+        self.update(|source| source.host_keys = Some(host_keys));
     }
 
     /// What a full sync has skipped, in place of what was counted before.

@@ -8,6 +8,7 @@ mod advisories;
 pub(crate) mod daemon;
 mod finding;
 mod helper;
+mod host_keys;
 mod options;
 mod paths;
 mod settings;
@@ -22,6 +23,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
+use pushkeys_cache::status::Status;
 use serde::Serialize;
 
 use crate::accounts::{Shadow, User};
@@ -120,6 +122,12 @@ fn examine_sshd(context: &Context, options: &DoctorOptions, sshd: &Sshd<'_>) -> 
     findings.extend(access::check(sshd, &lines, &options.sshd_config));
     if let Some(version) = sshd.version {
         findings.extend(advisories::check(version, Package::of(&options.sshd).as_ref(), sshd.effective));
+    }
+    if let Ok(status) = Status::read(&context.cache) {
+        let sources = status.sources.iter();
+        let services: Vec<_> =
+            sources.filter_map(|source| Some((source.name.as_str(), source.host_keys.as_ref()?))).collect();
+        findings.extend(host_keys::check(sshd.effective, &services, &status.config));
     }
     let files: BTreeSet<&Path> = sshd
         .settings

@@ -77,5 +77,6 @@ fn source_status() -> SourceStatus {
         last_error: None,
         skipped: Skipped::default(),
         held: None,
+        host_keys: None,
     }
 }

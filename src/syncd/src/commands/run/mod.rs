@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::sources::Sources;
 use crate::config::{self, Config};
+use crate::report::host_keys::HostKeyFiles;
 use crate::revocation::answers::RevocationAnswers;
 use crate::revocation::keeper;
 use crate::session_log;
@@ -69,6 +70,7 @@ struct Daemon {
     sources: Sources,
     /// Where sshd's `RevokedKeys` points, if that is configured.
     revoked_keys_file: watch::Sender<Option<PathBuf>>,
+    host_keys: Arc<HostKeyFiles>,
     config_error: Option<ErrorReport>,
     is_ready: bool,
     unready_since: Instant,
@@ -90,7 +92,10 @@ impl Daemon {
         }
         let (revoked_keys_file, list) = watch::channel(config.revoked_keys_file.clone());
         tokio::spawn(keeper::run(folder.clone(), Arc::clone(&answers), list));
-        let mut sources = Sources::new(folder, Arc::clone(&status), conflicts, answers);
+        let host_keys = Arc::new(HostKeyFiles::default());
+        host_keys.set(config.host_keys.clone());
+        let mut sources =
+            Sources::new(folder, Arc::clone(&status), conflicts, answers, Arc::clone(&host_keys));
         sources.name(&config.sources);
         sources.adopt(&config.sources).await;
         sources.wake(false);
@@ -100,6 +105,7 @@ impl Daemon {
             status,
             sources,
             revoked_keys_file,
+            host_keys,
             config_error: None,
             is_ready: false,
             unready_since: Instant::now(),
@@ -112,6 +118,7 @@ impl Daemon {
         let mut is_changed = false;
         if is_hangup {
             tracing::info!("reload asked for by SIGHUP");
+            self.host_keys.ask();
         }
         match config::load(&self.path) {
             Ok(config) if config.cache != self.config.cache => self.refuse_to_change("cache"),
@@ -127,6 +134,7 @@ impl Daemon {
                     self.unready_since = Instant::now();
                 }
                 if is_changed {
+                    self.host_keys.set(config.host_keys.clone());
                     self.sources.adopt(&config.sources).await;
                     self.revoked_keys_file.send_replace(config.revoked_keys_file.clone());
                     self.config = config;

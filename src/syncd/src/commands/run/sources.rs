@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use crate::config::{SourceKind, SourceSettings};
+use crate::report::host_keys::HostKeyFiles;
 use crate::report::reporter::Reporter;
 use crate::report::usage::Usage;
 use crate::revocation::answers::RevocationAnswers;
@@ -32,6 +33,7 @@ pub(super) struct Sources {
     conflicts: Arc<ConflictWatch>,
     answers: Arc<RevocationAnswers>,
     usage: Arc<Usage>,
+    host_keys: Arc<HostKeyFiles>,
     running: BTreeMap<SourceName, Running>,
     /// The files that sources name, and a digest of what was in them.
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
@@ -51,11 +53,12 @@ impl Sources {
         status: Arc<StatusStore>,
         conflicts: Arc<ConflictWatch>,
         answers: Arc<RevocationAnswers>,
+        host_keys: Arc<HostKeyFiles>,
     ) -> Self {
         let usage = Arc::new(Usage::new(folder));
         usage.listen();
         let (running, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { folder: folder.to_owned(), status, conflicts, answers, usage, running, files }
+        Self { folder: folder.to_owned(), status, conflicts, answers, usage, host_keys, running, files }
     }
 
     /// Makes the running sources those of `wanted`. A source whose settings are the same goes on undisturbed.
@@ -151,9 +154,15 @@ impl Sources {
         let reporter = match &settings.kind {
             SourceKind::Feed(remote) => {
                 self.answers.add_service(&name);
-                let (usage, answers) = (Arc::clone(&self.usage), Arc::clone(&self.answers));
-                let reporter =
-                    Reporter::new(name.clone(), remote.clone(), self.folder.clone(), usage, answers);
+                let reporter = Reporter::new(
+                    name.clone(),
+                    remote.clone(),
+                    self.folder.clone(),
+                    Arc::clone(&self.usage),
+                    Arc::clone(&self.answers),
+                    Arc::clone(&self.host_keys),
+                    status.clone(),
+                );
                 Some(tokio::spawn(reporter.run()))
             }
             SourceKind::Poll { .. } | SourceKind::Directory { .. } => {
