@@ -295,14 +295,16 @@ impl HostFiles {
         directory.to_string_lossy().into_owned()
     }
 
-    /// The daemon's configuration, which ends with `sources`.
+    /// The daemon's configuration, which ends with `sources`. Unless `sources` begins with `host_keys`, it reports no host keys, rather than
+    /// those of the machine that runs the tests.
     #[must_use]
     pub fn syncd_configuration(&self, sources: &str) -> String {
         let (cache, shell) = (self.cache.display(), self.programs.join("pushkeys-shell"));
+        let host_keys = if sources.starts_with("host_keys") { "" } else { "host_keys = []\n" };
         format!(
             "cache = \"{cache}\"\nlogins = [\"git\"]\n\
              command = \"{} --cache {cache} --account {{account}} --key {{key_id}} --fingerprint {{fingerprint}}\"\n\n\
-             {sources}",
+             {host_keys}{sources}",
             shell.display()
         )
     }

@@ -28,6 +28,8 @@ pub struct SshdSettings {
     pub helper: String,
     /// The value of `AuthorizedKeysFile` in the drop-in: `none`, or a file that is read before the helper runs.
     pub authorized_keys_file: String,
+    /// The private halves of its host keys; if there is none, one is generated.
+    pub host_keys: Vec<PathBuf>,
     /// Whether the drop-in is installed.
     pub drop_in: bool,
     /// Global lines after the drop-in, as of a distribution or an operator.
@@ -53,6 +55,7 @@ impl SshdSettings {
         Self {
             helper: helper.to_owned(),
             authorized_keys_file: "none".to_owned(),
+            host_keys: Vec::new(),
             drop_in: true,
             global: String::new(),
             prelude: None,
@@ -136,12 +139,15 @@ fn configure(room: &Room, settings: &SshdSettings) -> PathBuf {
     let file = format!("AuthorizedKeysFile {}", settings.authorized_keys_file);
     let text = shipped.replace(SHIPPED_HELPER, &settings.helper).replace(SHIPPED_FILE, &file);
     let drop_in = room.write("50-pushkeys.conf", &text);
+    let own = [room.join(HOST_KEY)];
+    let host_keys = if settings.host_keys.is_empty() { &own[..] } else { &settings.host_keys };
+    let host_keys: Vec<String> = host_keys.iter().map(|key| format!("HostKey {}", key.display())).collect();
     let text = format!(
-        "Include {}\nHostKey {}\nPidFile none\nLogLevel VERBOSE\nListenAddress 127.0.0.1\nMaxStartups 200\n\
+        "Include {}\n{}\nPidFile none\nLogLevel VERBOSE\nListenAddress 127.0.0.1\nMaxStartups 200\n\
          AcceptEnv LANG LC_*\nX11Forwarding yes\nAllowTcpForwarding yes\nPermitTunnel yes\n\
          Subsystem sftp internal-sftp\n{}\n",
         drop_in.display(),
-        room.join(HOST_KEY).display(),
+        host_keys.join("\n"),
         settings.global
     );
     room.write("sshd_config", &text)
