@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use pushkeys_feed::{Cursor, Epoch};
+use pushkeys_feed::{Chain, Cursor, Epoch, EventId, Position};
 use thiserror::Error;
 
 /// The number of epochs that a host remembers to have left.
@@ -16,7 +16,7 @@ const EPOCHS_LEFT_MAX: usize = 16;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     /// The last change that is known to have happened.
-    seen: Option<Cursor>,
+    seen: Option<Position>,
     /// The epochs before that of `seen`, the last one at the end.
     left: VecDeque<Epoch>,
 }
@@ -32,6 +32,14 @@ pub(crate) enum HistoryError {
         "the snapshot is of an epoch that this host has left: it is of change `{offered}`, and this host has `{here}`"
     )]
     LeftEpoch { offered: Cursor, here: Cursor },
+    #[error("the snapshot is of an older epoch: it is of change `{offered}`, and this host has `{here}`")]
+    OlderEpoch { offered: Cursor, here: Cursor },
+    #[error("the answer has no chain value, and this host has `{here}` with one")]
+    NoChain { here: Cursor },
+    #[error(
+        "the chain value of change `{offered}` does not come out of that of `{here}`: another history has these numbers"
+    )]
+    Chain { offered: EventId, here: EventId },
     #[error("the stream goes on with change `{offered}` of another epoch, and this host has `{here}`")]
     OtherEpoch { offered: Cursor, here: Cursor },
     #[error("the stream runs backwards: change `{offered}` came after `{here}`")]
@@ -52,43 +60,60 @@ pub(crate) enum HistoryError {
 
 impl History {
     /// The history that goes on after `seen`, which may be unknown.
-    pub(crate) fn new(seen: Option<Cursor>) -> Self {
+    pub(crate) fn new(seen: Option<Position>) -> Self {
         Self { seen, left: VecDeque::new() }
     }
 
     /// Whether a snapshot of the state after `offered` may take the place of what is in force.
-    pub(crate) fn check_snapshot(&self, offered: &Cursor) -> Result<(), HistoryError> {
+    ///
+    /// The epochs of a service with a chain sort by the time they began. One with the same number and another chain is taken:
+    /// the service has said before that it does not know the change that this host has.
+    pub(crate) fn check_snapshot(&self, offered: &Position) -> Result<(), HistoryError> {
         let Some(here) = &self.seen else { return Ok(()) };
+        let are_chained = offered.chain.is_some() && here.chain.is_some();
+        let (is_unchained, offered, here) =
+            (offered.chain.is_none() && here.chain.is_some(), &offered.cursor, &here.cursor);
         let both = || (offered.clone(), here.clone());
-        if offered.epoch == here.epoch && offered.sequence < here.sequence {
-            let (offered, here) = both();
-            return Err(HistoryError::OlderSnapshot { offered, here });
+        if offered.epoch == here.epoch {
+            if offered.sequence < here.sequence {
+                let (offered, here) = both();
+                return Err(HistoryError::OlderSnapshot { offered, here });
+            }
+            return if is_unchained { Err(HistoryError::NoChain { here: here.clone() }) } else { Ok(()) };
         }
-        if offered.epoch != here.epoch && self.left.contains(&offered.epoch) {
-            let (offered, here) = both();
+        let (offered, here) = both();
+        if self.left.contains(&offered.epoch) {
             return Err(HistoryError::LeftEpoch { offered, here });
+        }
+        if are_chained && offered.epoch < here.epoch {
+            return Err(HistoryError::OlderEpoch { offered, here });
         }
         Ok(())
     }
 
-    /// Goes on at `cursor`, which was checked before. The epoch so far, if it is another one, is left for good.
-    pub(crate) fn enter(&mut self, cursor: Cursor) {
-        let before = self.seen.replace(cursor);
-        let Some(before) = before.filter(|before| Some(&before.epoch) != self.epoch()) else { return };
-        self.left.retain(|epoch| *epoch != before.epoch);
-        self.left.push_back(before.epoch);
+    /// Goes on at `position`, which was checked before. The epoch so far, if it is another one, is left for good.
+    pub(crate) fn enter(&mut self, position: Position) {
+        let before = self.seen.replace(position).map(|before| before.cursor.epoch);
+        let Some(before) = before.filter(|before| Some(before) != self.epoch()) else { return };
+        self.left.retain(|epoch| *epoch != before);
+        self.left.push_back(before);
         while self.left.len() > EPOCHS_LEFT_MAX {
             self.left.pop_front();
         }
     }
 
-    /// Whether `cursor` is of the epoch that this host is in.
-    pub(crate) fn is_in_epoch_of(&self, cursor: &Cursor) -> bool {
-        self.epoch() == Some(&cursor.epoch)
+    /// Whether `position` is of the epoch that this host is in.
+    pub(crate) fn is_in_epoch_of(&self, position: &Position) -> bool {
+        self.epoch() == Some(&position.cursor.epoch)
+    }
+
+    /// The last change, with its chain value, if it is the one that HEAD calls `cursor`.
+    pub(crate) fn at(&self, cursor: &str) -> Option<&Position> {
+        self.seen.as_ref().filter(|seen| seen.cursor.to_string() == cursor)
     }
 
     fn epoch(&self) -> Option<&Epoch> {
-        self.seen.as_ref().map(|seen| &seen.epoch)
+        self.seen.as_ref().map(|seen| &seen.cursor.epoch)
     }
 
     /// Appends it to `notes`, to be read by [`History::of_notes`].
@@ -111,30 +136,39 @@ impl History {
     }
 }
 
-/// Whether the change `offered` is the one after `here`.
-pub(crate) fn check_next(here: &Cursor, offered: &Cursor) -> Result<(), HistoryError> {
-    let both = || (offered.clone(), here.clone());
-    if offered.epoch != here.epoch {
+/// The position after the change with `id`, if that is the one after `here`, where the chain value would be `chain`.
+pub(crate) fn next(here: &Position, id: &EventId, chain: Option<Chain>) -> Result<Position, HistoryError> {
+    let (offered, cursor) = (&id.cursor, &here.cursor);
+    let both = || (offered.clone(), cursor.clone());
+    if offered.epoch != cursor.epoch {
         let (offered, here) = both();
         return Err(HistoryError::OtherEpoch { offered, here });
     }
-    if offered.sequence <= here.sequence {
+    if offered.sequence <= cursor.sequence {
         let (offered, here) = both();
         return Err(HistoryError::Backwards { offered, here });
     }
-    if offered.sequence - 1 > here.sequence {
+    if offered.sequence - 1 > cursor.sequence {
         let (offered, here) = both();
         return Err(HistoryError::Gap { offered, here });
     }
-    Ok(())
+    if chain.is_some() && id.chain.is_none() {
+        return Err(HistoryError::NoChain { here: cursor.clone() });
+    }
+    let next = Position { cursor: offered.clone(), chain };
+    // A host that began without the chain cannot make its next value.
+    if chain.is_some() && !next.is(id) {
+        return Err(HistoryError::Chain { offered: id.clone(), here: here.id() });
+    }
+    Ok(next)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(cursor: &str) -> Cursor {
-        cursor.parse().unwrap()
+    fn at(position: &str) -> Position {
+        position.parse().unwrap()
     }
 
     #[test]
@@ -174,7 +208,8 @@ mod tests {
     #[test]
     fn the_stream_goes_on_by_one() {
         let check = |offered: &str, expected: Option<&str>| {
-            let refused = check_next(&at("e1-10"), &at(offered)).err().map(|error| error.to_string());
+            let refused =
+                next(&at("e1-10"), &offered.parse().unwrap(), None).err().map(|error| error.to_string());
             assert_eq!(refused.is_some(), expected.is_some(), "{offered}");
             assert!(expected.is_none_or(|text| refused.unwrap().contains(text)), "{offered}");
         };
@@ -184,6 +219,47 @@ mod tests {
         check("e1-0", Some("runs backwards"));
         check("e2-11", Some("change `e2-11` of another epoch"));
         check("e1-18446744073709551615", Some("a gap"));
+    }
+
+    #[test]
+    fn a_chain_that_does_not_come_out_is_refused() {
+        let start = Position::start("e1-0".parse().unwrap());
+        let mut after = start.clone();
+        let chain = after.follow(b"put", b"{}");
+        let mut other = start.clone();
+        other.follow(b"put", b"{ }");
+        assert_eq!(next(&start, &after.id(), chain), Ok(after.clone()));
+        let refused = next(&start, &other.id(), chain).unwrap_err().to_string();
+        assert!(refused.contains("does not come out of that of"), "{refused}");
+        let unchained = next(&start, &"e1-1".parse().unwrap(), chain).unwrap_err().to_string();
+        assert!(unchained.contains("no chain value"), "{unchained}");
+        // A host that began without a chain goes on by the numbers.
+        assert_eq!(next(&at("e1-0"), &after.id(), None), Ok(at("e1-1")));
+    }
+
+    #[test]
+    fn chained_epochs_sort_by_their_time_and_a_chain_is_not_given_up() {
+        let chained = |epoch: &str, sequence: u64| {
+            let mut position = Position::start(format!("{epoch}-0").parse().unwrap());
+            for _ in 0..sequence {
+                position.follow(b"put", b"{}");
+            }
+            position
+        };
+        let history = History::new(Some(chained("b", 2)));
+        let check = |offered: &Position, expected: Option<&str>| {
+            let refused = history.check_snapshot(offered).err().map(|error| error.to_string());
+            assert_eq!(refused.is_some(), expected.is_some(), "{offered}: {refused:?}");
+            assert!(expected.is_none_or(|text| refused.unwrap().contains(text)), "{offered}");
+        };
+        check(&chained("a", 9), Some("is of an older epoch: it is of change `a-9`, and this host has `b-2`"));
+        check(&chained("c", 0), None);
+        check(&at("b-2"), Some("no chain value"));
+        check(&at("c-0"), None);
+        let mut other = Position::start("b-0".parse().unwrap());
+        other.follow(b"remove", b"{}");
+        other.follow(b"remove", b"{}");
+        check(&other, None);
     }
 
     #[test]

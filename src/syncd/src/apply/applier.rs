@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pushkeys_cache::{WriteError, Writer};
-use pushkeys_feed::Cursor;
+use pushkeys_feed::Position;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -54,7 +54,7 @@ impl Applier {
     }
 
     /// Hands over what the source has told, with its cursor after the last of it. Waits while too many wait.
-    pub(crate) async fn apply(&self, told: Vec<Told>, cursor: Cursor) -> Result<(), ApplyError> {
+    pub(crate) async fn apply(&self, told: Vec<Told>, cursor: Position) -> Result<(), ApplyError> {
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(room_kib(&told)) => room.map_err(|_| ApplyError::Stopped)?,
             () = self.stopped() => return Err(ApplyError::Stopped),

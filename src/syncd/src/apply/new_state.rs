@@ -1,7 +1,7 @@
 //! A whole new state on its way to the applier, part by part.
 
 use pushkeys_cache::{Difference, Held};
-use pushkeys_feed::Cursor;
+use pushkeys_feed::Position;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::ApplyError;
@@ -29,7 +29,7 @@ pub(super) enum StatePart {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Place {
     /// The last change before it, where the source numbers them.
-    pub(crate) last: Option<Cursor>,
+    pub(crate) last: Option<Position>,
     /// What HEAD keeps as its cursor, in the source's own words.
     pub(crate) cursor: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! What waits for the applier of a source.
 
 use pushkeys_cache::{Change, Entry};
-use pushkeys_feed::Cursor;
+use pushkeys_feed::Position;
 use pushkeys_keys::Fingerprint;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -60,7 +60,7 @@ impl Told {
 pub(super) struct Batch {
     pub(super) told: Vec<Told>,
     /// Where in the source's history the last of them is.
-    pub(super) cursor: Cursor,
+    pub(super) cursor: Position,
     /// The memory that they count for until they are applied.
     pub(super) room: OwnedSemaphorePermit,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_cache::Stamps;
-use pushkeys_feed::Cursor;
+use pushkeys_feed::Position;
 use pushkeys_keys::SourceName;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -91,7 +91,7 @@ impl SourceCache {
     }
 
     /// Whether a snapshot of the state after `offered` may take the place of what is in force.
-    pub(crate) fn check_snapshot(&self, offered: &Cursor) -> Result<(), HistoryError> {
+    pub(crate) fn check_snapshot(&self, offered: &Position) -> Result<(), HistoryError> {
         self.in_force.borrow().as_ref().map_or(Ok(()), |in_force| in_force.history.check_snapshot(offered))
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use pushkeys_cache::status::State;
 use pushkeys_cache::{Change, Difference, Held, PreparedGeneration, WriteError, Writer};
-use pushkeys_feed::Cursor;
+use pushkeys_feed::Position;
 use pushkeys_keys::{ErrorReport, Fingerprint};
 use tokio::sync::mpsc;
 
@@ -110,7 +110,7 @@ impl Worker {
         let Some(head) = self.writer.head() else { return Ok(()) };
         let (cursor, stamps) = match self.held {
             Some(_) => (None, head.stamps),
-            None => (Some(self.cache.tagged(&last.to_string())), self.cache.stamps()),
+            None => (Some(self.cache.tagged(&last.cursor.to_string())), self.cache.stamps()),
         };
         self.enter(last)?;
         let applied = self.writer.apply(&changes, cursor.as_deref(), stamps)?;
@@ -231,7 +231,7 @@ impl Worker {
     }
 
     /// Goes on at `cursor` in the source's history. What is held back is not in force, and leads into no other epoch.
-    fn enter(&mut self, cursor: Cursor) -> Result<(), WriteError> {
+    fn enter(&mut self, cursor: Position) -> Result<(), WriteError> {
         let Memory { history, .. } = &mut self.memory;
         if self.held.is_none() || history.is_in_epoch_of(&cursor) {
             history.enter(cursor);
@@ -425,8 +425,9 @@ impl Worker {
         if self.writer.fault().is_some() {
             return None;
         }
-        let tagged = self.writer.head()?.cursor.as_deref()?;
-        self.cache.resumable(tagged).map(str::to_owned)
+        let cursor = self.cache.resumable(self.writer.head()?.cursor.as_deref()?)?;
+        let position = self.memory.history.at(cursor).map(Position::to_string);
+        Some(position.unwrap_or_else(|| cursor.to_owned()))
     }
 }
 

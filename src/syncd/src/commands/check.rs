@@ -95,7 +95,8 @@ async fn contact_findings(settings: &SourceSettings, extent: Extent) -> Vec<Find
 
 fn whole_findings(settings: &SourceSettings, whole: &WholeContact) -> Vec<Finding> {
     let name = &settings.name;
-    let WholeContact { cursor, entries, skipped, stream } = whole;
+    let WholeContact { position, entries, skipped, stream } = whole;
+    let cursor = &position.cursor;
     let mut findings = vec![if skipped.count == 0 {
         Finding::ok(&format!(
             "{name}: its snapshot of change `{cursor}` is whole, and each of {entries} entries can be used"

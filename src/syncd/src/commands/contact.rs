@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use pushkeys_feed::{
-    Cursor, Event, EventError, EventReader, ParseCursorError, Received, SnapshotLine, StreamError,
+    Cursor, Event, EventError, EventId, EventReader, ParseCursorError, Position, Received, SnapshotLine,
+    StreamError,
 };
 use reqwest::header::{DATE, HeaderValue};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::config::{Remote, SourceKind, SourceSettings};
-use crate::history::{HistoryError, check_next};
+use crate::history::{self, HistoryError};
 use crate::remote::error::RequestError;
 use crate::remote::http::Body;
 use crate::source::error::SyncError;
@@ -51,7 +52,7 @@ pub(super) struct Contact {
 #[derive(Debug)]
 pub(super) struct WholeContact {
     /// The change that the snapshot is of.
-    pub(super) cursor: Cursor,
+    pub(super) position: Position,
     pub(super) entries: u64,
     pub(super) skipped: Skips,
     /// How the stream of changes begins, in words, if the source has one.
@@ -109,7 +110,7 @@ pub(super) async fn ask(settings: &SourceSettings, extent: Extent) -> Result<Opt
     let clock_ahead_s = body.header(&DATE).and_then(seconds).map(|there| now.as_second() - there);
     let (sample, mut whole) = read_snapshot(settings, &mut body, extent).await?;
     if let (Some(whole), SourceKind::Feed(remote)) = (&mut whole, &settings.kind) {
-        let (stream, skip) = read_stream(settings, remote, &whole.cursor).await?;
+        let (stream, skip) = read_stream(settings, remote, &whole.position).await?;
         whole.skipped.extend(skip);
         expect_reset(remote).await?;
         whole.stream = Some(stream);
@@ -153,21 +154,25 @@ async fn read_snapshot(
         }
     }
     let snapshot = lines.finish()?;
-    let whole = WholeContact { cursor: snapshot.cursor, entries: snapshot.entries, skipped, stream: None };
+    let position = Position { cursor: snapshot.cursor, chain: snapshot.chain };
+    let whole = WholeContact { position, entries: snapshot.entries, skipped, stream: None };
     Ok((sample, (extent == Extent::Whole).then_some(whole)))
 }
 
-/// Reads the stream of changes after `cursor` up to the first heartbeat. Gives how it begins, and what cannot be used of it.
+/// Reads the stream of changes after `position` up to the first heartbeat. Gives how it begins, and what cannot be used of it.
 async fn read_stream(
     settings: &SourceSettings,
     remote: &Remote,
-    cursor: &Cursor,
+    position: &Position,
 ) -> Result<(String, Vec<Skip>), ContactError> {
     let validator = Validator::of(settings);
-    let (mut here, mut changes, mut skipped) = (cursor.clone(), 0_usize, Vec::new());
-    let mut stream = Stream::open(remote, here.to_string()).await?;
+    let (mut position, mut changes, mut skipped) = (position.clone(), 0_usize, Vec::new());
+    let mut stream = Stream::open(remote, position.id().to_string()).await?;
     while changes < EVENTS_MAX {
-        let Received { id, event, .. } = stream.next().await?;
+        let received = stream.next().await?;
+        let here = position.cursor.clone();
+        let next = position.chain.as_ref().map(|chain| received.next_chain(chain));
+        let Received { id, chain, event, .. } = received;
         match event {
             Ok(Event::Reset) => return Err(ContactError::ResetAgain { after: here }),
             Ok(Event::Heartbeat { sequence } | Event::Checkpoint { sequence, .. }) => {
@@ -187,8 +192,7 @@ async fn read_stream(
             Err(error) => return Err(ContactError::Event(error)),
         }
         let Some(id) = id else { return Err(HistoryError::NoId { here }.into()) };
-        check_next(&here, &id)?;
-        here = id;
+        position = history::next(&position, &EventId { cursor: id, chain }, next)?;
         changes += 1;
     }
     Err(ContactError::NoHeartbeat)

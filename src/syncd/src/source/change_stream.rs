@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pushkeys_cache::status::State;
-use pushkeys_feed::{Cursor, Event, EventError, EventReader, Received};
+use pushkeys_feed::{Cursor, Event, EventError, EventId, EventReader, Position, Received};
 use pushkeys_keys::ErrorReport;
 
 use super::error::SyncError;
@@ -15,7 +15,7 @@ use crate::apply::error::ApplyError;
 use crate::apply::queue::Told;
 use crate::backoff::SourceBackoff;
 use crate::config::Remote;
-use crate::history::{HistoryError, check_next};
+use crate::history::{self, HistoryError};
 use crate::remote::http::{Body, client};
 use crate::validate::Skip;
 
@@ -43,7 +43,7 @@ pub(super) struct ChangeStream<'a> {
     body: Body,
     reader: EventReader,
     /// The last change that was read.
-    cursor: Cursor,
+    position: Position,
     has_moved: bool,
     heartbeats_behind: u32,
     /// Whether a heartbeat has said that this is all there is, since the applier was told.
@@ -62,15 +62,15 @@ enum Step {
 }
 
 impl<'a> ChangeStream<'a> {
-    /// Opens the stream after `cursor`.
+    /// Opens the stream after `position`.
     pub(super) async fn open(
         task: &'a SourceTask,
         applier: &'a Applier,
         remote: &'a Remote,
-        cursor: Cursor,
+        position: Position,
     ) -> Result<Self, SyncError> {
         task.uses_new_credentials();
-        let body = feed_changes(remote, &cursor).send(None).await?;
+        let body = feed_changes(remote, &position.id()).send(None).await?;
         let reader = EventReader::default();
         Ok(Self {
             task,
@@ -78,7 +78,7 @@ impl<'a> ChangeStream<'a> {
             remote,
             body,
             reader,
-            cursor,
+            position,
             has_moved: false,
             heartbeats_behind: 0,
             is_confirmed: false,
@@ -87,8 +87,8 @@ impl<'a> ChangeStream<'a> {
     }
 
     /// The last change that was read.
-    pub(super) fn cursor(&self) -> &Cursor {
-        &self.cursor
+    pub(super) fn position(&self) -> &Position {
+        &self.position
     }
 
     /// Whether any change has come.
@@ -140,7 +140,7 @@ impl<'a> ChangeStream<'a> {
     async fn chunk(&mut self, chunk: &Bytes) -> Result<bool, SyncError> {
         let mut received = Vec::new();
         self.reader.push(chunk, &mut received)?;
-        let before = self.cursor.sequence;
+        let before = self.here().sequence;
         let mut changes = Vec::with_capacity(received.len());
         let mut end = Ok(false);
         for one in received {
@@ -155,8 +155,8 @@ impl<'a> ChangeStream<'a> {
             }
         }
         // What came before a refusal was proved, and is not sent again.
-        if self.cursor.sequence != before {
-            self.applier.apply(changes, self.cursor.clone()).await?;
+        if self.here().sequence != before {
+            self.applier.apply(changes, self.position.clone()).await?;
         } else if matches!(end, Ok(false)) && self.is_confirmed {
             self.applier.contact().await?;
         }
@@ -165,29 +165,35 @@ impl<'a> ChangeStream<'a> {
     }
 
     fn event(&mut self, received: Received) -> Result<Step, SyncError> {
-        let Received { id, event, .. } = received;
+        let next = self.position.chain.as_ref().map(|chain| received.next_chain(chain));
+        let Received { id, chain, event, .. } = received;
         match event {
             Ok(Event::Reset) => Ok(Step::Reset),
             Ok(Event::Heartbeat { sequence } | Event::Checkpoint { sequence, .. }) => {
                 self.heartbeat(sequence).map(|()| Step::None)
             }
             Err(EventError::Id { source, .. }) => {
-                Err(HistoryError::Id { here: self.cursor.clone(), source }.into())
+                Err(HistoryError::Id { here: self.here().clone(), source }.into())
             }
             change => {
                 let Some(id) = id else {
-                    return Err(HistoryError::NoId { here: self.cursor.clone() }.into());
+                    return Err(HistoryError::NoId { here: self.here().clone() }.into());
                 };
-                check_next(&self.cursor, &id)?;
+                let id = EventId { cursor: id, chain };
+                let position = history::next(&self.position, &id, next)?;
                 let step = self.change(change);
                 if !matches!(step, Step::Reset) {
-                    self.cursor = id;
+                    self.position = position;
                     self.has_moved = true;
                     self.heartbeats_behind = 0;
                 }
                 Ok(step)
             }
         }
+    }
+
+    fn here(&self) -> &Cursor {
+        &self.position.cursor
     }
 
     /// What the change `event` asks for. Of one that cannot be read it is unknown which key it was about, so only a
@@ -221,10 +227,10 @@ impl<'a> ChangeStream<'a> {
     }
 
     fn heartbeat(&mut self, there: u64) -> Result<(), SyncError> {
-        let here = self.cursor.sequence;
+        let here = self.here().sequence;
         self.task.status.sequence_at_source(there);
         if there < here {
-            return Err(HistoryError::OlderHeartbeat { offered: there, here: self.cursor.clone() }.into());
+            return Err(HistoryError::OlderHeartbeat { offered: there, here: self.here().clone() }.into());
         }
         if there == here {
             self.heartbeats_behind = 0;

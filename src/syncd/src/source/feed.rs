@@ -1,7 +1,7 @@
 //! The host feed of a key service: a snapshot, then its changes, for ever.
 
 use pushkeys_cache::status::State;
-use pushkeys_feed::{Cursor, Snapshot};
+use pushkeys_feed::{Position, Snapshot};
 
 use super::change_stream::{ChangeStream, StreamEnd};
 use super::error::SyncError;
@@ -24,7 +24,7 @@ pub(super) async fn follow(
 ) -> Result<(), SyncError> {
     let mut is_fresh = false;
     let mut is_confirmed = false;
-    let mut cursor = resume_position.as_deref().and_then(|cursor| cursor.parse::<Cursor>().ok());
+    let mut cursor = resume_position.as_deref().and_then(|cursor| cursor.parse::<Position>().ok());
     loop {
         let at = if let Some(cursor) = cursor.take() {
             cursor
@@ -43,13 +43,13 @@ pub(super) async fn follow(
                 }
             };
             is_fresh = true;
-            snapshot.cursor
+            snapshot::position(&snapshot)
         };
         // A cursor that HEAD does not have must not outlive this connection.
         *resume_position = (!task.cache.is_held()).then(|| at.to_string());
         let mut changes = ChangeStream::open(task, applier, remote, at).await?;
         let end = changes.follow(backoff).await;
-        *resume_position = (!task.cache.is_held()).then(|| changes.cursor().to_string());
+        *resume_position = (!task.cache.is_held()).then(|| changes.position().to_string());
         match end? {
             StreamEnd::Reset if is_fresh && !changes.has_moved() => {
                 *resume_position = None;
@@ -63,7 +63,7 @@ pub(super) async fn follow(
             }
             StreamEnd::CredentialsChanged => {
                 is_fresh = false;
-                cursor = Some(changes.cursor().clone());
+                cursor = Some(changes.position().clone());
             }
         }
     }

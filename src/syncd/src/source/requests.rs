@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use pushkeys_feed::{
-    CHANGES_MEDIA_TYPE, CHANGES_PATH, Cursor, LAST_EVENT_ID, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH,
+    CHANGES_MEDIA_TYPE, CHANGES_PATH, EventId, LAST_EVENT_ID, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_PATH, WITH_CHAIN,
+    WITH_PARAMETER,
 };
+use reqwest::Url;
 use reqwest::header::{HeaderName, IF_NONE_MATCH};
 
 use crate::config::{Remote, SourceKind, SourceSettings};
@@ -29,15 +31,21 @@ pub(crate) fn snapshot_of(settings: &SourceSettings) -> Option<Request<'_>> {
 
 /// The whole snapshot of a host feed.
 pub(super) fn feed_snapshot(remote: &Remote) -> Request<'_> {
-    let url = below(&remote.url, SNAPSHOT_PATH);
+    let url = with_chain(below(&remote.url, SNAPSHOT_PATH));
     Request { compressed: !remote.is_loopback(), ..Request::get(remote, url, SNAPSHOT_MEDIA_TYPE) }
 }
 
-/// The changes of a host feed after `cursor`, without an end.
-pub(crate) fn feed_changes<'a>(remote: &'a Remote, cursor: &Cursor) -> Request<'a> {
-    let url = below(&remote.url, CHANGES_PATH);
-    let header = Some((HeaderName::from_static(LAST_EVENT_ID), cursor.to_string()));
+/// The changes of a host feed after `id`, without an end.
+pub(crate) fn feed_changes<'a>(remote: &'a Remote, id: &EventId) -> Request<'a> {
+    let url = with_chain(below(&remote.url, CHANGES_PATH));
+    let header = Some((HeaderName::from_static(LAST_EVENT_ID), id.to_string()));
     Request { header, ..Request::get(remote, url, CHANGES_MEDIA_TYPE) }
+}
+
+/// A service that knows chain values sends them to a host that asks for them; others pass the parameter over.
+fn with_chain(mut url: Url) -> Url {
+    url.query_pairs_mut().append_pair(WITH_PARAMETER, WITH_CHAIN);
+    url
 }
 
 /// The snapshot at a URL of its own, unless it is still the one with `etag`.

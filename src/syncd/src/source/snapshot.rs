@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pushkeys_feed::{Snapshot, SnapshotLine};
+use pushkeys_feed::{Position, Snapshot, SnapshotLine};
 
 use super::error::SyncError;
 use super::snapshot_lines::SnapshotLines;
@@ -31,14 +31,19 @@ pub(super) async fn take(
         task.snapshot_goes_on();
         if let SnapshotLine::Header(header) = &line {
             // The applier asks this again, with all changes applied; here, what would be refused is not read.
-            task.cache.check_snapshot(&header.position.cursor)?;
+            task.cache.check_snapshot(&header.position)?;
         }
         parts.line(line).await?;
     }
     let snapshot = lines.finish()?;
-    let place = Place { last: Some(snapshot.cursor.clone()), cursor: cursor(&snapshot) };
+    let place = Place { last: Some(position(&snapshot)), cursor: cursor(&snapshot) };
     let outcome = parts.end(place).await??;
     Ok((snapshot, outcome))
+}
+
+/// The change after which the state is as the snapshot says.
+pub(super) fn position(snapshot: &Snapshot) -> Position {
+    Position { cursor: snapshot.cursor.clone(), chain: snapshot.chain }
 }
 
 /// Gathers the lines of a snapshot into parts, and validates each part beside the reading.

@@ -174,7 +174,7 @@ impl Service {
 
     /// How many requests for `path` there were.
     pub(crate) fn count(&self, path: &str) -> usize {
-        self.requests().iter().filter(|head| head.starts_with(&format!("get {path} "))).count()
+        self.requests().iter().filter(|head| head.starts_with(&format!("get {path}?"))).count()
     }
 
     /// How many reports to `path` there were, all of which are refused.
@@ -201,7 +201,7 @@ impl Service {
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
         self.state.lock().unwrap().requests.push(head.clone());
-        if head.starts_with(&format!("get {} ", pushkeys_feed::CHANGES_PATH)) {
+        if head.starts_with(&format!("get {}?", pushkeys_feed::CHANGES_PATH)) {
             let instead = self.state.lock().unwrap().instead.clone();
             return match instead {
                 Some(answer) => say(&mut stream, &answer, &head),
