@@ -5,14 +5,14 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::push::Push;
 use crate::settings::Settings;
 
 /// The search path of git and the operator's programs.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Prevents git from reading a user's configuration.
 const HOME: &str = "/nonexistent";
 
@@ -29,6 +29,12 @@ const PROTOCOL_BYTES_MAX: usize = 64;
 /// Replaces the environment of `command` by a minimal one.
 pub(crate) fn clear(command: &mut Command) {
     command.env_clear().env("PATH", PATH).env("HOME", HOME);
+}
+
+/// The program `name` as git and the operator's programs would find it.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let paths = PATH.split(':').map(|folder| Path::new(folder).join(name));
+    paths.into_iter().find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
 }
 
 /// Sets the environment of git for `push`, whose client asked for `protocol`.

@@ -21,6 +21,7 @@
 
 mod arguments;
 mod authorize;
+mod check;
 mod environment;
 mod greeting;
 mod hook;
@@ -62,10 +63,13 @@ use session::{Answer, Session};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
-    if let (Some(option), Some(name)) = (arguments.next(), arguments.next())
-        && option == hook::OPTION
-    {
-        return hook::run(&name);
+    if let (Some(option), Some(value)) = (arguments.next(), arguments.next()) {
+        if option == hook::OPTION {
+            return hook::run(&value);
+        }
+        if option == check::OPTION {
+            return check::run(&value);
+        }
     }
     match begin() {
         Ok(session) => serve(&session),

@@ -42,7 +42,7 @@ pub(super) fn check_status(context: &Context, options: &DoctorOptions) -> Vec<Fi
     }
 }
 
-fn of_problem(problem: status::Problem) -> Finding {
+pub(super) fn of_problem(problem: status::Problem) -> Finding {
     let of = problem.source.map(|source| format!("source `{source}`: ")).unwrap_or_default();
     let why =
         "what is in force is served until it is too old, and changes, above all removals, do not arrive";

@@ -30,7 +30,7 @@ use crate::accounts::{Shadow, User};
 use crate::context::{Context, Outcome};
 use crate::log::last_lines;
 use crate::output::{BAD, FAINT, GOOD, STRONG, WARN, count, write_json};
-use crate::program::is_root;
+use crate::program::{as_user, is_root, run as run_program};
 use crate::sshd::{Effective, Package, Setting, Version, read_config_files};
 use finding::Finding;
 pub(crate) use options::{DoctorOptions, SyncdOptions};
@@ -173,16 +173,40 @@ fn examine_files(options: &DoctorOptions) -> Vec<Finding> {
     let shell = options.helper.with_file_name(SHELL);
     if shell.exists() {
         findings.extend(paths::check_program("shell-path", &shell));
+        // Without a file git is not set up, which is an operator's choice.
+        if is_root() && findings.is_empty() && options.shell_config.exists() {
+            findings.extend(check_shell(options, &shell));
+        }
     }
     findings
 }
 
-fn write_text(
-    out: &mut dyn io::Write,
-    options: &DoctorOptions,
-    version: Option<Version>,
-    findings: &[Finding],
-) -> io::Result<()> {
+/// Has the forced command itself check what it reads and starts, as the login.
+fn check_shell(options: &DoctorOptions, shell: &Path) -> Vec<Finding> {
+    let why = "users cannot push, clone or fetch as long as this is so, or what they push is not deployed";
+    let mut command = as_user(options.login.as_str(), shell);
+    let finished = match run_program(command.arg("--check").arg(&options.shell_config)) {
+        Ok(finished) => finished,
+        Err(error) => return vec![Finding::of_error("shell-config", &error, why)],
+    };
+    let mut findings: Vec<Finding> = Vec::new();
+    for line in finished.stdout.lines() {
+        match (line.strip_prefix("hint: "), findings.pop()) {
+            (Some(hint), Some(finding)) => findings.push(finding.cured_by(pushkeys_keys::escape(hint))),
+            (_, last) => {
+                findings.extend(last);
+                findings.push(Finding::error("shell-config", pushkeys_keys::escape(line), why));
+            }
+        }
+    }
+    if findings.is_empty() && !finished.status.success() {
+        let what = format!("`{} --check` ended with {}", shell.display(), finished.ending());
+        findings.push(Finding::error("shell-config", what, why));
+    }
+    findings
+}
+
+fn write_findings(out: &mut dyn io::Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { severity, check, what, why, cure } in findings {
         let (style, word) = match severity {
             Severity::Error => (BAD, "error"),
@@ -195,6 +219,29 @@ fn write_text(
             writeln!(out, "  cure: {cure}")?;
         }
     }
+    Ok(())
+}
+
+/// What is printed of `problems`, and whether that makes the answer no.
+#[cfg(test)]
+pub(super) fn text_of_problems(problems: Vec<super::status::Problem>) -> (String, bool) {
+    let findings: Vec<Finding> = problems.into_iter().map(daemon::of_problem).collect();
+    let mut text = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = write_findings(&mut text, &findings);
+    (
+        String::from_utf8_lossy(&text).into_owned(),
+        findings.iter().any(|finding| finding.severity == Severity::Error),
+    )
+}
+
+fn write_text(
+    out: &mut dyn io::Write,
+    options: &DoctorOptions,
+    version: Option<Version>,
+    findings: &[Finding],
+) -> io::Result<()> {
+    write_findings(out, findings)?;
     let of = |wanted| findings.iter().filter(|finding| finding.severity == wanted).count() as u64;
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     let version =

@@ -10,6 +10,8 @@ mod outside;
 mod overview;
 mod problem;
 mod show;
+#[cfg(test)]
+mod states;
 
 use std::io;
 use std::path::PathBuf;
