@@ -97,3 +97,23 @@ fn every_reference_of_the_document_resolves() {
     assert!(document["paths"].get(pushkeys_feed::CHANGES_PATH).is_some());
     check(&document, &document);
 }
+
+#[tokio::test]
+async fn refused_reports_have_statuses_of_the_document() {
+    let service = Service::start();
+    let (host, document) = (service.host("push1"), document());
+    let long = format!("{{\"cursor\":\"{}\"}}", "x".repeat(pushkeys_feed::REPORT_BYTES_MAX));
+    for path in [pushkeys_feed::USAGE_PATH, pushkeys_feed::REVOKED_PATH, pushkeys_feed::APPLIED_PATH] {
+        for (content_type, body, expected) in [
+            ("text/plain", "{}", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("application/json", "[]", StatusCode::BAD_REQUEST),
+            ("application/json", &long, StatusCode::PAYLOAD_TOO_LARGE),
+        ] {
+            let request = service.request(Method::POST, path, &host).header("content-type", content_type);
+            let status = request.body(body.to_owned()).send().await.unwrap().status();
+            assert_eq!(status, expected, "{path} {content_type}");
+            let responses = &document["paths"][path]["post"]["responses"];
+            assert!(responses.get(status.as_str()).is_some(), "{path} {status}");
+        }
+    }
+}
