@@ -265,9 +265,12 @@ fn history_row(row: AuditRow, texts: &Messages) -> ActivityRow {
         Via::Operator => texts.by_operator.to_owned(),
         Via::Service => texts.by_service.to_owned(),
     };
+    let what = fill(message, &[("name", subject)]);
+    let more =
+        (row.repeats > 0).then(|| fill(texts.activity_repeats, &[("count", &row.repeats.to_string())]));
     ActivityRow {
         at: Moment::from(row.at),
-        what: fill(message, &[("name", subject)]),
+        what: [Some(what), more].into_iter().flatten().collect::<Vec<_>>().join(" "),
         by,
         from: row.actor.address.map(|address| address.to_string()).unwrap_or_default(),
     }

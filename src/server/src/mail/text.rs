@@ -26,7 +26,7 @@ impl MailText {
     pub(super) fn of(mail: &WaitingMail, places: &Links<'_>) -> Self {
         let language = mail.language.as_deref().and_then(Language::of_tag).unwrap_or_default();
         let words = Words::of(language);
-        let AuditRow { event, subject, at, actor, .. } = &mail.change;
+        let AuditRow { event, subject, at, actor, repeats, .. } = &mail.change;
         let (title, object) = titles(*event, language);
         let mut body = String::new();
         let mut line = |line: &str| {
@@ -39,6 +39,9 @@ impl MailText {
         line("");
         if !subject.is_empty() {
             line(&format!("  {object}: {}", shown(subject)));
+        }
+        if *repeats > 0 {
+            line(&format!("  {}", words.repeats.replace("{}", &repeats.to_string())));
         }
         line(&format!("  {}: {}", words.when, at.strftime("%Y-%m-%d %H:%M:%S UTC")));
         let address = actor.address.map_or_else(|| words.unknown.to_owned(), |address| address.to_string());
@@ -86,6 +89,7 @@ fn by(via: &Via, words: &Words) -> String {
 
 struct Words {
     greeting: &'static str,
+    repeats: &'static str,
     when: &'static str,
     from: &'static str,
     unknown: &'static str,
@@ -111,6 +115,7 @@ impl Words {
 
 const ENGLISH: Words = Words {
     greeting: "Hello {},",
+    repeats: "and {} more of this kind since then",
     when: "When",
     from: "From",
     unknown: "unknown",
@@ -131,6 +136,7 @@ const ENGLISH: Words = Words {
 
 const FRENCH: Words = Words {
     greeting: "Bonjour {},",
+    repeats: "et {} de plus du même type depuis",
     when: "Date",
     from: "Depuis",
     unknown: "inconnue",
@@ -216,7 +222,7 @@ mod tests {
             recipient: "ana@example.com".into(),
             account_name: "ana".into(),
             language: language.map(str::to_owned),
-            change: AuditRow { number: 1, at, event, subject: subject.into(), actor },
+            change: AuditRow { number: 1, at, event, subject: subject.into(), actor, repeats: 0 },
             attempts: 1,
         }
     }

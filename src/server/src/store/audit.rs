@@ -1,6 +1,7 @@
 //! The audit log: a row for each change, written in its transaction.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_keys::AccountId;
@@ -11,10 +12,15 @@ use super::handle::Store;
 use crate::database::{Transaction, Value, many, sql};
 use crate::request_id::RequestId;
 
-/// The most rows of an account; the oldest are dropped first.
-const ROWS_PER_ACCOUNT_MAX: u32 = 10_000;
-/// Old rows are dropped when a row gets a number divisible by this.
+/// Old rows are looked for after this number of new ones.
 const PRUNE_EVERY: i64 = 64;
+/// Changes of one account in a day that have a row each. Later ones of that day are counted in a row for each kind, actor and
+/// hour, so no row has to go before its time, whatever an account or a stolen token of it does.
+const ROWS_PER_DAY_MAX: u32 = 1_000;
+const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
+/// Changes of one account in an hour from which on mails tell of several.
+const BUSY_ROWS: u32 = 20;
 
 /// The most names of imported keys in one row.
 const NAMES_SHOWN_MAX: usize = 20;
@@ -153,6 +159,8 @@ impl AuditEvent {
 /// A row of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuditRow {
+    /// How many more changes of its kind by its actor it stands for.
+    pub(crate) repeats: u64,
     /// Greater than that of older rows.
     pub(crate) number: u64,
     pub(crate) at: Timestamp,
@@ -161,7 +169,7 @@ pub(crate) struct AuditRow {
     pub(crate) actor: Actor,
 }
 
-pub(super) type AuditColumns = (i64, i64, String, String, String, Option<String>, Option<String>);
+pub(super) type AuditColumns = (i64, i64, String, String, String, Option<String>, Option<String>, i64);
 
 impl Store {
     /// At most `limit` rows about `account`, the newest first, from before the row `before`.
@@ -172,7 +180,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
         let rows: Vec<AuditColumns> =
-            sql("SELECT t.number, t.at, t.event, t.subject, t.via, t.via_label, t.address
+            sql("SELECT t.number, t.at, t.event, t.subject, t.via, t.via_label, t.address, t.repeats
              FROM audit t JOIN accounts a ON a.number = t.account
              WHERE a.id = $1 AND t.number < $2 AND t.at > $3 ORDER BY t.number DESC LIMIT $4")
             .bind(account.as_str())
@@ -195,7 +203,10 @@ impl Store {
         event: AuditEvent,
         subject: &str,
     ) -> Result<(), StoreError> {
-        self.record_silently(transaction, actor, &[(account, event, subject)]).await?;
+        let is_repeat = self.count_repeat(transaction, account, actor, event).await?;
+        if !is_repeat {
+            self.record_silently(transaction, actor, &[(account, event, subject)]).await?;
+        }
         self.queue_mail(transaction, account, actor, event, subject).await
     }
 
@@ -221,10 +232,10 @@ impl Store {
         .fetch_values(&mut *transaction)
         .await
         .map_err(StoreError::of("write the audit log"))?;
-        match rows.iter().zip(numbers).find(|(_, number)| number % PRUNE_EVERY == 0) {
-            Some(((account, ..), _)) => self.prune_audit(transaction, *account).await,
-            None => Ok(()),
+        if numbers.iter().any(|number| number % PRUNE_EVERY == 0) {
+            self.prune_audit(transaction).await?;
         }
+        Ok(())
     }
 
     /// Queues one mail for the keys `names`, which the account of number `account` got at once and each of which has its
@@ -247,21 +258,69 @@ impl Store {
         }
     }
 
-    async fn prune_audit(&self, transaction: &mut Transaction, account: i64) -> Result<(), StoreError> {
-        sql("DELETE FROM audit WHERE at <= $1 OR (account = $2 AND number <=
-                 (SELECT number FROM audit WHERE account = $2 ORDER BY number DESC LIMIT 1 OFFSET $3))")
-        .bind(self.oldest_kept())
+    /// Counts a change in the row of an earlier one, if the account of number `account` has had many today. `false`: it needs
+    /// a row of its own.
+    async fn count_repeat(
+        &self,
+        transaction: &mut Transaction,
+        account: i64,
+        actor: &Actor,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        let now = now_ms();
+        let earlier = nth_last(transaction, account, ROWS_PER_DAY_MAX).await?;
+        let Some((number, _)) = earlier.filter(|(_, at)| *at > ms_before(now, DAY)) else { return Ok(false) };
+        let [via, label, _] = actor.columns();
+        let counted = sql("UPDATE audit SET repeats = repeats + 1 WHERE number =
+             (SELECT max(number) FROM audit WHERE account = $1 AND number > $2 AND at > $3 AND event = $4
+              AND via = $5 AND via_label IS NOT DISTINCT FROM $6)")
         .bind(account)
-        .bind(ROWS_PER_ACCOUNT_MAX)
+        .bind(number)
+        .bind(ms_before(now, HOUR))
+        .bind(event.as_str())
+        .bind(via)
+        .bind(label)
         .execute(transaction)
         .await
-        .map_err(StoreError::of("drop old rows of the audit log"))?;
+        .map_err(StoreError::of("write the audit log"))?;
+        Ok(counted == 1)
+    }
+
+    async fn prune_audit(&self, transaction: &mut Transaction) -> Result<(), StoreError> {
+        sql("DELETE FROM audit WHERE at <= $1")
+            .bind(self.oldest_kept())
+            .execute(transaction)
+            .await
+            .map_err(StoreError::of("drop old rows of the audit log"))?;
         Ok(())
     }
 
     fn oldest_kept(&self) -> i64 {
         ms_before(now_ms(), self.limits.audit_age_max)
     }
+}
+
+/// Number and time of the row before the last `count` ones of the account of number `account`.
+async fn nth_last(
+    transaction: &mut Transaction,
+    account: i64,
+    count: u32,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    sql("SELECT number, at FROM audit WHERE account = $1 ORDER BY number DESC LIMIT 1 OFFSET $2")
+        .bind(account)
+        .bind(count)
+        .fetch_optional(transaction)
+        .await
+        .map_err(StoreError::of("read the audit log"))
+}
+
+/// Whether the account of number `account` has had so many changes that mails tell of several of them.
+pub(super) async fn is_busy(transaction: &mut Transaction, account: i64) -> Result<bool, StoreError> {
+    let now = now_ms();
+    let of_hour = nth_last(transaction, account, BUSY_ROWS).await?;
+    let of_day = nth_last(transaction, account, ROWS_PER_DAY_MAX).await?;
+    let is_since = |row: Option<(i64, i64)>, time| row.is_some_and(|(_, at)| at > ms_before(now, time));
+    Ok(is_since(of_hour, HOUR) || is_since(of_day, DAY))
 }
 
 /// The first of `names`, their number if those are not all, and the GitHub account.
@@ -275,7 +334,7 @@ fn imported(names: &[&str], login: Option<&str>) -> String {
 }
 
 pub(super) fn row(
-    (number, at, event, subject, via, label, address): AuditColumns,
+    (number, at, event, subject, via, label, address, repeats): AuditColumns,
 ) -> Result<AuditRow, StoreError> {
     let event = AuditEvent::ALL.into_iter().find(|known| known.as_str() == event);
     let via = match via.as_str() {
@@ -286,6 +345,7 @@ pub(super) fn row(
     };
     Ok(AuditRow {
         number: from_sql(number)?,
+        repeats: from_sql(repeats)?,
         at: instant(at)?,
         event: event.ok_or_else(|| StoreError::malformed("an event"))?,
         subject,

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use pushkeys_keys::AccountId;
 
-use super::audit::{Actor, AuditColumns, AuditEvent, AuditRow, row};
+use super::audit::{Actor, AuditColumns, AuditEvent, AuditRow, is_busy, row};
 use super::columns::{from_sql, ms_after, now_ms, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::database::{Transaction, sql};
 use crate::secret::{self, NewIdError};
 
-/// The most queued mails of an account, and roughly the most in all. More are dropped, so that an outage of the mail
-/// server does not fill the disk.
-const WAITING_PER_ACCOUNT_MAX: i64 = 100;
+/// Queued mails of an account from which on one tells of several changes, so that an outage of the mail server does not fill
+/// the disk, and nothing is left untold.
+const WAITING_PER_ACCOUNT_MAX: i64 = 20;
+/// Roughly the most in all; more are dropped.
 const WAITING_MAX: i64 = 1_000_000;
+/// How long a mail of an account with many changes waits for others of its kind.
+const GATHER_TIME: Duration = Duration::from_mins(10);
 
 /// A queued mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +47,21 @@ impl Store {
         if !self.limits.sends_mail || !is_mailed(event) {
             return Ok(());
         }
+        let now = now_ms();
+        let is_busy = is_about_keys(event) && is_busy(transaction, account).await?;
+        let is_many = is_busy || waiting_mails(transaction, account).await? >= WAITING_PER_ACCOUNT_MAX;
+        if is_many && count_in_mail(transaction, account, actor, event).await? {
+            return Ok(());
+        }
         let id = secret::random_id("mail").map_err(NewIdError::from)?;
         let [via, label, address] = actor.columns();
-        let now = now_ms();
+        // Others of its kind are counted in it meanwhile.
+        let due_at = if is_busy { ms_after(now, GATHER_TIME) } else { now };
         let queued = sql("INSERT INTO mails (id, account, account_name, recipient, language, event, subject, via, via_label,
                  address, created_at, due_at, attempts)
              SELECT $1, number, name, email, language, $2, $3, $4, $5, $6, $7, $8, 0
              FROM accounts WHERE number = $9 AND email IS NOT NULL
-             AND (SELECT count(*) FROM mails WHERE account = $10) < $11
-             AND (SELECT coalesce(max(number) - min(number), 0) FROM mails) < $12")
+             AND (SELECT coalesce(max(number) - min(number), 0) FROM mails) < $10")
         .bind(id)
         .bind(event.as_str())
         .bind(subject)
@@ -60,10 +69,8 @@ impl Store {
         .bind(label)
         .bind(address)
         .bind(now)
-        .bind(now)
+        .bind(due_at)
         .bind(account)
-        .bind(account)
-        .bind(WAITING_PER_ACCOUNT_MAX)
         .bind(WAITING_MAX)
         .execute(&mut *transaction)
         .await
@@ -118,7 +125,7 @@ impl Store {
             .map_err(StoreError::of("take a mail from the queue"))?;
         let Some((number, id, recipient, account_name, language, attempts)) = taken else { return Ok(None) };
         let change: AuditColumns = sql(
-            "SELECT number, created_at, event, subject, via, via_label, address FROM mails WHERE number = $1",
+            "SELECT number, created_at, event, subject, via, via_label, address, repeats FROM mails WHERE number = $1",
         )
         .bind(number)
         .fetch_one(&mut transaction)
@@ -172,4 +179,46 @@ impl Store {
 /// Whether a mail is sent about `event`: about keys and credentials, but not about each session.
 fn is_mailed(event: AuditEvent) -> bool {
     !matches!(event, AuditEvent::SignedIn | AuditEvent::SignedOut | AuditEvent::SessionEnded)
+}
+
+/// Whether `event` is a change that an account may make often. Mails about all others are sent at once.
+fn is_about_keys(event: AuditEvent) -> bool {
+    matches!(
+        event,
+        AuditEvent::KeyAdded
+            | AuditEvent::KeysImported
+            | AuditEvent::KeyChanged
+            | AuditEvent::KeyRemoved
+            | AuditEvent::KeyReported
+            | AuditEvent::KeyContested
+    )
+}
+
+async fn waiting_mails(transaction: &mut Transaction, account: i64) -> Result<i64, StoreError> {
+    sql("SELECT count(*) FROM mails WHERE account = $1")
+        .bind(account)
+        .fetch_value(transaction)
+        .await
+        .map_err(StoreError::of("count queued mails"))
+}
+
+/// Counts a change in a mail about others of its kind by its actor that was not tried yet. `false`: there is none.
+async fn count_in_mail(
+    transaction: &mut Transaction,
+    account: i64,
+    actor: &Actor,
+    event: AuditEvent,
+) -> Result<bool, StoreError> {
+    let [via, label, _] = actor.columns();
+    let counted = sql("UPDATE mails SET repeats = repeats + 1 WHERE number =
+         (SELECT max(number) FROM mails WHERE account = $1 AND event = $2 AND attempts = 0
+          AND via = $3 AND via_label IS NOT DISTINCT FROM $4)")
+    .bind(account)
+    .bind(event.as_str())
+    .bind(via)
+    .bind(label)
+    .execute(transaction)
+    .await
+    .map_err(StoreError::of("queue a mail"))?;
+    Ok(counted == 1)
 }

@@ -194,6 +194,8 @@ messages! {
     activity_lead: "All changes to your keys, tokens and sessions, newest first. Kept for {days} days.",
         "Tous les changements de vos clés, jetons et sessions, du plus récent au plus ancien. Conservés {days} jours.";
     activity_empty: "No activity yet.", "Aucune activité pour l’instant.";
+    activity_repeats: "And {count} more of this kind within an hour.",
+        "Et {count} de plus du même type en une heure.";
     activity_when: "When (UTC)", "Quand (UTC)";
     activity_what: "What", "Quoi";
     activity_by: "By", "Par";

@@ -1,6 +1,7 @@
 //! The store on real databases, without a service around it.
 
 mod changes;
+mod evidence;
 mod faults;
 mod history;
 mod host_keys;

@@ -1,0 +1,4 @@
+-- Changes of one kind by one actor that are counted in a row, or told in a mail, beside the first one: what a stolen token does
+-- again and again must not push out, or drown, what it did before.
+ALTER TABLE audit ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mails ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
