@@ -199,13 +199,13 @@ fn errors_of_github_are_shown_and_delete_nothing() {
     };
     assert_eq!(check(Trouble::TooManyRequests, "try again in 7 s"), 503);
     assert_eq!(check(Trouble::NoneRemaining, "try again in 1 s"), 503);
-    assert_eq!(check(Trouble::Huge, "cannot be reached"), 503);
-    assert_eq!(check(Trouble::Redirect(elsewhere.url()), "cannot be reached"), 503);
+    assert_eq!(check(Trouble::Huge, "tell the operator"), 502);
+    assert_eq!(check(Trouble::Redirect(elsewhere.url()), "tell the operator"), 502);
     assert_eq!(
         check(Trouble::NextPage(format!("{}/api/v3/user/keys", elsewhere.url())), "another host"),
-        503
+        502
     );
-    assert_eq!(check(Trouble::Garbage, "cannot be read"), 503);
+    assert_eq!(check(Trouble::Garbage, "cannot be read"), 502);
     assert_eq!(check(Trouble::Broken, "status 500"), 503);
     assert_eq!(elsewhere.asked(), (0, 0));
     let page = visitor.opens(KEYS);
