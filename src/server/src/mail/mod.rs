@@ -14,7 +14,8 @@ mod transport;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::Mailbox;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::{AsyncTransport as _, Message};
 use pushkeys_keys::{ErrorReport, Hint};
 use thiserror::Error;
@@ -25,7 +26,7 @@ pub(crate) use self::settings::SmtpSettings;
 use self::text::{Links, MailText};
 use self::transport::Transport;
 pub(crate) use self::transport::{SmtpSetupError, check};
-use crate::store::{Store, StoreError, WaitingMail};
+use crate::store::{Store, StoreError, WaitingMail, mail_address};
 
 /// How long sending one mail may take.
 const SEND_TIME_MAX: Duration = Duration::from_mins(1);
@@ -57,6 +58,10 @@ enum SendError {
     Message(#[from] lettre::error::Error),
     #[error("the mail server did not answer in time")]
     TooSlow,
+    #[error(
+        "the mail server does not take addresses with other characters than ASCII before the `@` (SMTPUTF8)"
+    )]
+    NotAscii,
     // The message includes its cause.
     #[error("{error}")]
     Smtp {
@@ -70,7 +75,7 @@ impl SendError {
     /// Whether another attempt is pointless, for example because the mailbox does not exist.
     fn is_final(&self) -> bool {
         match self {
-            Self::Address(_) | Self::Message(_) => true,
+            Self::Address(_) | Self::Message(_) | Self::NotAscii => true,
             Self::TooSlow => false,
             Self::Smtp { error, .. } => matches!(transport::status(error), Some(550 | 551 | 553)),
         }
@@ -80,7 +85,7 @@ impl SendError {
     /// credentials.
     fn is_of_server(&self) -> bool {
         match self {
-            Self::Address(_) | Self::Message(_) => false,
+            Self::Address(_) | Self::Message(_) | Self::NotAscii => false,
             Self::TooSlow => true,
             Self::Smtp { error, .. } => {
                 matches!(transport::status(error), None | Some(421 | 432 | 454 | 530 | 534 | 535 | 538))
@@ -206,8 +211,12 @@ impl Sender {
 
     async fn send(&self, mail: &WaitingMail) -> Result<(), SendError> {
         let message = self.message(mail)?;
+        let is_ascii = message.envelope().to().iter().all(|address| address.to_string().is_ascii());
         let sent = timeout(SEND_TIME_MAX, self.transport.send(message)).await;
         sent.map_err(|_| SendError::TooSlow)?.map(drop).map_err(|error| {
+            if error.is_client() && !is_ascii {
+                return SendError::NotAscii;
+            }
             let hint = transport::hint(&error);
             SendError::Smtp { error, hint }
         })
@@ -216,11 +225,14 @@ impl Sender {
     fn message(&self, mail: &WaitingMail) -> Result<Message, SendError> {
         let places = Links { console: self.console.as_deref(), contact: self.settings.contact.as_deref() };
         let MailText { subject, body } = MailText::of(mail, &places);
-        let domain = self.settings.from.email.domain();
+        let from =
+            Mailbox { email: mail_address(self.settings.from.email.as_ref())?, ..self.settings.from.clone() };
+        let domain = from.email.domain().to_owned();
         let message = Message::builder()
-            .from(self.settings.from.clone())
-            .to(mail.recipient.parse()?)
+            .from(from)
+            .to(mail_address(&mail.recipient)?.into())
             .message_id(Some(format!("<{}@{domain}>", mail.id)))
+            .header(MIME_VERSION_1_0)
             .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN);

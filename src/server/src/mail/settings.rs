@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::files::{FileError, read_secret};
 use crate::outbound::is_here;
+use crate::store::mail_address;
 
 /// How a connection to the mail server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -64,6 +65,9 @@ impl SmtpSettings {
         }
         if self.tls == SmtpTls::None && (self.username.is_some() || self.ca_file.is_some()) {
             return Some(("smtp.tls", "`starttls` or `implicit`, for a password and for `ca_file`"));
+        }
+        if mail_address(self.from.email.as_ref()).is_err() {
+            return Some(("smtp.from", "an address that mail servers take"));
         }
         let is_line = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
         if !is_line(&self.host) || !self.contact.as_ref().is_none_or(is_line) {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use lettre::Address;
+use lettre::address::AddressError;
 use pushkeys_keys::{AccountId, AccountName, Hint, Name};
 use thiserror::Error;
 
@@ -27,7 +29,8 @@ pub(crate) struct Account {
     pub(crate) keys: u64,
 }
 
-/// A mail address, as far as it is checked before mail is sent: printable text with an `@` inside.
+/// A mail address. One that is parsed is such that a mail to it can be made; one that an older version stored is printable
+/// text with an `@` inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Email(Name);
 
@@ -40,20 +43,32 @@ impl Email {
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    fn stored(text: &str) -> Option<Self> {
+        let name = Name::parse(text).ok()?;
+        let (local, domain) = name.as_str().split_once('@')?;
+        let is_address = !local.is_empty() && !domain.is_empty() && !text.contains(' ');
+        is_address.then_some(Self(name))
+    }
+}
+
+/// The address in `text` as mail servers take it: an internationalised domain in its ASCII form (RFC 5891). What stands
+/// before the `@` has no such form.
+pub(crate) fn mail_address(text: &str) -> Result<Address, AddressError> {
+    let address: Address = text.parse()?;
+    if address.domain().is_ascii() {
+        return Ok(address);
+    }
+    let domain = idna::domain_to_ascii_strict(address.domain()).map_err(|_| AddressError::InvalidDomain)?;
+    Address::new(address.user(), domain)
 }
 
 impl FromStr for Email {
     type Err = ParseEmailError;
 
     fn from_str(text: &str) -> Result<Self, ParseEmailError> {
-        let refused = || ParseEmailError(text.chars().take(80).collect());
-        let name = Name::parse(text).map_err(|_| refused())?;
-        match name.as_str().split_once('@') {
-            Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !text.contains(' ') => {
-                Ok(Self(name))
-            }
-            _ => Err(refused()),
-        }
+        let stored = Self::stored(text).filter(|_| mail_address(text).is_ok());
+        stored.ok_or_else(|| ParseEmailError(text.chars().take(80).collect()))
     }
 }
 
@@ -169,11 +184,12 @@ pub(super) async fn account_number(
 }
 
 fn account((id, name, email, created_at, keys): AccountRow) -> Result<Account, StoreError> {
-    let email = email.map(|email| email.parse()).transpose();
+    let email = email
+        .map(|email| Email::stored(&email).ok_or_else(|| StoreError::malformed("an account's mail address")));
     Ok(Account {
         id: account_id(&id)?,
         name: account_name(&name)?,
-        email: email.map_err(|_| StoreError::malformed("an account's mail address"))?,
+        email: email.transpose()?,
         created_at: instant(created_at)?,
         keys: from_sql(keys)?,
     })
@@ -184,10 +200,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mail_address_has_text_on_both_sides_of_the_at_sign() {
-        assert_eq!("ana@example.com".parse::<Email>().unwrap().as_str(), "ana@example.com");
+    fn a_mail_can_be_made_to_every_address() {
+        let check = |text: &str, sent: &str| {
+            assert_eq!(text.parse::<Email>().unwrap().as_str(), text);
+            assert_eq!(mail_address(text).unwrap().to_string(), sent);
+        };
+        check("ana@example.com", "ana@example.com");
+        check("ana+keys@[192.0.2.1]", "ana+keys@[192.0.2.1]");
+        check("ana@bücher.example", "ana@xn--bcher-kva.example");
+        check("josé@例え.example", "josé@xn--r8jz45g.example");
         for text in ["", "ana", "@example.com", "ana@", "a na@example.com", "ana@example.com\nBcc: x@y"] {
             assert!(text.parse::<Email>().is_err(), "{text:?}");
         }
+        for text in [
+            "ana..b@example.com",
+            "ana@b@example.com",
+            "ana@exa_mple..com",
+            "ana@-ü.example",
+            "<ana@example.com>",
+        ] {
+            assert!(text.parse::<Email>().is_err(), "{text:?}");
+            assert!(mail_address(text).is_err(), "{text:?}");
+        }
+        // An older version took it: it is shown, and only its own mails fail.
+        assert!(Email::stored("ana..b@example.com").is_some());
     }
 }

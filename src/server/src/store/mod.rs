@@ -49,7 +49,7 @@ mod tokens;
 mod totals;
 mod warnings;
 
-pub(crate) use self::accounts::{Account, Email};
+pub(crate) use self::accounts::{Account, Email, mail_address};
 pub(crate) use self::audit::{Actor, AuditEvent, AuditRow, Via};
 pub(crate) use self::changes::{Change, Changes, FeedState};
 pub(crate) use self::error::{StoreError, errors};
