@@ -73,8 +73,14 @@ pub(crate) fn run(
     log: Option<&Path>,
     out: &mut dyn io::Write,
 ) -> Result<Outcome> {
-    if let Ok((cache, names)) = context.open() {
-        warn_of_stale(context, &cache, &names);
+    match context.open() {
+        Ok((cache, names)) => warn_of_stale(context, &cache, &names),
+        // What this user may not read says nothing of what sshd is told.
+        Err(ReadError::Io { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(ReadError::Io { path, source }.into());
+        }
+        // Lookups fail of it as well, which is explained.
+        Err(_) => {}
     }
     let explanation = explain(context, login, &fingerprint, log);
     if context.json {

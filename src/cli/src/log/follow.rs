@@ -63,10 +63,13 @@ impl Place {
         if let Some(path) = asked_for {
             return Ok(Self::File(path.to_owned()));
         }
-        if JOURNALS.iter().any(|path| Path::new(path).is_dir()) {
+        if is_journal_readable() {
             return Ok(Self::Journal);
         }
         let file = FILES.iter().map(PathBuf::from).find(|path| path.exists());
+        if file.is_none() && JOURNALS.iter().any(|path| Path::new(path).is_dir()) {
+            return Err(LogError::journal("it has no file that this user may read"));
+        }
         file.map(Self::File)
             .ok_or_else(|| LogError::Nowhere(Hint::new("--log FILE, where syslog writes authpriv")))
     }
@@ -114,9 +117,6 @@ pub(crate) fn lines_since(
     let since = now.saturating_sub(period).unwrap_or(now);
     match Place::find(asked_for)? {
         Place::Journal => {
-            if !is_journal_readable() {
-                return Err(LogError::journal("it has no file that this user may read"));
-            }
             let since = format!("@{}", since.as_second());
             let finished = run(journalctl().args(["--since", &since, "--lines", JOURNAL_LINES_MAX]))
                 .map_err(|error| LogError::journal(&error.to_string()))?;

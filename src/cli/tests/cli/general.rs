@@ -1,6 +1,7 @@
 //! What holds for every command.
 
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
 use crate::fixture::{ANA, Host};
 
@@ -42,6 +43,24 @@ fn without_a_cache_every_command_says_what_to_do() {
         let expected = "error: there is no `[cache]`\n\
                         hint: systemctl status pushkeys-syncd, or say with --cache where the cache is\n";
         assert_eq!(answer.stderr, expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_user_who_may_not_read_the_cache_is_told_to_use_sudo() {
+    let host = Host::with_keys();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("pushkeys");
+    std::fs::copy(env!("CARGO_BIN_EXE_pushkeys"), &program).unwrap();
+    for arguments in [&["explain", "git", ANA][..], &["show", ANA], &["list"], &["status"], &["verify"]] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&program);
+        command.arg("--cache").arg(host.cache()).args(arguments);
+        let answer = host.answer_of(command);
+        assert_eq!((answer.status, answer.stdout.as_str()), (Some(1), ""), "{arguments:?}");
+        let end = "Permission denied (os error 13)\nhint: run it with sudo, or as a member of the group `pushkeys`\n";
+        assert!(answer.stderr.ends_with(end), "{answer:?}");
     }
 }
 
