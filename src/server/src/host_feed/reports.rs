@@ -24,9 +24,9 @@ pub(super) async fn usage(
     body: Body,
 ) -> Result<Json<Recorded>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
+    let _share = feed.shares.report(&host).await?;
     let UsageReport { uses } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(uses.len(), REPORT_ITEMS_MAX)?;
-    let _share = feed.shares.report(&host).await?;
     feed.shares.check_items(&host, uses.len())?;
     let recorded = feed.store.record_uses(&host, &uses).await?;
     Ok(Json(Recorded { recorded }))
@@ -39,9 +39,9 @@ pub(super) async fn revoked(
     body: Body,
 ) -> Result<Json<RevokedReply>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
+    let _share = feed.shares.report(&host).await?;
     let RevokedReport { revoked } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(revoked.len(), REPORT_ITEMS_MAX)?;
-    let _share = feed.shares.report(&host).await?;
     feed.shares.check_items(&host, revoked.len())?;
     if revoked
         .iter()

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::FeedError;
@@ -43,6 +43,8 @@ struct Share {
     snapshot: Arc<tokio::sync::Mutex<()>>,
     reports: Arc<Semaphore>,
     report: Arc<tokio::sync::Mutex<()>>,
+    /// Until when no report is read, since the host has used up its items.
+    waits_until: Mutex<Option<Instant>>,
 }
 
 impl Default for Share {
@@ -53,6 +55,7 @@ impl Default for Share {
             snapshot: Arc::default(),
             reports: Arc::new(Semaphore::new(REPORTS_MAX)),
             report: Arc::default(),
+            waits_until: Mutex::default(),
         }
     }
 }
@@ -118,9 +121,14 @@ impl Shares {
         Ok(SnapshotShare { replaced, _alone: alone.map_err(|_| FeedError::TooManySnapshots)? })
     }
 
-    /// Waits until no other report of `host` is recorded.
+    /// Waits until no other report of `host` is read or recorded. A host that reports too much is refused before its report
+    /// is read: reading it is work, too.
     pub(super) async fn report(&self, host: &HostId) -> Result<ReportShare, FeedError> {
         let share = self.of(host);
+        let now = Instant::now();
+        if let Some(until) = lock(&share.waits_until).filter(|until| *until > now) {
+            return Err(FeedError::TooManyReports { wait_s: whole_seconds(until - now) });
+        }
         let place = Arc::clone(&share.reports)
             .try_acquire_owned()
             .map_err(|_| FeedError::TooManyReports { wait_s: 1 })?;
@@ -131,9 +139,10 @@ impl Shares {
     /// Counts the items of a report of `host`.
     pub(super) fn check_items(&self, host: &HostId, items: usize) -> Result<(), FeedError> {
         let Some(items) = u32::try_from(items).ok().and_then(NonZeroU32::new) else { return Ok(()) };
-        self.items
-            .check_many(host, items)
-            .map_err(|wait| FeedError::TooManyReports { wait_s: whole_seconds(wait) })
+        self.items.check_many(host, items).map_err(|wait| {
+            *lock(&self.of(host).waits_until) = Instant::now().checked_add(wait);
+            FeedError::TooManyReports { wait_s: whole_seconds(wait) }
+        })
     }
 
     fn of(&self, host: &HostId) -> Arc<Share> {
@@ -168,6 +177,16 @@ mod tests {
         assert_eq!(taken, ITEMS.burst.get());
         assert!(shares.check_items(&other, 1_024).is_ok());
         assert!(shares.check_items(&one, 0).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_has_reported_too_much_is_refused_before_its_report_is_read() {
+        let shares = Shares::default();
+        let (one, other) = (HostId::for_tests("host_one"), HostId::for_tests("host_other"));
+        assert!(shares.report(&one).await.is_ok());
+        while shares.check_items(&one, 1_024).is_ok() {}
+        assert!(matches!(shares.report(&one).await, Err(FeedError::TooManyReports { wait_s: 1..=6 })));
+        assert!(shares.report(&other).await.is_ok());
     }
 
     #[tokio::test]

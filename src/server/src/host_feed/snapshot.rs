@@ -31,7 +31,7 @@ const PAGES_AHEAD: usize = 2;
 const PAGE_TIME_MAX: Duration = Duration::from_secs(15);
 /// From this length of SQLite's write-ahead log in bytes, a snapshot waits until the log is emptied, for which no other one
 /// may be open; and from the second one, none begins before that.
-const LOG_BYTES: u64 = 64 * 1024 * 1024;
+const LOG_BYTES: u64 = 16 * 1024 * 1024;
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How long a snapshot may hold its read transaction: meanwhile SQLite's write-ahead log only grows.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(10);
