@@ -11,10 +11,9 @@ use pushkeys_keys::SourceName;
 use crate::error::{Damage, ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::to_second;
-use crate::writer::Writer;
+use crate::writer::{ACCEPT_FILE, Writer};
 
 const HELD_FILE: &str = "HELD";
-pub(crate) const ACCEPT_FILE: &str = "ACCEPT";
 const BYTES_MAX: usize = 1024;
 
 /// A person's word is good for this long: it was said of a snapshot of that hour.

@@ -18,7 +18,6 @@ use crate::error::{ReadError, WriteError};
 use crate::files::Directory;
 use crate::generation::{ChangedGeneration, NextGeneration, PreparedGeneration};
 use crate::head::{CURSOR_BYTES_MAX, Head, NOTES_BYTES_MAX, Stamps, is_cursor, is_notes, to_second};
-use crate::hold::ACCEPT_FILE;
 use crate::merge::Applied;
 use crate::reader::{Source, generation_name, read_head};
 use crate::shard::KEYS_PER_SHARD;
@@ -36,6 +35,8 @@ const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
 
 /// The file in a source's folder that its writer locks for as long as there is one.
 pub const LOCK_FILE: &str = "LOCK";
+/// An operator's confirmation, which root writes beside the writer.
+pub(crate) const ACCEPT_FILE: &str = "ACCEPT";
 
 /// The one writer of a source.
 #[derive(Debug)]
