@@ -69,6 +69,7 @@ fn packages_install_serve_logins_upgrade_under_load_and_leave_nothing_behind() {
     // Like the package where systemd runs.
     assert!(syncd.stop().success());
     removal_and_purge_leave_other_files(&machine, &key, &before);
+    what_is_purged_can_be_installed_again(&machine, &key);
     drop(sshd);
 }
 
@@ -197,24 +198,58 @@ fn removal_and_purge_leave_other_files(machine: &Machine, key: &Key, before: &BT
     let token = machine.path("/etc/pushkeys/host.token");
     fs::write(&token, "secret").expect("own file");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("own file");
-    machine.runs(&["dpkg", "--purge", "pushkeys", "pushkeys-server"]);
+    let backup = machine.path("/var/lib/pushkeys-server/backup.db");
+    fs::write(&backup, "users' keys").expect("own file");
+    let said = machine.runs(&["dpkg", "--purge", "pushkeys", "pushkeys-server"]);
+    for kept in ["rm -r /var/lib/pushkeys/cache /etc/pushkeys/host.token", "rm -r /var/lib/pushkeys-server"] {
+        assert!(said.contains(kept), "{said}");
+    }
     let after = machine.files();
     let left: Vec<&str> = after.difference(before).map(String::as_str).collect();
-    // The login's home, since repositories may belong to the login; and the key of a sysadmin. The others are
-    // the backups that useradd and userdel make.
-    let is_expected = |path: &&&str| path.starts_with("/etc/") && path.ends_with('-');
-    let left: Vec<&&str> = left.iter().filter(|path| !is_expected(path)).collect();
+    // The login's home, since repositories may belong to the login; the key of a sysadmin; and what cannot be had again. The others
+    // are the backups that useradd and userdel make.
+    let is_backup = |path: &str| path.starts_with("/etc/") && path.ends_with('-');
+    let kept = [
+        "/var/lib/pushkeys/cache/SESSIONS/",
+        "/var/lib/pushkeys-server/",
+        "/etc/pushkeys/server.credentials/",
+    ];
+    let is_kept = |path: &str| kept.iter().any(|folder| path.starts_with(folder));
+    let left: Vec<&str> = left.into_iter().filter(|path| !is_backup(path) && !is_kept(path)).collect();
     let expected = [
         "/etc/pushkeys",
+        "/etc/pushkeys/host.token",
         "/etc/pushkeys/keys",
         "/etc/pushkeys/keys/acct_ana.pub",
         "/var/lib/pushkeys",
+        "/var/lib/pushkeys-server",
+        "/var/lib/pushkeys/cache",
+        "/var/lib/pushkeys/cache/SESSIONS",
         "/var/lib/pushkeys/git",
     ];
-    assert_eq!(left, expected.iter().collect::<Vec<_>>());
+    let optional = ["/etc/pushkeys/server.credentials", "/var/lib/pushkeys/cache/REVOKED"];
+    assert_eq!(left.into_iter().filter(|path| !optional.contains(path)).collect::<Vec<_>>(), expected);
+    assert!(backup.exists(), "a backup outlives a purge");
     assert!(before.difference(&after).next().is_none(), "no other file is missing");
-    for user in ["pushkeys", "pushkeys-lookup", "pushkeys-server"] {
-        assert!(!machine.tries(&["getent", "passwd", user]).status.success(), "{user} is gone");
+    assert!(!machine.tries(&["getent", "passwd", "pushkeys-lookup"]).status.success(), "it owns nothing");
+    // Who owns what is kept.
+    for user in ["pushkeys", "pushkeys-server", "git"] {
+        machine.runs(&["getent", "passwd", user]);
     }
-    machine.runs(&["getent", "passwd", "git"]);
+}
+
+fn what_is_purged_can_be_installed_again(machine: &Machine, key: &Key) {
+    machine.installs(&deb("pushkeys", AFTER));
+    users_of_the_host_are_in_the_group(machine);
+    let syncd = machine.starts_unit(SYNCD);
+    machine.runs(&["pushkeys-sshd", "enable"]);
+    until("the login works again", || machine.greets(key));
+    drop(syncd);
+}
+
+#[track_caller]
+fn users_of_the_host_are_in_the_group(machine: &Machine) {
+    for user in ["git", "pushkeys-lookup"] {
+        assert!(machine.runs(&["id", "-nG", user]).contains("pushkeys"), "{user}");
+    }
 }
