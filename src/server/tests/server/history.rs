@@ -7,7 +7,7 @@ use crate::host_feed::{register, snapshot};
 use crate::service::{Service, wait_for};
 
 /// The position and the sum in the header of a snapshot, and the sum of its entries.
-async fn header(service: &Service, host: &str) -> (Position, KeySum, KeySum) {
+pub(crate) async fn header(service: &Service, host: &str) -> (Position, KeySum, KeySum) {
     let path = format!("{}?with=rights,chain", pushkeys_feed::SNAPSHOT_PATH);
     let body = service.request(Method::GET, &path, host).send().await.unwrap().bytes().await.unwrap();
     let (mut reader, mut lines) = (SnapshotReader::default(), Vec::new());

@@ -14,6 +14,7 @@ mod console;
 mod cors;
 mod document;
 mod expiry;
+mod failover;
 mod history;
 mod host_feed;
 mod http;
