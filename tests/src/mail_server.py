@@ -1,6 +1,8 @@
 # A mail server for tests: aiosmtpd, which speaks TLS by OpenSSL. Prints its port, and then each mail, as a line of JSON.
 # Arguments: how TLS begins (starttls or implicit), the certificate, its key, and the one password of the user `keys`.
 import asyncio
+import email
+import email.policy
 import json
 import ssl
 import sys
@@ -12,7 +14,11 @@ begins, certificate, key, password = sys.argv[1:]
 
 class Mails:
     async def handle_DATA(self, server, session, envelope):
+        parsed = email.message_from_bytes(envelope.content, policy=email.policy.default)
         mail = {
+            "defects": [repr(defect) for part in parsed.walk() for defect in part.defects],
+            "to": parsed["To"],
+            "mime_version": parsed["MIME-Version"],
             "recipient": envelope.rcpt_tos[0],
             "text": envelope.content.decode("ascii").replace("\r\n", "\n"),
             "sender": session.auth_data and session.auth_data.login.decode(),

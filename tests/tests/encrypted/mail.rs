@@ -55,6 +55,39 @@ fn mail_is_sent_over_implicit_tls_with_a_password() {
 }
 
 #[test]
+fn an_address_that_the_mail_server_does_not_take_delays_no_other_mail() {
+    let authority = Authority::new("mail");
+    let server = MailServer::start("starttls", &authority.signs_for_server(&["localhost"]), PASSWORD);
+    let smtp = server.settings_at("localhost", &settings("starttls"));
+    let (service, ana) = service(&smtp, &[("ca.pem", &authority.pem()), ("password", PASSWORD)]);
+    // aiosmtpd does not offer SMTPUTF8.
+    for name in ["jose", "rene", "zoe", "noel"] {
+        service.account_at(name, &format!("{name}é@example.com")).adds(&Key::ed25519(), "laptop");
+    }
+    service.account_at("hans", "hans@bücher.example").adds(&Key::ed25519(), "laptop");
+    ana.adds(&Key::ed25519(), "laptop");
+    let about_keys = || {
+        let mails = server.mails().into_iter();
+        let mails: Vec<_> = mails
+            .filter(|mail| mail["text"].as_str().is_some_and(|text| text.contains("Key: laptop")))
+            .collect();
+        (mails.len() == 2).then_some(mails)
+    };
+    let mails = eventually("the other mails arrive", about_keys);
+    let recipients: Vec<_> = mails.iter().filter_map(|mail| mail["recipient"].as_str()).collect();
+    assert_eq!(recipients, ["hans@xn--bcher-kva.example", "ana@example.com"]);
+    for mail in &mails {
+        assert_eq!((&mail["to"], &mail["mime_version"]), (&mail["recipient"], &"1.0".into()), "{mail}");
+        assert_eq!(mail["defects"], Value::Array(Vec::new()), "{mail}");
+    }
+    let log = service.log();
+    assert!(log.matches("SMTPUTF8").count() >= 4, "{log}");
+    assert!(!log.contains("accepts no mail"), "{log}");
+    let refused = service.administers(&["account", "add", "bob", "--email", "bob..b@example.com"]);
+    assert!(refused.stderr.contains("is not a mail address"), "{}", refused.stderr);
+}
+
+#[test]
 fn mails_wait_while_the_mail_server_has_a_wrong_certificate_or_refuses_the_password() {
     let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let server = MailServer::start("starttls", &right.signs_for_server(&["localhost"]), PASSWORD);
