@@ -21,9 +21,9 @@ pub(super) async fn note(
     body: Body,
 ) -> Result<Json<HostKeysReply>, FeedError> {
     let host = feed.host(&headers, &certificate).await?.host;
+    let _share = feed.shares.report(&host).await?;
     let HostKeysReport { keys } = body::read(&headers, body, REPORT_BYTES_MAX).await?;
     check_length(keys.len(), HOST_KEYS_MAX)?;
-    let _share = feed.shares.report(&host).await?;
     feed.shares.check_items(&host, keys.len())?;
     let keys: Vec<ValidKey> = keys.iter().filter_map(|text| host_key(&host, text)).collect();
     let shown = feed.store.report_host_keys(&host, &keys, feed.push_host.as_ref()).await?;
