@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
+use thiserror::Error;
 
-use crate::cursor::{Epoch, ParseCursorError};
+use crate::epoch::Epoch;
 
 /// The hash of an epoch and of all its changes up to one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +16,15 @@ pub struct Chain([u8; 32]);
 /// The first 8 bytes of a [`Chain`], which is what an event's id has of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainPrefix([u8; 8]);
+
+/// Why a text is not a chain value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "a chain value is {} lower-case hexadecimal digits, in an event's id the first {}",
+    Chain::DIGITS,
+    ChainPrefix::DIGITS
+)]
+pub struct ParseChainError;
 
 impl Chain {
     /// Hexadecimal digits of a value.
@@ -78,25 +88,25 @@ impl fmt::Display for ChainPrefix {
 }
 
 impl FromStr for Chain {
-    type Err = ParseCursorError;
+    type Err = ParseChainError;
 
-    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
+    fn from_str(text: &str) -> Result<Self, ParseChainError> {
         bytes(text).map(Self)
     }
 }
 
 impl FromStr for ChainPrefix {
-    type Err = ParseCursorError;
+    type Err = ParseChainError;
 
-    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
+    fn from_str(text: &str) -> Result<Self, ParseChainError> {
         bytes(text).map(Self)
     }
 }
 
 /// The `N` bytes whose lower-case hexadecimal digits are `text`.
-fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ParseCursorError> {
-    let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| ParseCursorError::Chain)?;
-    bytes.try_into().map_err(|_| ParseCursorError::Chain)
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ParseChainError> {
+    let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| ParseChainError)?;
+    bytes.try_into().map_err(|_| ParseChainError)
 }
 
 #[cfg(test)]
@@ -122,8 +132,8 @@ mod tests {
         let text = "e780adda8c6afdba445f1f94b4dc7bf792347cf3ecdf0a7d01aab4b6daa64b63";
         assert_eq!(text.parse::<Chain>().unwrap().to_string(), text);
         for refused in ["", "e7", &text.to_uppercase(), &format!("{text}00"), &text.replace('e', "g")] {
-            assert_eq!(refused.parse::<Chain>(), Err(ParseCursorError::Chain), "{refused}");
-            assert_eq!(refused.parse::<ChainPrefix>(), Err(ParseCursorError::Chain), "{refused}");
+            assert_eq!(refused.parse::<Chain>(), Err(ParseChainError), "{refused}");
+            assert_eq!(refused.parse::<ChainPrefix>(), Err(ParseChainError), "{refused}");
         }
     }
 }

@@ -10,8 +10,6 @@ use pushkeys_keys::{AccountId, Expiry, Fingerprint, KeyId, Login};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::entry::{Entry, EntryFault};
-
 /// The sum modulo 2^128, over some keys, of what [`KeyDigest::of_key`] gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct KeyDigest(u128);
@@ -60,13 +58,6 @@ impl KeyDigest {
         let hash: [u8; 32] = hash.finalize().into();
         Self(hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes)))
     }
-
-    /// [`KeyDigest::of_key`] of the key in `entry`.
-    #[must_use]
-    pub fn of_entry(entry: &Entry) -> Self {
-        let Entry { fingerprint, account, key_id, expires_at, logins, .. } = entry;
-        Self::of_key(fingerprint, account, key_id, *expires_at, logins.as_deref())
-    }
 }
 
 impl KeySum {
@@ -80,18 +71,6 @@ impl KeySum {
     pub fn remove(&mut self, key: KeyDigest) {
         self.keys = self.keys.wrapping_sub(1);
         self.digest.0 = self.digest.0.wrapping_sub(key.0);
-    }
-
-    /// The two fields of a header or a heartbeat, which has both or none.
-    pub(crate) fn of_wire(keys: Option<u64>, digest: Option<&str>) -> Result<Option<Self>, EntryFault> {
-        match (keys, digest) {
-            (None, None) => Ok(None),
-            (Some(keys), Some(digest)) => {
-                digest.parse().map(|digest| Some(Self { keys, digest })).map_err(EntryFault::KeyDigest)
-            }
-            (None, Some(_)) => Err(EntryFault::Missing("keys")),
-            (Some(_), None) => Err(EntryFault::Missing("digest")),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use pushkeys_keys::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::digest::ParseKeyDigestError;
+use crate::digest::{KeyDigest, KeySum, ParseKeyDigestError};
 use crate::protocol::{LINE_BYTES_MAX, LOGINS_MAX};
 
 /// One key as the key service states it. Its form is right; the key itself is not judged yet.
@@ -97,6 +97,13 @@ pub enum EntryFault {
 }
 
 impl Entry {
+    /// The digest of its key: see [`KeyDigest::of_key`].
+    #[must_use]
+    pub fn key_digest(&self) -> KeyDigest {
+        let Self { fingerprint, account, key_id, expires_at, logins, .. } = self;
+        KeyDigest::of_key(fingerprint, account, key_id, *expires_at, logins.as_deref())
+    }
+
     /// The entry that `json` states. Fields that this version does not know are passed over.
     pub fn from_json(json: &[u8]) -> Result<Self, EntryError> {
         WireLine::parse(json)?.into_entry()
@@ -257,6 +264,18 @@ pub(crate) fn class(error: &serde_json::Error) -> &'static str {
 
 fn shown(fingerprint: Option<&Fingerprint>) -> String {
     fingerprint.map(|fingerprint| format!(" of `{fingerprint}`")).unwrap_or_default()
+}
+
+/// The two fields of a header or a heartbeat, which has both or none.
+pub(crate) fn key_sum(keys: Option<u64>, digest: Option<&str>) -> Result<Option<KeySum>, EntryFault> {
+    match (keys, digest) {
+        (None, None) => Ok(None),
+        (Some(keys), Some(digest)) => {
+            digest.parse().map(|digest| Some(KeySum { keys, digest })).map_err(EntryFault::KeyDigest)
+        }
+        (None, Some(_)) => Err(EntryFault::Missing("keys")),
+        (Some(_), None) => Err(EntryFault::Missing("digest")),
+    }
 }
 
 #[cfg(test)]

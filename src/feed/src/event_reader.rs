@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use crate::chain::{Chain, ChainPrefix};
 use crate::cursor::{Cursor, EventId, ParseCursorError};
-use crate::digest::KeySum;
-use crate::entry::{Entry, EntryError, EntryFault, Text, class};
+use crate::entry::{Entry, EntryError, EntryFault, Text, class, key_sum};
+use crate::epoch::ParseEpochError;
 use crate::event::{Event, EventKind};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::protocol::LINE_BYTES_MAX;
@@ -145,7 +145,7 @@ impl Pending {
 }
 
 fn parse_id(id: &[u8]) -> Result<EventId, ParseCursorError> {
-    std::str::from_utf8(id).map_err(|_| ParseCursorError::Epoch)?.parse()
+    std::str::from_utf8(id).map_err(|_| ParseEpochError)?.parse()
 }
 
 fn parse_data(kind: EventKind, data: &[u8]) -> Result<Event, EventError> {
@@ -162,7 +162,7 @@ fn parse_data(kind: EventKind, data: &[u8]) -> Result<Event, EventError> {
         }
         EventKind::Heartbeat => {
             let WireHeartbeat { sequence, keys, digest } = parse_json(kind, data)?;
-            let sum = KeySum::of_wire(keys, digest.as_ref().map(|text| text.0.as_ref()));
+            let sum = key_sum(keys, digest.as_ref().map(|text| text.0.as_ref()));
             let sum = sum.map_err(|source| EventError::Data { kind: kind.as_str(), source })?;
             Ok(sum.map_or(Event::Heartbeat { sequence }, |sum| Event::Checkpoint { sequence, sum }))
         }
@@ -195,6 +195,7 @@ struct WireHeartbeat<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::KeySum;
     use crate::event::encode;
     use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::chain::Chain;
 use crate::cursor::{Cursor, Position};
 use crate::digest::KeySum;
-use crate::entry::{Entry, EntryError, EntryFault, Text, WireLine, append};
+use crate::entry::{Entry, EntryError, EntryFault, Text, WireLine, append, key_sum};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::protocol::LINE_BYTES_MAX;
 
@@ -229,7 +229,7 @@ impl Content {
         }
         let epoch = header.epoch.parse().map_err(|_| SnapshotError::Header)?;
         let chain = header.chain.map(str::parse).transpose().map_err(|_| SnapshotError::Header)?;
-        let sum = KeySum::of_wire(header.keys, header.digest).map_err(|_| SnapshotError::Header)?;
+        let sum = key_sum(header.keys, header.digest).map_err(|_| SnapshotError::Header)?;
         let position = Position { cursor: Cursor { epoch, sequence: header.sequence }, chain };
         let header = SnapshotHeader { position, sum };
         self.state = State::Body(header.clone());

@@ -5,11 +5,9 @@ use axum::http::header::{
     CACHE_CONTROL, HOST, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, Version};
+use axum::http::{HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::Response;
-
-use crate::api;
 
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Nearly all responses are answers to a credential (RFC 6749, section 5.1), or about one account; the others say otherwise.
@@ -18,12 +16,24 @@ const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// When a client may try again that was not told it more precisely, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 
-/// Refuses a request whose host is not certain, and adds to a response what its handler did not. With `is_https`, clients
-/// reach the service by TLS alone.
-pub(crate) async fn apply(State(is_https): State<bool>, request: Request, next: Next) -> Response {
+/// What the rules need to know of the service.
+#[derive(Clone, Copy)]
+pub(crate) struct HttpRules {
+    /// Clients reach the service by TLS alone.
+    pub(crate) is_https: bool,
+    /// The response that refuses a request, with the reason.
+    pub(crate) refuse: fn(&str, &Method) -> Response,
+}
+
+/// Refuses a request whose host is not certain, and adds to a response what its handler did not.
+pub(crate) async fn apply(
+    State(HttpRules { is_https, refuse }): State<HttpRules>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = match check_host(&request) {
         Ok(()) => next.run(request).await,
-        Err(why) => api::refuse(why, request.method()),
+        Err(why) => refuse(why, request.method()),
     };
     let waits = matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     let headers = response.headers_mut();

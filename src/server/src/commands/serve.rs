@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::console::{self, Console, ExternalServices};
 use crate::github::GitHub;
 use crate::host_feed::{self, Feed, Hub};
-use crate::http_rules;
+use crate::http_rules::{self, HttpRules};
 use crate::listen::{self, HttpServer};
 use crate::mail::Sender;
 use crate::metrics::{self, Metrics};
@@ -100,7 +100,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Answer> {
     };
     let routers = api::router(api).merge(host_feed::router(feed)).merge(console::router(console));
     let counted = routers.layer(middleware::from_fn_with_state(metrics.clone(), metrics::count));
-    let ruled = counted.layer(middleware::from_fn_with_state(config.is_https(), http_rules::apply));
+    let http = HttpRules { is_https: config.is_https(), refuse: api::refuse };
+    let ruled = counted.layer(middleware::from_fn_with_state(http, http_rules::apply));
     let router = with_request_ids(ruled);
     serve_metrics(config, metrics.clone(), hub.clone()).await?;
 

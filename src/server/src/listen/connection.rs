@@ -18,9 +18,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::HttpServer;
 use super::activity::{Activity, Check};
 use super::lingering::Lingering;
+use super::server::HttpServer;
 use crate::tls::{ClientCertificate, PresentedCertificate};
 
 /// How long an idle connection that was told to end may take to do so.

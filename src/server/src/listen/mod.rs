@@ -3,13 +3,13 @@
 mod activity;
 mod connection;
 mod lingering;
+mod server;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use listenfd::ListenFd;
@@ -17,14 +17,12 @@ use pushkeys_keys::{ErrorReport, Hint, Hinted};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
+pub(crate) use self::server::HttpServer;
 use crate::concurrency::Concurrency;
-use crate::metrics::Metrics;
-use crate::rate_limit::{Limits, Peer};
-use crate::tls::Tls;
+use crate::rate_limit::Peer;
 
 /// Connections at once: 5,000 hosts, and room for those that reconnect while their old connections time out.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -43,10 +41,6 @@ const HEADERS_MAX: usize = 64;
 const HTTP2_STREAMS_MAX: u32 = 32;
 /// How long requests may go on after the signal to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// The response to a client that has too many connections.
-const TOO_MANY_CONNECTIONS: &[u8] =
-    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nretry-after: 10\r\nconnection: close\r\n\
-    content-length: 43\r\n\r\ntoo many connections are from this address\n";
 /// The pause after a connection that the system could not accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -62,22 +56,6 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         tracing::info!(%actual, %address, "`listen` is ignored: the socket is that of pushkeys-server.socket");
     }
     Ok(listener)
-}
-
-/// How connections are served.
-#[derive(Clone)]
-pub(crate) struct HttpServer {
-    /// Answers requests, which carry the address of their connection and its [`ClientCertificate`] as extensions.
-    pub(crate) router: Router,
-    /// `None`: plain HTTP.
-    pub(crate) tls: Option<Tls>,
-    /// Counts refused connections and failed handshakes.
-    pub(crate) metrics: Metrics,
-    /// Knows trusted proxies, which may have all connections.
-    pub(crate) limits: Limits,
-    /// The most connections of one address, or of one /64 of IPv6.
-    pub(crate) connections_per_address_max: usize,
-    pub(crate) stopping: CancellationToken,
 }
 
 /// Serves connections until the signal to stop, and then finishes the requests that have begun.
@@ -122,17 +100,6 @@ pub(crate) async fn serve(listener: TcpListener, server: HttpServer) {
     connections.close();
     if timeout(STOP_TIME_MAX, connections.wait()).await.is_err() {
         tracing::warn!("requests were cut off, which took longer than {} s", STOP_TIME_MAX.as_secs());
-    }
-}
-
-impl HttpServer {
-    /// Closes the connection of a client that has too many.
-    fn refuse(&self, stream: &TcpStream) {
-        self.metrics.connection_refused();
-        if self.tls.is_none() {
-            // The socket has room for it; a client that is gone reads nothing.
-            let _ = stream.try_write(TOO_MANY_CONNECTIONS);
-        }
     }
 }
 

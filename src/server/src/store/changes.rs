@@ -1,14 +1,14 @@
 //! The numbered changes that hosts follow.
 
-use pushkeys_feed::{Chain, Event, EventKind, KeyDigest, KeySum, Position};
+use pushkeys_feed::{Chain, Event, EventKind, KeyDigest, Position};
 use pushkeys_keys::{AccountId, Fingerprint, KeyId};
 
 use super::audit::Actor;
-use super::columns::{chain, from_sql, key_sum, position, to_sql};
+use super::columns::{chain, from_sql, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
-use super::history::{self, digest_of};
-use crate::database::{On, Transaction, Value, many, sql};
+use super::history::{self, FeedState, digest_of};
+use crate::database::{Transaction, Value, many, sql};
 
 /// Rows in one statement: SQLite allows 32,766 parameters, PostgreSQL 65,535.
 const ROWS_PER_STATEMENT: usize = 500;
@@ -45,38 +45,6 @@ pub(crate) enum Changes {
     Next(Vec<Change>),
     /// The next change is no longer kept.
     Pruned,
-}
-
-/// The state of the feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FeedState {
-    /// The epoch of the database, the number of the last change, and the chain value after it.
-    pub(crate) head: Position,
-    /// All keys after the last change.
-    pub(crate) sum: KeySum,
-    /// The number of the last change that is no longer kept; hosts can resume from there.
-    pub(crate) pruned: u64,
-    /// Grows when hosts or their credentials change.
-    pub(crate) hosts_version: u64,
-}
-
-impl FeedState {
-    pub(super) async fn read(on: impl On<'_>) -> Result<Self, StoreError> {
-        type StateRow = (String, i64, Option<Vec<u8>>, Option<i64>, Option<String>, i64, i64);
-        let row: StateRow =
-            sql("SELECT epoch, sequence, chain, keys, digest, pruned, hosts_version FROM service")
-                .fetch_one(on)
-                .await
-                .map_err(StoreError::of("read the state of the feed"))?;
-        let (epoch, sequence, chain, keys, digest, pruned, hosts_version) = row;
-        let missing = || StoreError::malformed("a history without a chain");
-        Ok(Self {
-            head: position(&epoch, sequence, chain.as_deref().ok_or_else(missing)?)?,
-            sum: key_sum(keys.ok_or_else(missing)?, &digest.ok_or_else(missing)?)?,
-            pruned: from_sql(pruned)?,
-            hosts_version: from_sql(hosts_version)?,
-        })
-    }
 }
 
 impl Store {

@@ -6,9 +6,7 @@ use tokio::sync::watch;
 
 use super::acknowledgements::Acknowledgements;
 use super::error::StoreError;
-use super::health::LastHealth;
-use super::history::LastSeen;
-use super::propagation::HostView;
+use super::process_state::{HostView, LastHealth, LastSeen};
 use crate::database::{Database, Transaction};
 
 /// The configured limits of the store.

@@ -1,39 +1,19 @@
 //! Whether the database can be read and written.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pushkeys_keys::ErrorReport;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::error::StoreError;
 use super::handle::Store;
+use super::process_state::Health;
 use crate::database::{Transaction, sql};
 
 /// How long reading, and writing, may take.
 const HEALTH_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long a result is valid, so that asking costs the database little however often it is done.
 const HEALTH_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// What was found out about the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Health {
-    /// Whether a read returned in time, on a connection as requests use.
-    pub(crate) reads: bool,
-    /// Whether a write was committed in time.
-    pub(crate) writes: bool,
-}
-
-/// The last result, and when it was found out. Those who ask at once wait for one result.
-#[derive(Clone, Default)]
-pub(super) struct LastHealth(Arc<Mutex<Option<(Instant, Health)>>>);
-
-impl Health {
-    pub(crate) fn is_good(self) -> bool {
-        self.reads && self.writes
-    }
-}
 
 impl Store {
     /// Whether the database was read and written within the last second; finds it out if that is not known.

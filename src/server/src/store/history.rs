@@ -8,16 +8,14 @@
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering as AtomicOrdering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pushkeys_feed::{Chain, Cursor, Entry, Epoch, EventId, KeyDigest, KeySum, Position};
 
-use super::changes::FeedState;
-use super::columns::{chain, now_ms, to_sql};
+use super::columns::{chain, from_sql, key_sum, now_ms, position, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::database::{BACKUP, Transaction, sql};
+use crate::database::{BACKUP, On, Transaction, sql};
 use crate::secret;
 
 /// How far the clock of the service that began a host's epoch may be ahead of ours: a host that names a later one is not believed,
@@ -34,25 +32,6 @@ pub(crate) fn epochs_begun() -> u64 {
     EPOCHS_BEGUN.load(AtomicOrdering::Relaxed)
 }
 
-/// The last position that this process has seen or written; clones share it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct LastSeen(Arc<Mutex<Option<Position>>>);
-
-impl LastSeen {
-    pub(super) fn get(&self) -> Option<Position> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Remembers `position` if it is later than what is remembered.
-    pub(super) fn advance(&self, position: &Position) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let order = |position: &Position| (position.cursor.epoch.clone(), position.cursor.sequence);
-        if last.as_ref().is_none_or(|last| order(last) < order(position)) {
-            *last = Some(position.clone());
-        }
-    }
-}
-
 /// What the database has at a number of its epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AtNumber {
@@ -64,7 +43,37 @@ pub(super) enum AtNumber {
     Missing,
 }
 
+/// The state of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FeedState {
+    /// The epoch of the database, the number of the last change, and the chain value after it.
+    pub(crate) head: Position,
+    /// All keys after the last change.
+    pub(crate) sum: KeySum,
+    /// The number of the last change that is no longer kept; hosts can resume from there.
+    pub(crate) pruned: u64,
+    /// Grows when hosts or their credentials change.
+    pub(crate) hosts_version: u64,
+}
+
 impl FeedState {
+    pub(super) async fn read(on: impl On<'_>) -> Result<Self, StoreError> {
+        type StateRow = (String, i64, Option<Vec<u8>>, Option<i64>, Option<String>, i64, i64);
+        let row: StateRow =
+            sql("SELECT epoch, sequence, chain, keys, digest, pruned, hosts_version FROM service")
+                .fetch_one(on)
+                .await
+                .map_err(StoreError::of("read the state of the feed"))?;
+        let (epoch, sequence, chain, keys, digest, pruned, hosts_version) = row;
+        let missing = || StoreError::malformed("a history without a chain");
+        Ok(Self {
+            head: position(&epoch, sequence, chain.as_deref().ok_or_else(missing)?)?,
+            sum: key_sum(keys.ok_or_else(missing)?, &digest.ok_or_else(missing)?)?,
+            pruned: from_sql(pruned)?,
+            hosts_version: from_sql(hosts_version)?,
+        })
+    }
+
     /// Whether `position` is certainly not in this history, of which `at` is what is at its number.
     fn has_lost(&self, position: &EventId, at: &AtNumber) -> bool {
         let epoch = &self.head.cursor.epoch;
@@ -223,7 +232,7 @@ pub(super) async fn verified(
 
 /// What the database has at the number `sequence` of the epoch of `state`.
 pub(super) async fn at_number(
-    on: impl crate::database::On<'_>,
+    on: impl On<'_>,
     state: &FeedState,
     sequence: u64,
 ) -> Result<AtNumber, StoreError> {
@@ -300,5 +309,5 @@ pub(super) async fn sum_of_keys(transaction: &mut Transaction) -> Result<KeySum,
 
 /// The digest of the key in `entry`; `None` if a host could not read it either.
 pub(super) fn digest_of(entry: &str) -> Option<KeyDigest> {
-    Entry::from_json(entry.as_bytes()).ok().map(|entry| KeyDigest::of_entry(&entry))
+    Entry::from_json(entry.as_bytes()).ok().map(|entry| entry.key_digest())
 }

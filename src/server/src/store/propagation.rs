@@ -1,11 +1,9 @@
 //! On which hosts a change is live.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pushkeys_feed::Cursor;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::acknowledgements::SILENCE_MAX;
@@ -13,6 +11,7 @@ use super::columns::{cursor, instant, to_sql};
 use super::error::StoreError;
 use super::handle::Store;
 use super::host_names::HostId;
+use super::process_state::{HostAcknowledgement, SeenHosts};
 use crate::database::sql;
 
 /// How often a request that waits looks at what other replicas have written.
@@ -22,28 +21,6 @@ const SILENT_SHOWN_MAX: usize = 10;
 /// For how many times as long as it took to read what all hosts have acknowledged, requests share it: so waiting takes a tenth
 /// of a connection and of a processor at most, however many requests wait for however many hosts.
 const VIEW_SHARE: u32 = 10;
-
-/// What all hosts have acknowledged, as requests that wait share it; clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(super) struct HostView(Arc<Mutex<Option<SeenHosts>>>);
-
-#[derive(Debug, Clone)]
-struct SeenHosts {
-    hosts: Arc<[HostAcknowledgement]>,
-    /// Until when they are shared.
-    until: Instant,
-}
-
-/// What a host acknowledged last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostAcknowledgement {
-    /// The name of the host.
-    pub(crate) host: String,
-    /// The last change that it has applied, if it ever acknowledged one.
-    pub(crate) applied: Option<Cursor>,
-    /// When it acknowledged it.
-    pub(crate) seen_at: Option<Timestamp>,
-}
 
 /// On how many hosts a change is live.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

@@ -3,10 +3,10 @@
 use pushkeys_feed::SnapshotHeader;
 use sqlx::{Postgres, Sqlite};
 
-use super::changes::FeedState;
 use super::columns::from_sql;
 use super::error::StoreError;
 use super::handle::Store;
+use super::history::FeedState;
 use crate::database::{Database, Held, READ_CONNECTIONS, Transaction};
 
 /// The most snapshots at once: each holds a connection and a read transaction.

@@ -1,6 +1,6 @@
 //! Chain values and digests in the feed, and positions of hosts that the database does not have.
 
-use pushkeys_feed::{Chain, Event, EventId, KeyDigest, KeySum, Position, SnapshotLine, SnapshotReader};
+use pushkeys_feed::{Chain, Event, EventId, KeySum, Position, SnapshotLine, SnapshotReader};
 use reqwest::Method;
 
 use crate::host_feed::{register, snapshot};
@@ -15,7 +15,7 @@ pub(crate) async fn header(service: &Service, host: &str) -> (Position, KeySum, 
     let mut found = KeySum::default();
     for line in lines {
         if let SnapshotLine::Entry(entry) = line {
-            found.add(KeyDigest::of_entry(&entry));
+            found.add(entry.key_digest());
         }
     }
     let snapshot = reader.finish().unwrap();

@@ -1,6 +1,6 @@
 //! The chain and the digest, and what happens when the database loses changes.
 
-use pushkeys_feed::{Chain, EventId, KeyDigest, KeySum, Position};
+use pushkeys_feed::{Chain, EventId, KeySum, Position};
 use pushkeys_keys::{AccountId, AccountName, KeyName, Policy, ValidKey};
 use pushkeys_tests::SyntheticKeys;
 
@@ -83,7 +83,7 @@ impl World {
         let mut sum = KeySum::default();
         while let Some(page) = snapshot.next_page(10).await.unwrap() {
             for line in page.entries.lines() {
-                sum.add(KeyDigest::of_entry(&pushkeys_feed::Entry::from_json(line.as_bytes()).unwrap()));
+                sum.add(pushkeys_feed::Entry::from_json(line.as_bytes()).unwrap().key_digest());
             }
         }
         assert_eq!(sum, state.sum);
