@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) {
     }
     drop(floor);
 
-    let service = Service::start();
+    // All hosts come from one address here, each with two connections.
+    let connections = 2 * arguments.hosts + usize::try_from(OTHER_FILES).unwrap_or(0);
+    let service = Service::start_with(&format!("connections_per_address_max = {connections}\n"), &[]);
     let account = service.account("ana");
     report.note(&format!("registering {} hosts", arguments.hosts));
     let tokens = (0..arguments.hosts).map(|number| service.host_token(&format!("push-{number}"))).collect();
