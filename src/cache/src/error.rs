@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pushkeys_files::{ReadFileError, Untrusted, WriteFileError};
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 /// Why a cache, or a part of it, could not be read.
@@ -88,12 +89,13 @@ pub enum WriteError {
     #[error("what is in force cannot be carried on")]
     InForce(#[from] ReadError),
     /// A host's own revocations are for the time until the service agrees.
-    #[error(
-        "more than {max} keys and accounts would be revoked on this host\nhint: remove the others at the key service"
-    )]
+    #[error("more than {max} keys and accounts would be revoked on this host")]
     TooManyRevocations {
         /// The most that a host holds.
         max: usize,
+        /// Where the others are removed.
+        #[source]
+        hint: Hint,
     },
     /// There is nothing in force that a change could be applied to.
     #[error("no generation is in force in `{}`", .0.display())]

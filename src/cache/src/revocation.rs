@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pushkeys_keys::{AccountId, Fingerprint};
+use pushkeys_keys::{AccountId, Fingerprint, Hint};
 use rustix::fs::FlockOperation;
 
 use crate::checksum::checksum;
@@ -194,7 +194,8 @@ pub fn change_revocations<T>(
     let mut after = before.clone();
     let result = change(&mut after);
     if after.len() > REVOCATIONS_MAX {
-        return Err(WriteError::TooManyRevocations { max: REVOCATIONS_MAX });
+        let hint = Hint::new("remove the others at the key service");
+        return Err(WriteError::TooManyRevocations { max: REVOCATIONS_MAX, hint });
     }
     if after.is_empty() {
         root.remove(REVOKED_FILE)?;

@@ -114,9 +114,6 @@ pub struct ErrorReport {
     pub hint: Option<String>,
 }
 
-/// Separates a message from its hint in errors that do not use [`Hint`] yet.
-const HINT: &str = "\nhint: ";
-
 impl ErrorReport {
     /// The report of `error`, its causes and its hint.
     #[must_use]
@@ -129,8 +126,7 @@ impl ErrorReport {
                 continue;
             }
             let message = link.to_string();
-            let (message, hint) = message.split_once(HINT).unwrap_or((&message, ""));
-            let message = escape(message);
+            let message = escape(&message);
             if text.is_empty() {
                 report.what = message.clone().into_owned();
                 text.push_str(&message);
@@ -140,7 +136,6 @@ impl ErrorReport {
                 text.push_str(": ");
                 text.push_str(&message);
             }
-            report.hint = report.hint.or_else(|| (!hint.is_empty()).then(|| escape(hint).into_owned()));
         }
         report
     }

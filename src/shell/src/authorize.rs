@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use pushkeys_files::{ReadFileError, Trust};
 use thiserror::Error;
 
 use crate::arguments::Arguments;
 use crate::environment;
 use crate::process::program::{self, Finished, ProgramError};
 use crate::request::{Access, RepositoryName};
-use crate::trusted::{self, Untrusted};
 
 /// Limits of the reason that is shown.
 const REASON_LINES_MAX: usize = 10;
@@ -38,7 +38,7 @@ pub(crate) enum Decision {
 #[derive(Debug, Error)]
 pub(crate) enum AuthorizeError {
     #[error(transparent)]
-    Untrusted(#[from] Untrusted),
+    File(#[from] ReadFileError),
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error("`{}` ended with {status}, and only 0 (allowed) and 1 (denied) are answers", program.display())]
@@ -55,7 +55,7 @@ pub(crate) fn ask(
     repository: &RepositoryName,
     access: Access,
 ) -> Result<Decision, AuthorizeError> {
-    trusted::check_program(program)?;
+    pushkeys_files::check_program(program, Trust::ROOT)?;
     let mut command = Command::new(program);
     command.args([arguments.account.as_str(), arguments.key_id.as_str(), repository.as_str(), access.word()]);
     environment::clear(&mut command);

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use pushkeys_files::{Trust, check_program};
 use pushkeys_keys::ErrorReport;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -13,7 +14,6 @@ use crate::hook;
 use crate::lfs_token::LfsKey;
 use crate::repository::Root;
 use crate::settings::{Create, Locate, Settings};
-use crate::trusted;
 
 /// The option that makes this program check a file of settings. It is run as the login, whose rights count.
 pub(crate) const OPTION: &str = "--check";
@@ -49,7 +49,7 @@ fn faults(settings: &Settings) -> Vec<ErrorReport> {
         let key = lfs.server.as_ref().map(|server| LfsKey::read(&server.key_file));
         faults.extend(key.and_then(Result::err).map(|error| ErrorReport::of(&error)));
     }
-    let untrusted = programs.iter().filter_map(|path| trusted::check_program(path).err());
+    let untrusted = programs.iter().filter_map(|path| check_program(path, Trust::ROOT).err());
     faults.extend(untrusted.map(|error| ErrorReport::of(&error)));
     faults
 }
@@ -112,8 +112,8 @@ mod tests {
         check("", nothing, &[]);
         check(deploy, nothing, &[]);
         check(authorize, nothing, &[]);
-        check(deploy, writable, &["`DIR/program` is writable by group or others"]);
-        check(authorize, writable, &["`DIR/program` is writable by group or others"]);
+        check(deploy, writable, &["`DIR/program` is writable by group or others (mode 0777)"]);
+        check(authorize, writable, &["`DIR/program` is writable by group or others (mode 0777)"]);
         check(
             "",
             |folder| fs::remove_dir(folder.join("srv")).unwrap(),

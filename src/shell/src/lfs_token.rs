@@ -13,38 +13,35 @@
 //! | `operation` | `upload` or `download` |
 //! | `scopes` | the same for a server that uses scopes (Giftless): `obj:acct_7/app/*:read,write` or `…:read` |
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hmac::{Hmac, Mac as _};
 use jiff::Timestamp;
+use pushkeys_files::{ReadFileError, Trust};
+use pushkeys_keys::{Hint, shell_word};
 use sha2::Sha256;
 use thiserror::Error;
 
 use crate::identity::Identity;
 use crate::json::Object;
 use crate::request::LfsOperation;
-use crate::trusted::{self, Untrusted};
 
 /// The shortest key in bytes (RFC 7518 section 3.2).
 const KEY_BYTES_MIN: usize = 32;
-const KEY_BYTES_MAX: u64 = 4096;
-const READABLE_BY_OTHERS: u32 = 0o004;
+const KEY_BYTES_MAX: usize = 4096;
 
 /// Why the key cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum LfsKeyError {
-    #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-    #[error("`{path}` is readable by all users\nhint: chown root:git {path}; chmod 640 {path}", path = .0.display())]
-    Readable(PathBuf),
-    #[error("`{path}` does not have {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes\nhint: openssl rand -hex 32 >{path}", path = .0.display())]
-    Length(PathBuf),
+    File(#[from] ReadFileError),
+    #[error("`{}` does not have {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes", path.display())]
+    Length {
+        path: PathBuf,
+        #[source]
+        hint: Hint,
+    },
 }
 
 /// The key that signs tokens. It never appears in a message.
@@ -64,18 +61,16 @@ pub(crate) struct LfsGrant<'a> {
 impl LfsKey {
     /// The key in the file `path`, without blanks around it.
     pub(crate) fn read(path: &Path) -> Result<Self, LfsKeyError> {
-        let failed = |source| LfsKeyError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        trusted::check(path, &metadata)?;
-        if metadata.mode() & READABLE_BY_OTHERS != 0 {
-            return Err(LfsKeyError::Readable(path.to_owned()));
-        }
-        let mut key = Vec::new();
-        let bytes = file.take(KEY_BYTES_MAX + 1).read_to_end(&mut key).map_err(failed)?;
-        let key = key.trim_ascii().to_owned();
-        if bytes as u64 > KEY_BYTES_MAX || key.len() < KEY_BYTES_MIN {
-            return Err(LfsKeyError::Length(path.to_owned()));
+        let length = || {
+            let hint = format!("openssl rand -hex 32 >{}", shell_word(&path.to_string_lossy()));
+            LfsKeyError::Length { path: path.to_owned(), hint: hint.into() }
+        };
+        let key = match pushkeys_files::read(path, Trust::ROOT.secret(), KEY_BYTES_MAX) {
+            Err(ReadFileError::TooLong { .. }) => return Err(length()),
+            other => other?.trim_ascii().to_owned(),
+        };
+        if key.len() < KEY_BYTES_MIN {
+            return Err(length());
         }
         Ok(Self(key))
     }
@@ -178,10 +173,10 @@ mod tests {
             let message = LfsKey::read(&path).map_or_else(|error| error.to_string(), |_| "a key".to_owned());
             assert!(message.contains(expected) && !message.contains("0123456789"), "{mode:o}: {message}");
         };
-        assert!(matches!(LfsKey::read(&path), Err(LfsKeyError::Read { .. })));
+        assert!(matches!(LfsKey::read(&path), Err(LfsKeyError::File(ReadFileError::Io { .. }))));
         let key = "0123456789abcdef0123456789abcdef\n";
         check(key, 0o640, "a key");
-        check(key, 0o644, "readable by all users");
+        check(key, 0o644, "accessible to all users");
         check(key, 0o660, "writable by group or others");
         check("0123456789", 0o640, "does not have 32 to 4096 bytes");
         check(&"x".repeat(5000), 0o640, "does not have 32 to 4096 bytes");

@@ -44,7 +44,6 @@ mod serve_error;
 mod session;
 mod sessions;
 mod settings;
-mod trusted;
 mod usage;
 mod user_auth;
 
@@ -76,9 +75,8 @@ fn main() -> ExitCode {
         Err(misuse) => {
             let text = ErrorReport::of(&misuse);
             record::error(&format!("misuse: {text}"));
-            print_to_client(&format!(
-                "{text}\nhint: only sshd starts pushkeys-shell, with a line of pushkeys-lookup"
-            ));
+            let hint = "only sshd starts pushkeys-shell, with a line of pushkeys-lookup";
+            print_to_client(&ErrorReport::hinted(&text.text(), hint).lines());
             ExitCode::from(2)
         }
     }

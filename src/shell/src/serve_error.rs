@@ -4,13 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use pushkeys_files::ReadFileError;
 use thiserror::Error;
 
 use crate::lfs_token::LfsKeyError;
 use crate::process::program::ProgramError;
 use crate::repository::RepositoryError;
 use crate::settings::SettingsError;
-use crate::trusted::Untrusted;
 
 /// Why this host cannot serve git.
 #[derive(Debug, Error)]
@@ -26,7 +26,7 @@ pub(crate) enum ServeError {
     #[error("`git init` ended with {0}")]
     Initialized(ExitStatus),
     #[error("cannot deploy")]
-    Deploy(#[from] Untrusted),
+    Deploy(#[from] ReadFileError),
     #[error("cannot sign a token for the LFS server")]
     LfsKey(#[source] LfsKeyError),
     #[error("cannot run git")]

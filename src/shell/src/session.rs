@@ -176,7 +176,7 @@ impl Outcome {
 
 fn no_settings(error: SettingsError) -> Refusal {
     match error {
-        SettingsError::Missing(_) => Refusal::NotSetUp(error),
+        SettingsError::Missing { .. } => Refusal::NotSetUp(error),
         error => Refusal::CannotServe(error.into()),
     }
 }

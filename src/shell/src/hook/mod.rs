@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use pushkeys_keys::ErrorReport;
 use thiserror::Error;
 use update::{ParseRefUpdateError, RefUpdate};
 
@@ -72,10 +73,10 @@ pub(crate) fn run(name: &OsStr) -> ExitCode {
     match serve(&name.to_string_lossy()) {
         Ok(status) => status,
         Err(error) => {
-            record::error(&format!("hook: {}", pushkeys_keys::ErrorReport::of(&error)));
-            post_receive::say(
-                "this host cannot accept a push at the moment\nhint: try again later, and report it to the operator",
-            );
+            record::error(&format!("hook: {}", ErrorReport::of(&error)));
+            let report =
+                ErrorReport::hinted("this host cannot accept a push at the moment", pre_receive::TRY_LATER);
+            post_receive::say(&report.lines());
             ExitCode::FAILURE
         }
     }
@@ -90,7 +91,9 @@ fn serve(name: &str) -> Result<ExitCode, HookError> {
         PRE_RECEIVE => {
             if let Err(refusal) = pre_receive::check(&settings, &push, &updates) {
                 HookResult::Refused.report()?;
-                post_receive::say(&format!("this push is refused: {refusal}"));
+                // What caused it is not for the client.
+                let report = ErrorReport { causes: Vec::new(), ..ErrorReport::of(&refusal) };
+                post_receive::say(&report.within("this push is refused").lines());
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -3,16 +3,20 @@
 use std::process::Command;
 use std::time::Duration;
 
+use pushkeys_keys::Hint;
 use thiserror::Error;
 
 use super::update::RefUpdate;
-use crate::process::program::{self, ProgramError};
+use crate::process::program;
 use crate::push::Push;
 use crate::room::{self, NoRoom};
 use crate::settings::{Limits, Settings};
 
 /// Listing the references of a repository reads one file, or one per reference.
 const LISTING_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a client can do about a fault of the host.
+pub(super) const TRY_LATER: &str = "try again later, and report it to the operator";
 
 /// The longest part of a name in a message, in bytes.
 const NAME_SHOWN_BYTES_MAX: usize = 100;
@@ -22,16 +26,17 @@ const NAME_SHOWN_BYTES_MAX: usize = 100;
 pub(crate) enum PushRefusal {
     #[error("the name of `{name}` is {length} bytes long, and this host accepts at most {max}")]
     RefName { name: String, length: usize, max: u32 },
-    #[error(
-        "`{repository}` would have more than the {max} references that this host accepts\nhint: delete some, or push fewer"
-    )]
-    Refs { repository: String, max: u32 },
+    #[error("`{repository}` would have more than the {max} references that this host accepts")]
+    Refs {
+        repository: String,
+        max: u32,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
     Room(#[from] NoRoom),
-    #[error(
-        "this host cannot count the references of `{repository}`\nhint: try again later, and report it to the operator"
-    )]
-    CannotCount { repository: String, source: ProgramError },
+    #[error("this host cannot count the references of `{repository}`")]
+    CannotCount { repository: String, source: Hint },
 }
 
 /// Checks `updates` and the repository in the current folder against the limits of `settings`.
@@ -67,10 +72,11 @@ fn check_number(limits: &Limits, push: &Push, updates: &[RefUpdate]) -> Result<(
     let mut git = Command::new("git");
     git.args(["for-each-ref", "--format=", &format!("--count={}", u64::from(max) + deleted as u64 + 1)]);
     let output_max = max as usize + deleted + 1;
-    let listed = program::run_with_output(&mut git, LISTING_LIMIT, output_max)
-        .map_err(|source| PushRefusal::CannotCount { repository: repository.clone(), source })?;
+    let listed = program::run_with_output(&mut git, LISTING_LIMIT, output_max).map_err(|error| {
+        PushRefusal::CannotCount { repository: repository.clone(), source: Hint::because(TRY_LATER, error) }
+    })?;
     if listed.stdout.len() + created > max as usize + deleted {
-        Err(PushRefusal::Refs { repository, max })
+        Err(PushRefusal::Refs { repository, max, hint: Hint::new("delete some, or push fewer") })
     } else {
         Ok(())
     }

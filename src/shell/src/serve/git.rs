@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
+use pushkeys_files::{Trust, check_program};
+
 use super::repository_request::{Location, RepositoryRequest, cannot_serve};
 use super::served::Served;
 use super::watch::IdleWatch;
@@ -16,7 +18,6 @@ use crate::request::{Access, Service};
 use crate::resources;
 use crate::serve_error::ServeError;
 use crate::settings::Settings;
-use crate::trusted;
 
 /// A git service, with the protocol version that the client sent.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +83,7 @@ fn check_programs(settings: &Settings, hooks: &Path) -> Result<(), Refusal> {
     let program = settings.deploy.iter().map(|deploy| deploy.program.clone());
     hook::programs(hooks)
         .chain(program)
-        .try_for_each(|path| trusted::check_program(&path))
+        .try_for_each(|path| check_program(&path, Trust::ROOT))
         .map_err(cannot_serve)
 }
 

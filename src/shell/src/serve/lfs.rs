@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
+use pushkeys_files::{Trust, check_program};
 
 use super::repository_request::{RepositoryRequest, cannot_serve};
 use super::served::Served;
@@ -17,7 +18,6 @@ use crate::request::{Access, LfsCommand, LfsOperation, LfsProgram};
 use crate::resources;
 use crate::serve_error::ServeError;
 use crate::settings::{Create, LfsServer};
-use crate::trusted;
 
 /// The answer to a client of Git LFS.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ fn transfer(
     mut revoked: impl FnMut() -> Option<Refusal>,
 ) -> Result<Served, Refusal> {
     let settings = request.settings;
-    trusted::check_program(program).map_err(cannot_serve)?;
+    check_program(program, Trust::ROOT).map_err(cannot_serve)?;
     let location = request.location()?;
     let repository = request.open(&location)?;
     repository.enter().map_err(cannot_serve)?;

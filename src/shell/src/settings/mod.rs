@@ -6,8 +6,7 @@ mod lfs;
 mod limits;
 mod path_template;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,18 +14,19 @@ use lfs::WrittenLfs;
 pub(crate) use lfs::{Lfs, LfsServer};
 pub(crate) use limits::Limits;
 pub(crate) use path_template::PathTemplate;
+use pushkeys_files::{ReadFileError, Trust};
+use pushkeys_keys::{Hint, shell_word};
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::remote::RemoteHost;
-use crate::trusted::{self, Untrusted};
 
 /// The default file of settings.
 pub(crate) const SETTINGS_FILE: &str = "/etc/pushkeys/shell.toml";
 /// The hooks of the package, which git starts before and after it stores a push.
 const HOOKS_DIRECTORY: &str = "/usr/libexec/pushkeys/hooks";
 /// The longest file of settings in bytes; real ones have a few lines.
-const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
+const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 const AUTHORIZE_LIMIT_S: u64 = 5;
 /// The client is not watched while the operator's program runs, and no child may outlive the client by ten seconds.
 pub(crate) const AUTHORIZE_LIMIT_S_MAX: u64 = 5;
@@ -96,14 +96,14 @@ pub(crate) enum DeployedBranch {
 /// Why the settings cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum SettingsError {
-    #[error("git is not set up: there is no `{}`\nhint: install -D /usr/share/doc/pushkeys/examples/shell.toml {}", .0.display(), .0.display())]
-    Missing(PathBuf),
-    #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("git is not set up: there is no `{}`", path.display())]
+    Missing {
+        path: PathBuf,
+        #[source]
+        hint: Hint,
+    },
     #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-    #[error("`{}` is longer than {SETTINGS_BYTES_MAX} bytes", .0.display())]
-    TooLong(PathBuf),
+    File(#[from] ReadFileError),
     #[error("cannot parse `{}`, line {line}: {message}", path.display())]
     Parse { path: PathBuf, line: usize, message: String },
     #[error("`{}`: {why}", path.display())]
@@ -193,18 +193,14 @@ impl Written {
 }
 
 fn read_text(path: &Path) -> Result<String, SettingsError> {
-    let failed = |source| SettingsError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(SettingsError::Missing(path.to_owned()));
+    pushkeys_files::read_text(path, Trust::ROOT, SETTINGS_BYTES_MAX).map_err(|error| match error {
+        ReadFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            let shown = shell_word(&path.to_string_lossy());
+            let hint = Hint::new(format!("install -D /usr/share/doc/pushkeys/examples/shell.toml {shown}"));
+            SettingsError::Missing { path, hint }
         }
-        Err(error) => return Err(failed(error)),
-    };
-    trusted::check(path, &file.metadata().map_err(failed)?)?;
-    let mut text = String::new();
-    let bytes = file.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-    if bytes as u64 > SETTINGS_BYTES_MAX { Err(SettingsError::TooLong(path.to_owned())) } else { Ok(text) }
+        error => error.into(),
+    })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -331,7 +327,7 @@ mod tests {
     fn settings_that_others_could_have_written_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shell.toml");
-        assert!(matches!(Settings::read(&path), Err(SettingsError::Missing(_))));
+        assert!(matches!(Settings::read(&path), Err(SettingsError::Missing { .. })));
         fs::write(&path, "root = \"/srv/git\"").unwrap();
         for (mode, is_trusted) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -339,7 +335,10 @@ mod tests {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-        assert!(matches!(Settings::read(&path), Err(SettingsError::Untrusted(_))));
-        assert!(matches!(Settings::read(folder.path()), Err(SettingsError::Untrusted(_))));
+        assert!(matches!(Settings::read(&path), Err(SettingsError::File(ReadFileError::Untrusted(_)))));
+        assert!(matches!(
+            Settings::read(folder.path()),
+            Err(SettingsError::File(ReadFileError::Untrusted(_)))
+        ));
     }
 }
