@@ -262,8 +262,8 @@ mod tests {
         check(429, &[(RETRY_AFTER, "99999999")], "in 3600 s");
         check(403, &[(REMAINING, "0"), (RESET, "0")], "in 1 s");
         check(429, &[], "in 60 s");
-        check(500, &[], "status 500): try again in a minute");
-        check(406, &[], "status 406): tell the operator");
+        check(500, &[], "status 500: try again in a minute");
+        check(406, &[], "status 406: tell the operator");
     }
 
     #[test]

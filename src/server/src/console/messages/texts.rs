@@ -250,9 +250,9 @@ messages! {
     external_unavailable: "{name} does not respond correctly at the moment. Try again in a minute.",
         "{name} ne répond pas correctement pour l’instant. Réessayez dans une minute.";
     external_refused_setup: "{name} refused: {reason}. This service is not set up correctly there: tell its operator.",
-        "{name} a refusé : {reason}. Ce service n’y est pas configuré correctement : prévenez son exploitant.";
+        "{name} a refusé : {reason}. Ce service n’y est pas configuré correctement : prévenez son exploitant.";
     external_broken: "The response of {name} cannot be used, and trying again will not help: tell the operator of this service. Its log has the reason.",
-        "La réponse de {name} est inutilisable, et réessayer n’y changera rien : prévenez l’exploitant de ce service. Son journal en donne la raison.";
+        "La réponse de {name} est inutilisable, et réessayer n’y changera rien : prévenez l’exploitant de ce service. Son journal en donne la raison.";
     linked: "Linked accounts", "Comptes associés";
     linked_as: "linked to {name}", "associé à {name}";
     not_linked: "not linked", "non associé";
