@@ -115,7 +115,7 @@ impl Place {
             let hint = Hint::new("/usr/libexec/pushkeys/prepare-host");
             bail!(Hinted::new(format!("there is no login `{LOGIN}`"), hint));
         };
-        test(&self.sshd, &self.config).context("sshd does not take its configuration as it is")?;
+        test(&self.sshd, &self.config).context("sshd rejects its configuration as it is")?;
         if !replace {
             self.check_ways_in(&user)?;
         }
@@ -172,7 +172,7 @@ impl Place {
 
     /// Whether sshd asks the helper for the login, and every setting by which a session is tied to its account holds.
     fn check_in_force(&self, login: &Login) -> Result<()> {
-        test(&self.sshd, &self.config).context("sshd does not take its configuration with the drop-in")?;
+        test(&self.sshd, &self.config).context("sshd rejects its configuration with the drop-in")?;
         let effective = self.ask()?;
         let settings = read_config_files(&self.config);
         let groups = User::find(LOGIN).map(|user| user.groups()).unwrap_or_default();
