@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use pushkeys_tests::{
@@ -90,7 +91,7 @@ fn the_units_have_a_low_exposure() {
 
 /// systemd's end of the notification socket.
 struct Manager {
-    socket: UnixDatagram,
+    messages: Receiver<String>,
     path: PathBuf,
     _room: Room,
 }
@@ -102,8 +103,18 @@ impl Manager {
         let socket = UnixDatagram::bind(&path).expect("a socket in an own directory");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         fs::set_permissions(&path, mode).expect("own socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("own socket");
-        Self { socket, path, _room: room }
+        let (sender, messages) = channel();
+        // As systemd does, it reads all the time: a daemon waits where the socket is full.
+        std::thread::spawn(move || {
+            let mut message = vec![0; MESSAGE_BYTES_MAX];
+            while let Ok(length) = socket.recv(&mut message) {
+                let text = String::from_utf8_lossy(message.get(..length).expect("within bounds"));
+                if sender.send(text.into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { messages, path, _room: room }
     }
 
     fn watch(&self, command: &mut Command) {
@@ -113,10 +124,8 @@ impl Manager {
     /// Reads messages until one has the line `wanted`.
     #[track_caller]
     fn receives(&self, wanted: &str) {
-        let mut message = vec![0; MESSAGE_BYTES_MAX];
         for _ in 0..MESSAGES_MAX {
-            let length = self.socket.recv(&mut message).expect("the daemon reports in time");
-            let text = String::from_utf8_lossy(message.get(..length).expect("within bounds"));
+            let text = self.messages.recv_timeout(PATIENCE).expect("the daemon reports in time");
             if text.lines().any(|line| line.starts_with(wanted)) {
                 return;
             }
