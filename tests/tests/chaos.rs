@@ -9,7 +9,7 @@ use std::time::Duration;
 use pushkeys_tests::run_within;
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
-/// On a machine that runs other tests at the same time, with half a minute after each fault.
+/// On a machine that runs other tests at the same time, with half a minute after each fault, or more after a hostile one.
 const TIME_MAX: Duration = Duration::from_mins(6);
 
 /// Runs `faults` in the fleet `world`, with the random choices of `seed`.

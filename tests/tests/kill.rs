@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use pushkeys_cache::{Cache, Verdict};
 use pushkeys_keys::Login;
 use pushkeys_tests::{
-    Account, LookupOutput, PushHost, SeededRng, Service, SyntheticKey, SyntheticKeys, run, until,
+    Account, HostFiles, LookupOutput, PushHost, SeededRng, Service, SyntheticKey, SyntheticKeys, run, until,
 };
 
 const ACCOUNTS: u64 = 4;
@@ -44,7 +44,7 @@ type Confirmed = BTreeMap<String, Option<bool>>;
 fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let mut rng = SeededRng::from_environment();
     let mut service = Service::start();
-    let mut host = PushHost::start(&service);
+    let mut host = start_host(&service);
     let users: Vec<User> = (0..ACCOUNTS).map(|number| user(&service, number)).collect();
     let progress = Arc::new(Progress::default());
 
@@ -73,6 +73,14 @@ fn no_kill_loses_a_confirmed_change_or_tears_an_answer() {
     let verified = host.pushkeys(&["verify"]);
     assert!(verified.status.success(), "{verified:?}");
     println!("{kills} kills, {} answers during {CHANGES} changes", progress.answers.load(Ordering::Relaxed));
+}
+
+/// A host that holds no removal back: within an hour, there are more than its keys, and a daemon that was killed does not know
+/// which of them were new.
+fn start_host(service: &Service) -> PushHost {
+    let files = HostFiles::install();
+    let source = format!("{}shrink_max = \"never\"\n", files.source(service));
+    PushHost::assemble(files, &source, |_| {})
 }
 
 fn user(service: &Service, number: u64) -> User {

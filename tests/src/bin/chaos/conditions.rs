@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::model::Loss;
 
-/// The time limit for recovery after a fault.
+/// The time limit for recovery after most faults.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
+/// The time limit after a fault that used up the snapshots of a host: at most four a minute, and then one a minute.
+pub(crate) const SNAPSHOT_RECOVERY: Duration = Duration::from_secs(75);
 /// Without faults, a change reaches every host within this time, on a busy machine.
 pub(crate) const CALM: Duration = Duration::from_secs(15);
 /// `max_stale` of the hosts: after this time without its service a host refuses.
@@ -36,7 +38,7 @@ pub(crate) enum Writes {
     MayFail,
 }
 
-/// The deviations that are excused from the beginning of a fault until [`RECOVERY`] after its end.
+/// The deviations that are excused from the beginning of a fault until `recovery` after its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Excuses {
     /// How changes are served.
@@ -47,12 +49,19 @@ pub(crate) struct Excuses {
     pub(crate) silent: bool,
     /// Whether the victim may have lost the share of the foreign service's keys that `shrink_max` allows.
     pub(crate) shrunk: bool,
+    /// The time limit for recovery.
+    pub(crate) recovery: Duration,
 }
 
 impl Excuses {
     /// No deviations.
-    pub(crate) const NONE: Self =
-        Self { writes: Writes::Served, behind: Hosts::None, silent: false, shrunk: false };
+    pub(crate) const NONE: Self = Self {
+        writes: Writes::Served,
+        behind: Hosts::None,
+        silent: false,
+        shrunk: false,
+        recovery: RECOVERY,
+    };
     /// The service does not work, or its database is unavailable.
     pub(crate) const SERVICE: Self = Self { writes: Writes::MayFail, behind: Hosts::All, ..Self::NONE };
     /// A host is disconnected, or its daemon does not work.
@@ -79,7 +88,7 @@ impl FaultPeriod {
     }
 
     fn is_on(&self) -> bool {
-        self.ended.is_none_or(|ended| ended.elapsed() < RECOVERY)
+        self.ended.is_none_or(|ended| ended.elapsed() < self.excuses.recovery)
     }
 }
 
@@ -191,7 +200,7 @@ impl Conditions {
         let inner = self.inner();
         inner.faults.iter().any(|period| {
             period.excuses.writes == Writes::MayFail
-                && period.ended.is_none_or(|ended| sent <= ended + RECOVERY)
+                && period.ended.is_none_or(|ended| sent <= ended + period.excuses.recovery)
         }) || inner.forgiven_at.is_some_and(|at| sent < at)
     }
 }

@@ -1,8 +1,8 @@
 //! A chaos test: a whole fleet on loopback, with users, under random faults from a seed.
 //!
 //! Faults happen to real processes, one after the other and sometimes two at once, while users change keys and log in.
-//! Invariants are checked all the time (`checks`), and within half a minute after each fault the fleet must have recovered by
-//! itself: hosts hold the database's keys, and report that they do.
+//! Invariants are checked all the time (`checks`), and within half a minute after each fault, or more after a hostile service,
+//! the fleet must have recovered by itself: hosts hold the database's keys, and report that they do.
 //!
 //! A run is determined by its seed: `make chaos SEED=7 MINUTES=10`. `--plan` prints the faults, `--list` all kinds of faults,
 //! and `--faults NAME,NAME:VARIANT` runs these in their order.

@@ -118,7 +118,7 @@ impl Fleet {
         self.look();
         self.shared.conditions.end(active);
         self.shared.log.say("fault", &format!("{number}: {} is over", fault.name));
-        self.settle(fault.name, RECOVERY);
+        self.settle(fault.name, fault.excuses.recovery);
     }
 
     /// Checks that changes are fast, unless the fault excuses failed or slow ones.

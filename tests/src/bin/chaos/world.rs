@@ -42,6 +42,8 @@ pub(crate) const LOCAL: [&str; 2] = ["oncall", "night"];
 const KEYS: &str = "etc/keys";
 /// The time in which a host's daemon detects a silent service; there is a heartbeat each second.
 const SILENCE_MAX: &str = "3s";
+/// Longer than a host waits for its next snapshot, of which it asks for one a minute.
+const FOREIGN_MAX_STALE: &str = "10m";
 /// A large import takes some seconds.
 const IMPORT_TIME_MAX: Duration = Duration::from_mins(5);
 /// The seed of the abuser's keys.
@@ -386,9 +388,12 @@ impl Host {
         give_to_syncd(&keys, 0o755);
         let foreign = Foreign::start();
         let foreign_way = Balancer::start(vec![format!("127.0.0.1:{}", foreign.port())]);
+        // The users remove more keys in an hour than people do, and a daemon that restarts does not know which were new.
         let sources = format!(
             "max_stale = \"{}s\"\n{}silence_max = \"{SILENCE_MAX}\"\n\
+             shrink_max = \"never\"\n\
              [[source]]\nname = \"other\"\nkind = \"feed\"\nurl = \"{}\"\nsilence_max = \"{SILENCE_MAX}\"\n\
+             max_stale = \"{FOREIGN_MAX_STALE}\"\n\
              [[source]]\nname = \"local\"\nkind = \"directory\"\npath = \"{}\"\n",
             MAX_STALE.as_secs(),
             files.source(service).replace(&service.url(), &link.url()),

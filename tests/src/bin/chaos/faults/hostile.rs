@@ -14,7 +14,7 @@ use pushkeys_tests::Room;
 use serde_json::json;
 
 use super::{Choice, End, Fault, USUAL, Victim};
-use crate::conditions::{CALM, Excuses};
+use crate::conditions::{CALM, Excuses, SNAPSHOT_RECOVERY};
 use crate::foreign::{Attack, Entry, Foreign, KEYS, NDJSON, STREAM, chunk, event, ok, snapshot};
 use crate::world::{World, snapshot_at};
 
@@ -39,6 +39,13 @@ const OLDER: u64 = 50;
 /// The number of changes in a forged sequence.
 const AHEAD: u64 = 1_000;
 
+/// The time in which a daemon is in sync again after its start.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// The host uses up its snapshots, and has to wait for the next one.
+const ASKS_AGAIN: Excuses = Excuses { recovery: SNAPSHOT_RECOVERY, ..Excuses::NONE };
+const REPLAY: Excuses = Excuses { recovery: SNAPSHOT_RECOVERY, ..Excuses::HOST };
+
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "hostile-removals",
@@ -46,7 +53,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: &["remove-all", "unreadable", "erosion"],
         seconds: (6, 12),
-        excuses: Excuses { shrunk: true, ..Excuses::NONE },
+        excuses: Excuses { shrunk: true, ..ASKS_AGAIN },
         status: &["other"],
         weight: 3,
         begin: begin_attack,
@@ -59,6 +66,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: &["old-snapshot", "old-epoch", "backwards", "gap", "other-epoch"],
         seconds: (6, 12),
+        excuses: ASKS_AGAIN,
         status: &["other"],
         weight: 3,
         begin: begin_attack,
@@ -70,6 +78,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: &["empty", "cut", "nothing", "html", "garbage", "unordered", "endless-line", "error"],
         seconds: (6, 12),
+        excuses: ASKS_AGAIN,
         status: &["other"],
         weight: 2,
         begin: begin_attack,
@@ -81,6 +90,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: &["endless-body", "crawling"],
         seconds: (6, 12),
+        excuses: ASKS_AGAIN,
         weight: 1,
         begin: begin_attack,
         ..USUAL
@@ -91,6 +101,7 @@ pub(super) const FAULTS: &[Fault] = &[
         victim: Victim::Host,
         variants: &["after-heartbeat", "after-change", "at-once"],
         seconds: (12, 15),
+        excuses: ASKS_AGAIN,
         weight: 2,
         begin: begin_attack,
         ..USUAL
@@ -112,6 +123,7 @@ pub(super) const FAULTS: &[Fault] = &[
         about: "an attacker between a host and the service requests a snapshot, and sends one from 20 s ago",
         victim: Victim::Host,
         seconds: (6, 10),
+        excuses: REPLAY,
         status: &["api"],
         begin: replay,
         ..USUAL
@@ -150,6 +162,23 @@ const ATTACKS: &[Attack] = &[
 ];
 
 fn begin_attack(world: &mut World, choice: &Choice) -> End {
+    refill_snapshots(world, choice.victim);
+    attack(world, choice)
+}
+
+/// Restarts the daemon, which may then ask for as many snapshots as if there had been no fault before.
+fn refill_snapshots(world: &mut World, victim: usize) {
+    let shared = Arc::clone(&world.shared);
+    let host = world.host(victim);
+    host.kill_syncd();
+    host.start_syncd();
+    let began = Instant::now();
+    while began.elapsed() < START_MAX && !host.push.pushkeys(&["status"]).status.success() {
+        shared.rest(PAUSE);
+    }
+}
+
+fn attack(world: &mut World, choice: &Choice) -> End {
     let attack =
         ATTACKS.iter().find(|attack| attack.name == choice.variant).expect("an answer for each variant");
     let victim = choice.victim;
@@ -185,7 +214,7 @@ fn drip_and_watch(world: &mut World, choice: &Choice) -> End {
     socket.set_nonblocking(true).expect("own socket");
     world.host(victim).kill_syncd();
     // The host's copy of the foreign service is to be synced first.
-    let end = begin_attack(world, choice);
+    let end = attack(world, choice);
     world.host(victim).start_syncd_watched(&path);
     let (began, mut heard, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
     world.expects("the daemon goes on saying that it lives", DRIP_TIME + WATCHDOG, move |_| {
@@ -218,7 +247,7 @@ fn replay(world: &mut World, choice: &Choice) -> End {
     shared.rest(CALM + Duration::from_secs(5));
     let replaying = Foreign::start();
     replaying.state().replayed = Some(recorded);
-    let active = shared.conditions.begin(Excuses::HOST, victim);
+    let active = shared.conditions.begin(REPLAY, victim);
     let link = &world.host(victim).link;
     link.leads_to(vec![format!("127.0.0.1:{}", replaying.port())]);
     link.closes_connections();
