@@ -20,6 +20,9 @@ const HOOKS: [(&str, &str); 2] = [
     ("post-receive", include_str!("../../packaging/hooks/post-receive")),
 ];
 
+/// The root of the repositories of [`HostFiles::install_git`] in its room.
+const REPOSITORIES: &str = "repositories";
+
 /// The files of [`HostFiles::source_with_certificate`].
 const CERTIFICATE_AND_KEY: [&str; 2] = ["host.pem", "host.key"];
 
@@ -250,27 +253,14 @@ impl HostFiles {
     /// The folder of the repositories of [`HostFiles::source_with_git`].
     #[must_use]
     pub fn repositories(&self) -> PathBuf {
-        self.room.join("repositories")
+        self.room.join(REPOSITORIES)
     }
 
     /// The same source on a host that also serves git: each account has its own repositories, which are created by the first
     /// push. `settings` are appended to the host's `shell.toml`.
     #[must_use]
     pub fn source_with_git(&self, service: &Service, settings: &str) -> String {
-        let root = self.repositories();
-        fs::create_dir(&root).expect("own directory");
-        let _ = run(Command::new("chown").arg("git:git").arg(&root)).output();
-        let hooks = self.room.join("hooks");
-        fs::create_dir(&hooks).expect("own directory");
-        for (name, text) in HOOKS {
-            let _ = self.room.write_with_mode(&format!("hooks/{name}"), text, 0o755);
-        }
-        let text = format!(
-            "root = \"{}\"\nhooks = \"{}\"\ncreate = \"first-push\"\n{settings}",
-            root.display(),
-            hooks.display()
-        );
-        let configuration = self.room.write_with_mode("shell.toml", &text, 0o644);
+        let configuration = Self::install_git(&self.room, settings);
         let (shell, cache) = (self.programs.join("pushkeys-shell"), self.cache.display());
         format!(
             "{}command = \"{} --cache {cache} --config {} --account {{account}} --key {{key_id}} \
@@ -279,6 +269,26 @@ impl HostFiles {
             shell.display(),
             configuration.display()
         )
+    }
+
+    /// Sets up git in `room` as a host that serves it needs it: the root of the repositories, which is the login's, the hooks of the
+    /// package, and a `shell.toml` that names both and ends with `settings`; returns the path of that.
+    #[must_use]
+    pub fn install_git(room: &Room, settings: &str) -> PathBuf {
+        let repositories = room.join(REPOSITORIES);
+        fs::create_dir(&repositories).expect("own directory");
+        let _ = run(Command::new("chown").arg("git:git").arg(&repositories)).output();
+        let hooks = room.join("hooks");
+        fs::create_dir(&hooks).expect("own directory");
+        for (name, text) in HOOKS {
+            let _ = room.write_with_mode(&format!("hooks/{name}"), text, 0o755);
+        }
+        let text = format!(
+            "root = \"{}\"\nhooks = \"{}\"\ncreate = \"first-push\"\n{settings}",
+            repositories.display(),
+            hooks.display()
+        );
+        room.write_with_mode("shell.toml", &text, 0o644)
     }
 
     /// Installs `program`, which runs after a push that changes any reference; returns the settings for it.

@@ -259,14 +259,6 @@ fn a_helper_that_sshd_cannot_run_is_found_and_fixed() {
 
     let config = patient.config.display();
     patient.check("sshd's settings", |_| sh(&format!("chmod g+w {config}")), ("error", "sshd-config"));
-    let _ = patient.room.write("shell.toml", "root = \"/srv/git\"\n");
-    assert_eq!(patient.findings(), []);
-    let shell = patient.room.join("shell.toml");
-    patient.check(
-        "git's settings",
-        |_| sh(&format!("chmod o+w {}", shell.display())),
-        ("error", "shell-config"),
-    );
 
     let global = format!(
         "LogLevel VERBOSE\nAuthorizedKeysCommand {helper} %u %f\nAuthorizedKeysCommandUser pushkeys-lookup"
@@ -286,6 +278,30 @@ fn a_helper_that_sshd_cannot_run_is_found_and_fixed() {
         },
         ("error", "command-missing"),
     );
+}
+
+#[test]
+fn what_the_login_needs_for_git_is_checked_as_the_login() {
+    let patient = Patient::healthy();
+    let shell = HostFiles::install_git(&patient.room, "");
+    assert_eq!(patient.findings(), []);
+    let check = |what: &str, change: &str| {
+        patient.check(
+            what,
+            |_| sh(&format!("cd {}; {change}", patient.room.path().display())),
+            ("error", "shell-config"),
+        );
+    };
+    check("settings that others can write to", "chmod o+w shell.toml");
+    check("no root", "rmdir repositories");
+    check("a root that the login cannot write to", "chown root:root repositories");
+    check("a hook that cannot be run", "chmod a-x hooks/pre-receive");
+    check("a hook that others can write to", "chmod g+w hooks/post-receive");
+    // Root could read them; sessions cannot.
+    sh(&format!("chmod 0600 {}", shell.display()));
+    let found = patient.findings();
+    let seen: Vec<_> = found.iter().map(|(severity, check, _)| (severity.as_str(), check.as_str())).collect();
+    assert_eq!(seen, [("error", "shell-config")]);
 }
 
 #[test]
