@@ -1,9 +1,19 @@
 //! The mail server: TLS before any other data, by STARTTLS or from the first byte, and mails that wait meanwhile.
 
-use pushkeys_tests::{Account, Authority, Key, MailServer, Service, Smtp, eventually, scrape, until};
+use std::process::Command;
+
+use pushkeys_tests::{
+    Account, Authority, Key, Mail, MailServer, Service, Smtp, eventually, run, scrape, until,
+};
 use serde_json::Value;
 
 const PASSWORD: &str = "hunter2";
+
+/// The number of waiting mails of an account from which on changes are gathered in one of them.
+const WAITING_MAX: usize = 20;
+
+/// The end of the line of a mail that counts the changes gathered in it.
+const GATHERED: &str = " more of this kind since then";
 
 /// A service with this `[smtp]` table, and additional files; and the account of ana, which has an e-mail address.
 fn service(smtp: &str, files: &[(&str, &str)]) -> (Service, Account) {
@@ -134,26 +144,63 @@ fn a_server_with_a_wrong_name_or_without_starttls_gets_no_password() {
     assert!(commands.iter().all(|command| command.starts_with("EHLO ") || command == "QUIT"), "{commands:?}");
 }
 
+/// The mails that wait in the queue of `service`, as of a minute ago at most.
+fn mails_waiting(service: &Service) -> usize {
+    let metrics = scrape(&service.metrics());
+    let waiting = metrics.lines().find_map(|line| line.strip_prefix("pushkeys_server_mails_waiting "));
+    waiting.expect("the number of waiting mails").parse().expect("a number")
+}
+
+/// Runs `statement` on the database of `service`, which is running.
+fn sqlite(service: &Service, statement: &str) {
+    let mut command = Command::new("sqlite3");
+    command.args(["-batch", "-cmd", ".timeout 30000"]).arg(service.database()).arg(statement);
+    let _ = run(&mut command).output();
+}
+
+/// How many changes `mail` tells of: the one that it is about, and those that were gathered in it.
+fn changes_in(mail: &Mail) -> usize {
+    let told = mail.text.lines().find_map(|line| line.trim().strip_prefix("and ")?.strip_suffix(GATHERED));
+    1 + told.map_or(0, |count| count.parse().expect("a number"))
+}
+
 #[test]
 fn requests_succeed_and_a_limited_number_of_mails_waits_without_a_mail_server() {
+    const CYCLES: usize = 55;
+    const KEY_ADDED: &str = "key was added";
+    const TOKEN_ISSUED: &str = "a token of your account was issued";
     let smtp = Smtp::absent();
     let (service, ana) = service(&smtp.settings(), &[]);
     let key = Key::ed25519();
-    for _ in 0..55 {
+    for _ in 0..CYCLES {
         ana.adds(&key, "laptop");
         ana.removes("laptop");
     }
-    let metrics = scrape(&service.metrics());
-    assert!(metrics.contains("pushkeys_server_mails_waiting 100\n"), "{metrics}");
-    let log = service.log();
-    // The mail about the token waits, too.
-    assert_eq!(log.matches("the mail queue is full: no mail is sent about this change").count(), 11, "{log}");
+    let waiting = mails_waiting(&service);
+    assert!((3..=WAITING_MAX).contains(&waiting), "{waiting} mails wait");
     until("the absence is logged", || service.log().contains("accepts no mail"));
     smtp.comes();
-    until("all waiting mails arrive", || smtp.mails().len() == 100);
+    until("all waiting mails arrive", || smtp.mails().len() >= waiting);
     assert!(service.log().contains("accepts mail again"));
-    ana.adds(&key, "laptop");
-    until("and the change after it", || smtp.mails().len() == 101);
+    let changes = |title: &str| -> usize {
+        let mails = smtp.mails().into_iter();
+        let about =
+            mails.filter(|mail| mail.header("Subject").is_some_and(|subject| subject.contains(title)));
+        about.map(|mail| changes_in(&mail)).sum()
+    };
+    let told = [KEY_ADDED, "key of your account was deleted", TOKEN_ISSUED].map(changes);
+    assert_eq!(told, [CYCLES, CYCLES, 1], "every change is told");
+    assert!(!service.log().contains("the mail queue is full"), "{}", service.log());
     // It is tried at intervals, and not for each mail.
     assert!(service.log().matches("accepts no mail").count() < 10, "{}", service.log());
+
+    // The account had many changes in this hour: one about its keys waits for others, one about anything else does not.
+    ana.adds(&key, "laptop");
+    let _ = service.administers(&["token", "add", "ana"]).output();
+    until("the change after it is mailed", || smtp.mails().len() > waiting);
+    assert_eq!((smtp.mails().len(), changes(TOKEN_ISSUED)), (waiting + 1, 2));
+    // Ten minutes later.
+    sqlite(&service, "UPDATE mails SET due_at = created_at WHERE event = 'key_added'");
+    until("the change of a key is mailed", || changes(KEY_ADDED) == CYCLES + 1);
+    assert_eq!(smtp.mails().len(), waiting + 2);
 }
