@@ -2,6 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::error::Damage;
+
+/// Begins the last line of a file that is covered by one checksum.
+const LAST_LINE: &str = "checksum=";
 /// The length of a checksum in hexadecimal digits.
 pub(crate) const CHECKSUM_CHARACTERS: usize = 16;
 
@@ -19,6 +23,28 @@ pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_CHARACTERS] {
         }
     }
     text
+}
+
+/// Ends `text`, the lines of a small file, with a line that has its checksum.
+pub(crate) fn append_checksum(text: &mut String) {
+    let sum = checksum(&[text.as_bytes()]);
+    text.push_str(LAST_LINE);
+    text.extend(sum.map(char::from));
+    text.push('\n');
+}
+
+/// The lines of the file with the contents `bytes` that are between its first one, `format`, and the one of
+/// [`append_checksum`].
+pub(crate) fn verified_lines<'a>(bytes: &'a [u8], format: &str) -> Result<&'a str, Damage> {
+    let text = str::from_utf8(bytes).map_err(|_| Damage::Checksum)?;
+    let body = text.strip_prefix(format).ok_or(Damage::Format)?;
+    let (lines, sum) = body.rsplit_once(LAST_LINE).ok_or(Damage::Fields)?;
+    let covered = bytes.get(..format.len() + lines.len()).unwrap_or_default();
+    if sum.strip_suffix('\n').map(str::as_bytes) == Some(checksum(&[covered]).as_slice()) {
+        Ok(lines)
+    } else {
+        Err(Damage::Checksum)
+    }
 }
 
 #[cfg(test)]

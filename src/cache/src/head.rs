@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::checksum::checksum;
+use crate::checksum::{append_checksum, checksum};
 use crate::error::Damage;
 
 /// The longest cursor in bytes: an epoch and a sequence, or an `ETag`.
@@ -75,10 +75,7 @@ impl Head {
             "format={FORMAT}\ngeneration={generation}\nbits={bits}\nkeys={keys}\ncursor={cursor}\n\
              synced_at={synced_at}\nvalid_until={valid_until}\nnotes={notes}\n"
         );
-        let sum = checksum(&[text.as_bytes()]);
-        text.push_str("checksum=");
-        text.extend(sum.map(char::from));
-        text.push('\n');
+        append_checksum(&mut text);
         text
     }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use pushkeys_keys::{AccountId, Fingerprint, Hint};
 use rustix::fs::FlockOperation;
 
-use crate::checksum::checksum;
+use crate::checksum::{append_checksum, verified_lines};
 use crate::error::{Damage, ReadError, WriteError};
 use crate::files::Directory;
 use crate::head::to_second;
@@ -132,21 +132,12 @@ impl Revocations {
             };
             text.push_str(&line);
         }
-        let sum = checksum(&[text.as_bytes()]);
-        text.push_str("checksum=");
-        text.extend(sum.map(char::from));
-        text.push('\n');
+        append_checksum(&mut text);
         text
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Damage> {
-        let text = str::from_utf8(bytes).map_err(|_| Damage::Checksum)?;
-        let body = text.strip_prefix(FORMAT).ok_or(Damage::Format)?;
-        let (lines, sum) = body.rsplit_once("checksum=").ok_or(Damage::Fields)?;
-        let covered = bytes.get(..FORMAT.len() + lines.len()).unwrap_or_default();
-        if sum.strip_suffix('\n').map(str::as_bytes) != Some(checksum(&[covered]).as_slice()) {
-            return Err(Damage::Checksum);
-        }
+        let lines = verified_lines(bytes, FORMAT)?;
         let revocations: Vec<Revocation> =
             lines.split_terminator('\n').map(parse_line).collect::<Result<_, _>>()?;
         if revocations.is_sorted_by(|one, next| one.what < next.what) {

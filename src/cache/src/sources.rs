@@ -13,7 +13,7 @@ use std::path::Path;
 use pushkeys_keys::SourceName;
 use rustix::fs::FlockOperation;
 
-use crate::checksum::checksum;
+use crate::checksum::{append_checksum, verified_lines};
 use crate::error::{Damage, ReadError, WriteError};
 use crate::files::Directory;
 
@@ -107,21 +107,12 @@ fn to_text(sources: &[SourceName]) -> String {
         text.push_str(source.as_str());
         text.push('\n');
     }
-    let sum = checksum(&[text.as_bytes()]);
-    text.push_str("checksum=");
-    text.extend(sum.map(char::from));
-    text.push('\n');
+    append_checksum(&mut text);
     text
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<SourceName>, Damage> {
-    let text = str::from_utf8(bytes).map_err(|_| Damage::Checksum)?;
-    let body = text.strip_prefix(FORMAT).ok_or(Damage::Format)?;
-    let (lines, sum) = body.rsplit_once("checksum=").ok_or(Damage::Fields)?;
-    let covered = bytes.get(..FORMAT.len() + lines.len()).unwrap_or_default();
-    if sum.strip_suffix('\n').map(str::as_bytes) != Some(checksum(&[covered]).as_slice()) {
-        return Err(Damage::Checksum);
-    }
+    let lines = verified_lines(bytes, FORMAT)?;
     let sources: Vec<SourceName> = lines
         .split_terminator('\n')
         .map(|name| name.parse().map_err(|_| Damage::Fields))
