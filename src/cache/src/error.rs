@@ -21,7 +21,7 @@ pub enum ReadError {
         /// What the system said.
         source: io::Error,
     },
-    /// Somebody besides the cache's owner could have written it.
+    /// Another user than the cache's owner could have written it.
     #[error(transparent)]
     Unsafe(#[from] Untrusted),
     /// The bytes are not what the writer wrote.

@@ -19,7 +19,7 @@ pub const CACHE_DIRECTORY: &str = "/var/lib/pushkeys/cache";
 const FILE_MODE: u32 = 0o640;
 const LOCK_MODE: u32 = 0o600;
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
-/// Names are read by so many bytes: on the stack, since a look-up does it each time.
+/// Names are read by so many bytes: on the stack, since a lookup does it each time.
 const NAMES_BUFFER_BYTES: usize = 2048;
 
 /// A folder of the cache that nobody but the cache's owner could have written to.
@@ -30,7 +30,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// The root of a cache. Whoever owns it owns the cache.
+    /// The root of a cache. Its owner owns the cache.
     pub(crate) fn open_root(path: &Path) -> Result<Self, ReadError> {
         let folder = Folder::open(path)?;
         let stat = folder.stat()?;
@@ -75,7 +75,7 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// The same in place of what is in `bytes`, for whoever reads many files.
+    /// The same in place of what is in `bytes`, for callers that read many files.
     pub(crate) fn read_file_into(
         &self,
         name: &str,
@@ -160,7 +160,7 @@ impl Directory {
     }
 
     /// A file that root writes is the cache's owner's too, or the daemon could not read it, and its folder's group's,
-    /// or no look-up could.
+    /// or no lookup could.
     fn attributes(&self, mode: u32) -> Result<Attributes, WriteError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Attributes::mode(mode));

@@ -17,8 +17,8 @@ use crate::shard::{ShardId, bits_for};
 /// their range that the first of them fill is the share of all keys that they are, within 2 %.
 const ENTRIES_TO_ESTIMATE_FROM: usize = 4096;
 
-/// Somebody may have chosen his keys so that the estimate is absurd; it costs at most 2^18 small files, which
-/// are then made anew by the true number.
+/// A user may choose keys so that the estimate is absurd; it costs at most 2^18 small files, which
+/// are then made again by the true number.
 const ESTIMATE_MAX: u64 = 64 * 1024 * 1024;
 
 /// A generation that is being written, in ascending order of the fingerprints' bytes.

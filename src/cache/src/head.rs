@@ -23,12 +23,12 @@ const FORMAT: &str = "2";
 /// What the versions up to 1 wrote: without notes. Readers go on with it until the daemon has written HEAD again.
 const FORMAT_WITHOUT_NOTES: &str = "1";
 
-/// When a source was last in step, and how long that is good for.
+/// When a source was last in sync, and for how long that is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamps {
     /// When the source was last known to say what the cache holds.
     pub synced_at: Timestamp,
-    /// From when on a look-up refuses to answer from this source; `None` means never.
+    /// From when on a lookup refuses to answer from this source; `None` means never.
     pub valid_until: Option<Timestamp>,
 }
 
@@ -52,7 +52,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether a look-up at `now` may still be answered.
+    /// Whether a lookup at `now` may still be answered.
     ///
     /// A head of a time to come was written while the clock was ahead. How old it is is unknown, and its end is later than it
     /// should be, so it is not valid; a daemon that is in contact with the source writes it again within seconds.

@@ -1,7 +1,7 @@
 //! A snapshot that is held back until a person accepts it.
 //!
 //! `HELD` in a source's folder says what the snapshot would do; `ACCEPT` is a person's word that it may. Both are
-//! text, and neither is ever read by a look-up.
+//! text, and neither is ever read by a lookup.
 
 use std::path::Path;
 

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! <cache>/REVOKED       which keys and accounts, since when; missing as long as nothing is revoked
-//! <cache>/REVOKED.lock  held by whoever replaces it
+//! <cache>/REVOKED.lock  held by the process that replaces it
 //! ```
 //!
-//! One that is there and cannot be trusted or read leaves every look-up without an answer: what it revokes
+//! One that is there and cannot be trusted or read leaves every lookup without an answer: what it revokes
 //! is then unknown.
 
 use std::fmt;
@@ -35,14 +35,14 @@ const BYTES_MAX: usize = 128 * 1024;
 const LINE_BYTES_MAX: usize = 7 + 64 + 20 + 3;
 const _: () = assert!(FORMAT.len() + REVOCATIONS_MAX * LINE_BYTES_MAX + 64 <= BYTES_MAX);
 
-/// Whoever else replaces the file does so within milliseconds.
+/// Another process that replaces the file takes milliseconds.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revoked {
-    /// One key, whoever has it.
+    /// One key, of any account.
     Key(Fingerprint),
     /// Every key of an account, those that it adds later too.
     Account(AccountId),
@@ -174,7 +174,7 @@ pub fn revocations(cache: &Path) -> Result<Revocations, ReadError> {
 
 /// Replaces, durably, what is revoked by what `change` makes of it, and gives what `change` gives.
 ///
-/// Whoever calls this at the same time waits. root may, and leaves files that are the cache's owner's.
+/// Concurrent callers wait. root may, and leaves files that are the cache's owner's.
 pub fn change_revocations<T>(
     cache: &Path,
     change: impl FnOnce(&mut Revocations) -> T,

@@ -27,8 +27,8 @@ pub struct ShardReport {
 
 impl Source {
     /// Shows `visit` every line of the shard `index` that is right, with its number in the file, and gives everything
-    /// there is to say against the shard, what `visit` has to say included. `buffer` is room to read into, for whoever
-    /// scans many.
+    /// there is to say against the shard, what `visit` has to say included. `buffer` is room to read into, for callers that
+    /// scan many.
     pub fn scan_shard(
         &self,
         index: u32,
@@ -79,7 +79,7 @@ impl Source {
         Entries::of(self)
     }
 
-    /// The same for whoever keeps nothing but the entries.
+    /// The same for callers that keep only the entries.
     #[must_use]
     pub fn into_entries(self) -> Entries<Self> {
         Entries::of(self)

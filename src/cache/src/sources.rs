@@ -1,8 +1,8 @@
-//! Which sources count: those that the writers of this cache have named, and no folder that somebody copied or left there.
+//! Which sources count: those that the writers of this cache have named, and no folder that was copied or left there.
 //!
 //! ```text
 //! <cache>/SOURCES       the names of the sources, sorted, with a checksum
-//! <cache>/SOURCES.lock  held by whoever replaces it
+//! <cache>/SOURCES.lock  held by the process that replaces it
 //! ```
 //!
 //! A cache of a version that kept no such file is read by its folders, until the daemon has written HEAD again. From then on

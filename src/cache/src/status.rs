@@ -1,4 +1,4 @@
-//! `status.json`: what syncd is doing, for people and their tools. No look-up reads it and nothing is decided by
+//! `status.json`: what syncd is doing, for people and their tools. No lookup reads it and nothing is decided by
 //! it: what is in force stands in HEAD.
 
 use std::fs::File;
@@ -99,13 +99,13 @@ pub struct SourceStatus {
     pub cursor: Option<String>,
     /// The last change that the source said it has, where it numbers them.
     pub sequence_at_source: Option<u64>,
-    /// When the cache was last in step with its source.
+    /// When the cache was last in sync with its source.
     pub synced_at: Option<String>,
     /// The longest time in seconds between two refreshes of HEAD while the source answers and syncd works; absent where HEAD is
     /// only written when something changes.
     #[serde(default)]
     pub refresh_interval_s: Option<u64>,
-    /// Until when look-ups are answered; absent for ever, or while nothing is in force.
+    /// Until when lookups are answered; absent for ever, or while nothing is in force.
     pub valid_until: Option<String>,
     /// When a key was last added, changed or removed.
     pub last_change_at: Option<String>,

@@ -1,4 +1,4 @@
-//! What the forced command tells the daemon of a session: one datagram, from whoever may read the cache.
+//! What the forced command tells the daemon of a session: one datagram, from a process that may read the cache.
 //!
 //! The sender runs on the client's side of the door. What it says is as good as an entry of the cache that agrees with
 //! it, and nothing is decided by it.

@@ -1,4 +1,4 @@
-//! What sshd is told, and why: one decision for the look-up, the forced command and the sysadmin.
+//! What sshd is told, and why: one decision for the lookup, the forced command and the sysadmin.
 
 use jiff::Timestamp;
 use pushkeys_keys::{Fingerprint, Login, SourceName};
@@ -53,7 +53,7 @@ pub enum NoAnswer {
     /// The cache itself, or a source that could have had the key, cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    /// The source was last in step too long ago.
+    /// The source was last in sync too long ago.
     #[error("source `{name}` was last in step at {synced_at} and was good until {valid_until}")]
     Stale {
         /// The source.
@@ -76,11 +76,11 @@ pub enum NoAnswer {
 }
 
 impl Verdict {
-    /// Judges what a cache says, at `now`.
+    /// Decides by what a cache says, at `now`.
     ///
     /// - What is revoked here opens nothing, whatever the sources say.
     /// - Two accounts for one key are a conflict, whatever else holds.
-    /// - An entry of a source that is in step is an answer; what another, unreadable source would have said of the
+    /// - An entry of a source that is in sync is an answer; what another, unreadable source would have said of the
     ///   key is unknown, and must not lock out the accounts for which a second source exists.
     /// - Nobody having the key is an answer only if everybody could be asked.
     pub fn of(consultation: Consultation, login: &Login, now: Timestamp) -> Result<Self, NoAnswer> {

@@ -30,7 +30,7 @@ const SHARDS_REPLACED_AT_ONCE_MIN: usize = 64;
 /// How long the old generation is kept for the next such batch.
 const SPARE_KEPT_MAX: Duration = Duration::from_secs(30);
 
-/// A generation whose shards have grown to so many keys on average is made anew with more of them.
+/// A generation whose shards have grown to so many keys on average is made again with more of them.
 const KEYS_PER_SHARD_MAX: u64 = 2 * KEYS_PER_SHARD;
 
 /// The file in a source's folder that its writer locks for as long as there is one.
@@ -184,7 +184,7 @@ impl Writer {
         Ok(applied)
     }
 
-    /// Says that the source was in step at `stamps.synced_at`, with the same cursor as before.
+    /// Says that the source was in sync at `stamps.synced_at`, with the same cursor as before.
     pub fn touch(&mut self, stamps: Stamps) -> Result<(), WriteError> {
         let head =
             self.head.clone().ok_or_else(|| WriteError::NoGeneration(self.directory.path().to_owned()))?;
@@ -193,7 +193,7 @@ impl Writer {
         self.write_head(head, cursor.as_deref(), stamps)
     }
 
-    /// Forgets the cursor, so that whoever opens the source next makes a full sync, and keeps the notes. Validity stays as
+    /// Forgets the cursor, so that the next writer makes a full sync, and keeps the notes. Validity stays as
     /// it is.
     pub fn forget_cursor(&mut self) -> Result<(), WriteError> {
         match self.head.clone() {

@@ -13,12 +13,12 @@ use thiserror::Error;
 use crate::digest::{KeyDigest, KeySum, ParseKeyDigestError};
 use crate::protocol::{LINE_BYTES_MAX, LOGINS_MAX};
 
-/// One key as the key service states it. Its form is right; the key itself is not judged yet.
+/// One key as the key service states it. Its form is right; the key itself is not validated yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What the service says the key's fingerprint is.
     pub fingerprint: Fingerprint,
-    /// `type base64`, at most [`KEY_TEXT_BYTES_MAX`] bytes, not judged.
+    /// `type base64`, at most [`KEY_TEXT_BYTES_MAX`] bytes, not validated.
     pub key: String,
     /// Who holds the key.
     pub account: AccountId,
@@ -253,7 +253,7 @@ fn fingerprint_alone(json: &[u8]) -> Option<Fingerprint> {
     serde_json::from_slice::<Alone<'_>>(json).ok()?.fingerprint.0.parse().ok()
 }
 
-/// The parser's own words may quote the value at fault, which could be a key that somebody pasted.
+/// The parser's own words may quote the value at fault, which could be a pasted key.
 pub(crate) fn class(error: &serde_json::Error) -> &'static str {
     match error.classify() {
         serde_json::error::Category::Data => "a field has the wrong type or stands there twice",

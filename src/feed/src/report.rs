@@ -28,7 +28,7 @@ pub struct Use {
     /// Which key.
     #[serde(with = "text")]
     pub fingerprint: Fingerprint,
-    /// Which registration of it: one that was made anew since then was not used.
+    /// Which registration of it: one that was made again since then was not used.
     #[serde(with = "text")]
     pub key_id: KeyId,
     /// What for.

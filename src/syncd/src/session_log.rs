@@ -1,6 +1,6 @@
 //! The log of sessions and pushes on this host, as forced commands tell them: who did what, also when syslog is away.
 //!
-//! The forced command runs as the login that clients reach, so this log is written by the daemon: whoever takes that login over
+//! The forced command runs as the login that clients reach, so this log is written by the daemon: an attacker who takes that login over
 //! can add lines, and cannot change or remove one. It is bounded by day and by account, so that neither can displace what
 //! is there: lines beyond a bound are counted and not kept.
 

@@ -34,7 +34,7 @@ use crate::tls::{self, Tls};
 
 /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`; `info` without it.
 const LOG_FILTER_VARIABLE: &str = "PUSHKEYS_SERVER_LOG";
-/// Whoever waits for the address may read it.
+/// Every user may wait for the address, and read it.
 const ADDRESS_FILE_MODE: u32 = 0o644;
 /// Requests of one account that wait for hosts at once; further ones do not wait.
 const WAITS_PER_ACCOUNT_MAX: usize = 8;

@@ -49,7 +49,7 @@ async fn challenge(service: &Service, account: &Account, key: &KeyPair) -> Strin
     let (status, body) = post(service, account, "mine/challenge", &key.public).await;
     assert_eq!((status, &body["namespace"]), (StatusCode::OK, &json!("key-ownership@pushkeys")), "{body}");
     assert!(text(&body, "command").contains(&text(&body, "challenge")));
-    // Whoever signs it reads which service it is for.
+    // The user who signs it reads which service it is for.
     let named = format!(" to {} at http://{}, once_", account.id, service.address());
     assert!(text(&body, "challenge").contains(&named), "{body}: {named}");
     text(&body, "command")

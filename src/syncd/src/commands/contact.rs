@@ -1,5 +1,5 @@
 //! Contact with a source: whether it answers, takes the credentials, and says what a host can use. It is what a key service of
-//! somebody's own is tried with, so it reads as much of it as the daemon would, by the daemon's own code.
+//! an operator's own is tried with, so it reads as much of it as the daemon would, by the daemon's own code.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What an account can see of changes that somebody made very many of.
+//! What an account can see of changes of which one client made very many.
 
 use pushkeys_keys::AccountName;
 
